@@ -1,0 +1,70 @@
+"""invreg: inverse problems with learned reconstruction that can be trusted.
+
+The public names are imported on first use, so that `import invreg` stays light.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+from invreg.hookspecs import hookimpl
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "Analyzer": "invreg.analyzer",
+    "CompletedRun": "invreg.analyzer",
+    "Component": "invreg.component",
+    "ConvergenceError": "invreg.errors",
+    "ConvergenceWarning": "invreg.errors",
+    "DataError": "invreg.errors",
+    "Findings": "invreg.analyzer",
+    "FollowsTraining": "invreg.reconstructor",
+    "ImageDataset": "invreg.dataset",
+    "ImageStack": "invreg.dataset",
+    "InvregError": "invreg.errors",
+    "LearnsForwardMap": "invreg.reconstructor",
+    "LinearOperator": "invreg.operator",
+    "Linearization": "invreg.operator",
+    "Method": "invreg.trainer",
+    "Metric": "invreg.metrics",
+    "Noise": "invreg.noise",
+    "NormalOperator": "invreg.operator",
+    "Operator": "invreg.operator",
+    "PluginError": "invreg.errors",
+    "Problem": "invreg.problem",
+    "Reconstructor": "invreg.reconstructor",
+    "Registry": "invreg.registry",
+    "Result": "invreg.result",
+    "ShapeError": "invreg.errors",
+    "Spec": "invreg.spec",
+    "SpecError": "invreg.errors",
+    "Splits": "invreg.dataset",
+    "StoreError": "invreg.errors",
+    "TrainedMethod": "invreg.trainer",
+    "Trainer": "invreg.trainer",
+    "TrainingContext": "invreg.trainer",
+    "TrainingError": "invreg.errors",
+    "TrainingImages": "invreg.crops",
+    "TrainingLog": "invreg.trainer",
+    "load": "invreg.pipeline",
+    "run": "invreg.pipeline",
+    "search_choices": "invreg.trainer",
+    "search_range": "invreg.trainer",
+    "spec_of": "invreg.registry",
+    "stream_key": "invreg.streams",
+}
+
+__all__ = ["__version__", "hookimpl", *sorted(_HOMES)]  # noqa: PLE0604 (the names are strings)
+
+
+def __getattr__(name: str) -> Any:
+    home = _HOMES.get(name)
+    if home is None:
+        raise AttributeError(f"module 'invreg' has no attribute {name!r}")
+    return getattr(importlib.import_module(home), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_HOMES})

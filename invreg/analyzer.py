@@ -1,0 +1,93 @@
+"""Analyses: from a finished run to findings, from findings to figures."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from invreg.component import Component
+
+if TYPE_CHECKING:
+    import numpy as np
+    import pandas as pd
+    import torch
+    from matplotlib.figure import Figure
+
+    from invreg.dataset import Splits
+    from invreg.metrics import Metric
+    from invreg.problem import Problem
+    from invreg.trainer import TrainedMethod
+
+
+@dataclass
+class Findings:
+    """What an analysis found. The harness saves it and can draw it again without computing anything.
+
+    Attributes:
+        scalars: single numbers or short texts.
+        tables: tables by name, saved as CSV.
+        arrays: NumPy arrays of numbers by name, saved as NPZ.
+        text: one or two sentences, plain text, that say what is seen; shown above the figures.
+    """
+
+    scalars: dict[str, float | int | str | bool] = field(default_factory=dict)
+    tables: dict[str, pd.DataFrame] = field(default_factory=dict)
+    arrays: dict[str, np.ndarray] = field(default_factory=dict)
+    text: str = ""
+
+
+@dataclass(frozen=True)
+class CompletedRun:
+    """A run after training and evaluation, as analyses see it.
+
+    Attributes:
+        title: the spec's title.
+        seed: the run's seed.
+        device: where to compute.
+        problem: operator and noise.
+        images: the splits; test images on the CPU.
+        measurements: the noisy test measurements, `[N, ...range]`, on the CPU.
+        methods: the trained methods by label, in the order of the spec.
+        reconstructions: `[N, C, H, W]` by label, on the CPU.
+        metrics: one row per method and image: method, image, one column per metric, seconds.
+        metric_components: the metrics by name.
+        batch_size: number of images to handle at once.
+    """
+
+    title: str
+    seed: int
+    device: torch.device
+    problem: Problem
+    images: Splits
+    measurements: torch.Tensor
+    methods: Mapping[str, TrainedMethod]
+    reconstructions: Mapping[str, torch.Tensor]
+    metrics: pd.DataFrame
+    metric_components: Mapping[str, Metric]
+    batch_size: int = 16
+
+
+class Analyzer(Component, ABC):
+    """An analysis of one run. It neither writes files nor prints: the harness does."""
+
+    #: The capabilities (protocols of `invreg.reconstructor`) that a method needs to be analysed; an analysis
+    #: that no method of a spec can satisfy is refused before anything is computed.
+    requires: ClassVar[Sequence[type]] = ()
+
+    @abstractmethod
+    def analyze(self, run: CompletedRun) -> Findings:
+        """Computes the findings."""
+
+    @abstractmethod
+    def draw(self, findings: Findings) -> Mapping[str, Figure]:
+        """Figures by name, from the findings alone (they may come from a file)."""
+
+    def methods_of(self, run: CompletedRun) -> dict[str, Any]:
+        """The reconstructors of the run that have every required capability, by label."""
+        return {
+            label: trained.reconstructor
+            for label, trained in run.methods.items()
+            if all(isinstance(trained.reconstructor, capability) for capability in self.requires)
+        }

@@ -1,0 +1,88 @@
+"""Errors that a person can act on.
+
+Every message says where it happened, what was given, what was expected and what to try.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class InvregError(Exception):
+    """Base of all errors that invreg raises on purpose.
+
+    Args:
+        what: what is wrong, with the value that was given.
+        where: the place: a path in a spec, a file, a parameter, a subnetwork.
+        expected: what would have been accepted.
+        hint: what to try next.
+    """
+
+    #: Exit status of the command line when this error ends it.
+    exit_status = 1
+
+    def __init__(
+        self, what: str, *, where: str | None = None, expected: str | None = None, hint: str | None = None
+    ) -> None:
+        super().__init__(what)
+        self.what = what
+        self.where = where
+        self.expected = expected
+        self.hint = hint
+
+    def __str__(self) -> str:
+        lines = [f"{self.where}: {self.what}" if self.where else self.what]
+        if self.expected:
+            lines.append(f"  expected: {self.expected}")
+        if self.hint:
+            lines.append(f"  try: {self.hint}")
+        return "\n".join(lines)
+
+    def at(self, where: str) -> InvregError:
+        """The same error, with its place prefixed by `where` (used while an error travels up a spec)."""
+        self.where = f"{where}.{self.where}" if self.where else where
+        return self
+
+
+class SpecError(InvregError):
+    """The spec, or a parameter of a component, is wrong; nothing has been computed."""
+
+    exit_status = 2
+
+
+class PluginError(InvregError):
+    """A plugin cannot be used: it does not import, registers nonsense, or claims a taken name."""
+
+
+class DataError(InvregError):
+    """The images are unusable: a missing folder, an unreadable file, NaN, too small."""
+
+
+class ShapeError(InvregError):
+    """Tensors or images whose shapes do not fit."""
+
+
+class TrainingError(InvregError):
+    """Training cannot go on: a loss that is not finite, nothing to train, a broken checkpoint."""
+
+
+class ConvergenceError(InvregError):
+    """An iteration did not reach its tolerance where the result would be worthless without it."""
+
+
+class StoreError(InvregError):
+    """A run folder cannot be written, read or resumed."""
+
+
+class ConvergenceWarning(UserWarning):
+    """An iteration stopped before its tolerance; the message says how far it came."""
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str | None:
+    """A hint that names the nearest of the known names, or lists them all."""
+    candidates = sorted(known)
+    near = difflib.get_close_matches(name, candidates, n=1, cutoff=0.6)
+    if near:
+        return f"did you mean {near[0]!r}?"
+    return f"one of: {', '.join(candidates)}" if candidates else None

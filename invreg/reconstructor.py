@@ -1,0 +1,59 @@
+"""Reconstruction methods and what they may be able to do beyond reconstructing."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
+
+from torch import Tensor, nn
+
+from invreg.component import Component
+
+if TYPE_CHECKING:
+    from invreg.operator import Operator, Shape
+    from invreg.problem import Problem
+
+
+class Reconstructor(Component, nn.Module, ABC):
+    """A map R: Y -> X from measurements to images.
+
+    Life: built from its parameters, then `setup` once with the problem and the image shape (this is where
+    weights are made), then trained or loaded, then called. Whatever must be saved lies in parameters and
+    buffers.
+    """
+
+    def setup(self, problem: Problem, image_shape: Shape) -> None:  # noqa: B027 (nothing to set up is a valid case)
+        """Builds what depends on the problem; called once, before training.
+
+        Args:
+            problem: operator and noise; for methods that use the operator in every reconstruction.
+            image_shape: (C, H, W) of the images of the run. Networks that are convolutional take other sizes
+                later.
+        """
+
+    @abstractmethod
+    def forward(self, z: Tensor) -> Tensor:
+        """Reconstructions `[B, C, H, W]` of the measurements z `[B, ...range]`."""
+
+
+@runtime_checkable
+class LearnsForwardMap(Protocol):
+    """A reconstructor that also holds a model of the forward operator, which it can be asked about."""
+
+    @property
+    def target_operator(self) -> Operator:
+        """The operator on X that the forward map stands for: F, or A*A/||A||² where Y is not X."""
+        ...
+
+    def forward_map(self, x: Tensor) -> Tensor:
+        """What the reconstructor believes F(x) to be; x and the result are `[B, C, H, W]`."""
+        ...
+
+
+@runtime_checkable
+class FollowsTraining(Protocol):
+    """A reconstructor that changes with the progress of its training (say, the accuracy of an inner solver)."""
+
+    def training_progress(self, fraction: float) -> None:
+        """Told by trainers before each step: the share of all steps that is done, in [0, 1)."""
+        ...

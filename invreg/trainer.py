@@ -1,0 +1,126 @@
+"""Training: what a trainer gets and what it gives back."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from invreg.component import Component
+
+if TYPE_CHECKING:
+    import torch
+    from pydantic import BaseModel
+
+    from invreg.dataset import Splits
+    from invreg.events import Events
+    from invreg.metrics import Metric
+    from invreg.operator import Shape
+    from invreg.problem import Problem
+    from invreg.reconstructor import Reconstructor
+
+
+@dataclass(frozen=True)
+class Method:
+    """A reconstruction method as its trainer sees it.
+
+    Attributes:
+        label: its name in the spec.
+        parameters: the parameters of its reconstructor, as given in the spec.
+        schema: the model of all its parameters, with defaults, ranges and search ranges.
+        build: makes a reconstructor that is set up; keyword arguments change parameters from those of the spec.
+    """
+
+    label: str
+    parameters: Mapping[str, Any]
+    schema: type[BaseModel]
+    build: Callable[..., Reconstructor]
+
+
+@dataclass(frozen=True)
+class TrainingContext:
+    """Everything around a training.
+
+    Attributes:
+        problem: operator and noise, on the device.
+        image_shape: (C, H, W) of the images to be reconstructed.
+        images: the splits; `images.train` lies on the device.
+        val_measurements: the noisy measurements of the validation images, on the device.
+        device: where to compute.
+        seed: the run's seed; derive streams from it with [`invreg.streams.stream_key`][].
+        folder: a folder of its own, kept until the training is done, for checkpoints.
+        events: who listens to progress.
+        metrics: the metrics of the run by name; the first is used to choose.
+        batch_size: number of images to reconstruct at once when validating.
+    """
+
+    problem: Problem
+    image_shape: Shape
+    images: Splits
+    val_measurements: torch.Tensor
+    device: torch.device
+    seed: int
+    folder: Path
+    events: Events
+    metrics: Mapping[str, Metric]
+    batch_size: int = 16
+
+
+@dataclass
+class TrainingLog:
+    """What happened in a training, as a table.
+
+    Attributes:
+        rows: one mapping per epoch or trial, all with the same keys; the first key is the axis.
+        summary: single values (steps, best epoch, why it ended), shown in the report.
+    """
+
+    rows: list[dict[str, Any]] = field(default_factory=list)
+    summary: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class TrainedMethod:
+    """A reconstructor ready to use, with the log of its training."""
+
+    reconstructor: Reconstructor
+    log: TrainingLog
+
+
+class Trainer(Component, ABC):
+    """A way to fit a reconstructor to the training images of a problem."""
+
+    def check(self, method: Method, reconstructor: Reconstructor) -> None:  # noqa: B027 (no demands is a valid case)
+        """Refuses a method that this trainer cannot train, before anything is computed.
+
+        Args:
+            method: the method.
+            reconstructor: an instance of it, set up, only to look at.
+
+        Raises:
+            SpecError: saying what is missing.
+        """
+
+    @abstractmethod
+    def fit(self, method: Method, context: TrainingContext) -> TrainedMethod:
+        """Trains the method. An interrupted fit, called again with the same folder, goes on where it was.
+
+        Raises:
+            TrainingError: if it cannot go on (a loss that is not finite, say).
+        """
+
+
+def search_range(low: float, high: float, *, log: bool = False) -> dict[str, Any]:
+    """The range over which a parameter is searched by default, for `Field(json_schema_extra=...)`.
+
+    Example:
+        `weight: Annotated[float, Field(gt=0, json_schema_extra=search_range(1e-4, 1e-1, log=True))]`
+    """
+    return {"search": {"low": low, "high": high, "log": log}}
+
+
+def search_choices(values: Sequence[Any]) -> dict[str, Any]:
+    """The choices over which a parameter is searched by default, for `Field(json_schema_extra=...)`."""
+    return {"search": {"choices": list(values)}}

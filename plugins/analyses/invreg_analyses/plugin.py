@@ -1,0 +1,12 @@
+"""Registration of this plugin's components."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from invreg.hookspecs import hookimpl
+
+
+@hookimpl
+def invreg_components() -> Mapping[str, type]:
+    return {}
