@@ -56,7 +56,7 @@ _HOMES = {
     "stream_key": "invreg.streams",
 }
 
-__all__ = ["__version__", "hookimpl", *sorted(_HOMES)]  # noqa: PLE0604 (the names are strings)
+__all__ = ["__version__", "hookimpl", *sorted(_HOMES)]
 
 
 def __getattr__(name: str) -> Any:

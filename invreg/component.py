@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from collections.abc import Callable
 from typing import Any, Self
 
 
@@ -18,8 +19,11 @@ class Component:
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Self:
         self = super().__new__(cls)
+        init = constructor(cls)
+        if init is None:
+            return self
         try:
-            bound = inspect.signature(cls.__init__).bind(self, *args, **kwargs)
+            bound = inspect.signature(init).bind(self, *args, **kwargs)
         except TypeError:
             # Wrong arguments: __init__ will say so itself. Copying also arrives here, without arguments,
             # and restores __dict__ (and with it the memory) afterwards.
@@ -28,6 +32,16 @@ class Component:
         # Straight into __dict__: torch's Module.__setattr__ is not usable before its __init__ has run.
         self.__dict__["_built_with"] = dict(list(bound.arguments.items())[1:])
         return self
+
+
+def constructor(cls: type[Component]) -> Callable[..., None] | None:
+    """The `__init__` that a component class defines or inherits from another component; None without parameters.
+
+    That of `torch.nn.Module` does not count: its `*args, **kwargs` say nothing about the component.
+    """
+    return next(
+        (base.__init__ for base in cls.__mro__ if issubclass(base, Component) and "__init__" in vars(base)), None
+    )
 
 
 def built_with(component: Component) -> dict[str, Any]:

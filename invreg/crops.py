@@ -35,7 +35,11 @@ class TrainingImages:
     def __init__(self, images: Sequence[Tensor], names: Sequence[str], crop: tuple[int, int]) -> None:
         if not images:
             raise DataError("no training images", where="TrainingImages", expected="at least one image")
+        if len(names) != len(images):
+            raise DataError(f"{len(names)} names for {len(images)} images", where="TrainingImages", expected="one each")
         height, width = crop
+        if height < 1 or width < 1:
+            raise DataError(f"crops of {height}x{width} pixels", where="TrainingImages", expected="at least 1x1")
         for image, name in zip(images, names, strict=True):
             _check_training_image(image, name, images[0], crop)
         self.names = list(names)
@@ -89,8 +93,7 @@ class TrainingImages:
             batch_size: size of the whole batch.
             part: the crops of it that are wanted (one process of several takes its share).
         """
-        visits = range(step * batch_size, (step + 1) * batch_size)
-        chosen = torch.tensor([self._visit(seed, visit) for visit in visits])
+        chosen = self._images_visited(seed, step * batch_size, batch_size)
         rng = generator(stream_key(seed, "crops", step))
         random = torch.rand(3, batch_size, generator=rng, dtype=torch.float64)
         height, width = self.crop
@@ -100,24 +103,37 @@ class TrainingImages:
         orientations = (random[2] * (8 if height == width else 4)).long()
         return self._gather(chosen[part], tops[part], lefts[part], orientations[part])
 
-    def _visit(self, seed: int, visit: int) -> int:
-        epoch, position = divmod(visit, len(self))
-        return int(self._visits[_epoch_order(seed, epoch, len(self))[position]])
+    def _images_visited(self, seed: int, first: int, count: int) -> Tensor:
+        """The images of `count` consecutive visits, counted through all epochs."""
+        found = []
+        while count > 0:
+            epoch, position = divmod(first, len(self))
+            order = _epoch_order(seed, epoch, len(self))[position : position + count]
+            found.append(self._visits[order])
+            first, count = first + len(order), count - len(order)
+        return torch.cat(found)
 
     def _gather(self, chosen: Tensor, tops: Tensor, lefts: Tensor, orientations: Tensor) -> Tensor:
+        """Reads crops out of the flat buffer.
+
+        In the buffer, the pixel (i, j) of a crop lies at origin + i * down + j * across: an orientation is nothing but
+        a choice of the corner to start from, of two signs, and of the axis that is read first.
+        """
         height, width = self.crop
-        rows = torch.arange(height).view(1, height, 1)
-        columns = torch.arange(width).view(1, 1, width)
-        flip_rows, flip_columns, transpose = ((orientations >> bit & 1).bool().view(-1, 1, 1) for bit in range(3))
-        rows = torch.where(flip_rows, height - 1 - rows, rows)
-        columns = torch.where(flip_columns, width - 1 - columns, columns)
-        stride = self._widths[chosen].view(-1, 1, 1)
-        upright = rows * stride + columns
-        index = torch.where(transpose, upright.transpose(1, 2), upright) if height == width else upright
-        index = index + (self._starts[chosen] + tops * self._widths[chosen] + lefts).view(-1, 1, 1)
-        planes = torch.arange(self.channels).view(1, -1, 1, 1) * (self._heights * self._widths)[chosen].view(-1, 1, 1, 1)
-        index = index.unsqueeze(1) + planes
-        return _to_unit(self._pixels[index.to(self.device)])
+        stride = self._widths[chosen]
+        flip_rows, flip_columns, transpose = ((orientations >> bit & 1).bool() for bit in range(3))
+        origin = self._starts[chosen] + tops * stride + lefts
+        origin = origin + flip_rows * (height - 1) * stride + flip_columns * (width - 1)
+        rows = torch.where(flip_rows, -stride, stride)
+        columns = torch.where(flip_columns, -1, 1)
+        down, across = torch.where(transpose, columns, rows), torch.where(transpose, rows, columns)
+        plane = self._heights[chosen] * stride
+        # One small transfer; the indices of the pixels are computed where the pixels are.
+        origin, plane, down, across = torch.stack([origin, plane, down, across]).to(self.device).view(4, -1, 1, 1, 1)
+        index = origin + plane * torch.arange(self.channels, device=self.device).view(-1, 1, 1)
+        index = index + down * torch.arange(height, device=self.device).view(-1, 1)
+        index = index + across * torch.arange(width, device=self.device)
+        return _to_unit(self._pixels.index_select(0, index.flatten()).view(index.shape))
 
 
 def _check_training_image(image: Tensor, name: str, first: Tensor, crop: tuple[int, int]) -> None:
@@ -138,7 +154,9 @@ def _check_training_image(image: Tensor, name: str, first: Tensor, crop: tuple[i
     if image.dtype == torch.uint8:
         return
     if image.dtype != torch.float32 or not torch.isfinite(image).all():
-        raise DataError("values that are NaN, infinite or not float32", where=where, expected="finite float32 in [0, 1]")
+        raise DataError(
+            "values that are NaN, infinite or not float32", where=where, expected="finite float32 in [0, 1]"
+        )
     if image.min() < 0 or image.max() > 1:
         raise DataError(f"values from {image.min():.4g} to {image.max():.4g}", where=where, expected="values in [0, 1]")
 

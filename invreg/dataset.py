@@ -79,9 +79,16 @@ def check_images(images: Tensor, names: Sequence[str]) -> None:
     for name, image in zip(names, images, strict=True):
         if not torch.isfinite(image).all():
             bad = int((~torch.isfinite(image)).sum())
-            raise DataError(f"{bad} pixels are NaN or infinite", where=f"image {name!r}", expected="finite values in [0, 1]")
+            raise DataError(
+                f"{bad} pixels are NaN or infinite",
+                where=f"image {name!r}",
+                expected="finite values in [0, 1]",
+            )
         low, high = float(image.min()), float(image.max())
         if low < 0 or high > 1:
             raise DataError(
-                f"values from {low:.4g} to {high:.4g}", where=f"image {name!r}", expected="values in [0, 1]", hint="scale the images"
+                f"values from {low:.4g} to {high:.4g}",
+                where=f"image {name!r}",
+                expected="values in [0, 1]",
+                hint="scale the images",
             )

@@ -50,5 +50,9 @@ class Events:
                 except Exception as error:  # noqa: BLE001 (a listener's failure must never stop a run)
                     self._silenced.add(name)
                     log.warning(
-                        "plugin %s failed in %s and is set aside for this run: %s: %s", name, hook, type(error).__name__, error
+                        "plugin %s failed in %s and is set aside for this run: %s: %s",
+                        name,
+                        hook,
+                        type(error).__name__,
+                        error,
                     )

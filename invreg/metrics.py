@@ -30,7 +30,11 @@ class Metric(Component, ABC):
 
 def _same_shape(x_hat: Tensor, x: Tensor, name: str) -> None:
     if x_hat.shape != x.shape:
-        raise ShapeError(f"reconstructions {tuple(x_hat.shape)} against truths {tuple(x.shape)}", where=name, expected="the same shape")
+        raise ShapeError(
+            f"reconstructions {tuple(x_hat.shape)} against truths {tuple(x.shape)}",
+            where=name,
+            expected="the same shape",
+        )
 
 
 class MSE(Metric):
@@ -70,7 +74,13 @@ class SSIM(Metric):
         pairs = zip(x_hat.detach().double().cpu().numpy(), x.detach().double().cpu().numpy(), strict=True)
         values = [
             structural_similarity(
-                a, b, channel_axis=0, data_range=1.0, gaussian_weights=True, sigma=1.5, use_sample_covariance=False
+                a,
+                b,
+                channel_axis=0,
+                data_range=1.0,
+                gaussian_weights=True,
+                sigma=1.5,
+                use_sample_covariance=False,
             )
             for a, b in pairs
         ]

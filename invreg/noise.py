@@ -34,6 +34,10 @@ class Noise(Component, ABC):
             ShapeError: if there are not as many keys as images.
         """
         if len(keys) != z.shape[0]:
-            raise ShapeError(f"{len(keys)} keys for {z.shape[0]} images", where="Noise.sample", expected="one key per image")
+            raise ShapeError(
+                f"{len(keys)} keys for {z.shape[0]} images",
+                where="Noise.sample",
+                expected="one key per image",
+            )
         single = [self.draw(image[None].cpu(), generator(key)) for image, key in zip(z, keys, strict=True)]
         return torch.cat(single).to(z) if single else z.clone()

@@ -22,7 +22,7 @@ class Reconstructor(Component, nn.Module, ABC):
     buffers.
     """
 
-    def setup(self, problem: Problem, image_shape: Shape) -> None:  # noqa: B027 (nothing to set up is a valid case)
+    def setup(self, problem: Problem, image_shape: Shape) -> None:
         """Builds what depends on the problem; called once, before training.
 
         Args:

@@ -92,7 +92,7 @@ class TrainedMethod:
 class Trainer(Component, ABC):
     """A way to fit a reconstructor to the training images of a problem."""
 
-    def check(self, method: Method, reconstructor: Reconstructor) -> None:  # noqa: B027 (no demands is a valid case)
+    def check(self, method: Method, reconstructor: Reconstructor) -> None:
         """Refuses a method that this trainer cannot train, before anything is computed.
 
         Args:

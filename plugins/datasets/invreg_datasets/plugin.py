@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from invreg.hookspecs import hookimpl
+from invreg_datasets.folder import ImageFolder
+from invreg_datasets.photos import Photos
 
 
 @hookimpl
 def invreg_components() -> Mapping[str, type]:
-    return {}
+    return {"image_folder": ImageFolder, "photos": Photos}

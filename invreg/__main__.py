@@ -1,0 +1,5 @@
+"""`python -m invreg`."""
+
+from invreg.cli import main
+
+main()

@@ -1,0 +1,142 @@
+"""The command line: `invreg run`, `validate`, `plugins`, `describe`, `report`.
+
+Everything heavy is imported inside the commands, so that `--help` answers at once.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from invreg.errors import InvregError
+
+app = typer.Typer(
+    name="invreg",
+    help="Inverse problems with learned reconstruction that can be trusted.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+_SpecFile = Annotated[Path | None, typer.Argument(help="YAML or JSON file; without one, the bundled quickstart.")]
+_Overrides = Annotated[
+    list[str] | None, typer.Option("--set", metavar="PATH=VALUE", help="Change a value of the spec.")
+]
+
+
+@app.command()
+def run(
+    spec: _SpecFile = None,
+    overrides: _Overrides = None,
+    output: Annotated[Path, typer.Option(help="Folder in which the run folder is made.")] = Path("runs"),
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, ...")] = "auto",
+    quiet: Annotated[bool, typer.Option("--quiet", help="Show no progress.")] = False,
+) -> None:
+    """Run a spec, or go on with it. The last line printed is the run folder."""
+    from invreg import pipeline
+    from invreg.quickstart import quickstart_path
+
+    result = pipeline.run(spec or quickstart_path(), output, device, progress=not quiet, overrides=overrides or ())
+    _print_summary(result)
+    for warning in result.warnings:
+        print(f"warning: {warning}", file=sys.stderr)
+    print(f"report: {result.report}")
+    print(result.folder)
+
+
+@app.command()
+def validate(spec: _SpecFile = None, overrides: _Overrides = None) -> None:
+    """Check names, parameters and structure of a spec without reading data, and print it with all defaults."""
+    from invreg.plan import make_plan
+    from invreg.quickstart import quickstart_path
+    from invreg.registry import Registry
+    from invreg.spec import dump_yaml, read_spec
+
+    plan = make_plan(read_spec(spec or quickstart_path(), overrides or ()), Registry.installed())
+    print(dump_yaml(plan.spec.model_dump(mode="json")), end="")
+
+
+@app.command()
+def plugins(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False) -> None:
+    """List the installed plugins, what each registers, and what failed and why."""
+    import json
+    from dataclasses import asdict
+
+    from invreg.registry import Registry
+
+    registry = Registry.installed()
+    if as_json:
+        print(json.dumps([asdict(plugin) for plugin in registry.plugins], indent=2))
+        return
+    for plugin in registry.plugins:
+        print(f"{plugin.name} ({plugin.distribution} {plugin.version})".replace(" )", ")"))
+        if plugin.problem:
+            print(f"  SET ASIDE: {plugin.problem}")
+        for conflict in plugin.conflicts:
+            print(f"  NAME TAKEN: {conflict}")
+        by_kind: dict[str, list[str]] = {}
+        for kind, name in plugin.components:
+            by_kind.setdefault(kind, []).append(name)
+        for kind, names in by_kind.items():
+            print(f"  {kind}: {', '.join(sorted(names))}")
+
+
+@app.command()
+def describe(
+    kind: Annotated[str, typer.Argument(help="operator, noise, dataset, reconstructor, metric, trainer or analyzer")],
+    name: Annotated[str | None, typer.Argument(help="A component; without one, all of the kind are listed.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the JSON Schema of the parameters.")] = False,
+) -> None:
+    """Say what a component is and what its parameters are."""
+    from invreg.describe import describe_component, first_sentence
+    from invreg.registry import Registry
+
+    registry = Registry.installed()
+    if name is None:
+        for known in registry.names(kind):
+            print(f"{known:24} {first_sentence(registry.entry(kind, known).cls)}")
+        return
+    if as_json:
+        import json
+
+        print(json.dumps(registry.parameters(kind, name).model_json_schema(), indent=2))
+        return
+    print(describe_component(registry.entry(kind, name)))
+
+
+@app.command()
+def report(folder: Annotated[Path, typer.Argument(help="A run folder.")]) -> None:
+    """Draw the figures of a run again from its findings and write its report anew."""
+    from invreg.pipeline import redraw
+
+    print(redraw(folder))
+
+
+def main() -> None:
+    """The console script. Errors that a person can act on are one message, without a traceback."""
+    try:
+        status: Any = app(standalone_mode=False)
+    except InvregError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(error.exit_status)
+    except (typer.Abort, KeyboardInterrupt):
+        print("interrupted; the same command goes on where this one stopped", file=sys.stderr)
+        sys.exit(130)
+    except typer.Exit as done:
+        sys.exit(done.exit_code)
+    except Exception as error:
+        show = getattr(error, "show", None)  # a usage error of the command line
+        if show is None:
+            raise
+        show()
+        sys.exit(getattr(error, "exit_code", 2))
+    sys.exit(status if isinstance(status, int) else 0)
+
+
+def _print_summary(result: Any) -> None:
+    names = [name for name in result.summary.columns if not name.endswith("_std")]
+    print(result.summary[names].to_string(index=False, float_format=lambda value: f"{value:.4g}"))

@@ -1,0 +1,59 @@
+"""A component in words: what it is, its parameters with types, ranges and defaults."""
+
+from __future__ import annotations
+
+import inspect
+from typing import Any
+
+from invreg.registry import Entry
+from invreg.schema import nested, parameters_model
+
+
+def first_sentence(cls: type) -> str:
+    """The first line of the class's documentation."""
+    return (inspect.getdoc(cls) or "(no documentation)").splitlines()[0]
+
+
+def describe_component(entry: Entry) -> str:
+    """Text with the documentation, the origin and the parameters of a component."""
+    model = parameters_model(entry.cls)
+    schema = model.model_json_schema()
+    lines = [
+        f"{entry.kind} {entry.name}",
+        f"from {entry.plugin.distribution} {entry.plugin.version} ({entry.cls.__module__}.{entry.cls.__qualname__})".rstrip(),
+        "",
+        inspect.getdoc(entry.cls) or "(no documentation)",
+        "",
+        "Parameters:" if schema.get("properties") else "No parameters.",
+    ]
+    for name, info in model.model_fields.items():
+        described = schema["properties"][name]
+        mark = nested(info.rebuild_annotation())
+        kind = f"a {mark.kind}" if mark else _type(described)
+        default = "required" if info.is_required() else f"default {info.default!r}"
+        lines.append(f"  {name}: {kind}{_range(described)}, {default}")
+        if info.description:
+            lines.append(f"      {info.description}")
+    return "\n".join(lines)
+
+
+def _type(described: dict[str, Any]) -> str:
+    if "enum" in described:
+        return "one of " + ", ".join(map(repr, described["enum"]))
+    if "const" in described:
+        return repr(described["const"])
+    if "anyOf" in described:
+        return " or ".join(_type(option) + _range(option) for option in described["anyOf"])
+    if described.get("type") == "array":
+        return f"list of {_type(described['items'])}" if isinstance(described.get("items"), dict) else "list"
+    if "$ref" in described:
+        return str(described["$ref"]).rsplit("/", 1)[-1]
+    return {"null": "nothing", "object": "mapping"}.get(
+        str(described.get("type")), str(described.get("type", "anything"))
+    )
+
+
+def _range(described: dict[str, Any]) -> str:
+    signs = {"minimum": ">=", "exclusiveMinimum": ">", "maximum": "<=", "exclusiveMaximum": "<"}
+    bounds = [f"{sign} {described[key]:g}" for key, sign in signs.items() if key in described]
+    return f" ({', '.join(bounds)})" if bounds else ""

@@ -1,0 +1,333 @@
+"""The one place that knows the order of a run: plan, check, train, evaluate, analyse, report.
+
+Each stage leaves whole files in the run folder and is skipped when they are there; so a run that was interrupted goes on
+where it was, and running a finished spec again only reads.
+"""
+
+from __future__ import annotations
+
+import shutil
+import time
+import traceback
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import torch
+
+from invreg.analyzer import Analyzer, CompletedRun, Findings
+from invreg.environment import choose_device, describe_environment
+from invreg.errors import InvregError, StoreError
+from invreg.evaluation import measure_quality, reconstruct, recorded_warnings, summarize
+from invreg.events import Events
+from invreg.listeners import TerminalProgress, TrainingLogFiles
+from invreg.plan import Plan, PlannedMethod, make_plan
+from invreg.preflight import Setting, build_reconstructor, check_methods, fingerprint, load_setting, make_method
+from invreg.problem import Problem
+from invreg.registry import Registry, spec_of
+from invreg.report import write_report
+from invreg.result import MethodResult, Result
+from invreg.spec import Spec, read_spec
+from invreg.store import RunFolder
+from invreg.trainer import Method, TrainedMethod, TrainingContext, TrainingLog
+
+
+def run(
+    spec: Spec | Mapping[str, Any] | str | Path,
+    output: str | Path = "runs",
+    device: str = "auto",
+    progress: bool = True,
+    overrides: Iterable[str] = (),
+    registry: Registry | None = None,
+) -> Result:
+    """Runs a spec, or goes on with a run of the same spec that was interrupted.
+
+    Args:
+        spec: a `Spec`, a mapping, or the path of a YAML or JSON file.
+        output: the folder in which the run folder is made.
+        device: `auto`, `cpu`, `cuda`, ...
+        progress: whether progress is shown on the terminal (standard error).
+        overrides: `path=value` changes to the spec.
+        registry: where components come from; all installed plugins if None.
+
+    Returns:
+        The result; its reconstructors are ready to use.
+
+    Raises:
+        SpecError: if the spec is wrong; nothing has been computed.
+        InvregError: if the run cannot be done or finished; what was done is kept.
+    """
+    registry = registry or Registry.installed()
+    plan = make_plan(read_spec(spec, overrides), registry)
+    where = choose_device(device)
+    setting = load_setting(plan, where)
+    check_methods(
+        plan, setting, lambda planned: make_method(plan, planned, setting.problem, setting.image_shape, where)
+    )
+    folder = RunFolder.create(Path(output).expanduser(), plan.spec, plan.digest)
+    terminal = [TerminalProgress()] if progress else []
+    with folder.locked():
+        events = Events(registry.manager, [*terminal, TrainingLogFiles(folder.path)])
+        try:
+            return _Run(plan, setting, folder, where, events).execute()
+        finally:
+            for listener in terminal:
+                listener.close()
+
+
+def load(folder: str | Path, device: str = "auto", registry: Registry | None = None) -> Result:
+    """The result of a finished run from its folder, reconstructors ready to use; the images are not needed.
+
+    Raises:
+        StoreError: if the folder holds no run, or an unfinished one.
+        SpecError: if a plugin that the run used is missing.
+    """
+    store = RunFolder.existing(Path(folder).expanduser())
+    plan = make_plan(store.spec, registry or Registry.installed())
+    where = choose_device(device)
+    problem = Problem(plan.operator, plan.noise).to(where)
+    image_shape = tuple(store.read_json("run.json")["image_shape"])
+    methods = {label: _load_method(plan, label, store, problem, image_shape, where) for label in plan.methods}
+    findings = {key: store.read_findings(key) for key in plan.analyses}
+    return Result(
+        folder=store.path,
+        spec=plan.spec,
+        problem=problem,
+        metrics=store.read_table("metrics.csv"),
+        summary=store.read_table("summary.csv"),
+        methods={label: _method_result(store, label, trained) for label, trained in methods.items()},
+        findings=findings,
+    )
+
+
+def redraw(folder: str | Path, registry: Registry | None = None) -> Path:
+    """Draws all figures of a run again from its saved findings and writes its report anew; nothing is computed.
+
+    Returns:
+        The report.
+    """
+    store = RunFolder.existing(Path(folder).expanduser())
+    plan = make_plan(store.spec, registry or Registry.installed())
+    with store.locked():
+        for key, analyzer in plan.analyses.items():
+            if store.has(store.analysis(key) / "findings.json"):
+                store.write_figures(key, analyzer.draw(store.read_findings(key)))
+        return write_report(store, plan)
+
+
+@dataclass(frozen=True)
+class _Run:
+    """One run in its folder."""
+
+    plan: Plan
+    setting: Setting
+    folder: RunFolder
+    device: torch.device
+    events: Events
+
+    def execute(self) -> Result:
+        self._begin()
+        methods = {label: self._train(planned) for label, planned in self.plan.methods.items()}
+        reconstructions, metrics = self._evaluate(methods)
+        results = {label: _method_result(self.folder, label, trained) for label, trained in methods.items()}
+        summary = summarize(
+            metrics,
+            {label: _count_parameters(trained) for label, trained in methods.items()},
+            {label: result.training_seconds for label, result in results.items()},
+        )
+        self.folder.write_table("metrics.csv", metrics)
+        self.folder.write_table("summary.csv", summary)
+        findings = self._analyse(methods, reconstructions, metrics)
+        write_report(self.folder, self.plan)
+        result = Result(self.folder.path, self.plan.spec, self.setting.problem, metrics, summary, results, findings)
+        self._fail_if_an_analysis_failed()
+        self.events.emit("invreg_run_finished", result=result)
+        return result
+
+    def _begin(self) -> None:
+        identity = {**fingerprint(self.setting.images), "digest": self.plan.digest}
+        if self.folder.has("run.json"):
+            before = self.folder.read_json("run.json")
+            if before != identity:
+                raise StoreError(
+                    "was begun with other images under the same spec",
+                    where=str(self.folder.path),
+                    expected="the same files as then",
+                    hint="another --output, or delete this folder",
+                )
+        self.folder.write_spec(self.plan.spec)
+        self.folder.write_json("environment.json", describe_environment(self.plan.registry, self.device))
+        self.folder.write_json("run.json", identity)
+        self.events.emit("invreg_run_started", folder=self.folder.path, spec=self.plan.spec)
+
+    # -- training
+
+    def _train(self, planned: PlannedMethod) -> TrainedMethod:
+        label, base = planned.label, Path("methods") / planned.label
+        problem, shape = self.setting.problem, self.setting.image_shape
+        if self.folder.has(base / "training.json"):
+            trained = _load_method(self.plan, label, self.folder, problem, shape, self.device)
+        else:
+            method = make_method(self.plan, planned, problem, shape, self.device)
+            messages: list[str] = []
+            start = time.perf_counter()
+            with recorded_warnings(messages):
+                trained = self._fit(planned, method)
+            trained.reconstructor.eval()
+            seconds = trained.log.summary.get("seconds", time.perf_counter() - start if planned.trainer else 0.0)
+            self._save_method(label, trained, seconds, messages)
+        self.events.emit("invreg_method_trained", label=label, trained=trained)
+        return trained
+
+    def _fit(self, planned: PlannedMethod, method: Method) -> TrainedMethod:
+        if planned.trainer is None:
+            return TrainedMethod(method.build(), TrainingLog())
+        scratch = self.folder.method(planned.label) / "training"
+        scratch.mkdir(parents=True, exist_ok=True)
+        context = TrainingContext(
+            problem=self.setting.problem,
+            image_shape=self.setting.image_shape,
+            images=self.setting.images,
+            val_measurements=self.setting.val_measurements,
+            device=self.device,
+            seed=self.plan.spec.seed,
+            folder=scratch,
+            events=self.events,
+            metrics=self.plan.metrics,
+            batch_size=self.plan.spec.evaluation.batch_size,
+        )
+        try:
+            return planned.trainer.fit(method, context)
+        except InvregError as error:
+            raise error.at(f"methods.{planned.label}") from None
+
+    def _save_method(self, label: str, trained: TrainedMethod, seconds: float, messages: list[str]) -> None:
+        base = Path("methods") / label
+        self.folder.write_tensors(base / "weights.safetensors", trained.reconstructor.state_dict())
+        self.folder.write_json(base / "reconstructor.json", spec_of(trained.reconstructor, self.plan.registry))
+        self.folder.write_table(base / "log.csv", pd.DataFrame(trained.log.rows))
+        record = {
+            "seconds": seconds,
+            "parameters": _count_parameters(trained),
+            "summary": trained.log.summary,
+            "warnings": messages,
+        }
+        self.folder.write_json(base / "training.json", record)
+        shutil.rmtree(self.folder.path / base / "training", ignore_errors=True)
+
+    # -- evaluation
+
+    def _evaluate(self, methods: Mapping[str, TrainedMethod]) -> tuple[dict[str, torch.Tensor], pd.DataFrame]:
+        reconstructions, tables = {}, []
+        test, metrics = self.setting.images.test, self.plan.metrics
+        for label, trained in methods.items():
+            base = Path("methods") / label
+            if not self.folder.has(base / "metrics.csv"):
+                messages: list[str] = []
+                with recorded_warnings(messages):
+                    x_hat, seconds = reconstruct(
+                        trained.reconstructor,
+                        self.setting.test_measurements,
+                        self.device,
+                        self.plan.spec.evaluation.batch_size,
+                    )
+                self.folder.write_tensors(base / "reconstructions.safetensors", {"reconstructions": x_hat})
+                self.folder.write_json(base / "evaluation.json", {"warnings": messages})
+                table = measure_quality(label, x_hat, test.images, list(test.names), seconds, metrics)
+                self.folder.write_table(base / "metrics.csv", table)
+            reconstructions[label] = self.folder.read_tensors(base / "reconstructions.safetensors")["reconstructions"]
+            tables.append(self.folder.read_table(base / "metrics.csv"))
+        return reconstructions, pd.concat(tables, ignore_index=True)
+
+    # -- analyses
+
+    def _analyse(
+        self, methods: Mapping[str, TrainedMethod], reconstructions: Mapping[str, torch.Tensor], metrics: pd.DataFrame
+    ) -> dict[str, Findings]:
+        completed = CompletedRun(
+            title=self.plan.spec.title,
+            seed=self.plan.spec.seed,
+            device=self.device,
+            problem=self.setting.problem,
+            images=self.setting.images,
+            measurements=self.setting.test_measurements,
+            methods=methods,
+            reconstructions=reconstructions,
+            metrics=metrics,
+            metric_components=self.plan.metrics,
+            batch_size=self.plan.spec.evaluation.batch_size,
+        )
+        findings = {}
+        for number, (key, analyzer) in enumerate(self.plan.analyses.items()):
+            self.events.emit(
+                "invreg_progress", label="analyses", stage=key, done=number, total=len(self.plan.analyses), values={}
+            )
+            found = self._analyse_one(key, analyzer, completed)
+            if found is not None:
+                findings[key] = found
+                self.events.emit("invreg_findings_made", name=key, findings=found)
+        return findings
+
+    def _analyse_one(self, key: str, analyzer: Analyzer, completed: CompletedRun) -> Findings | None:
+        """One analysis. What it raises is recorded, so that it costs neither the others nor the report."""
+        base = Path("analyses") / key
+        try:
+            if not self.folder.has(base / "findings.json"):
+                self.folder.write_findings(key, analyzer.analyze(completed))
+            # Read back even what was just written: figures must come from what is saved.
+            found = self.folder.read_findings(key)
+            if not self.folder.has(base / "figures.json"):
+                self.folder.write_figures(key, analyzer.draw(found))
+        except Exception as error:  # noqa: BLE001 (an analysis may be anyone's code)
+            message = str(error) if isinstance(error, InvregError) else f"{type(error).__name__}: {error}"
+            self.folder.write_text(base / "failure.txt", f"{message}\n\n{traceback.format_exc()}")
+            return None
+        (self.folder.path / base / "failure.txt").unlink(missing_ok=True)
+        return found
+
+    def _fail_if_an_analysis_failed(self) -> None:
+        failed = [key for key in self.plan.analyses if self.folder.has(Path("analyses") / key / "failure.txt")]
+        if failed:
+            first = self.folder.analysis(failed[0]) / "failure.txt"
+            cause = first.read_text(encoding="utf-8").splitlines()[0]
+            raise InvregError(
+                f"failed: {cause}",
+                where=f"analyses: {', '.join(failed)}",
+                hint=f"see {first}; the rest of the run is complete, and the same command takes up this analysis only",
+            )
+
+
+def _load_method(
+    plan: Plan, label: str, folder: RunFolder, problem: Problem, image_shape: tuple[int, ...], device: torch.device
+) -> TrainedMethod:
+    base = Path("methods") / label
+    record = folder.read_json(base / "training.json")
+    spec = folder.read_json(base / "reconstructor.json")
+    weights = folder.read_tensors(base / "weights.safetensors")
+    reconstructor = build_reconstructor(plan, label, spec, problem, image_shape, device)
+    try:
+        reconstructor.load_state_dict(weights)
+    except RuntimeError as error:
+        raise StoreError(
+            f"the weights do not fit the reconstructor: {error}",
+            where=str(folder.method(label) / "weights.safetensors"),
+            hint="the plugin may have changed since: compare environment.json with `invreg plugins`",
+        ) from None
+    log_path = folder.method(label) / "log.csv"
+    rows = folder.read_table(base / "log.csv").to_dict("records") if log_path.read_text().strip() else []
+    return TrainedMethod(
+        reconstructor.eval(), TrainingLog([{str(k): v for k, v in row.items()} for row in rows], record["summary"])
+    )
+
+
+def _method_result(folder: RunFolder, label: str, trained: TrainedMethod) -> MethodResult:
+    record = folder.read_json(Path("methods") / label / "training.json")
+    evaluated = folder.read_json(Path("methods") / label / "evaluation.json")
+    messages = [*record["warnings"], *evaluated["warnings"]]
+    return MethodResult(trained.reconstructor, trained.log, record["seconds"], messages)
+
+
+def _count_parameters(trained: TrainedMethod) -> int:
+    return sum(parameter.numel() for parameter in trained.reconstructor.parameters())

@@ -1,0 +1,405 @@
+"""Discovery of plugins, and components by name.
+
+Every entry point of the group `invreg` is loaded on its own: a plugin that cannot be imported, returns nonsense or
+misspells a hook is set aside with its cause, and everything else works.
+"""
+
+from __future__ import annotations
+
+import inspect
+import os
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from importlib import metadata
+from pathlib import Path
+from typing import Any, Self
+
+import pluggy
+from pydantic import BaseModel, ValidationError
+
+from invreg import hookspecs
+from invreg.component import Component, built_with
+from invreg.errors import InvregError, PluginError, SpecError, did_you_mean
+from invreg.kinds import KINDS, kind_of
+from invreg.schema import Nested, Parameters, nested, parameters_model
+from invreg.spec import ComponentSpec, spec_errors
+
+#: Plugins of these distributions keep their names when a stranger claims them too.
+_OWN = "invreg"
+
+
+@dataclass
+class Plugin:
+    """A plugin and what became of it.
+
+    Attributes:
+        name: the entry point's name.
+        distribution: the distribution that brought it, with its `version`.
+        components: (kind, name) of all that it registers.
+        problem: why it was set aside; None if it works.
+        conflicts: names that it shares with another distribution, with what follows.
+    """
+
+    name: str
+    distribution: str
+    version: str
+    components: list[tuple[str, str]] = field(default_factory=list)
+    problem: str | None = None
+    conflicts: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A registered component class."""
+
+    kind: str
+    name: str
+    cls: type[Component]
+    plugin: Plugin
+
+
+class Registry:
+    """Components by kind and name.
+
+    Args:
+        plugins: plugin objects (modules, usually) by name, to be registered without entry points.
+    """
+
+    def __init__(self, plugins: Mapping[str, object] | None = None) -> None:
+        self.manager = pluggy.PluginManager(hookspecs.PROJECT)
+        self.manager.add_hookspecs(hookspecs)
+        self.plugins: list[Plugin] = []
+        self._entries: dict[tuple[str, str], Entry] = {}
+        self._claims: dict[tuple[str, str], list[Entry]] = {}
+        for name, plugin in (plugins or {}).items():
+            self._admit(Plugin(name, name, ""), plugin)
+
+    @classmethod
+    def installed(cls) -> Self:
+        """The registry of all installed plugins, but those named in `INVREG_DISABLE_PLUGINS`."""
+        registry = cls()
+        disabled = {name.strip() for name in os.environ.get("INVREG_DISABLE_PLUGINS", "").split(",")} - {""}
+        for point in sorted(_entry_points(), key=lambda p: (_distribution(p) != _OWN, _distribution(p), p.name)):
+            plugin = Plugin(point.name, _distribution(point), point.dist.version if point.dist else "")
+            if disabled & {plugin.name, plugin.distribution}:
+                plugin.problem = "switched off by INVREG_DISABLE_PLUGINS"
+                registry.plugins.append(plugin)
+                continue
+            try:
+                loaded = point.load()
+            except BaseException as error:
+                if isinstance(error, KeyboardInterrupt):
+                    raise
+                plugin.problem = f"cannot be imported from {point.value!r}: {type(error).__name__}: {error}"
+                registry.plugins.append(plugin)
+                continue
+            registry._admit(plugin, loaded)
+        return registry
+
+    # -- what there is
+
+    def names(self, kind: str) -> list[str]:
+        """The names of all components of a kind, sorted; shared names as `distribution:name`."""
+        self._check_kind(kind)
+        return sorted(name for known, name in self._entries if known == kind)
+
+    def entry(self, kind: str, name: str, where: str = "") -> Entry:
+        """The registered class behind a name (or `distribution:name`).
+
+        Raises:
+            SpecError: if there is none; the message lists what exists and which plugins failed to load.
+        """
+        self._check_kind(kind)
+        if (kind, name) in self._entries:
+            return self._entries[kind, name]
+        claims = self._claims.get((kind, name), [])
+        if len(claims) > 1:
+            choices = ", ".join(f"{claim.plugin.distribution}:{name}" for claim in claims)
+            raise SpecError(
+                f"the {kind} {name!r} is claimed by several plugins",
+                where=where or None,
+                expected=f"one of {choices}",
+            )
+        qualified = next(
+            (
+                c
+                for (k, n), cs in self._claims.items()
+                for c in cs
+                if k == kind and f"{c.plugin.distribution}:{n}" == name
+            ),
+            None,
+        )
+        if qualified:
+            return qualified
+        broken = [f"{p.distribution} ({p.name}): {p.problem}" for p in self.plugins if p.problem]
+        hint = did_you_mean(name, self.names(kind)) or f"no {kind} is registered"
+        if broken:
+            hint += "\n  plugins that were set aside: " + "; ".join(broken)
+        raise SpecError(
+            f"there is no {kind} {name!r}",
+            where=where or None,
+            expected=f"one of {', '.join(self.names(kind))}",
+            hint=hint,
+        )
+
+    def name_of(self, cls: type[Component]) -> str | None:
+        """The name under which a class is registered."""
+        found = next((entry for entry in self._entries.values() if entry.cls is cls), None)
+        if found:
+            return found.name
+        shared = (c for claims in self._claims.values() for c in claims if c.cls is cls)
+        return next((f"{c.plugin.distribution}:{c.name}" for c in shared), None)
+
+    def parameters(self, kind: str, name: str) -> type[Parameters]:
+        """The pydantic model of a component's parameters."""
+        return parameters_model(self.entry(kind, name).cls)
+
+    # -- from a spec to a component
+
+    def resolve(self, kind: str, spec: Any, where: str = "") -> ComponentSpec:
+        """The spec with all defaults filled in, nested components included; nothing is built.
+
+        Raises:
+            SpecError: naming the path of whatever is wrong.
+        """
+        given = self._component_spec(kind, spec, where)
+        parameters = self._validate(kind, given, where)
+        values: dict[str, Any] = {}
+        for key, info in type(parameters).model_fields.items():
+            mark = nested(info.rebuild_annotation())
+            values[key] = self._map_nested(getattr(parameters, key), mark, f"{where}.{key}", self._resolved_dict)
+        return ComponentSpec(name=given.name, **values)
+
+    def build(self, kind: str, spec: Any, where: str = "") -> Any:
+        """The component that a spec describes, nested components included.
+
+        Args:
+            kind: the kind of component.
+            spec: a name, a mapping with `name` and parameters, a `ComponentSpec` or an instance.
+            where: path of this component in the whole spec, for messages.
+
+        Raises:
+            SpecError: if the name or a parameter is wrong, also if the constructor refuses a combination.
+        """
+        given = self._component_spec(kind, spec, where)
+        entry = self.entry(kind, given.name, where)
+        parameters = self._validate(kind, given, where)
+        arguments = {
+            key: self._map_nested(
+                getattr(parameters, key), nested(info.rebuild_annotation()), f"{where}.{key}", self._built
+            )
+            for key, info in type(parameters).model_fields.items()
+        }
+        try:
+            component = entry.cls(**arguments)
+        except InvregError as error:
+            raise (error.at(where) if where else error) from None
+        except (ValueError, TypeError) as error:
+            raise SpecError(
+                str(error), where=where or None, expected=f"parameters that {entry.name!r} accepts"
+            ) from error
+        component.__dict__["_registered_as"] = given.name
+        return component
+
+    def _component_spec(self, kind: str, spec: Any, where: str) -> ComponentSpec:
+        if isinstance(spec, ComponentSpec):
+            return spec
+        if isinstance(spec, Component):
+            spec = spec_of(spec, self)
+        try:
+            return ComponentSpec.model_validate(spec)
+        except ValidationError as error:
+            raise spec_errors(error, where, ComponentSpec) from None
+
+    def _validate(self, kind: str, spec: ComponentSpec, where: str) -> Parameters:
+        model = parameters_model(self.entry(kind, spec.name, where).cls)
+        try:
+            return model.model_validate(spec.parameters)
+        except ValidationError as error:
+            raise spec_errors(error, where, model) from None
+
+    def _map_nested(self, value: Any, mark: Nested | None, where: str, function: Any) -> Any:
+        if isinstance(value, ComponentSpec) and mark:
+            return function(mark, value, where)
+        if isinstance(value, list | tuple):
+            return type(value)(
+                self._map_nested(item, mark, f"{where}.{index}", function) for index, item in enumerate(value)
+            )
+        if isinstance(value, dict):
+            return {key: self._map_nested(item, mark, f"{where}.{key}", function) for key, item in value.items()}
+        return value if function == self._built else _plain(value, where)
+
+    def _resolved_dict(self, mark: Nested, value: ComponentSpec, where: str) -> dict[str, Any]:
+        self._check_base(mark, value, where)
+        return self.resolve(mark.kind, value, where).model_dump()
+
+    def _built(self, mark: Nested, value: ComponentSpec, where: str) -> Any:
+        self._check_base(mark, value, where)
+        return self.build(mark.kind, value, where)
+
+    def _check_base(self, mark: Nested, value: ComponentSpec, where: str) -> None:
+        cls = self.entry(mark.kind, value.name, where).cls
+        if not issubclass(cls, mark.base):
+            raise SpecError(
+                f"{value.name!r} is no {mark.base.__name__}",
+                where=where,
+                expected=f"a {mark.kind} that is a {mark.base.__name__}",
+            )
+
+    # -- admission of plugins
+
+    def _admit(self, plugin: Plugin, loaded: object) -> None:
+        self.plugins.append(plugin)
+        registered = f"{plugin.distribution}:{plugin.name}"
+        try:
+            self.manager.register(loaded, registered)
+            self._check_hooks(loaded)
+            entries = list(self._components(plugin, loaded))
+        except Exception as error:  # noqa: BLE001 (whatever a stranger's plugin does, the others go on)
+            if self.manager.has_plugin(registered):
+                self.manager.unregister(name=registered)
+            plugin.problem = str(error) if isinstance(error, InvregError) else f"{type(error).__name__}: {error}"
+            return
+        for entry in entries:
+            self._claim(entry)
+        plugin.components = [(entry.kind, entry.name) for entry in entries]
+
+    def _check_hooks(self, loaded: object) -> None:
+        known = [name for name in vars(hookspecs) if name.startswith("invreg_")]
+        callers = self.manager.get_hookcallers(loaded) or []
+        for caller in callers:
+            if caller.spec is None:
+                raise PluginError(f"implements the unknown hook {caller.name!r}", hint=did_you_mean(caller.name, known))
+        if not callers:
+            raise PluginError(
+                "implements no hook",
+                expected="functions marked with @invreg.hookimpl",
+                hint="def invreg_components()",
+            )
+
+    def _components(self, plugin: Plugin, loaded: object) -> Iterable[Entry]:
+        for implementation in self.manager.hook.invreg_components.get_hookimpls():
+            if implementation.plugin is not loaded:
+                continue
+            components = implementation.function()
+            if not isinstance(components, Mapping):
+                raise PluginError(
+                    f"invreg_components() returned {_shown(components)}",
+                    expected="a mapping of names to component classes",
+                )
+            for name, cls in components.items():
+                yield Entry(_admissible_kind(name, cls), name, cls, plugin)
+
+    def _claim(self, entry: Entry) -> None:
+        key = (entry.kind, entry.name)
+        claims = self._claims.setdefault(key, [])
+        claims.append(entry)
+        if len(claims) == 1:
+            self._entries[key] = entry
+            return
+        first = claims[0].plugin
+        qualified = f"{entry.plugin.distribution}:{entry.name}"
+        if first.distribution == _OWN:
+            entry.plugin.conflicts.append(
+                f"the {entry.kind} {entry.name!r} is taken by {_OWN}; reach this one as {qualified!r}"
+            )
+            return
+        # Between strangers nobody wins: installing one more package must not change what a name means.
+        self._entries.pop(key, None)
+        for claim in claims:
+            names = ", ".join(f"{c.plugin.distribution}:{c.name}" for c in claims)
+            claim.plugin.conflicts.append(
+                f"the {entry.kind} {entry.name!r} is claimed more than once: use one of {names}"
+            )
+
+    def _check_kind(self, kind: str) -> None:
+        if kind not in KINDS:
+            raise SpecError(
+                f"there is no kind {kind!r}",
+                expected=f"one of {', '.join(KINDS)}",
+                hint=did_you_mean(kind, KINDS),
+            )
+
+
+def spec_of(component: Component, registry: Registry | None = None) -> dict[str, Any]:
+    """The spec from which an equal component can be built: its name and all its parameters.
+
+    Raises:
+        SpecError: if the component's class is not registered, or a parameter has no form in a spec.
+    """
+    if not isinstance(component, Component):
+        raise SpecError(f"{_shown(component)} is no component", expected="an instance of an invreg component class")
+    name = component.__dict__.get("_registered_as") or (registry or Registry.installed()).name_of(type(component))
+    if name is None:
+        raise SpecError(
+            f"{type(component).__module__}.{type(component).__qualname__} is not registered, so no spec can name it",
+            expected="a component that a plugin registers",
+            hint="register its class in a plugin's invreg_components()",
+        )
+    parameters = {key: _plain(value, f"{name}.{key}", registry) for key, value in built_with(component).items()}
+    return {"name": name, **parameters}
+
+
+def _plain(value: Any, where: str, registry: Registry | None = None) -> Any:
+    """The value as YAML and JSON can hold it."""
+    if isinstance(value, Component):
+        return spec_of(value, registry)
+    if isinstance(value, BaseModel):
+        return value.model_dump(mode="json")
+    if isinstance(value, Path):
+        return str(value)
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item, f"{where}.{key}", registry) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item, f"{where}.{index}", registry) for index, item in enumerate(value)]
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    raise SpecError(
+        f"{_shown(value)} cannot be written in a spec",
+        where=where,
+        expected="numbers, texts, lists, mappings or components",
+    )
+
+
+def _admissible_kind(name: Any, cls: Any) -> str:
+    if not isinstance(name, str) or not name.isidentifier():
+        raise PluginError(
+            f"registers the name {name!r}",
+            expected="a name of letters, digits and underscores, as in my_operator",
+        )
+    if not isinstance(cls, type):
+        raise PluginError(
+            f"registers {_shown(cls)} as {name!r}", expected="a class", hint="give the class, not an instance"
+        )
+    kind = kind_of(cls)
+    if kind is None:
+        raise PluginError(
+            f"registers {cls.__qualname__} as {name!r}",
+            expected=f"a class that derives from one of the bases of {', '.join(KINDS)}",
+        )
+    if inspect.isabstract(cls):
+        missing = ", ".join(sorted(cls.__abstractmethods__))
+        raise PluginError(
+            f"registers {cls.__qualname__} as {name!r}, which lacks {missing}",
+            expected="a class that can be built",
+        )
+    parameters_model(cls)
+    return kind
+
+
+def _shown(value: object) -> str:
+    text = repr(value)
+    return f"{type(value).__name__} {text if len(text) <= 60 else text[:57] + '...'}"
+
+
+def _entry_points() -> list[metadata.EntryPoint]:
+    """All entry points of the group, each once (an editable installation can list its metadata twice)."""
+    unique = {
+        (_distribution(point), point.name, point.value): point
+        for point in metadata.entry_points(group=hookspecs.PROJECT)
+    }
+    return list(unique.values())
+
+
+def _distribution(point: metadata.EntryPoint) -> str:
+    return point.dist.name if point.dist else "unknown"

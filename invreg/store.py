@@ -1,0 +1,247 @@
+"""The run folder: the unit of truth of a run.
+
+Every file is written beside its place and then moved there, so that a file that exists is whole, whenever the run is
+killed. A stage of work counts as done when its last file exists.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import re
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from invreg.analyzer import Findings
+from invreg.errors import SpecError, StoreError
+from invreg.spec import Spec, dump_yaml, read_spec
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import torch
+    from matplotlib.figure import Figure
+
+
+class RunFolder:
+    """A folder that holds a run, finished or not.
+
+    ```text
+    spec.yaml  environment.json  run.json        what was run, with what, on which images
+    metrics.csv  summary.csv  report.html        the results
+    methods/<label>/                             reconstructor.json, weights.safetensors, log.csv, training.json,
+                                                 metrics.csv, reconstructions.safetensors; training/ while it trains
+    analyses/<name>/                             findings.json, tables/*.csv, arrays.npz, figures/*.svg and *.png,
+                                                 failure.txt if it failed
+    ```
+
+    Args:
+        path: the folder.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    @classmethod
+    def create(cls, output: Path, spec: Spec, digest: str) -> RunFolder:
+        """The folder of this spec below `output`; an existing one is taken up again.
+
+        Raises:
+            StoreError: if it cannot be written, or holds another spec.
+        """
+        slug = re.sub(r"[^a-z0-9]+", "-", spec.title.lower()).strip("-")[:48] or "run"
+        folder = cls(output / f"{slug}-{digest[:8]}")
+        try:
+            folder.path.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryFile(dir=folder.path):
+                pass
+        except OSError as error:
+            raise StoreError(
+                f"cannot be written: {error.strerror or error}",
+                where=str(folder.path),
+                expected="a folder in which files can be made",
+                hint="another --output",
+            ) from None
+        return folder
+
+    @classmethod
+    def existing(cls, path: Path) -> RunFolder:
+        """The folder of a run that was made before.
+
+        Raises:
+            StoreError: if there is no run.
+        """
+        if not (path / "spec.yaml").is_file():
+            what = "holds no run (spec.yaml is missing)" if path.is_dir() else "no such folder"
+            raise StoreError(what, where=str(path), expected="the folder that `invreg run` printed")
+        return cls(path)
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Keeps a second process from writing to the same run; released by the system if this one dies."""
+        from filelock import FileLock, Timeout
+
+        lock = FileLock(self.path / ".lock")
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            raise StoreError(
+                "is being written by another process", where=str(self.path), hint="wait for it, or another --output"
+            ) from None
+        try:
+            yield
+        finally:
+            lock.release()
+
+    # -- the run as a whole
+
+    @property
+    def spec(self) -> Spec:
+        """The resolved spec."""
+        try:
+            return read_spec(self.path / "spec.yaml")
+        except SpecError as error:
+            raise StoreError(f"does not hold a spec: {error}", where=str(self.path / "spec.yaml")) from None
+
+    def write_spec(self, spec: Spec) -> None:
+        self.write_text("spec.yaml", dump_yaml(spec.model_dump(mode="json")))
+
+    def method(self, label: str) -> Path:
+        """The folder of a method."""
+        return self.path / "methods" / label
+
+    def analysis(self, key: str) -> Path:
+        """The folder of an analysis."""
+        return self.path / "analyses" / key
+
+    # -- writing, whole or not at all
+
+    def write_text(self, name: str | Path, text: str) -> None:
+        self.write_bytes(name, text.encode())
+
+    def write_json(self, name: str | Path, content: Any) -> None:
+        self.write_text(name, json.dumps(_finite(content), indent=2, allow_nan=False) + "\n")
+
+    def write_table(self, name: str | Path, table: pd.DataFrame) -> None:
+        self.write_text(name, table.to_csv(index=False, lineterminator="\n"))
+
+    def write_tensors(self, name: str | Path, tensors: Mapping[str, torch.Tensor]) -> None:
+        from safetensors.torch import save
+
+        self.write_bytes(name, save({key: tensor.detach().cpu().contiguous() for key, tensor in tensors.items()}))
+
+    def write_bytes(self, name: str | Path, content: bytes) -> None:
+        target = self.path / name
+        try:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            with tempfile.NamedTemporaryFile(dir=target.parent, prefix=f".{target.name}.", delete=False) as file:
+                temporary = Path(file.name)
+                try:
+                    file.write(content)
+                    file.flush()
+                    os.fsync(file.fileno())
+                except BaseException:
+                    temporary.unlink(missing_ok=True)
+                    raise
+            temporary.chmod(0o644)
+            temporary.replace(target)
+        except OSError as error:
+            raise StoreError(
+                f"cannot be written: {error.strerror or error}",
+                where=str(target),
+                hint="free space, or another --output",
+            ) from None
+
+    # -- reading back
+
+    def has(self, name: str | Path) -> bool:
+        return (self.path / name).is_file()
+
+    def read_json(self, name: str | Path) -> Any:
+        return self._read(name, lambda path: json.loads(path.read_text(encoding="utf-8")))
+
+    def read_table(self, name: str | Path) -> pd.DataFrame:
+        import pandas as pd
+
+        return self._read(name, lambda path: pd.read_csv(path, dtype={"method": str, "image": str}))
+
+    def read_tensors(self, name: str | Path) -> dict[str, torch.Tensor]:
+        from safetensors.torch import load
+
+        return self._read(name, lambda path: load(path.read_bytes()))
+
+    def _read(self, name: str | Path, reader: Any) -> Any:
+        path = self.path / name
+        try:
+            return reader(path)
+        except FileNotFoundError:
+            raise StoreError(
+                "missing",
+                where=str(path),
+                expected="a finished run",
+                hint="run the same spec again: what is done is kept",
+            ) from None
+        except Exception as error:  # noqa: BLE001 (each reader has its own way to say that a file is broken)
+            raise StoreError(
+                f"cannot be read: {error}", where=str(path), hint="delete this file and run the same spec again"
+            ) from None
+
+    # -- findings of analyses
+
+    def write_findings(self, key: str, findings: Findings) -> None:
+        """Saves findings; `findings.json` is written last and marks them as whole."""
+        import io
+
+        import numpy as np
+
+        base = Path("analyses") / key
+        for name, table in findings.tables.items():
+            self.write_table(base / "tables" / f"{name}.csv", table)
+        buffer = io.BytesIO()
+        np.savez_compressed(buffer, **findings.arrays)  # type: ignore[arg-type]
+        self.write_bytes(base / "arrays.npz", buffer.getvalue())
+        names = {"tables": list(findings.tables), "arrays": list(findings.arrays)}
+        self.write_json(base / "findings.json", {"text": findings.text, "scalars": findings.scalars, **names})
+
+    def read_findings(self, key: str) -> Findings:
+        import numpy as np
+
+        base = Path("analyses") / key
+        content = self.read_json(base / "findings.json")
+        tables = {name: self.read_table(base / "tables" / f"{name}.csv") for name in content["tables"]}
+
+        def arrays(path: Path) -> dict[str, Any]:
+            with np.load(path, allow_pickle=False) as archive:
+                return {name: archive[name] for name in content["arrays"]}
+
+        return Findings(content["scalars"], tables, self._read(base / "arrays.npz", arrays), content["text"])
+
+    def write_figures(self, key: str, figures: Mapping[str, Figure]) -> None:
+        """Saves figures as SVG and PNG; `figures.json`, their names in order, is written last and marks them as whole."""
+        import io
+
+        from matplotlib import rc_context
+
+        for name, figure in figures.items():
+            for suffix in ("svg", "png"):
+                buffer = io.BytesIO()
+                # Text stays text, and nothing in the file depends on the time or a random salt.
+                with rc_context({"svg.fonttype": "none", "svg.hashsalt": name}):
+                    metadata = {"Date": None} if suffix == "svg" else {}
+                    figure.savefig(buffer, format=suffix, dpi=160, metadata=metadata)
+                self.write_bytes(Path("analyses") / key / "figures" / f"{name}.{suffix}", buffer.getvalue())
+        self.write_json(Path("analyses") / key / "figures.json", list(figures))
+
+
+def _finite(value: Any) -> Any:
+    """JSON knows no NaN or infinity: they are written as their names."""
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)
+    if isinstance(value, Mapping):
+        return {str(key): _finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(item) for item in value]
+    return value

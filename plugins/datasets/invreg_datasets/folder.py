@@ -1,0 +1,167 @@
+"""Any folder of images as a data set."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from invreg.crops import TrainingImages
+from invreg.dataset import ImageDataset, ImageStack, Splits
+from invreg.errors import DataError, SpecError
+from invreg_datasets.decode import read_image
+from invreg_datasets.files import deal, find_images
+from invreg_datasets.parameters import (
+    Color,
+    Downsample,
+    ImageSize,
+    SplitSeed,
+    TrainSize,
+    require_color,
+    require_positive,
+)
+from invreg_datasets.patches import centre_crop
+from invreg_datasets.prepare import load_all, of_one_type, reduce_by, resize_short_side, to_color, to_unit
+
+
+class ImageFolder(ImageDataset):
+    """The images in a folder, at any depth: PNG, JPEG, TIFF, BMP, WebP, PGM and PPM.
+
+    Training takes random crops of whole images; validation and testing take the middle of each image.
+
+    Images are split by file. If the folder has sub-folders called train, val (validation) and test, they are the
+    splits; val and test images without a folder of their own are drawn from val, or else from train. Without such
+    sub-folders all are drawn at random, the same for the same file names and seed.
+
+    Args:
+        path: the folder; `~` is the home directory, a relative path starts at the current directory.
+        image_size: height and width of the validation and test images.
+        train_size: height and width of the training crops; None: `image_size`.
+        downsample: factor of area downsampling, before cropping.
+        short_side: instead of a factor: shrink each image to so many pixels on its shorter side. With the size
+            of the test images, these show whole scenes, whatever the resolution of the files.
+        color: `grey` or `rgb`.
+        val: number of validation images; None: a tenth of all, from 1 to 32.
+        test: number of test images; None: all in the folder test, else a tenth of all, from 1 to 32.
+        seed: seed of the random split.
+
+    Raises:
+        SpecError: if both `downsample` and `short_side` are given, or crops exceed `short_side`.
+    """
+
+    def __init__(
+        self,
+        path: Annotated[str | Path, Field(description="folder of images, searched at any depth")],
+        image_size: ImageSize = 96,
+        train_size: TrainSize = None,
+        downsample: Downsample = 1,
+        short_side: Annotated[
+            int | None,
+            Field(ge=1, description="shrink images to so many pixels on the shorter side, instead of downsample"),
+        ] = None,
+        color: Color = "grey",
+        val: Annotated[
+            int | None, Field(ge=1, description="number of validation images; none: a tenth of all, from 1 to 32")
+        ] = None,
+        test: Annotated[
+            int | None,
+            Field(ge=1, description="number of test images; none: the folder test, or a tenth of all, from 1 to 32"),
+        ] = None,
+        seed: SplitSeed = 0,
+    ) -> None:
+        require_positive(
+            image_size=image_size,
+            train_size=train_size,
+            downsample=downsample,
+            short_side=short_side,
+            val=val,
+            test=test,
+        )
+        require_color(color)
+        if not str(path):
+            raise SpecError("the path is empty", where="path", expected="a folder of images")
+        self.path = Path(path)
+        self.image_size = image_size
+        self.train_size = train_size or image_size
+        self.downsample = downsample
+        self.short_side = short_side
+        self.color = color
+        self.val = val
+        self.test = test
+        self.seed = seed
+        if short_side is not None:
+            self._check_short_side(short_side)
+
+    def splits(self) -> Splits:
+        """The three splits; reads and decodes all images.
+
+        Raises:
+            DataError: if the folder or an image is missing, unreadable or too small, or there are too few images.
+        """
+        folder = self._folder()
+        dealt = deal(find_images(folder), self.val, self.test, self.seed, str(folder.absolute()))
+        train = load_all(lambda name: self._read(folder / name, self.train_size, "training crop"), dealt.train)
+        return Splits(
+            TrainingImages(of_one_type(train), dealt.train, (self.train_size, self.train_size)),
+            self._crops(folder, dealt.val, "validation"),
+            self._crops(folder, dealt.test, "test"),
+        )
+
+    def _folder(self) -> Path:
+        try:
+            return self.path.expanduser()
+        except RuntimeError as error:  # ~name of a user that does not exist
+            raise DataError(str(error), where=str(self.path), expected="a folder of images") from error
+
+    def _crops(self, folder: Path, names: list[str], kind: str) -> ImageStack:
+        def crop(name: str) -> Tensor:
+            image = self._read(folder / name, self.image_size, f"{kind} image")
+            return to_unit(centre_crop(image, self.image_size))
+
+        return ImageStack(torch.stack(load_all(crop, names)), names)
+
+    def _read(self, path: Path, smallest: int, purpose: str) -> Tensor:
+        original = read_image(path)
+        if self.short_side is not None and min(original.shape[1:]) < self.short_side:
+            raise DataError(
+                f"{_size(original)} pixels",
+                where=str(path),
+                expected=f"at least {self.short_side} pixels on the shorter side: images are never enlarged",
+                hint="a smaller short_side, or take this image out of the folder",
+            )
+        image = to_color(original, self.color)
+        image = resize_short_side(image, self.short_side) if self.short_side else reduce_by(image, self.downsample)
+        if min(image.shape[1:]) < smallest:
+            size = f"{_size(original)} pixels"
+            if self.downsample > 1:
+                size += f", {_size(image)} after downsampling by {self.downsample}"
+            raise DataError(
+                f"{size}, smaller than a {smallest}x{smallest} {purpose}",
+                where=str(path),
+                expected=f"images of at least {smallest * self.downsample} pixels on each side",
+                hint="a smaller image_size and train_size, less downsample, or take this image out of the folder",
+            )
+        return image
+
+    def _check_short_side(self, short_side: int) -> None:
+        if self.downsample != 1:
+            raise SpecError(
+                f"short_side = {short_side} and downsample = {self.downsample}",
+                where="short_side",
+                expected="one of the two: each says how far images are reduced",
+                hint="downsample: 1",
+            )
+        largest = max(self.image_size, self.train_size)
+        if short_side < largest:
+            raise SpecError(
+                f"short_side = {short_side}, smaller than crops of {largest} pixels",
+                where="short_side",
+                expected=f"at least {largest}",
+            )
+
+
+def _size(image: Tensor) -> str:
+    return f"{image.shape[1]}x{image.shape[2]}"

@@ -1,0 +1,75 @@
+"""How good a reconstructor is on the validation images."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+import torch
+
+from invreg.errors import ShapeError, TrainingError
+from invreg.metrics import Metric
+
+if TYPE_CHECKING:
+    from invreg.reconstructor import Reconstructor
+    from invreg.trainer import TrainingContext
+    from invreg_training.processes import Processes
+
+
+def deciding_metric(context: TrainingContext) -> tuple[str, Metric]:
+    """The metric that chooses between weights and between parameters: the first of the run.
+
+    Raises:
+        TrainingError: if there is none.
+    """
+    for name, metric in context.metrics.items():
+        return name, metric
+    raise TrainingError("the run has no metric to choose by", where="metrics", expected="at least one metric")
+
+
+def validate(reconstructor: Reconstructor, context: TrainingContext, processes: Processes) -> float:
+    """Mean of the deciding metric over the validation images; the processes share the work.
+
+    The reconstructor is left in evaluation mode.
+
+    Raises:
+        TrainingError: if there are no validation images, or a value is not a number.
+        ShapeError: if reconstructions do not have the images' shape.
+    """
+    name, metric = deciding_metric(context)
+    images, measurements = context.images.val.images, context.val_measurements
+    if len(images) == 0 or len(images) != len(measurements):
+        raise TrainingError(
+            f"{len(images)} validation images, {len(measurements)} measurements of them",
+            where="validation",
+            expected="at least one image, and a measurement of each",
+        )
+    mine = slice(processes.rank, None, processes.count)
+    images, measurements = images[mine], measurements[mine]
+    reconstructor.eval()
+    values: list[float] = []
+    with torch.no_grad():
+        for z, x in zip(measurements.split(context.batch_size), images.split(context.batch_size), strict=True):
+            x_hat = reconstructor(z.to(context.device))
+            if x_hat.shape != x.shape:
+                raise ShapeError(
+                    f"reconstructions {tuple(x_hat.shape)} for images {tuple(x.shape)}",
+                    where=f"{type(reconstructor).__name__} on the validation images",
+                    expected="the shape of the images",
+                )
+            values += metric(x_hat, x.to(context.device)).tolist()
+    total, count = processes.sum([math.fsum(values), len(values)], context.device)
+    if math.isnan(total):
+        raise TrainingError(
+            f"the {name} of the validation images is not a number",
+            where=type(reconstructor).__name__,
+            hint="a smaller learning rate",
+        )
+    return total / count
+
+
+def is_better(value: float, best: float | None, metric: Metric) -> bool:
+    """Whether a value beats the best one so far."""
+    if best is None:
+        return True
+    return value > best if metric.higher_is_better else value < best
