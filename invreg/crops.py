@@ -50,6 +50,11 @@ class TrainingImages:
         sizes = torch.tensor([image.numel() for image in images])
         self._starts = torch.cumsum(sizes, 0) - sizes
         self._pixels = torch.cat([image.reshape(-1) for image in images])
+        if self._pixels.dtype == torch.float32:
+            low, high = torch.aminmax(self._pixels)
+            # One pass over everything; only if something is wrong (NaN compares false), look for where it is.
+            if not (low >= 0 and high <= 1):
+                _check_values(images, names)
         visits = (self._heights // height) * (self._widths // width)
         self._visits = torch.repeat_interleave(torch.arange(len(images)), visits)
 
@@ -151,14 +156,20 @@ def _check_training_image(image: Tensor, name: str, first: Tensor, crop: tuple[i
             expected="images at least as large as the crop",
             hint="a smaller crop, less downsampling, or leave this image out",
         )
-    if image.dtype == torch.uint8:
-        return
-    if image.dtype != torch.float32 or not torch.isfinite(image).all():
-        raise DataError(
-            "values that are NaN, infinite or not float32", where=where, expected="finite float32 in [0, 1]"
-        )
-    if image.min() < 0 or image.max() > 1:
-        raise DataError(f"values from {image.min():.4g} to {image.max():.4g}", where=where, expected="values in [0, 1]")
+    if image.dtype not in (torch.uint8, torch.float32):
+        raise DataError(f"values of type {image.dtype}", where=where, expected="float32 in [0, 1], or uint8")
+
+
+def _check_values(images: Sequence[Tensor], names: Sequence[str]) -> None:
+    for image, name in zip(images, names, strict=True):
+        if not torch.isfinite(image).all():
+            raise DataError("values that are NaN or infinite", where=f"image {name!r}", expected="values in [0, 1]")
+        if image.min() < 0 or image.max() > 1:
+            raise DataError(
+                f"values from {image.min():.4g} to {image.max():.4g}",
+                where=f"image {name!r}",
+                expected="values in [0, 1]",
+            )
 
 
 def _to_unit(pixels: Tensor) -> Tensor:

@@ -33,8 +33,11 @@ class ImageStack:
                 where="ImageStack",
                 expected="images [N, C, H, W] and N names",
             )
+        if not self.names:
+            raise DataError("no images", where="ImageStack", expected="at least one image")
         if len(set(self.names)) != len(self.names):
-            raise DataError("two images have the same name", where="ImageStack", expected="unique names")
+            twice = next(name for name in self.names if self.names.count(name) > 1)
+            raise DataError(f"two images are called {twice!r}", where="ImageStack", expected="unique names")
         check_images(self.images, self.names)
 
     def __len__(self) -> int:

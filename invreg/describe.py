@@ -18,9 +18,10 @@ def describe_component(entry: Entry) -> str:
     """Text with the documentation, the origin and the parameters of a component."""
     model = parameters_model(entry.cls)
     schema = model.model_json_schema()
+    origin = f"from {entry.plugin.distribution} {entry.plugin.version}".rstrip()
     lines = [
         f"{entry.kind} {entry.name}",
-        f"from {entry.plugin.distribution} {entry.plugin.version} ({entry.cls.__module__}.{entry.cls.__qualname__})".rstrip(),
+        f"{origin} ({entry.cls.__module__}.{entry.cls.__qualname__})",
         "",
         inspect.getdoc(entry.cls) or "(no documentation)",
         "",

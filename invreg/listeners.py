@@ -85,7 +85,7 @@ class TerminalProgress:
 
 
 class TrainingLogFiles:
-    """Appends every finished epoch or trial to `methods/<label>/progress.csv`, so that a running training can be watched."""
+    """Appends every finished epoch or trial to `methods/<label>/progress.csv`: a running training can be watched."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder

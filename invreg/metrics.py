@@ -22,6 +22,8 @@ class Metric(Component, ABC):
 
     #: Whether a larger value is a better one.
     higher_is_better: ClassVar[bool]
+    #: The unit of its values, as figures and tables show it; empty for a pure number.
+    unit: ClassVar[str] = ""
 
     @abstractmethod
     def __call__(self, x_hat: Tensor, x: Tensor) -> Tensor:
@@ -51,6 +53,7 @@ class PSNR(Metric):
     """Peak signal-to-noise ratio, -10 log10(MSE), in dB; the peak is 1. Infinite for equal images."""
 
     higher_is_better = True
+    unit = "dB"
 
     def __call__(self, x_hat: Tensor, x: Tensor) -> Tensor:
         _same_shape(x_hat, x, "psnr")

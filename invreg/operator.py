@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from invreg.component import Component
-from invreg.errors import ShapeError
+from invreg.errors import ConvergenceError, InvregError, ShapeError
 
 if TYPE_CHECKING:
     from scipy.sparse.linalg import LinearOperator as SciPyLinearOperator
@@ -105,20 +108,39 @@ class LinearOperator(Operator):
 
         Returns:
             The estimate with its residual; a Lanczos value is a lower bound of the norm.
-        """
-        from scipy.sparse.linalg import eigsh
 
-        device = next(iter([*self.parameters(), *self.buffers()]), torch.zeros(())).device
+        Raises:
+            ConvergenceError: if the iteration does not reach the tolerance, or meets values that are not finite.
+        """
+        state = [*self.parameters(), *self.buffers()]
+        device = state[0].device if state else None
+        if any(tensor.is_floating_point() and tensor.dtype != torch.float64 for tensor in state):
+            return copy.deepcopy(self).double().norm(domain_shape, tolerance=tolerance, seed=seed)
         zeros = torch.zeros((1, *domain_shape), dtype=torch.float64, device=device)
-        matrix = self.linearize(zeros).as_scipy()
-        gram = matrix.H @ matrix
-        start = torch.randn(gram.shape[0], dtype=torch.float64, generator=torch.Generator().manual_seed(seed)).numpy()
-        if gram.shape[0] == 1:
-            return NormEstimate(math.sqrt(abs(float((gram @ [1.0])[0]))), 0.0)
+        return _largest_singular_value(self.linearize(zeros).as_scipy(), tolerance, seed)
+
+
+def _largest_singular_value(matrix: SciPyLinearOperator, tolerance: float, seed: int) -> NormEstimate:
+    from scipy.sparse.linalg import ArpackNoConvergence, eigsh
+
+    gram = matrix.H @ matrix
+    start = torch.randn(gram.shape[0], dtype=torch.float64, generator=torch.Generator().manual_seed(seed)).numpy()
+    image = gram @ start
+    if not np.isfinite(image).all():
+        raise ConvergenceError("the operator returns NaN or infinite values", where="LinearOperator.norm")
+    if gram.shape[0] == 1 or not image.any():  # A number; or zero, which a random vector tells.
+        return NormEstimate(math.sqrt(abs(float(image[0] / start[0]))), 0.0)
+    try:
         eigenvalues, vectors = eigsh(gram, k=1, which="LA", v0=start, tol=tolerance)
-        top, vector = max(float(eigenvalues[0]), 0.0), vectors[:, 0]
-        residual = float(((gram @ vector - top * vector) ** 2).sum() ** 0.5)
-        return NormEstimate(math.sqrt(top), residual / top if top else 0.0)
+    except ArpackNoConvergence as error:
+        raise ConvergenceError(
+            f"the Lanczos iteration did not reach the tolerance {tolerance:g}",
+            where="LinearOperator.norm",
+            hint="a larger tolerance; or adjoint() is not the transpose of forward()",
+        ) from error
+    top, vector = max(float(eigenvalues[0]), 0.0), vectors[:, 0]
+    residual = float(((gram @ vector - top * vector) ** 2).sum() ** 0.5)
+    return NormEstimate(math.sqrt(top), residual / top if top else 0.0)
 
 
 class Linearization(LinearOperator):
@@ -147,6 +169,21 @@ class Linearization(LinearOperator):
     def domain_shape(self, range_shape: Shape) -> Shape:
         return tuple(self.x.shape[1:])
 
+    def norm(self, domain_shape: Shape, *, tolerance: float = 1e-6, seed: int = 0) -> NormEstimate:
+        """The norm of the derivative at a single image, see `LinearOperator.norm`.
+
+        Raises:
+            ShapeError: if the point is a batch of more than one image, or of another shape than `domain_shape`.
+        """
+        if tuple(domain_shape) != tuple(self.x.shape[1:]):
+            raise ShapeError(
+                f"domain_shape {tuple(domain_shape)}",
+                where="Linearization.norm",
+                expected=f"the shape of the point of linearization, {tuple(self.x.shape[1:])}",
+            )
+        operator = copy.deepcopy(self.operator).double()
+        return _largest_singular_value(Linearization(operator, self.x.double()).as_scipy(), tolerance, seed)
+
     def as_scipy(self) -> SciPyLinearOperator:
         """The derivative at a single image as a `scipy.sparse.linalg.LinearOperator` on flat NumPy vectors.
 
@@ -166,7 +203,7 @@ class Linearization(LinearOperator):
         range_ = self.operator.range_shape(domain)
         x = self.x.detach()
 
-        def apply(vector, shape, function):  # type: ignore[no-untyped-def]
+        def apply(vector: np.ndarray, shape: Shape, function: Callable[[Tensor], Tensor]) -> np.ndarray:
             tensor = torch.as_tensor(vector.reshape(1, *shape)).to(x)
             with torch.no_grad():
                 return function(tensor).double().cpu().numpy().ravel()
@@ -196,6 +233,12 @@ class NormalOperator(LinearOperator):
         super().__init__()
         self.operator = operator
         self.norm_squared = operator.norm(domain_shape).value ** 2
+        if self.norm_squared == 0:
+            raise InvregError(
+                f"the norm of {type(operator).__name__} is zero",
+                where="NormalOperator",
+                expected="an operator that does not map every image to zero",
+            )
 
     def forward(self, x: Tensor) -> Tensor:
         return self.pull_back(self.operator(x))

@@ -1,7 +1,7 @@
 """The one place that knows the order of a run: plan, check, train, evaluate, analyse, report.
 
-Each stage leaves whole files in the run folder and is skipped when they are there; so a run that was interrupted goes on
-where it was, and running a finished spec again only reads.
+Each stage leaves whole files in the run folder and is skipped when they are there; so a run that was interrupted goes
+on where it was, and running a finished spec again only reads.
 """
 
 from __future__ import annotations

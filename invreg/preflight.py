@@ -50,8 +50,9 @@ def load_setting(plan: Plan, device: torch.device) -> Setting:
     images = plan.dataset.splits()
     image_shape = images.test.image_shape
     if images.val.image_shape != image_shape or images.train.channels != image_shape[0]:
+        shapes = f"validation {images.val.image_shape}, training crops {images.train.crop_shape}, test {image_shape}"
         raise DataError(
-            f"validation images {images.val.image_shape}, training crops {images.train.crop_shape}, test images {image_shape}",
+            shapes,
             where="data",
             expected="the same shape for validation and test images, and the same channels for all",
         )

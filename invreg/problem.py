@@ -56,7 +56,7 @@ class Problem:
         if sum(given) != 1:
             raise TypeError("measure() takes exactly one of seed, keys and generator")
         with torch.no_grad():
-            z = self.operator(x)
+            z: Tensor = self.operator(x)
             if self.noise is None:
                 return z
             if generator is not None:

@@ -378,7 +378,7 @@ def _admissible_kind(name: Any, cls: Any) -> str:
             expected=f"a class that derives from one of the bases of {', '.join(KINDS)}",
         )
     if inspect.isabstract(cls):
-        missing = ", ".join(sorted(cls.__abstractmethods__))
+        missing = ", ".join(sorted(cls.__abstractmethods__))  # type: ignore[attr-defined]
         raise PluginError(
             f"registers {cls.__qualname__} as {name!r}, which lacks {missing}",
             expected="a class that can be built",

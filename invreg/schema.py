@@ -6,7 +6,6 @@ import inspect
 import types
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cache
 from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from pydantic import BaseModel, ConfigDict, PydanticUserError, Strict, create_model
@@ -39,7 +38,9 @@ class Parameters(BaseModel):
     )
 
 
-@cache
+_models: dict[type[Component], type[Parameters]] = {}
+
+
 def parameters_model(cls: type[Component]) -> type[Parameters]:
     """The model of the parameters of a component class, read off its constructor.
 
@@ -49,6 +50,8 @@ def parameters_model(cls: type[Component]) -> type[Parameters]:
     Raises:
         PluginError: if the signature cannot be a schema; the message names the parameter to change.
     """
+    if cls in _models:
+        return _models[cls]
     fields: dict[str, Any] = {}
     init = constructor(cls)
     if init is not None:
@@ -56,11 +59,12 @@ def parameters_model(cls: type[Component]) -> type[Parameters]:
         for parameter in list(inspect.signature(init).parameters.values())[1:]:
             fields[parameter.name] = _field(cls, parameter, hints)
     try:
-        return create_model(cls.__name__, __base__=Parameters, __module__=cls.__module__, **fields)
+        _models[cls] = create_model(cls.__name__, __base__=Parameters, __module__=cls.__module__, **fields)
     except (PydanticUserError, NameError, TypeError, ValueError) as error:
         raise PluginError(
             str(error).splitlines()[0], where=_place(cls), expected="annotations that pydantic can validate"
         ) from error
+    return _models[cls]
 
 
 def nested(annotation: Any) -> Nested | None:

@@ -42,7 +42,7 @@ class ComponentSpec(BaseModel):
 
 
 class MethodSpec(BaseModel):
-    """A reconstructor and how it is trained. A bare reconstructor (its name, or name and parameters) needs no training."""
+    """A reconstructor and how it is trained. A bare reconstructor (a name, or with parameters) is not trained."""
 
     model_config = ConfigDict(extra="forbid")
 

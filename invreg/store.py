@@ -11,7 +11,7 @@ import math
 import os
 import re
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -163,15 +163,27 @@ class RunFolder:
     def read_json(self, name: str | Path) -> Any:
         return self._read(name, lambda path: json.loads(path.read_text(encoding="utf-8")))
 
-    def read_table(self, name: str | Path) -> pd.DataFrame:
+    def read_table(self, name: str | Path, text: Iterable[str] = ("method", "image")) -> pd.DataFrame:
+        """A table; the columns named in `text` stay text, whatever they hold (a label may be `1e3` or `NA`)."""
         import pandas as pd
 
-        return self._read(name, lambda path: pd.read_csv(path, dtype={"method": str, "image": str}))
+        def read(path: Path) -> pd.DataFrame:
+            numbers = set(pd.read_csv(path, nrows=0).columns) - set(text)
+            return pd.read_csv(
+                path,
+                dtype=dict.fromkeys(text, str),
+                keep_default_na=False,
+                na_values={column: ["", "nan", "NaN"] for column in numbers},
+            )
+
+        table: pd.DataFrame = self._read(name, read)
+        return table
 
     def read_tensors(self, name: str | Path) -> dict[str, torch.Tensor]:
         from safetensors.torch import load
 
-        return self._read(name, lambda path: load(path.read_bytes()))
+        tensors: dict[str, torch.Tensor] = self._read(name, lambda path: load(path.read_bytes()))
+        return tensors
 
     def _read(self, name: str | Path, reader: Any) -> Any:
         path = self.path / name
@@ -203,7 +215,9 @@ class RunFolder:
         buffer = io.BytesIO()
         np.savez_compressed(buffer, **findings.arrays)  # type: ignore[arg-type]
         self.write_bytes(base / "arrays.npz", buffer.getvalue())
-        names = {"tables": list(findings.tables), "arrays": list(findings.arrays)}
+        # CSV does not say which columns hold text: this does.
+        text = {name: _text_columns(table) for name, table in findings.tables.items()}
+        names = {"tables": text, "arrays": list(findings.arrays)}
         self.write_json(base / "findings.json", {"text": findings.text, "scalars": findings.scalars, **names})
 
     def read_findings(self, key: str) -> Findings:
@@ -211,7 +225,9 @@ class RunFolder:
 
         base = Path("analyses") / key
         content = self.read_json(base / "findings.json")
-        tables = {name: self.read_table(base / "tables" / f"{name}.csv") for name in content["tables"]}
+        tables = {
+            name: self.read_table(base / "tables" / f"{name}.csv", text) for name, text in content["tables"].items()
+        }
 
         def arrays(path: Path) -> dict[str, Any]:
             with np.load(path, allow_pickle=False) as archive:
@@ -220,7 +236,7 @@ class RunFolder:
         return Findings(content["scalars"], tables, self._read(base / "arrays.npz", arrays), content["text"])
 
     def write_figures(self, key: str, figures: Mapping[str, Figure]) -> None:
-        """Saves figures as SVG and PNG; `figures.json`, their names in order, is written last and marks them as whole."""
+        """Saves figures as SVG and PNG; `figures.json` is written last and marks them as whole."""
         import io
 
         from matplotlib import rc_context
@@ -230,10 +246,18 @@ class RunFolder:
                 buffer = io.BytesIO()
                 # Text stays text, and nothing in the file depends on the time or a random salt.
                 with rc_context({"svg.fonttype": "none", "svg.hashsalt": name}):
-                    metadata = {"Date": None} if suffix == "svg" else {}
+                    # A figure's label says in words what it shows; reports use it as caption and alternative text.
+                    title = {"Title": figure.get_label()} if figure.get_label() else {}
+                    metadata = {**title, "Date": None} if suffix == "svg" else title
                     figure.savefig(buffer, format=suffix, dpi=160, metadata=metadata)
                 self.write_bytes(Path("analyses") / key / "figures" / f"{name}.{suffix}", buffer.getvalue())
         self.write_json(Path("analyses") / key / "figures.json", list(figures))
+
+
+def _text_columns(table: pd.DataFrame) -> list[str]:
+    from pandas.api.types import is_bool_dtype, is_numeric_dtype
+
+    return [str(name) for name, dtype in table.dtypes.items() if not (is_numeric_dtype(dtype) or is_bool_dtype(dtype))]
 
 
 def _finite(value: Any) -> Any:

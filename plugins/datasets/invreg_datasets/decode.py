@@ -1,4 +1,4 @@
-"""Image files to tensors, without silent loss: what cannot be represented faithfully is refused by name."""
+"""Image files to arrays, without silent loss: what cannot be represented faithfully is refused by name."""
 
 from __future__ import annotations
 
@@ -8,13 +8,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
-from torch import Tensor
 
 from invreg.errors import DataError
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
     from PIL.Image import Image
+
+    from invreg_datasets.prepare import Pixels
 
 #: File name endings of the images that are looked for (compared in lower case).
 EXTENSIONS = (".bmp", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
@@ -25,7 +26,7 @@ _ALPHA = {"LA": "L", "PA": "RGB", "RGBA": "RGB"}
 _SAVE_AS = "convert it to 8-bit RGB or grey, or take it out of the folder"
 
 
-def read_image(path: Path) -> Tensor:
+def read_image(path: Path) -> Pixels:
     """The image in a file, upright, `[C, H, W]` with one (grey) or three (RGB) channels.
 
     8-bit images come as uint8. 16-bit grey images are divided by 65535, and floating-point images taken as they
@@ -74,13 +75,12 @@ def _require_single(file: Image, path: Path) -> None:
         )
 
 
-def _pixels(image: Image, is_16_bit: bool, path: Path) -> Tensor:
+def _pixels(image: Image, is_16_bit: bool, path: Path) -> Pixels:
     where, mode = str(path), image.mode
     if is_16_bit:
-        values = np.asarray(image).astype(np.float32) / 65535
-        return torch.from_numpy(values)[None]
+        return np.asarray(image).astype(np.float32)[None] / np.float32(65535)
     if mode == "F":
-        return _unit_float(torch.from_numpy(np.array(image, dtype=np.float32))[None], where)
+        return _unit_float(np.array(image, dtype=np.float32)[None], where)
     if mode == "P" or (mode in ("L", "RGB") and "transparency" in image.info):
         image = image.convert("RGBA" if "transparency" in image.info else "RGB")
     if image.mode in _ALPHA:
@@ -88,9 +88,9 @@ def _pixels(image: Image, is_16_bit: bool, path: Path) -> Tensor:
     if image.mode in ("1", "YCbCr"):
         image = image.convert("L" if image.mode == "1" else "RGB")
     if image.mode == "L":
-        return torch.from_numpy(np.array(image))[None]
+        return np.array(image)[None]
     if image.mode == "RGB":
-        return torch.from_numpy(np.array(image)).permute(2, 0, 1).contiguous()
+        return np.array(image).transpose(2, 0, 1)
     raise DataError(
         f"its pixels are {mode!r}", where=where, expected="grey, RGB, palette or 16-bit grey pixels", hint=_SAVE_AS
     )
@@ -109,8 +109,8 @@ def _without_alpha(image: Image, where: str) -> Image:
     return image.convert(_ALPHA[image.mode])
 
 
-def _unit_float(values: Tensor, where: str) -> Tensor:
-    if not torch.isfinite(values).all():
+def _unit_float(values: NDArray[np.float32], where: str) -> Pixels:
+    if not np.isfinite(values).all():
         raise DataError("has pixels that are NaN or infinite", where=where, expected="finite values in [0, 1]")
     low, high = float(values.min()), float(values.max())
     if low < 0 or high > 1:

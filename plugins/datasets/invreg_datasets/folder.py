@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
-import torch
 from pydantic import Field
-from torch import Tensor
 
 from invreg.crops import TrainingImages
 from invreg.dataset import ImageDataset, ImageStack, Splits
@@ -24,7 +23,7 @@ from invreg_datasets.parameters import (
     require_positive,
 )
 from invreg_datasets.patches import centre_crop
-from invreg_datasets.prepare import load_all, of_one_type, reduce_by, resize_short_side, to_color, to_unit
+from invreg_datasets.prepare import Pixels, load_all, reduce_by, resize_short_side, to_color, to_stack, to_tensors
 
 
 class ImageFolder(ImageDataset):
@@ -105,7 +104,7 @@ class ImageFolder(ImageDataset):
         dealt = deal(find_images(folder), self.val, self.test, self.seed, str(folder.absolute()))
         train = load_all(lambda name: self._read(folder / name, self.train_size, "training crop"), dealt.train)
         return Splits(
-            TrainingImages(of_one_type(train), dealt.train, (self.train_size, self.train_size)),
+            TrainingImages(to_tensors(train), dealt.train, (self.train_size, self.train_size)),
             self._crops(folder, dealt.val, "validation"),
             self._crops(folder, dealt.test, "test"),
         )
@@ -116,14 +115,14 @@ class ImageFolder(ImageDataset):
         except RuntimeError as error:  # ~name of a user that does not exist
             raise DataError(str(error), where=str(self.path), expected="a folder of images") from error
 
-    def _crops(self, folder: Path, names: list[str], kind: str) -> ImageStack:
-        def crop(name: str) -> Tensor:
+    def _crops(self, folder: Path, names: Sequence[str], kind: str) -> ImageStack:
+        def crop(name: str) -> Pixels:
             image = self._read(folder / name, self.image_size, f"{kind} image")
-            return to_unit(centre_crop(image, self.image_size))
+            return centre_crop(image, self.image_size)
 
-        return ImageStack(torch.stack(load_all(crop, names)), names)
+        return ImageStack(to_stack(load_all(crop, names)), names)
 
-    def _read(self, path: Path, smallest: int, purpose: str) -> Tensor:
+    def _read(self, path: Path, smallest: int, purpose: str) -> Pixels:
         original = read_image(path)
         if self.short_side is not None and min(original.shape[1:]) < self.short_side:
             raise DataError(
@@ -163,5 +162,5 @@ class ImageFolder(ImageDataset):
             )
 
 
-def _size(image: Tensor) -> str:
+def _size(image: Pixels) -> str:
     return f"{image.shape[1]}x{image.shape[2]}"

@@ -6,9 +6,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated
 
-import torch
 from pydantic import Field
-from torch import Tensor
 
 from invreg.crops import TrainingImages
 from invreg.dataset import ImageDataset, ImageStack, Splits
@@ -16,7 +14,7 @@ from invreg.errors import DataError, SpecError
 from invreg_datasets.decode import read_image
 from invreg_datasets.parameters import Color, Downsample, ImageSize, TrainSize, require_color, require_positive
 from invreg_datasets.patches import centred_grid
-from invreg_datasets.prepare import load_all, of_one_type, reduce_by, to_color, to_unit
+from invreg_datasets.prepare import Pixels, load_all, reduce_by, to_color, to_stack, to_tensors
 
 # Split by photograph. The two views of the motorcycle show the same scene: they must stay on the same side.
 _TRAIN = ("astronaut", "china", "motorcycle_left", "motorcycle_right", "coins", "brick", "grass", "gravel")
@@ -79,7 +77,7 @@ class Photos(ImageDataset):
         """
         names = (*_TRAIN, *_VAL, *_TEST)
         photographs = dict(zip(names, load_all(self._photograph, names), strict=True))
-        train = of_one_type([photographs[name] for name in _TRAIN])
+        train = to_tensors([photographs[name] for name in _TRAIN])
         crop = (self.train_size, self.train_size)
         return Splits(
             TrainingImages(train, _TRAIN, crop),
@@ -87,16 +85,16 @@ class Photos(ImageDataset):
             self._patches({name: photographs[name] for name in _TEST}),
         )
 
-    def _photograph(self, name: str) -> Tensor:
+    def _photograph(self, name: str) -> Pixels:
         return reduce_by(to_color(read_image(_location(name)), self.color), self.downsample)
 
-    def _patches(self, photographs: dict[str, Tensor]) -> ImageStack:
+    def _patches(self, photographs: dict[str, Pixels]) -> ImageStack:
         patches = {
-            f"{name}[{row},{column}]": to_unit(patch)
+            f"{name}[{row},{column}]": patch
             for name, photograph in photographs.items()
             for row, column, patch in centred_grid(photograph, self.image_size)
         }
-        return ImageStack(torch.stack(list(patches.values())), list(patches))
+        return ImageStack(to_stack(list(patches.values())), list(patches))
 
 
 def _location(name: str) -> Path:

@@ -1,17 +1,26 @@
-"""From decoded pixels to what a data set delivers: colour, scale, data type."""
+"""From decoded pixels to what a data set delivers: colour, scale, data type.
+
+Arrays are uint8 in 0..255 as long as no operation changes pixel values, float32 in [0, 1] afterwards. NumPy does the
+work, in one thread for each image: many images are prepared at a time.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from os import cpu_count
-from typing import TypeVar
+from typing import TypeAlias, TypeVar
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
 from invreg_datasets.parameters import ColorName
+
+#: An image `[C, H, W]`: uint8 in 0..255 or float32 in [0, 1].
+Pixels: TypeAlias = NDArray[np.uint8 | np.float32]
 
 # Luminance of linear ITU-R BT.709 primaries: the weights of scikit-image's rgb2gray.
 _LUMINANCE = (0.2125, 0.7154, 0.0721)
@@ -19,33 +28,36 @@ _LUMINANCE = (0.2125, 0.7154, 0.0721)
 Item = TypeVar("Item")
 
 
-def to_unit(image: Tensor) -> Tensor:
+def to_unit(image: Pixels) -> NDArray[np.float32]:
     """uint8 in 0..255 as float32 in [0, 1]; float32 as it is."""
-    return image.float() / 255 if image.dtype == torch.uint8 else image
+    values = image.astype(np.float32, copy=False)
+    return values / np.float32(255) if image.dtype == np.uint8 else values
 
 
-def to_color(image: Tensor, color: ColorName) -> Tensor:
+def to_color(image: Pixels, color: ColorName) -> Pixels:
     """`[C, H, W]` with C = 1 (grey) or 3 (rgb). The data type changes only where pixel values do."""
     if color == "rgb":
-        return image.expand(3, -1, -1) if image.shape[0] == 1 else image
+        return np.concatenate([image] * 3) if image.shape[0] == 1 else image
     if image.shape[0] == 1:
         return image
-    weights = torch.tensor(_LUMINANCE).view(3, 1, 1)
+    scale = 255 if image.dtype == np.uint8 else 1
+    red, green, blue = (np.float32(weight / scale) * plane for weight, plane in zip(_LUMINANCE, image, strict=True))
     # The weights sum to one only up to rounding: white must not become whiter.
-    return (to_unit(image) * weights).sum(0, keepdim=True).clamp_(0, 1)
+    return np.minimum(red + green + blue, np.float32(1))[None]
 
 
-def reduce_by(image: Tensor, factor: int) -> Tensor:
+def reduce_by(image: Pixels, factor: int) -> Pixels:
     """Area downsampling: each pixel is the mean of a factor x factor block; incomplete blocks are cut off."""
     if factor == 1:
         return image
     height, width = (side // factor * factor for side in image.shape[1:])
-    if not height or not width:
-        return to_unit(image[:, :0, :0])
-    return functional.avg_pool2d(to_unit(image)[:, :height, :width], factor)
+    whole = to_unit(image[:, :height, :width])
+    rows = sum((whole[:, start::factor] for start in range(1, factor)), start=whole[:, ::factor])
+    blocks = sum((rows[:, :, start::factor] for start in range(1, factor)), start=rows[:, :, ::factor])
+    return np.minimum(blocks / np.float32(factor**2), np.float32(1))
 
 
-def resize_short_side(image: Tensor, size: int) -> Tensor:
+def resize_short_side(image: Pixels, size: int) -> Pixels:
     """Shrinks the image, keeping its proportions, until its shorter side has `size` pixels.
 
     The triangle filter is widened by the scale, so nothing aliases.
@@ -55,18 +67,23 @@ def resize_short_side(image: Tensor, size: int) -> Tensor:
     if scale == 1:
         return image
     target = [max(size, round(height * scale)), max(size, round(width * scale))]
-    resized = functional.interpolate(
-        to_unit(image)[None], size=target, mode="bilinear", antialias=True, align_corners=False
-    )
-    return resized[0].clamp_(0, 1)
+    source = torch.from_numpy(np.ascontiguousarray(to_unit(image)))[None]
+    resized = functional.interpolate(source, size=target, mode="bilinear", antialias=True, align_corners=False)
+    return resized[0].clamp_(0, 1).numpy()
 
 
-def of_one_type(images: Sequence[Tensor]) -> list[Tensor]:
-    """All images uint8 if they all are, else all float32."""
-    return list(images) if all(image.dtype == torch.uint8 for image in images) else [to_unit(i) for i in images]
+def to_tensors(images: Sequence[Pixels]) -> list[Tensor]:
+    """All images as tensors of one type: uint8 if they all are, else float32."""
+    exact = all(image.dtype == np.uint8 for image in images)
+    return [torch.from_numpy(np.ascontiguousarray(image if exact else to_unit(image))) for image in images]
 
 
-def load_all(load: Callable[[Item], Tensor], items: Sequence[Item]) -> list[Tensor]:
+def to_stack(images: Sequence[Pixels]) -> Tensor:
+    """Images of one size as a float32 tensor `[N, C, H, W]`."""
+    return torch.from_numpy(np.stack([to_unit(image) for image in images]))
+
+
+def load_all(load: Callable[[Item], Pixels], items: Sequence[Item]) -> list[Pixels]:
     """`load` applied to all items in threads (decoders release the interpreter lock); the first error wins."""
     with ThreadPoolExecutor(max_workers=min(16, cpu_count() or 1)) as pool:
         return list(pool.map(load, items))

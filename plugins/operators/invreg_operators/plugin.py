@@ -5,8 +5,19 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from invreg.hookspecs import hookimpl
+from invreg_operators.convolution import Convolution
+from invreg_operators.gaussian_blur import GaussianBlur
+from invreg_operators.identity import Identity
+from invreg_operators.noise import GaussianNoise, NoNoise, PoissonNoise
 
 
 @hookimpl
 def invreg_components() -> Mapping[str, type]:
-    return {}
+    return {
+        "identity": Identity,
+        "gaussian_blur": GaussianBlur,
+        "convolution": Convolution,
+        "none": NoNoise,
+        "gaussian": GaussianNoise,
+        "poisson": PoissonNoise,
+    }

@@ -13,8 +13,8 @@ class Muon(torch.optim.Optimizer):
     """Steps along the orthogonal factor of the momentum, kernel by kernel.
 
     A kernel `[out, in, k, k]` is seen as the matrix out x (in k k); a stack of kernels `[n, out, in, k, k]` as n
-    matrices. With the momentum M = U S V^T of such a matrix, the step is about -lr sqrt(max(1, rows/columns)) U V^T: all
-    directions move alike, however small their gradients are. torch's own Muon takes matrices only.
+    matrices. With the momentum M = U S V^T of such a matrix, the step is about -lr sqrt(max(1, rows/columns)) U V^T:
+    all directions move alike, however small their gradients are. torch's own Muon takes matrices only.
 
     Args:
         parameters: kernels and stacks of kernels, see [`is_kernel`][invreg_training.muon.is_kernel].
@@ -67,7 +67,7 @@ def is_kernel(parameter: Tensor) -> bool:
     """
     if parameter.ndim not in (4, 5):
         return False
-    out_channels, in_channels = parameter.shape[-4:-2]
+    out_channels, in_channels = map(int, parameter.shape[-4:-2])
     return out_channels > 1 and in_channels > 1
 
 
@@ -78,7 +78,7 @@ def orthogonalize(matrices: Tensor) -> Tensor:
     and 1.2 (those that are tiny against the largest, below that), which is all that an optimizer needs.
     """
     transposed = matrices.shape[1] > matrices.shape[2]
-    x = matrices.transpose(1, 2) if transposed else matrices
+    x: Tensor = matrices.transpose(1, 2) if transposed else matrices
     x = x / (x.norm(dim=(1, 2), keepdim=True) + 1e-12)
     for _ in range(5):
         gram = x @ x.transpose(1, 2)

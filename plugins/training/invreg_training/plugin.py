@@ -9,4 +9,12 @@ from invreg.hookspecs import hookimpl
 
 @hookimpl
 def invreg_components() -> Mapping[str, type]:
-    return {}
+    from invreg_training.approximation import ApproximationTraining
+    from invreg_training.gradient import ReconstructionTraining
+    from invreg_training.search import ParameterSearch
+
+    return {
+        "reconstruction": ReconstructionTraining,
+        "approximation": ApproximationTraining,
+        "parameter_search": ParameterSearch,
+    }

@@ -33,8 +33,8 @@ class Processes:
         except ValueError:
             # Set up earlier in this process for another device or precision; a single process minds only the latter.
             self._accelerator = Accelerator(device_placement=False, gradient_accumulation_steps=1)
-        self.count = self._accelerator.num_processes
-        self.rank = self._accelerator.process_index
+        self.count: int = self._accelerator.num_processes
+        self.rank: int = self._accelerator.process_index
         self._check(device)
 
     def _check(self, device: torch.device) -> None:

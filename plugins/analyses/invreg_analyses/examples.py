@@ -1,0 +1,146 @@
+"""Pictures: some test images with their data, what each method makes of them, and where it errs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Annotated, Any
+
+import numpy as np
+import pandas as pd
+import torch
+from pydantic import Field
+
+from invreg.analyzer import Analyzer, CompletedRun, Findings
+from invreg.display import metric_title
+from invreg.operator import LinearOperator
+from invreg_analyses.example_figures import draw_example
+from invreg_analyses.pictures import busiest_region
+from invreg_analyses.style import methods_table
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+    from numpy.typing import NDArray
+    from torch import Tensor
+
+
+class Examples(Analyzer):
+    """Test images with data and reconstructions, the same region enlarged for all, and the errors on one scale.
+
+    The images are spread evenly from the worst to the best of one method (the best on average by the first metric):
+    with a count of 4, the worst, two between, and the best. A single image is the one in the middle. The
+    enlarged region of each image is where the reconstructions differ most among each other; where a single method is
+    shown, where its error is largest.
+
+    Truth, data and reconstructions are shown on the fixed range [0, 1]. Data of another shape than the images are shown
+    as the adjoint A* z, scaled to its own range; where there is no adjoint, they are left out.
+
+    Args:
+        count: number of images, at most.
+        zoom: side of the enlarged region as a share of the image's.
+    """
+
+    def __init__(
+        self,
+        count: Annotated[int, Field(ge=1, le=24, description="number of images, at most")] = 4,
+        zoom: Annotated[float, Field(gt=0.02, le=0.5, description="side of the enlarged region, share of image")] = 0.3,
+    ) -> None:
+        self.count = count
+        self.zoom = zoom
+
+    def analyze(self, run: CompletedRun) -> Findings:
+        metric = next(iter(run.metric_components))
+        best, goodness = _best_method(run, metric)
+        chosen = spread_choice(goodness, self.count)
+        truth = run.images.test.images[chosen]
+        shown = torch.stack([x_hat[chosen] for x_hat in run.reconstructions.values()])
+        data, kind = _data(run, chosen)
+        arrays = {"truth": truth, "reconstructions": shown} | ({} if data is None else {"data": data})
+        names = [str(run.images.test.names[index]) for index in chosen]
+        regions = [self._region(truth[i].numpy(), shown[:, i].numpy()) for i in range(len(chosen))]
+        images = pd.DataFrame(regions, columns=["top", "left", "height", "width"])
+        images.insert(0, "image", names)
+        return Findings(
+            scalars={"chosen_by": best, "metric": metric, "data": kind},
+            tables={
+                "images": images,
+                "scores": _scores(run, chosen, data if kind == "data" else None),
+                "methods": methods_table(run),
+                "metrics": pd.DataFrame(
+                    [
+                        {"metric": name, "unit": component.unit, "higher_is_better": component.higher_is_better}
+                        for name, component in run.metric_components.items()
+                    ]
+                ),
+            },
+            arrays={name: array.to(torch.float32).numpy() for name, array in arrays.items()},
+            text=_sentence(best, metric, len(chosen), len(goodness)),
+        )
+
+    def draw(self, findings: Findings) -> Mapping[str, Figure]:
+        return {f"example_{i + 1}": draw_example(findings, i) for i in range(len(findings.tables["images"]))}
+
+    def _region(self, truth: NDArray[Any], reconstructions: NDArray[Any]) -> tuple[int, int, int, int]:
+        size = [max(round(self.zoom * side), 1) for side in truth.shape[-2:]]
+        # The spread of the methods around their mean; of a single one, its distance to the truth.
+        center = reconstructions.mean(0) if len(reconstructions) > 1 else truth
+        return busiest_region(((reconstructions - center) ** 2).sum((0, 1)).astype(float), size[0], size[1])
+
+
+def spread_choice(goodness: NDArray[Any], count: int) -> list[int]:
+    """Positions of `count` values spread evenly over the ranks, from the least to the greatest; NaN counts as least."""
+    order = np.argsort(np.where(np.isnan(goodness), -np.inf, goodness), kind="stable")
+    if count >= len(order):
+        return [int(i) for i in order]
+    if count == 1:
+        return [int(order[len(order) // 2])]
+    return [int(order[round(i * (len(order) - 1) / (count - 1))]) for i in range(count)]
+
+
+def _best_method(run: CompletedRun, metric: str) -> tuple[str, NDArray[Any]]:
+    """The method that is best on average, and how good it is on each image (larger is better)."""
+    sign = 1.0 if run.metric_components[metric].higher_is_better else -1.0
+    table = run.metrics.pivot(index="image", columns="method", values=metric)
+    table = sign * table.reindex(index=list(run.images.test.names), columns=list(run.methods))
+    means = table.replace([np.inf, -np.inf], np.nan).mean()
+    best = str(means.idxmax()) if means.notna().any() else next(iter(run.methods))
+    return best, table[best].to_numpy(dtype=float)
+
+
+def _data(run: CompletedRun, chosen: list[int]) -> tuple[Tensor | None, str]:
+    """The data as an image, and what it is: "data", "adjoint" or "none"."""
+    z = run.measurements[chosen]
+    shape = run.images.test.images[chosen].shape
+    if z.shape == shape:
+        # A method that hands the data on shows them already.
+        shown = any(torch.equal(x_hat[chosen], z) for x_hat in run.reconstructions.values())
+        return (None, "none") if shown else (z, "data")
+    operator = run.problem.operator
+    if isinstance(operator, LinearOperator):
+        with torch.no_grad():
+            back = operator.adjoint(z.to(run.device)).cpu()
+        if back.shape == shape and torch.isfinite(back).all():
+            low, high = back.amin((1, 2, 3), keepdim=True), back.amax((1, 2, 3), keepdim=True)
+            return (back - low) / (high - low).clamp_min(1e-12), "adjoint"
+    return None, "none"
+
+
+def _scores(run: CompletedRun, chosen: list[int], data: Tensor | None) -> pd.DataFrame:
+    """One row per method and image; `method` is empty for the data themselves."""
+    names = [str(run.images.test.names[index]) for index in chosen]
+    metrics = list(run.metric_components)
+    table = run.metrics.loc[run.metrics["image"].isin(names), ["method", "image", *metrics]]
+    if data is None:
+        return table.reset_index(drop=True)
+    truth = run.images.test.images[chosen]
+    own = {name: metric(data, truth).tolist() for name, metric in run.metric_components.items()}
+    return pd.concat([pd.DataFrame({"method": "", "image": names, **own}), table], ignore_index=True)
+
+
+def _sentence(best: str, metric: str, count: int, total: int) -> str:
+    if count == total:
+        return (
+            f"All {total} test images" if total > 1 else "The one test image"
+        ) + f", ordered by the {metric_title(metric)} of {best}, worst first."
+    if count == 1:
+        return f"The image in the middle of all {total}, ordered by the {metric_title(metric)} of {best}."
+    return f"{count} of {total} test images, from the worst to the best {metric_title(metric)} of {best} in even steps."

@@ -1,0 +1,181 @@
+"""The figures of the quality analysis: all values as boxes and points, and differences to one method."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from invreg.analyzer import Findings
+from invreg.display import metric_title, number
+from invreg_analyses.style import (
+    INK,
+    MUTED,
+    WARNING,
+    WIDTH,
+    MethodStyle,
+    drawing,
+    dress,
+    method_styles,
+    new_figure,
+    shortened,
+)
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+    from numpy.typing import NDArray
+
+_PANELS_PER_ROW = 3
+
+
+def draw_values(findings: Findings) -> Figure:
+    """One panel per metric: a box and all images as points for each method, and the mean with its interval."""
+    tables = findings.tables
+    styles = method_styles(tables["methods"])
+    labels = list(styles)
+    titles = ", ".join(metric_title(name) for name in tables["metrics"]["metric"])
+    with drawing():
+        figure = _panels(
+            len(tables["metrics"]),
+            len(labels),
+            f"{titles} of each method: boxes from quartile to quartile with the median as a line, one point per image, "
+            f"mean with {findings.scalars['confidence']:.0%} interval in black",
+        )
+        for axes, metric in _metric_axes(figure, tables["metrics"]):
+            values = _of(tables["values"], metric.metric)
+            means = _of(tables["means"], metric.metric).set_index("method")
+            for row, label in enumerate(labels):
+                _box(axes, row, values.loc[values["method"] == label, "value"].to_numpy(dtype=float), styles[label])
+                _mean_with_interval(axes, row, means.loc[label], "mean", 0.36)
+            _name_rows(axes, labels, [int(means.loc[label, "missing"]) for label in labels])
+            better = "higher" if metric.higher_is_better else "lower"
+            axes.set_xlabel(_axis_title(metric) + f" ({better} is better)")
+    return figure
+
+
+def draw_differences(findings: Findings) -> Figure:
+    """One panel per metric: differences to the baseline method image by image, with mean and interval."""
+    tables, baseline = findings.tables, str(findings.scalars["baseline"])
+    styles = method_styles(tables["methods"])
+    labels = [label for label in styles if label != baseline]
+    with drawing():
+        figure = _panels(
+            len(tables["metrics"]),
+            len(labels),
+            f"Differences to {baseline} on the same image: one point per image, mean with "
+            f"{findings.scalars['confidence']:.0%} interval in black and in numbers",
+        )
+        for axes, metric in _metric_axes(figure, tables["metrics"]):
+            values = _of(tables["values"], metric.metric).pivot(index="image", columns="method", values="value")
+            pairs = _of(tables["differences"], metric.metric)
+            axes.axvline(0, color=MUTED, linewidth=1)
+            missing = []
+            for row, label in enumerate(labels):
+                difference = (values[label] - values[baseline]).to_numpy(dtype=float)
+                _points(axes, row, difference, styles[label])
+                pair = _oriented(pairs, label, baseline)
+                _mean_with_interval(axes, row, pair, "difference", 0.22)
+                text = f"{number(pair['difference'], metric.unit, signed=True)}"
+                axes.annotate(text, (pair["difference"], row - 0.3), ha="center", va="bottom", fontsize=8.5)
+                missing.append(int(pair["missing"]))
+            _name_rows(axes, labels, missing)
+            arrow = "better →" if metric.higher_is_better else "← better"
+            axes.set_xlabel(f"{_axis_title(metric)}: difference to {shortened(baseline)} ({arrow})")
+    return figure
+
+
+def _of(table: pd.DataFrame, metric: str) -> pd.DataFrame:
+    return table[table["metric"] == metric]
+
+
+def _axis_title(metric: Any) -> str:
+    return f"{metric_title(metric.metric)}, {metric.unit}" if metric.unit else metric_title(metric.metric)
+
+
+def _panels(count: int, rows: int, description: str) -> Figure:
+    columns = min(count, _PANELS_PER_ROW)
+    lines = math.ceil(count / columns)
+    figure = new_figure(WIDTH, lines * (0.95 + 0.46 * max(rows, 1)), description)
+    figure.subplots(lines, columns, squeeze=False, sharey=True)
+    return figure
+
+
+def _metric_axes(figure: Figure, metrics: pd.DataFrame) -> Iterator[tuple[Axes, Any]]:
+    for axes, metric in zip(figure.axes, metrics.itertuples(), strict=False):
+        dress(axes, grid="x")
+        axes.spines["left"].set_visible(False)
+        yield axes, metric
+    for axes in figure.axes[len(metrics) :]:
+        axes.set_visible(False)
+
+
+def _name_rows(axes: Axes, labels: list[str], missing: list[int]) -> None:
+    """Labels at the left, the first method at the top; below the label what could not be shown."""
+    axes.set_yticks(range(len(labels)), [shortened(label) for label in labels])
+    axes.set_ylim(len(labels) - 0.45, -0.55)
+    for row, number_missing in enumerate(missing):
+        if number_missing:
+            axes.annotate(
+                f"{number_missing} not finite",
+                (1, row - 0.33),
+                xycoords=("axes fraction", "data"),
+                ha="right",
+                va="center",
+                fontsize=8,
+                color=WARNING,
+                bbox={"facecolor": "white", "edgecolor": "none", "pad": 1},
+            )
+
+
+def _box(axes: Axes, row: int, values: NDArray[np.float64], style: MethodStyle) -> None:
+    finite = values[np.isfinite(values)]
+    if len(finite) > 2:  # quartiles of one or two values say nothing that the points do not say
+        axes.boxplot(
+            finite,
+            positions=[row],
+            orientation="horizontal",
+            widths=0.5,
+            showfliers=False,
+            manage_ticks=False,
+            patch_artist=True,
+            boxprops={"facecolor": style.color, "alpha": 0.16, "edgecolor": "none"},
+            medianprops={"color": style.color, "linewidth": 1.6},
+            whiskerprops={"color": style.color, "linewidth": 1},
+            capprops={"linewidth": 0},
+        )
+    _points(axes, row, values, style)
+
+
+def _points(axes: Axes, row: int, values: NDArray[np.float64], style: MethodStyle) -> None:
+    """The images as points; each image keeps its height within the row for all methods."""
+    golden = (np.arange(len(values)) * 0.6180339887) % 1
+    spread = 0.34 * (golden - 0.5) if len(values) > 1 else np.zeros(1)
+    size = 16 if len(values) <= 40 else 8
+    axes.scatter(values, row + spread, s=size, color=style.color, alpha=0.75, linewidths=0, zorder=3)
+
+
+def _mean_with_interval(axes: Axes, row: int, found: Any, column: str, offset: float) -> None:
+    if not math.isfinite(found[column]):
+        return
+    height = row + offset
+    if math.isfinite(found["low"]):
+        axes.plot([found["low"], found["high"]], [height, height], color=INK, linewidth=1.4, zorder=4)
+    axes.plot([found[column]], [height], marker="D", markersize=4, color=INK, zorder=5)
+
+
+def _oriented(pairs: pd.DataFrame, label: str, baseline: str) -> dict[str, float]:
+    """The difference label - baseline; the table holds each pair once, the better method first."""
+    forward = pairs[(pairs["method"] == label) & (pairs["other"] == baseline)]
+    if len(forward):
+        return {str(key): value for key, value in forward.iloc[0].items()}
+    backward = pairs[(pairs["method"] == baseline) & (pairs["other"] == label)].iloc[0]
+    return {
+        "difference": -backward["difference"],
+        "low": -backward["high"],
+        "high": -backward["low"],
+        "missing": backward["missing"],
+    }

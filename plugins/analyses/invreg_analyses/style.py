@@ -1,0 +1,126 @@
+"""How figures look: one palette, one colour per method in all figures, no decoration.
+
+Figures are made with matplotlib's objects only (`Figure()`, never pyplot), so that nothing global is changed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+    from invreg.analyzer import CompletedRun
+
+INK = "#1f2933"
+MUTED = "#66717d"
+RULE = "#d5dae0"
+ACCENT = "#e69f00"
+WARNING = "#b42318"
+
+#: Learned methods: the colours of Okabe and Ito, which people with any kind of colour vision can tell apart (without
+#: the yellow, too light on white), then two dark ones.
+LEARNED = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#332288", "#882255")
+#: Methods without learned weights stay in the background: greys that differ in lightness.
+REFERENCE = ("#8d96a0", "#4b5560", "#b4a48c", "#756652")
+MARKERS = ("o", "s", "^", "D", "v", "P", "X")
+
+#: Width of a figure in inches; at most this much is shown side by side on a page.
+WIDTH = 9.4
+
+_SETTINGS = {
+    "font.family": "sans-serif",
+    "font.size": 9.0,
+    "text.color": INK,
+    "text.usetex": False,
+    "text.parse_math": False,  # names of images and methods are shown as they are, dollar signs included
+    "axes.edgecolor": MUTED,
+    "axes.labelcolor": INK,
+    "axes.labelsize": 9.0,
+    "axes.linewidth": 0.8,
+    "axes.titlesize": 10.0,
+    "axes.titleweight": "bold",
+    "axes.titlelocation": "left",
+    "axes.titlepad": 8.0,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": False,
+    "figure.facecolor": "white",
+    "axes.facecolor": "white",
+    "legend.frameon": False,
+    "legend.fontsize": 9.0,
+    "lines.linewidth": 1.6,
+    "xtick.color": MUTED,
+    "ytick.color": MUTED,
+    "xtick.labelcolor": INK,
+    "ytick.labelcolor": INK,
+}
+
+
+@dataclass(frozen=True)
+class MethodStyle:
+    """How one method is drawn."""
+
+    color: str
+    marker: str
+    is_reference: bool
+
+
+@contextmanager
+def drawing() -> Iterator[None]:
+    """Within this context artists are made in the house's style; matplotlib's own settings stay as they are."""
+    import matplotlib.style
+
+    with matplotlib.style.context(["default", _SETTINGS]):
+        yield
+
+
+def new_figure(width: float, height: float, description: str) -> Figure:
+    """An empty figure in inches; `description` says in words what it shows (caption and alternative text)."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width, height), layout="constrained")
+    figure.set_label(description)
+    return figure
+
+
+def methods_table(run: CompletedRun) -> pd.DataFrame:
+    """The methods of a run in the order of the spec with their numbers of weights: all that `method_styles` needs."""
+    import pandas as pd
+
+    weights = [sum(p.numel() for p in trained.reconstructor.parameters()) for trained in run.methods.values()]
+    return pd.DataFrame({"method": list(run.methods), "weights": weights})
+
+
+def method_styles(methods: pd.DataFrame) -> dict[str, MethodStyle]:
+    """Colours and markers by label: the same in every figure of a run, because they follow the order of the spec."""
+    styles, used = {}, {True: 0, False: 0}
+    for label, weights in zip(methods["method"], methods["weights"], strict=True):
+        is_reference = int(weights) == 0
+        palette, number = (REFERENCE if is_reference else LEARNED), used[is_reference]
+        used[is_reference] += 1
+        marker = MARKERS[(number + number // len(palette)) % len(MARKERS)]
+        styles[str(label)] = MethodStyle(palette[number % len(palette)], marker, is_reference)
+    return styles
+
+
+def dress(axes: Axes, *, grid: str | None = None) -> None:
+    """Quiet ticks and, along the axis `grid` ("x", "y" or "both"), thin lines behind the data."""
+    axes.tick_params(length=0, labelsize=8.5, labelcolor=INK, which="both")
+    axes.set_axisbelow(True)
+    if grid:
+        axes.grid(visible=True, axis=grid, color=RULE, linewidth=0.7)  # type: ignore[arg-type]
+
+
+def shortened(name: str, length: int = 28) -> str:
+    """A long name with its middle left out; control characters and line breaks become blanks."""
+    plain = "".join(character if character.isprintable() else " " for character in name)
+    if len(plain) <= length:
+        return plain
+    head = (length - 1) // 2
+    return f"{plain[:head]}…{plain[-(length - 1 - head) :]}"

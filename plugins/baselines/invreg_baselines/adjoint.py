@@ -1,0 +1,30 @@
+"""The scaled adjoint, as the reconstruction that takes no effort."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from invreg.operator import Shape
+from invreg.problem import Problem
+from invreg.reconstructor import Reconstructor
+from invreg_baselines.pull_back import PullBack
+
+
+class Adjoint(Reconstructor):
+    """x = A* z / ||A||², for linear operators A: one Landweber step from zero.
+
+    It is neither clamped nor otherwise brought to the range of images.
+    """
+
+    def setup(self, problem: Problem, image_shape: Shape) -> None:
+        """Computes the norm of the operator on images of this shape.
+
+        Raises:
+            SpecError: if the operator is not linear.
+            InvregError: if it is zero.
+        """
+        self.pull_back = PullBack(problem, image_shape, "adjoint")
+
+    def forward(self, z: Tensor) -> Tensor:
+        """A* z / ||A||², `[B, C, H, W]`."""
+        return self.pull_back(z)

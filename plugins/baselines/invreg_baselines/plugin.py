@@ -1,0 +1,17 @@
+"""Registration of this plugin's components."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from invreg.hookspecs import hookimpl
+from invreg_baselines.adjoint import Adjoint
+from invreg_baselines.observation import Observation
+
+
+@hookimpl
+def invreg_components() -> Mapping[str, type]:
+    return {
+        "observation": Observation,
+        "adjoint": Adjoint,
+    }

@@ -1,0 +1,77 @@
+"""From measurements to images: A* z / ||A||², for a linear operator A."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Self
+
+import torch
+from torch import Tensor, nn
+
+from invreg.errors import SpecError
+from invreg.operator import LinearOperator, NormalOperator, Shape
+from invreg.problem import Problem
+
+
+class PullBack(nn.Module):
+    """z -> A* z / ||A||².
+
+    The operator moves along with this module to another device, but it belongs to the problem: neither its buffers
+    nor its parameters are part of this module's state.
+
+    Args:
+        problem: with the operator A.
+        image_shape: (C, H, W), for which ||A|| is computed; images of other sizes are scaled alike.
+        where: the component that asks, for messages.
+
+    Raises:
+        SpecError: if the operator is not linear.
+        InvregError: if it is zero.
+    """
+
+    def __init__(self, problem: Problem, image_shape: Shape, where: str) -> None:
+        super().__init__()
+        if not isinstance(problem.operator, LinearOperator):
+            raise SpecError(
+                f"{type(problem.operator).__name__} is not linear: it has no adjoint",
+                where=where,
+                expected="a LinearOperator",
+            )
+        # A tuple hides the module from torch.
+        self._normal = (NormalOperator(problem.operator, tuple(image_shape)),)
+
+    def forward(self, z: Tensor) -> Tensor:
+        # Physics keeps the precision of the measurements, also where a network behind it runs under autocast.
+        with torch.autocast(z.device.type, enabled=False):
+            return self._normal[0].pull_back(z)
+
+    def _apply(self, fn: Callable[..., Any], recurse: bool = True) -> Self:
+        self._normal[0]._apply(fn, recurse)
+        return super()._apply(fn, recurse)
+
+
+def image_input(problem: Problem, image_shape: Shape, where: str) -> nn.Module:
+    """What brings a measurement to where an image-to-image network can start.
+
+    Args:
+        problem: with the operator F: X -> Y.
+        image_shape: (C, H, W).
+        where: the component that asks, for messages.
+
+    Returns:
+        The identity if measurements have the shape of images, else A* z / ||A||².
+
+    Raises:
+        SpecError: if the shapes differ and the operator is not linear.
+    """
+    shape = tuple(image_shape)
+    range_shape = tuple(problem.operator.range_shape(shape))
+    if range_shape == shape:
+        return nn.Identity()
+    if isinstance(problem.operator, LinearOperator):
+        return PullBack(problem, shape, where)
+    raise SpecError(
+        f"{type(problem.operator).__name__} maps images {shape} to measurements {range_shape} and is not linear",
+        where=where,
+        expected="an operator that keeps the shape of images, or a LinearOperator, whose adjoint leads back to images",
+    )

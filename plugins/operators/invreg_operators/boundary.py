@@ -1,0 +1,137 @@
+"""How an image continues beyond its edges, and the exact adjoint of continuing it.
+
+| rule        | pixels `a b c d` continue as    | `numpy.pad` | `scipy.ndimage` | sizes that work |
+|-------------|---------------------------------|-------------|-----------------|-----------------|
+| `symmetric` | `b a \\| a b c d \\| d c`       | `symmetric` | `reflect`       | n >= r          |
+| `zero`      | `0 0 \\| a b c d \\| 0 0`       | `constant`  | `constant`      | any             |
+| `circular`  | `c d \\| a b c d \\| a b`       | `wrap`      | `wrap`          | n >= r          |
+| `replicate` | `a a \\| a b c d \\| d d`       | `edge`      | `nearest`       | any             |
+| `reflect`   | `c b \\| a b c d \\| c b`       | `reflect`   | `mirror`        | n >= r + 1      |
+
+Here r is the radius (how many pixels are added at each end) and n the number of pixels on the axis: an image is
+continued by at most one reflection or period.
+"""
+
+from __future__ import annotations
+
+from typing import Literal, get_args
+
+import torch
+from torch import Tensor
+
+from invreg.errors import ShapeError, SpecError
+from invreg.operator import Shape
+
+Boundary = Literal["symmetric", "zero", "circular", "replicate", "reflect"]
+
+
+def check_boundary(boundary: str, where: str) -> None:
+    """Refuses a rule that does not exist.
+
+    Raises:
+        SpecError: naming the rules.
+    """
+    if boundary not in get_args(Boundary):
+        raise SpecError(f"boundary {boundary!r}", where=where, expected=f"one of {', '.join(get_args(Boundary))}")
+
+
+def smallest_size(radius: int, boundary: Boundary) -> int:
+    """The fewest pixels on an axis that can be continued by `radius` pixels at each end."""
+    if boundary in ("zero", "replicate"):
+        return 1
+    return radius + 1 if boundary == "reflect" else max(radius, 1)
+
+
+def check_size(domain_shape: Shape, radii: tuple[int, int], boundary: Boundary, where: str) -> None:
+    """Refuses images that are too small to be continued.
+
+    Args:
+        domain_shape: (C, H, W).
+        radii: pixels that are needed beyond the edges, for rows and for columns.
+
+    Raises:
+        ShapeError: naming the smallest size that works.
+    """
+    smallest = tuple(smallest_size(radius, boundary) for radius in radii)
+    if len(domain_shape) != 3 or any(size < least for size, least in zip(domain_shape[1:], smallest, strict=True)):
+        kernel = " x ".join(str(2 * radius + 1) for radius in radii)
+        raise ShapeError(
+            f"images of shape {tuple(domain_shape)}",
+            where=where,
+            expected=(
+                f"(channels, height, width) with height >= {smallest[0]} and width >= {smallest[1]}: what a "
+                f"{kernel} kernel with boundary {boundary!r} needs"
+            ),
+            hint="larger images, a smaller kernel, or boundary 'zero' or 'replicate' (these work for every size)",
+        )
+
+
+def pad(x: Tensor, radii: tuple[int, int], boundary: Boundary) -> Tensor:
+    """Continues images beyond their edges.
+
+    Args:
+        x: `[..., H, W]`.
+        radii: (r, s), the pixels added at each end of the rows and of the columns.
+
+    Returns:
+        `[..., H + 2 r, W + 2 s]`.
+    """
+    return _pad_axis(_pad_axis(x, radii[0], -2, boundary), radii[1], -1, boundary)
+
+
+def fold(y: Tensor, radii: tuple[int, int], boundary: Boundary) -> Tensor:
+    """The adjoint of `pad`: adds every pixel beyond the edges to the pixel that it was copied from.
+
+    Args:
+        y: `[..., H + 2 r, W + 2 s]`.
+        radii: (r, s) as in `pad`.
+
+    Returns:
+        `[..., H, W]`.
+    """
+    return _fold_axis(_fold_axis(y, radii[1], -1, boundary), radii[0], -2, boundary)
+
+
+def _pad_axis(x: Tensor, radius: int, axis: int, boundary: Boundary) -> Tensor:
+    if radius == 0:
+        return x
+    n = x.shape[axis]
+    match boundary:
+        case "symmetric":
+            before, after = x.narrow(axis, 0, radius).flip(axis), x.narrow(axis, n - radius, radius).flip(axis)
+        case "reflect":
+            before, after = x.narrow(axis, 1, radius).flip(axis), x.narrow(axis, n - 1 - radius, radius).flip(axis)
+        case "circular":
+            before, after = x.narrow(axis, n - radius, radius), x.narrow(axis, 0, radius)
+        case "replicate" | "zero":
+            first, last = x.narrow(axis, 0, 1), x.narrow(axis, n - 1, 1)
+            if boundary == "zero":
+                first = last = torch.zeros_like(first)
+            copies = list(x.shape)
+            copies[axis] = radius
+            before, after = first.expand(copies), last.expand(copies)
+    return torch.cat([before, x, after], axis)
+
+
+def _fold_axis(y: Tensor, radius: int, axis: int, boundary: Boundary) -> Tensor:
+    if radius == 0:
+        return y
+    n = y.shape[axis] - 2 * radius
+    before, inner, after = y.split([radius, n, radius], axis)
+    if boundary == "zero":
+        return inner
+    x = inner.clone()
+    match boundary:
+        case "symmetric":
+            x.narrow(axis, 0, radius).add_(before.flip(axis))
+            x.narrow(axis, n - radius, radius).add_(after.flip(axis))
+        case "reflect":
+            x.narrow(axis, 1, radius).add_(before.flip(axis))
+            x.narrow(axis, n - 1 - radius, radius).add_(after.flip(axis))
+        case "circular":
+            x.narrow(axis, n - radius, radius).add_(before)
+            x.narrow(axis, 0, radius).add_(after)
+        case "replicate":
+            x.narrow(axis, 0, 1).add_(before.sum(axis, keepdim=True))
+            x.narrow(axis, n - 1, 1).add_(after.sum(axis, keepdim=True))
+    return x

@@ -1,0 +1,92 @@
+"""Convolution with a given kernel."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Annotated
+
+from pydantic import Field
+from torch import Tensor
+
+from invreg.errors import SpecError
+from invreg.operator import LinearOperator, Shape
+from invreg_operators.batches import check_batch
+from invreg_operators.boundary import Boundary, check_boundary, check_size
+from invreg_operators.filters import correlate, correlate_adjoint, flip, radii
+
+
+class Convolution(LinearOperator):
+    """Convolution of every channel with a small kernel k of odd height 2r + 1 and odd width 2s + 1:
+
+    (A x)[i, j] = sum over a, b of k[a][b] x[i + r - a, j + s - b].
+
+    This is the mathematical convolution (the kernel is mirrored), as in `scipy.ndimage.convolve` and
+    `scipy.signal.convolve2d`, so A maps a single bright pixel to the kernel itself; PyTorch's `conv2d` is a
+    correlation and would mirror it. The image keeps its size; [`invreg_operators.boundary`][] says how it
+    continues beyond its edges under each rule and which sizes that needs. The adjoint is exact for every rule.
+
+    Args:
+        kernel: the rows of k. It is used as given, not normalised.
+        boundary: how images continue beyond their edges.
+
+    Raises:
+        SpecError: if the kernel is not a matrix with odd numbers of rows and columns, or has an entry that is
+            not finite, or only zeros.
+    """
+
+    def __init__(
+        self,
+        kernel: Annotated[list[list[float]], Field(description="rows of the kernel, odd in both directions")],
+        boundary: Annotated[Boundary, Field(description="how images continue beyond their edges")] = "zero",
+    ) -> None:
+        super().__init__()
+        check_boundary(boundary, "convolution.boundary")
+        self.boundary: Boundary = boundary
+        self.kernel = _checked(kernel)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """A x, for x `[B, C, H, W]`.
+
+        Raises:
+            ShapeError: if the images are too small for the kernel under this boundary rule.
+        """
+        check_batch(x, "convolution")
+        self.range_shape(tuple(x.shape[1:]))
+        return correlate(x, flip(self.kernel), self.boundary)
+
+    def adjoint(self, y: Tensor) -> Tensor:
+        check_batch(y, "convolution.adjoint")
+        self.range_shape(tuple(y.shape[1:]))
+        return correlate_adjoint(y, flip(self.kernel), self.boundary)
+
+    def range_shape(self, domain_shape: Shape) -> Shape:
+        check_size(domain_shape, radii(self.kernel), self.boundary, "convolution")
+        return tuple(domain_shape)
+
+    def extra_repr(self) -> str:
+        return f"{len(self.kernel)}x{len(self.kernel[0])}, boundary={self.boundary!r}"
+
+
+def _checked(kernel: Sequence[Sequence[float]]) -> list[list[float]]:
+    where, expected = "convolution.kernel", "rows of numbers, all of the same odd length, an odd number of rows"
+    try:
+        rows = [[float(value) for value in row] for row in kernel]
+    except TypeError as error:
+        raise SpecError(f"{kernel!r}", where=where, expected=expected) from error
+    lengths = sorted({len(row) for row in rows})
+    if len(lengths) != 1:
+        raise SpecError(f"rows of lengths {lengths}", where=where, expected=expected)
+    if len(rows) % 2 == 0 or lengths[0] % 2 == 0:
+        raise SpecError(
+            f"a kernel of {len(rows)} x {lengths[0]} entries",
+            where=where,
+            expected="odd numbers of rows and columns: an even kernel has no centre and would move the image",
+            hint="add a row or a column of zeros on the side towards which the image may move",
+        )
+    values = [value for row in rows for value in row]
+    if not all(map(math.isfinite, values)) or not any(values):
+        raise SpecError(
+            "entries that are not finite, or all zero", where=where, expected="finite numbers, not all zero"
+        )
+    return rows

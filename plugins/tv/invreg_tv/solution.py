@@ -1,0 +1,132 @@
+"""What the TV algorithms return, and the bookkeeping that they share: images leave the batch as soon as they are done."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from invreg.errors import ConvergenceError
+from invreg_tv.differences import gradient, magnitude
+
+#: Lowest and highest value that a reconstruction may have.
+Box = tuple[float, float]
+
+
+@dataclass(frozen=True)
+class TVSolution:
+    """Minimisers of ½||F(x) - z||² + weight TV(x), with the evidence for them.
+
+    Attributes:
+        x: the images, `[B, C, H, W]`.
+        data_dual: the dual variable of the data term, `[B, ...range]`; F(x) - z at a minimiser.
+        tv_dual: the dual variable of TV divided by the weight, `[B, 2, C, H, W]`, vectors of length at most 1.
+        gap: the primal-dual gap of each image, `[B]`: the objective at x exceeds its minimum by no more (for a nonlinear
+            F: the minimum of the problem linearised at x). See [`primal_dual_gap`][invreg_tv.solution.primal_dual_gap].
+        objective: the objective at x, `[B]`.
+        iterations: the iterations that each image took, `[B]`.
+        converged: whether gap <= tolerance * objective was reached (or the gap is rounding), `[B]`.
+    """
+
+    x: Tensor
+    data_dual: Tensor
+    tv_dual: Tensor
+    gap: Tensor
+    objective: Tensor
+    iterations: Tensor
+    converged: Tensor
+
+    @property
+    def relative_gap(self) -> Tensor:
+        """gap / objective, `[B]`; 0 where both are 0."""
+        return torch.where(self.gap > 0, self.gap / self.objective, 0.0)
+
+
+def primal_dual_gap(
+    x: Tensor, y: Tensor, p: Tensor, residual: Tensor, pulled_back: Tensor, weight: float, box: Box | None
+) -> tuple[Tensor, Tensor]:
+    """Gap and objective of each image, `[B]` each.
+
+    With r = A x - z and w = A* y + weight gradient*(p), the difference of the primal and the dual objective is
+
+        ½||r - y||² + weight Σ (|gradient x| - <gradient x, p>) + Σ max over v in the box of w (x - v).
+
+    Each of the three terms is nonnegative, pixel by pixel, so nothing cancels in float32. The last one is finite
+    thanks to the box. Without a box, v runs through the range of x widened by its own width (at least 1) on both
+    sides: the gap is then a bound against all competitors in that range.
+
+    Source: Chambolle and Pock 2011, section 2; the form above is Fenchel-Young's inequality, term by term.
+
+    Args:
+        x: images.
+        y: dual variable of the data term.
+        p: dual variable of TV, vectors of length at most 1.
+        residual: A x - z (for a nonlinear F: F(x) - z).
+        pulled_back: w (for a nonlinear F with F'(x)* in place of A*).
+        weight: weight of TV.
+        box: lowest and highest value of a pixel; None for no bounds.
+    """
+    difference = gradient(x)
+    length = magnitude(difference)
+    tv_term = _sum(length - (difference * p).sum(1)).clamp_(min=0)
+    if box is None:
+        low, high = x.flatten(1).aminmax(dim=1)
+        width = (high - low).clamp_(min=1)
+        low, high = (low - width).view(-1, 1, 1, 1), (high + width).view(-1, 1, 1, 1)
+    else:
+        low, high = box
+    box_term = _sum(pulled_back.clamp(min=0) * (x - low) - pulled_back.clamp(max=0) * (high - x))
+    gap = _sum((residual - y).square()) / 2 + weight * tv_term + box_term
+    objective = _sum(residual.square()) / 2 + weight * _sum(length)
+    return gap, objective
+
+
+def has_converged(gap: Tensor, objective: Tensor, tolerance: float, z: Tensor) -> Tensor:
+    """Whether gap <= tolerance * objective, or the gap is what rounding z alone makes of it.
+
+    Raises:
+        ConvergenceError: if a gap is NaN or infinite.
+    """
+    if not bool(torch.isfinite(gap).all()):
+        raise ConvergenceError(
+            "the iterates are no longer finite",
+            where="tv",
+            expected="an operator whose values and adjoint are finite",
+            hint="look at the operator with invreg.testing.check_operator",
+        )
+    # A constant image has objective 0 up to rounding, and no gap is small against that.
+    rounding = 0.05 * torch.finfo(z.dtype).eps * _sum(z.square())
+    return gap <= torch.maximum(tolerance * objective, rounding)
+
+
+class Batch:
+    """The images of a batch that are still worked on, and the results of the others."""
+
+    def __init__(self, size: int, device: torch.device) -> None:
+        self.active = torch.arange(size, device=device)
+        self._size = size
+        self._results: dict[str, Tensor] = {}
+
+    def settle(self, done: Tensor, **results: Tensor) -> Tensor:
+        """Keeps the results of the active images that are `done`; returns the positions of those that go on.
+
+        Args:
+            done: booleans, one per active image.
+            **results: fields of [`TVSolution`][invreg_tv.solution.TVSolution], one row per active image.
+        """
+        for name, values in results.items():
+            if name not in self._results:
+                self._results[name] = values.new_zeros((self._size, *values.shape[1:]))
+            self._results[name][self.active[done]] = values[done]
+        going_on = (~done).nonzero().squeeze(1)
+        self.active = self.active[going_on]
+        return going_on
+
+    def solution(self) -> TVSolution:
+        """The results of all images."""
+        return TVSolution(**self._results)
+
+
+def _sum(values: Tensor) -> Tensor:
+    return values.flatten(1).sum(1)

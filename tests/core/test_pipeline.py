@@ -1,0 +1,243 @@
+"""A whole run: its folder, its reproducibility, resuming, and what can go wrong."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+import torch
+
+import invreg
+import toy
+from invreg import metrics as metrics_plugin
+from invreg.errors import DataError, InvregError, SpecError, StoreError, TrainingError
+from invreg.pipeline import load, redraw, run
+from invreg.registry import Registry
+
+
+@pytest.fixture(autouse=True)
+def no_calls() -> Iterator[None]:
+    toy.CALLS.clear()
+    yield
+    toy.CALLS.clear()
+
+
+@pytest.fixture
+def registry() -> Registry:
+    return Registry({"invreg": metrics_plugin, "toy": toy})
+
+
+def changed(**changes: Any) -> dict[str, Any]:
+    return {**copy.deepcopy(toy.SPEC), **changes}
+
+
+def numbers(result: invreg.Result) -> pd.DataFrame:
+    return result.metrics.drop(columns="seconds")
+
+
+def test_a_run_leaves_everything_in_its_folder(registry: Registry, tmp_path: Path) -> None:
+    result = run(toy.SPEC, tmp_path, "cpu", progress=False, registry=registry)
+    assert result.folder.parent == tmp_path
+    for name in (
+        "spec.yaml",
+        "environment.json",
+        "metrics.csv",
+        "summary.csv",
+        "report.html",
+        "methods/gain/weights.safetensors",
+        "methods/gain/reconstructor.json",
+        "methods/gain/log.csv",
+        "methods/gain/progress.csv",
+        "analyses/peek/findings.json",
+        "analyses/peek/figures/gains.svg",
+        "analyses/peek/figures/gains.png",
+    ):
+        assert (result.folder / name).stat().st_size > 0, name
+    assert not list(result.folder.rglob("*.pkl"))
+    assert not (result.folder / "methods/gain/training").exists()
+    assert list(result.metrics.columns) == ["method", "image", "psnr", "ssim", "seconds"]
+    expected = [
+        "method",
+        "psnr",
+        "psnr_std",
+        "ssim",
+        "ssim_std",
+        "parameters",
+        "training_seconds",
+        "reconstruction_seconds",
+    ]
+    assert list(result.summary.columns) == expected
+    psnr = result.summary.set_index("method")["psnr"]
+    assert psnr["gain"] > psnr["raw"] + 10
+    assert float(result.methods["gain"].reconstructor.gain) == pytest.approx(2, abs=0.05)  # type: ignore[arg-type]
+    assert result.findings["peek"].scalars["count"] == 1
+
+
+def test_the_same_spec_gives_the_same_numbers(registry: Registry, tmp_path: Path) -> None:
+    first = run(toy.SPEC, tmp_path / "a", "cpu", progress=False, registry=registry)
+    second = run(toy.SPEC, tmp_path / "b", "cpu", progress=False, registry=registry)
+    assert first.folder.name == second.folder.name
+    pd.testing.assert_frame_equal(numbers(first), numbers(second))
+    other = run(changed(seed=1), tmp_path / "a", "cpu", progress=False, registry=registry)
+    assert other.folder != first.folder
+    assert not numbers(other).equals(numbers(first))
+
+
+def test_the_batch_size_of_the_evaluation_changes_no_number(registry: Registry, tmp_path: Path) -> None:
+    one = run(changed(evaluation={"batch_size": 1}), tmp_path, "cpu", progress=False, registry=registry)
+    all_ = run(changed(evaluation={"batch_size": 64}), tmp_path, "cpu", progress=False, registry=registry)
+    pd.testing.assert_frame_equal(numbers(one), numbers(all_), rtol=1e-5)
+
+
+def test_adding_a_method_changes_no_other(registry: Registry, tmp_path: Path) -> None:
+    methods = {"more": {"reconstructor": "gain", "trainer": "least_squares"}, **toy.SPEC["methods"]}
+    before = numbers(run(toy.SPEC, tmp_path, "cpu", progress=False, registry=registry))
+    after = numbers(run(changed(methods=methods), tmp_path, "cpu", progress=False, registry=registry))
+    rest = after[after["method"] != "more"].reset_index(drop=True)
+    pd.testing.assert_frame_equal(rest, before)
+
+
+def test_a_finished_run_is_only_read(registry: Registry, tmp_path: Path) -> None:
+    first = run(toy.SPEC, tmp_path, "cpu", progress=False, registry=registry)
+    assert toy.CALLS == ["fit gain", "analyze", "draw"]
+    toy.CALLS.clear()
+    second = run(toy.SPEC, tmp_path, "cpu", progress=False, registry=registry)
+    assert toy.CALLS == []
+    pd.testing.assert_frame_equal(first.metrics, second.metrics)
+
+
+def test_what_is_missing_is_done_again_and_only_that(registry: Registry, tmp_path: Path) -> None:
+    first = run(toy.SPEC, tmp_path, "cpu", progress=False, registry=registry)
+    (first.folder / "analyses/peek/figures.json").unlink()
+    toy.CALLS.clear()
+    run(toy.SPEC, tmp_path, "cpu", progress=False, registry=registry)
+    assert toy.CALLS == ["draw"]
+    (first.folder / "methods/gain/training.json").unlink()
+    toy.CALLS.clear()
+    again = run(toy.SPEC, tmp_path, "cpu", progress=False, registry=registry)
+    assert toy.CALLS == ["fit gain"]
+    pd.testing.assert_frame_equal(numbers(first), numbers(again))
+
+
+def test_loading_needs_no_images(registry: Registry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = run(toy.SPEC, tmp_path, "cpu", progress=False, registry=registry)
+    monkeypatch.setattr(toy.ToyImages, "splits", lambda self: 1 / 0)
+    loaded = load(made.folder, "cpu", registry)
+    z = torch.rand(2, 1, 16, 16)
+    assert torch.equal(loaded.methods["gain"].reconstructor(z), made.methods["gain"].reconstructor(z))
+    pd.testing.assert_frame_equal(loaded.metrics, made.metrics)
+    assert loaded.findings["peek"].text == "<Gains> found."
+    assert loaded.spec == made.spec
+    assert loaded.methods["gain"].log.rows == [{"epoch": 1, "loss": 0.0}]
+
+
+def test_redrawing_computes_nothing(registry: Registry, tmp_path: Path) -> None:
+    made = run(toy.SPEC, tmp_path, "cpu", progress=False, registry=registry)
+    toy.CALLS.clear()
+    made.report.unlink()
+    assert redraw(made.folder, registry) == made.report
+    assert toy.CALLS == ["draw"]
+    assert "&lt;Gains&gt; found." in made.report.read_text()
+
+
+def test_other_images_under_the_same_spec_are_noticed(
+    registry: Registry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run(toy.SPEC, tmp_path, "cpu", progress=False, registry=registry)
+    original = toy.ToyImages.splits
+    monkeypatch.setattr(toy.ToyImages, "splits", lambda self: original(toy.ToyImages(shift=7)))
+    with pytest.raises(StoreError, match="other images"):
+        run(toy.SPEC, tmp_path, "cpu", progress=False, registry=registry)
+
+
+def test_a_failing_analysis_costs_only_itself(registry: Registry, tmp_path: Path) -> None:
+    analyses = [{"name": "peek", "fail": True}, "peek"]
+    with pytest.raises(InvregError, match="a bug in the analysis") as caught:
+        run(changed(analyses=analyses), tmp_path, "cpu", progress=False, registry=registry)
+    assert caught.value.exit_status == 1
+    (folder,) = tmp_path.iterdir()
+    assert (folder / "analyses/peek-2/findings.json").exists()
+    assert "Traceback" in (folder / "analyses/peek/failure.txt").read_text()
+    assert "a bug in the analysis" in (folder / "report.html").read_text()
+
+
+def test_a_failing_listener_is_set_aside(registry: Registry, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    class Nervous:
+        @invreg.hookimpl
+        def invreg_run_started(self, folder: Path) -> None:
+            raise RuntimeError("no network")
+
+    class Calm:
+        def __init__(self) -> None:
+            self.heard: list[str] = []
+
+        @invreg.hookimpl
+        def invreg_run_started(self, folder: Path) -> None:
+            self.heard.append("started")
+
+        @invreg.hookimpl
+        def invreg_run_finished(self, result: invreg.Result) -> None:
+            self.heard.append("finished")
+
+    calm = Calm()
+    registry.manager.register(calm, "calm")
+    registry.manager.register(Nervous(), "nervous")
+    run(toy.SPEC, tmp_path, "cpu", progress=False, registry=registry)
+    assert calm.heard == ["started", "finished"]
+    assert "plugin nervous failed in invreg_run_started" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("changes", "error", "parts"),
+    [
+        ({"operator": "halv"}, SpecError, ["operator", "did you mean 'halve'"]),
+        ({"operator": {"name": "halve", "factor": -1}}, SpecError, ["operator.factor"]),
+        ({"analyses": ["peek"], "methods": {"raw": "raw"}}, SpecError, ["analyses.0", "LearnsForwardMap"]),
+        ({"methods": {"gain": "gain"}}, SpecError, ["methods.gain", "nothing trains them"]),
+        (
+            {"methods": {"raw": {"reconstructor": "raw", "trainer": "least_squares"}}},
+            SpecError,
+            ["methods.raw.trainer", "nothing to train"],
+        ),
+        ({"metrics": ["psnr", "psnr"]}, SpecError, ["metrics", "twice"]),
+        ({"data": {"name": "toy_images", "broken": True}}, DataError, ["image 0", "NaN"]),
+    ],
+)
+def test_wrong_specs_leave_no_folder(
+    registry: Registry, tmp_path: Path, changes: dict[str, Any], error: type[Exception], parts: list[str]
+) -> None:
+    with pytest.raises(error) as caught:
+        run(changed(**changes), tmp_path / "runs", "cpu", progress=False, registry=registry)
+    for part in parts:
+        assert part in str(caught.value)
+    assert not (tmp_path / "runs").exists()
+    assert toy.CALLS == []
+
+
+def test_failing_training_names_the_method(registry: Registry, tmp_path: Path) -> None:
+    methods = {"gain": {"reconstructor": "gain", "trainer": {"name": "least_squares", "fail": "the loss is NaN"}}}
+    with pytest.raises(TrainingError, match="the loss is NaN") as caught:
+        run(changed(methods=methods), tmp_path, "cpu", progress=False, registry=registry)
+    assert "methods.gain" in str(caught.value)
+
+
+def test_reconstructions_that_are_not_finite_stop_the_run(registry: Registry, tmp_path: Path) -> None:
+    methods = {"gain": {"reconstructor": {"name": "gain", "spoil": True}, "trainer": "least_squares"}}
+    with pytest.raises(InvregError, match="NaN or infinite"):
+        run(changed(methods=methods), tmp_path, "cpu", progress=False, registry=registry)
+
+
+def test_unknown_device(registry: Registry, tmp_path: Path) -> None:
+    with pytest.raises(SpecError, match="device"):
+        run(toy.SPEC, tmp_path, "abacus", progress=False, registry=registry)
+
+
+def test_an_unfinished_run_cannot_be_loaded(registry: Registry, tmp_path: Path) -> None:
+    made = run(toy.SPEC, tmp_path, "cpu", progress=False, registry=registry)
+    (made.folder / "methods/gain/training.json").unlink()
+    with pytest.raises(StoreError, match=r"training\.json"):
+        load(made.folder, "cpu", registry)

@@ -1,0 +1,117 @@
+"""Measuring: operator, noise, and where the randomness comes from."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor
+
+from invreg.errors import ShapeError
+from invreg.noise import Noise
+from invreg.operator import Operator
+from invreg.problem import Problem
+from invreg.streams import generator, stream_key
+
+
+class Double(Operator):
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("factor", torch.tensor(2.0))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x * self.factor.to(x)
+
+
+class White(Noise):
+    def draw(self, z: Tensor, generator: torch.Generator) -> Tensor:
+        return z + torch.randn(z.shape, generator=generator, device=z.device).to(z.dtype)
+
+
+@pytest.fixture
+def x() -> Tensor:
+    return torch.rand(5, 1, 6, 7, generator=generator(3))
+
+
+def test_without_noise_the_measurement_is_the_operator(x: Tensor) -> None:
+    torch.testing.assert_close(Problem(Double()).measure(x, seed=0), 2 * x)
+
+
+def test_noise_depends_on_the_seed_only(x: Tensor) -> None:
+    problem = Problem(Double(), White())
+    torch.testing.assert_close(problem.measure(x, seed=1), problem.measure(x, seed=1), rtol=0, atol=0)
+    assert not torch.equal(problem.measure(x, seed=1), problem.measure(x, seed=2))
+
+
+def test_noise_of_an_image_depends_on_its_key_only(x: Tensor) -> None:
+    problem, keys = Problem(Double(), White()), [11, 12, 13, 14, 15]
+    z = problem.measure(x, keys=keys)
+    alone = torch.cat([problem.measure(x[i : i + 1], keys=[keys[i]]) for i in range(5)])
+    backwards = problem.measure(x.flip(0), keys=keys[::-1]).flip(0)
+    assert torch.equal(z, alone)
+    assert torch.equal(z, backwards)
+    assert not torch.equal(z[0] - 2 * x[0], z[1] - 2 * x[1])
+
+
+def test_seed_gives_the_first_images_the_same_noise(x: Tensor) -> None:
+    problem = Problem(Double(), White())
+    assert torch.equal(problem.measure(x, seed=4)[:2], problem.measure(x[:2], seed=4))
+
+
+def test_a_generator_draws_the_whole_batch(x: Tensor) -> None:
+    problem = Problem(Double(), White())
+    assert torch.equal(problem.measure(x, generator=generator(1)), problem.measure(x, generator=generator(1)))
+    one = generator(1)
+    assert not torch.equal(problem.measure(x, generator=one), problem.measure(x, generator=one))
+
+
+@pytest.mark.parametrize("arguments", [{}, {"seed": 0, "keys": [1]}, {"seed": 0, "generator": generator(0)}])
+def test_exactly_one_source_of_randomness(x: Tensor, arguments: dict[str, object]) -> None:
+    with pytest.raises(TypeError, match="exactly one of seed, keys and generator"):
+        Problem(Double(), White()).measure(x, **arguments)  # type: ignore[arg-type]
+
+
+def test_one_key_per_image(x: Tensor) -> None:
+    with pytest.raises(ShapeError, match="4 keys for 5 images"):
+        Problem(Double(), White()).measure(x, keys=[1, 2, 3, 4])
+
+
+def test_an_empty_batch(x: Tensor) -> None:
+    assert Problem(Double(), White()).measure(x[:0], seed=0).shape == (0, 1, 6, 7)
+
+
+def test_noise_keeps_the_dtype_and_agrees_between_dtypes(x: Tensor) -> None:
+    problem = Problem(Double(), White())
+    double = problem.measure(x.double(), seed=0)
+    assert double.dtype == torch.float64
+    torch.testing.assert_close(double.float(), problem.measure(x, seed=0))
+
+
+def test_measuring_records_no_gradient_and_leaves_x_alone(x: Tensor) -> None:
+    before = x.clone()
+    assert not Problem(Double(), White()).measure(x.requires_grad_(), seed=0).requires_grad
+    assert torch.equal(x.detach(), before)
+
+
+def test_to_moves_the_operator() -> None:
+    problem = Problem(Double())
+    assert problem.to("meta") is problem
+    assert problem.operator.factor.device.type == "meta"
+
+
+def test_stream_keys_are_stable_and_unrelated() -> None:
+    assert stream_key(0, "noise", "test", 17) == stream_key(0, "noise", "test", 17)
+    keys = {stream_key(0), stream_key(1), stream_key(0, "a"), stream_key(0, "a", 1), stream_key(0, "a", "1")}
+    keys |= {stream_key(0, "a1"), stream_key(0, 1, "a"), stream_key(0, "a", 11), stream_key(0, "a", 1, 1)}
+    assert len(keys) == 9
+    assert all(0 <= key < 2**63 for key in keys)
+
+
+def test_stream_keys_are_the_same_everywhere() -> None:
+    # A change of this number changes the noise and the crops of every stored run.
+    assert stream_key(0, "noise", "test", 17) == 2588966718965889216
+
+
+def test_generators_of_equal_keys_agree() -> None:
+    key = stream_key(5, "x")
+    assert torch.equal(torch.rand(3, generator=generator(key)), torch.rand(3, generator=generator(key)))
+    assert not torch.equal(torch.rand(3, generator=generator(key)), torch.rand(3, generator=generator(key + 1)))

@@ -1,0 +1,108 @@
+"""Noise models: their distributions, and the same noise everywhere."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from invreg.errors import DataError, SpecError
+from invreg.noise import Noise
+from invreg.streams import generator
+from invreg_operators.noise import GaussianNoise, NoNoise, PoissonNoise
+from torch import Tensor
+
+MODELS = [NoNoise(), GaussianNoise(0.05), PoissonNoise(500.0)]
+
+
+@pytest.fixture
+def z() -> Tensor:
+    return torch.rand(4, 2, 9, 7, generator=generator(1))
+
+
+@pytest.mark.parametrize("noise", MODELS, ids=repr)
+def test_noise_is_the_same_for_every_batch_size_and_order(noise: Noise, z: Tensor) -> None:
+    keys = [5, 6, 7, 8]
+    whole = noise.sample(z, keys)
+    assert torch.equal(whole, torch.cat([noise.sample(z[i : i + 1], keys[i : i + 1]) for i in range(4)]))
+    assert torch.equal(whole, noise.sample(z.flip(0), keys[::-1]).flip(0))
+
+
+@pytest.mark.parametrize("noise", MODELS, ids=repr)
+def test_noise_agrees_between_dtypes(noise: Noise, z: Tensor) -> None:
+    double = noise.sample(z.double(), [1, 2, 3, 4])
+    assert double.dtype == torch.float64
+    torch.testing.assert_close(double.float(), noise.sample(z, [1, 2, 3, 4]))
+
+
+@pytest.mark.parametrize("noise", MODELS, ids=repr)
+def test_clean_measurement_is_neither_changed_nor_returned(noise: Noise, z: Tensor) -> None:
+    before = z.clone()
+    noise.draw(z, generator(0)).add_(1)
+    noise.sample(z, [1, 2, 3, 4]).add_(1)
+    assert torch.equal(z, before)
+
+
+@pytest.mark.parametrize("noise", MODELS, ids=repr)
+def test_empty_batches_pass(noise: Noise) -> None:
+    assert noise.draw(torch.zeros(0, 1, 4, 4), generator(0)).shape == (0, 1, 4, 4)
+    assert noise.sample(torch.zeros(0, 1, 4, 4), []).shape == (0, 1, 4, 4)
+
+
+def test_no_noise(z: Tensor) -> None:
+    assert torch.equal(NoNoise().draw(z, generator(0)), z)
+
+
+def test_gaussian_noise_has_the_given_deviation_and_is_not_clamped() -> None:
+    z = torch.zeros(1, 1, 300, 300)
+    noisy = GaussianNoise(0.05).draw(z, generator(0))
+    assert noisy.mean().item() == pytest.approx(0, abs=0.001)
+    assert noisy.std().item() == pytest.approx(0.05, rel=0.02)
+    assert noisy.min() < -0.1
+    # Neighbours are independent.
+    product = (noisy[..., 1:] * noisy[..., :-1]).mean().item()
+    assert product == pytest.approx(0, abs=0.05**2 * 0.02)
+
+
+def test_gaussian_noise_scales_with_its_deviation(z: Tensor) -> None:
+    small, large = GaussianNoise(0.01).draw(z, generator(0)) - z, GaussianNoise(0.04).draw(z, generator(0)) - z
+    torch.testing.assert_close(4 * small, large, atol=1e-6, rtol=1e-3)
+    assert torch.equal(GaussianNoise(0.0).draw(z, generator(0)), z)
+
+
+@pytest.mark.parametrize("level", [0.0, 0.1, 0.9])
+def test_poisson_noise_has_the_mean_and_the_variance_of_counts(level: float) -> None:
+    noisy = PoissonNoise(200.0).draw(torch.full((1, 1, 300, 300), level), generator(0))
+    assert noisy.mean().item() == pytest.approx(level, abs=1e-3)
+    assert noisy.var().item() == pytest.approx(level / 200, rel=0.03, abs=1e-12)
+    torch.testing.assert_close(noisy * 200, (noisy * 200).round(), atol=1e-3, rtol=0)
+
+
+def test_poisson_noise_forgives_rounding_errors_below_zero() -> None:
+    assert torch.equal(PoissonNoise().draw(torch.full((1, 1, 4, 4), -1e-7), generator(0)), torch.zeros(1, 1, 4, 4))
+
+
+@pytest.mark.parametrize("bad", [-0.01, float("nan"), float("inf")])
+def test_poisson_noise_refuses_what_is_no_intensity(bad: float) -> None:
+    z = torch.rand(1, 1, 4, 4)
+    z[0, 0, 2, 1] = bad
+    with pytest.raises(DataError, match="finite values >= 0"):
+        PoissonNoise().draw(z, generator(0))
+
+
+@pytest.mark.parametrize("noise", MODELS[1:], ids=repr)
+@pytest.mark.parametrize("dtype", [torch.long, torch.complex64])
+def test_noise_refuses_other_numbers(noise: Noise, dtype: torch.dtype) -> None:
+    with pytest.raises(TypeError, match="floating-point"):
+        noise.draw(torch.ones(1, 1, 4, 4).to(dtype), generator(0))
+
+
+@pytest.mark.parametrize("bad", [-0.1, float("nan"), float("inf")])
+def test_impossible_parameters_are_refused(bad: float) -> None:
+    with pytest.raises(SpecError, match=r"gaussian\.std"):
+        GaussianNoise(bad)
+    with pytest.raises(SpecError, match=r"poisson\.photons"):
+        PoissonNoise(bad)
+
+
+def test_poisson_noise_needs_photons() -> None:
+    with pytest.raises(SpecError, match="photons 0"):
+        PoissonNoise(0)

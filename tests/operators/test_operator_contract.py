@@ -1,0 +1,250 @@
+"""What every operator of this plugin promises: a new one joins with a line."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import pytest
+import torch
+from invreg.errors import ShapeError
+from invreg.operator import LinearOperator, Operator
+from invreg_operators.boundary import smallest_size
+from invreg_operators.convolution import Convolution
+from invreg_operators.gaussian_blur import GaussianBlur
+from invreg_operators.identity import Identity
+from torch import Tensor
+
+KERNEL = [[0.1, -0.2, 0.3, 0.0, 0.5], [1.0, 0.0, 0.25, -0.7, 0.2], [0.05, 0.6, 0.0, 0.3, -0.4]]
+BOUNDARIES = ("symmetric", "zero", "circular", "replicate", "reflect")
+
+
+@dataclass(frozen=True)
+class Case:
+    """An operator, the smallest image that it takes, and the step of finite differences (0: it is linear)."""
+
+    name: str
+    build: Callable[[], Operator]
+    smallest: tuple[int, int, int] = (1, 1, 1)
+
+    def shapes(self) -> list[tuple[int, int, int]]:
+        _, height, width = self.smallest
+        return [self.smallest, (3, height, width + 2), (1, 17, 12), (2, 13, 21)]
+
+
+CASES = [
+    Case("identity", Identity),
+    *(
+        Case(
+            f"gaussian_blur-{boundary}",
+            lambda boundary=boundary: GaussianBlur(boundary=boundary),
+            (1, smallest_size(5, boundary), smallest_size(5, boundary)),
+        )
+        for boundary in BOUNDARIES
+    ),
+    *(
+        Case(
+            f"convolution-{boundary}",
+            lambda boundary=boundary: Convolution(KERNEL, boundary),
+            (1, smallest_size(1, boundary), smallest_size(2, boundary)),
+        )
+        for boundary in BOUNDARIES
+    ),
+]
+LINEAR = [case for case in CASES if isinstance(case.build(), LinearOperator)]
+
+
+def ids(cases: list[Case]) -> dict[str, object]:
+    return {"argvalues": cases, "ids": [case.name for case in cases]}
+
+
+def image(*shape: int, seed: int = 0, dtype: torch.dtype = torch.float64) -> Tensor:
+    return torch.rand(shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64).to(dtype)
+
+
+def direction(*shape: int, seed: int = 0) -> Tensor:
+    return torch.randn(shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+
+
+def inner(a: Tensor, b: Tensor) -> float:
+    return float(torch.sum(a * b))
+
+
+@pytest.mark.parametrize("case", **ids(CASES))
+def test_range_shape_tells_the_shape_of_the_measurement(case: Case) -> None:
+    operator = case.build()
+    for shape in case.shapes():
+        assert operator(image(2, *shape)).shape == (2, *operator.range_shape(shape))
+
+
+@pytest.mark.parametrize("case", **ids(CASES))
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_dtype_is_kept_and_hardly_matters(case: Case, dtype: torch.dtype) -> None:
+    operator = case.build()
+    x = image(1, 1, 17, 12, dtype=dtype)
+    assert operator(x).dtype == dtype
+    torch.testing.assert_close(operator(x).double(), operator(x.double()), atol=1e-5, rtol=1e-5)
+    assert operator.vjp(x, operator(x)).dtype == dtype
+    assert operator.jvp(x, x).dtype == dtype
+
+
+@pytest.mark.parametrize("case", **ids(CASES))
+def test_autocast_does_not_touch_the_physics(case: Case) -> None:
+    operator, x = case.build(), image(1, 1, 17, 12, dtype=torch.float32)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert torch.equal(operator(x), operator(x).float())
+        assert operator(x).dtype == torch.float32
+        inside = operator.vjp(x, x)
+    torch.testing.assert_close(inside, operator.vjp(x, x), rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("case", **ids(CASES))
+def test_input_is_not_changed_and_not_returned(case: Case) -> None:
+    operator, x = case.build(), image(2, 1, 17, 12)
+    before, v = x.clone(), direction(2, 1, 17, 12)
+    v_before = v.clone()
+    operator(x).add_(1)
+    operator.vjp(x, v).add_(1)
+    operator.jvp(x, v).add_(1)
+    assert torch.equal(x, before)
+    assert torch.equal(v, v_before)
+
+
+@pytest.mark.parametrize("case", **ids(CASES))
+def test_images_and_channels_are_treated_alone(case: Case) -> None:
+    operator, x, v = case.build(), image(2, 3, 17, 12), direction(2, 3, 17, 12)
+    together, back = operator(x), operator.vjp(x, v)
+    for b in range(2):
+        for c in range(3):
+            alone = x[b : b + 1, c : c + 1]
+            torch.testing.assert_close(together[b : b + 1, c : c + 1], operator(alone))
+            torch.testing.assert_close(back[b : b + 1, c : c + 1], operator.vjp(alone, v[b : b + 1, c : c + 1]))
+
+
+@pytest.mark.parametrize("case", **ids(CASES))
+def test_layout_in_memory_does_not_matter(case: Case) -> None:
+    operator, x = case.build(), image(2, 3, 17, 12)
+    torch.testing.assert_close(operator(x.transpose(2, 3)), operator(x.transpose(2, 3).contiguous()))
+    torch.testing.assert_close(operator(x.contiguous(memory_format=torch.channels_last)), operator(x))
+
+
+@pytest.mark.parametrize("case", **ids(CASES))
+def test_derivative_is_the_limit_of_differences(case: Case) -> None:
+    operator = case.build()
+    for shape in case.shapes():
+        x, h = image(1, *shape), direction(1, *shape, seed=1)
+        step = 1e-6
+        difference = (operator(x + step * h) - operator(x - step * h)) / (2 * step)
+        torch.testing.assert_close(operator.jvp(x, h), difference, atol=1e-6, rtol=1e-6)
+
+
+@pytest.mark.parametrize("case", **ids(CASES))
+def test_vjp_is_the_adjoint_of_jvp(case: Case) -> None:
+    operator = case.build()
+    for shape in case.shapes():
+        x, h, v = image(2, *shape), direction(2, *shape, seed=1), direction(2, *shape, seed=2)
+        forward, back = operator.jvp(x, h), operator.vjp(x, v)
+        scale = float(forward.norm() * v.norm())
+        assert abs(inner(forward, v) - inner(h, back)) <= 1e-10 * scale
+
+
+@pytest.mark.parametrize("case", **ids(CASES))
+def test_derivatives_agree_with_automatic_differentiation(case: Case) -> None:
+    operator = case.build()
+    x, v = image(2, 2, 17, 12), direction(2, 2, 17, 12, seed=1)
+    torch.testing.assert_close(operator.vjp(x, v), torch.func.vjp(operator.forward, x)[1](v)[0], atol=1e-9, rtol=1e-9)
+    torch.testing.assert_close(
+        operator.jvp(x, v), torch.func.jvp(operator.forward, (x,), (v,))[1], atol=1e-9, rtol=1e-9
+    )
+    leaf = x.clone().requires_grad_()
+    operator(leaf).backward(v)
+    torch.testing.assert_close(leaf.grad, operator.vjp(x, v), atol=1e-9, rtol=1e-9)
+
+
+@pytest.mark.parametrize("case", **ids(CASES))
+def test_works_inside_function_transforms(case: Case) -> None:
+    operator, x = case.build(), image(3, 1, 9, 11, dtype=torch.float32)
+    each = torch.func.vmap(lambda one: operator(one[None])[0])(x)
+    torch.testing.assert_close(each, operator(x))
+    back = torch.func.vmap(lambda one: operator.vjp(one[None], one[None])[0])(x)
+    torch.testing.assert_close(back, operator.vjp(x, x))
+
+
+@pytest.mark.parametrize("case", **ids(CASES))
+def test_first_use_in_inference_mode_does_not_forbid_gradients(case: Case) -> None:
+    operator = case.build()
+    with torch.inference_mode():
+        operator(image(1, 1, 14, 15))
+    leaf = image(1, 1, 14, 15).requires_grad_()
+    operator(leaf).sum().backward()
+    assert leaf.grad is not None
+
+
+@pytest.mark.parametrize("case", **ids(CASES))
+def test_state_is_empty(case: Case) -> None:
+    operator = case.build()
+    operator(image(1, 1, 17, 12))
+    assert operator.state_dict() == {}
+
+
+@pytest.mark.parametrize("case", **ids(CASES))
+def test_scipy_operator_is_the_jacobian(case: Case) -> None:
+    operator, shape = case.build(), case.shapes()[0]
+    x = image(1, *shape)
+    matrix = operator.linearize(x).as_scipy()
+    size = int(np.prod(shape))
+    jacobian = torch.func.jacrev(operator.forward)(x).reshape(size, size).numpy()
+    np.testing.assert_allclose(matrix @ np.eye(size), jacobian, atol=1e-9)
+    np.testing.assert_allclose(matrix.H @ np.eye(size), jacobian.T, atol=1e-9)
+
+
+@pytest.mark.parametrize("case", **ids(LINEAR))
+def test_linearity(case: Case) -> None:
+    operator = case.build()
+    x, y = direction(2, 1, 17, 12), direction(2, 1, 17, 12, seed=1)
+    torch.testing.assert_close(operator(2 * x - 3 * y), 2 * operator(x) - 3 * operator(y))
+
+
+@pytest.mark.parametrize("case", **ids(LINEAR))
+def test_adjoint(case: Case) -> None:
+    operator = case.build()
+    assert isinstance(operator, LinearOperator)
+    for shape in case.shapes():
+        x, y = direction(2, *shape), direction(2, *operator.range_shape(shape), seed=1)
+        forward, back = operator(x), operator.adjoint(y)
+        assert abs(inner(forward, y) - inner(x, back)) <= 1e-10 * float(forward.norm() * y.norm())
+
+
+@pytest.mark.parametrize("case", **ids(LINEAR))
+def test_norm_is_the_largest_singular_value(case: Case) -> None:
+    operator, shape = case.build(), (1, 9, 7)
+    assert isinstance(operator, LinearOperator)
+    jacobian = torch.func.jacrev(operator.forward)(torch.zeros(1, *shape, dtype=torch.float64)).reshape(63, 63)
+    exact = torch.linalg.matrix_norm(jacobian, 2).item()
+    assert operator.norm(shape).value == pytest.approx(exact, rel=1e-6)
+
+
+@pytest.mark.parametrize("case", [case for case in CASES if case.smallest != (1, 1, 1)], ids=lambda case: case.name)
+def test_images_that_are_too_small_are_refused(case: Case) -> None:
+    operator = case.build()
+    channels, height, width = case.smallest
+    for shape in ((channels, height - 1, 40), (channels, 40, width - 1)):
+        if 0 in shape:
+            continue
+        for refused in (operator.range_shape, lambda shape: operator(image(1, *shape))):
+            with pytest.raises(ShapeError, match=f"height >= {height} and width >= {width}"):
+                refused(shape)
+
+
+@pytest.mark.parametrize("case", [case for case in CASES if case.name != "identity"], ids=lambda case: case.name)
+def test_nonsense_is_refused(case: Case) -> None:
+    operator = case.build()
+    with pytest.raises(ShapeError, match=r"\[B, C, H, W\]"):
+        operator(image(20, 20))
+    with pytest.raises(ShapeError, match="image"):
+        operator(image(1, 1, 20, 0))
+    with pytest.raises(TypeError, match="floating-point"):
+        operator(torch.ones(1, 1, 20, 20, dtype=torch.long))
+    with pytest.raises(ShapeError):
+        operator.range_shape((20, 20))
