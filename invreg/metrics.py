@@ -22,6 +22,7 @@ class Metric(Component, ABC):
 
     #: Whether a larger value is a better one.
     higher_is_better: ClassVar[bool]
+
     #: The unit of its values, as figures and tables show it; empty for a pure number.
     unit: ClassVar[str] = ""
 

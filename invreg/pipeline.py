@@ -27,8 +27,9 @@ from invreg.plan import Plan, PlannedMethod, make_plan
 from invreg.preflight import Setting, build_reconstructor, check_methods, fingerprint, load_setting, make_method
 from invreg.problem import Problem
 from invreg.registry import Registry, spec_of
-from invreg.report import write_report
 from invreg.result import MethodResult, Result
+from invreg.run_report import write_report
+from invreg.shared import Shared
 from invreg.spec import Spec, read_spec
 from invreg.store import RunFolder
 from invreg.trainer import Method, TrainedMethod, TrainingContext, TrainingLog
@@ -61,17 +62,27 @@ def run(
     """
     registry = registry or Registry.installed()
     plan = make_plan(read_spec(spec, overrides), registry)
-    where = choose_device(device)
-    setting = load_setting(plan, where)
+    return run_plan(plan, Path(output).expanduser(), choose_device(device), progress, Shared())
+
+
+def check_plan(plan: Plan, device: torch.device, shared: Shared) -> Setting:
+    """Reads the images and checks that problem, images, methods and analyses fit together; nothing is trained."""
+    setting = load_setting(plan, shared.images(plan), device)
     check_methods(
-        plan, setting, lambda planned: make_method(plan, planned, setting.problem, setting.image_shape, where)
+        plan, setting, lambda planned: make_method(plan, planned, setting.problem, setting.image_shape, device)
     )
-    folder = RunFolder.create(Path(output).expanduser(), plan.spec, plan.digest)
+    return setting
+
+
+def run_plan(plan: Plan, output: Path, device: torch.device, progress: bool, shared: Shared) -> Result:
+    """Runs a plan in its folder below `output`."""
+    setting = check_plan(plan, device, shared)
+    folder = RunFolder.create(output, plan.spec, plan.digest)
     terminal = [TerminalProgress()] if progress else []
     with folder.locked():
-        events = Events(registry.manager, [*terminal, TrainingLogFiles(folder.path)])
+        events = Events(plan.registry.manager, [*terminal, TrainingLogFiles(folder.path)])
         try:
-            return _Run(plan, setting, folder, where, events).execute()
+            return _Run(plan, setting, folder, device, events, shared).execute()
         finally:
             for listener in terminal:
                 listener.close()
@@ -126,6 +137,7 @@ class _Run:
     folder: RunFolder
     device: torch.device
     events: Events
+    shared: Shared
 
     def execute(self) -> Result:
         self._begin()
@@ -167,6 +179,7 @@ class _Run:
     def _train(self, planned: PlannedMethod) -> TrainedMethod:
         label, base = planned.label, Path("methods") / planned.label
         problem, shape = self.setting.problem, self.setting.image_shape
+        self.shared.fetch(self.plan, label, self.folder.method(label))
         if self.folder.has(base / "training.json"):
             trained = _load_method(self.plan, label, self.folder, problem, shape, self.device)
         else:
@@ -237,6 +250,7 @@ class _Run:
                 self.folder.write_json(base / "evaluation.json", {"warnings": messages})
                 table = measure_quality(label, x_hat, test.images, list(test.names), seconds, metrics)
                 self.folder.write_table(base / "metrics.csv", table)
+                self.shared.offer(self.plan, label, self.folder.method(label))
             reconstructions[label] = self.folder.read_tensors(base / "reconstructions.safetensors")["reconstructions"]
             tables.append(self.folder.read_table(base / "metrics.csv"))
         return reconstructions, pd.concat(tables, ignore_index=True)
@@ -315,11 +329,8 @@ def _load_method(
             where=str(folder.method(label) / "weights.safetensors"),
             hint="the plugin may have changed since: compare environment.json with `invreg plugins`",
         ) from None
-    log_path = folder.method(label) / "log.csv"
-    rows = folder.read_table(base / "log.csv").to_dict("records") if log_path.read_text().strip() else []
-    return TrainedMethod(
-        reconstructor.eval(), TrainingLog([{str(k): v for k, v in row.items()} for row in rows], record["summary"])
-    )
+    rows = [{str(key): value for key, value in row.items()} for row in folder.read_log(label).to_dict("records")]
+    return TrainedMethod(reconstructor.eval(), TrainingLog(rows, record["summary"]))
 
 
 def _method_result(folder: RunFolder, label: str, trained: TrainedMethod) -> MethodResult:

@@ -41,13 +41,12 @@ class Setting:
     test_measurements: Tensor
 
 
-def load_setting(plan: Plan, device: torch.device) -> Setting:
-    """Reads the images and measures them.
+def load_setting(plan: Plan, images: Splits, device: torch.device) -> Setting:
+    """Checks the images against the operator and measures them.
 
     Raises:
         InvregError: if the images cannot be used with this operator.
     """
-    images = plan.dataset.splits()
     image_shape = images.test.image_shape
     if images.val.image_shape != image_shape or images.train.channels != image_shape[0]:
         shapes = f"validation {images.val.image_shape}, training crops {images.train.crop_shape}, test {image_shape}"
@@ -61,6 +60,12 @@ def load_setting(plan: Plan, device: torch.device) -> Setting:
             plan.operator.range_shape(shape)
         except InvregError as error:
             raise error.at("operator") from None
+    sample = images.test.images[:1]
+    for index, metric in enumerate(plan.metrics.values()):
+        try:
+            metric(sample, sample)
+        except InvregError as error:
+            raise error.at(f"metrics.{index}") from None
     problem = Problem(plan.operator, plan.noise).to(device)
     images = Splits(images.train.to(device), images.val, images.test)
     return Setting(

@@ -132,13 +132,16 @@ class Registry:
         if qualified:
             return qualified
         broken = [f"{p.distribution} ({p.name}): {p.problem}" for p in self.plugins if p.problem]
-        hint = did_you_mean(name, self.names(kind)) or f"no {kind} is registered"
+        known = self.names(kind)
+        near = did_you_mean(name, known)
+        # Without a near name the hint would repeat the list of what exists.
+        hint = near if near and near.startswith("did") else "a plugin that registers it must be installed"
         if broken:
             hint += "\n  plugins that were set aside: " + "; ".join(broken)
         raise SpecError(
             f"there is no {kind} {name!r}",
             where=where or None,
-            expected=f"one of {', '.join(self.names(kind))}",
+            expected=f"one of {', '.join(known)}" if known else None,
             hint=hint,
         )
 

@@ -186,15 +186,24 @@ def _read_file(path: Path) -> Any:
     return content
 
 
+def set_path(content: Any, path: str, value: Any, where: str) -> Any:
+    """A copy of `content` with the value at a dotted path changed; shorthands on the way are written out.
+
+    Raises:
+        SpecError: if the path leads below a plain value or beyond the end of a list.
+    """
+    return _set(content, path.split("."), value, where)
+
+
 def _override(content: Any, override: str) -> Any:
-    path, equals, text = override.partition("=")
-    keys = path.strip().split(".")
-    if not equals or not all(keys):
+    path, equals, text = (part.strip() for part in override.partition("="))
+    if not equals or not all(path.split(".")):
         raise SpecError(f"cannot set {override!r}", where="--set", expected="path=value, as in noise.std=0.02")
-    return _set(content, keys, parse_yaml(text, f"--set {path}"), path)
+    where = f"--set {path}"
+    return set_path(content, path, parse_yaml(text, where), where)
 
 
-def _set(node: Any, keys: list[str], value: Any, path: str) -> Any:
+def _set(node: Any, keys: list[str], value: Any, where: str) -> Any:
     if not keys:
         return value
     key, *rest = keys
@@ -205,18 +214,12 @@ def _set(node: Any, keys: list[str], value: Any, path: str) -> Any:
     if isinstance(node, list):
         if not key.isdigit() or int(key) >= len(node):
             raise SpecError(
-                f"{key!r} is no position in a list of {len(node)}",
-                where=f"--set {path}",
-                expected=f"0 to {len(node) - 1}",
+                f"{key!r} is no position in a list of {len(node)}", where=where, expected=f"0 to {len(node) - 1}"
             )
-        return [_set(item, rest, value, path) if index == int(key) else item for index, item in enumerate(node)]
+        return [_set(item, rest, value, where) if index == int(key) else item for index, item in enumerate(node)]
     if not isinstance(node, Mapping):
-        raise SpecError(
-            f"{key!r} lies below a plain value ({node!r})",
-            where=f"--set {path}",
-            expected="a path to a parameter",
-        )
-    return {**node, key: _set(node.get(key), rest, value, path)}
+        raise SpecError(f"{key!r} lies below a plain value ({node!r})", where=where, expected="a path to a parameter")
+    return {**node, key: _set(node.get(key), rest, value, where)}
 
 
 class _Loader(yaml.SafeLoader):

@@ -201,6 +201,14 @@ class RunFolder:
                 f"cannot be read: {error}", where=str(path), hint="delete this file and run the same spec again"
             ) from None
 
+    def read_log(self, label: str) -> pd.DataFrame:
+        """The training log of a method; empty if nothing was trained."""
+        import pandas as pd
+
+        path = Path("methods") / label / "log.csv"
+        is_empty = self.has(path) and not (self.path / path).read_text(encoding="utf-8").strip()
+        return pd.DataFrame() if is_empty else self.read_table(path)
+
     # -- findings of analyses
 
     def write_findings(self, key: str, findings: Findings) -> None:

@@ -10,14 +10,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from invreg_datasets import photos as module
-from invreg_datasets.photos import SHORTEST_SIDE, Photos
 from PIL import Image
 from torch.nn import functional
 
 from invreg import Registry, SpecError, spec_of
 from invreg.dataset import Splits
 from invreg.errors import DataError
+from invreg_datasets import photos as module
+from invreg_datasets.photos import SHORTEST_SIDE, Photos
 
 WEIGHTS = np.array([0.2125, 0.7154, 0.0721])
 
@@ -80,16 +80,21 @@ def best_match(window: torch.Tensor, image: torch.Tensor) -> float:
     return float((functional.conv2d(image, kernels) / (variance * area).sqrt()).max())
 
 
+def structure(images: torch.Tensor) -> torch.Tensor:
+    """Small versions `[N, 1, h, w]` without their slowly varying part (all skies resemble each other)."""
+    small = functional.avg_pool2d(images, 4)
+    return small - functional.avg_pool2d(functional.pad(small, (2, 2, 2, 2), mode="reflect"), 5, 1)
+
+
 def test_no_scene_is_in_two_splits(splits: Splits) -> None:
-    train = [functional.avg_pool2d(splits.train.image(number), 4) for number in range(len(splits.train.names))]
-    val, test = (functional.avg_pool2d(stack.images, 4) for stack in (splits.val, splits.test))
-    middles = [patch[0, 4:20, 4:20] for patch in (*val, *test)]
-    matches = [best_match(middle, image) for middle in middles for image in train]
-    matches += [best_match(patch[0, 4:20, 4:20], other) for patch in val for other in test]
-    assert max(matches) < 0.9
+    train = [structure(splits.train.image(number)[None])[0] for number in range(len(splits.train.names))]
+    val, test = structure(splits.val.images), structure(splits.test.images)
+    matches = [best_match(patch[0, 2:22, 2:22], image) for patch in (*val, *test) for image in train]
+    matches += [best_match(patch[0, 2:22, 2:22], other) for patch in val for other in test]
+    assert max(matches) < 0.7
     # The measure sees what it should: the same scene from beside.
     left, right = (train[splits.train.names.index(f"motorcycle_{side}")] for side in ("left", "right"))
-    assert best_match(left[0, 20:36, 40:56], right) > 0.95
+    assert best_match(left[0, 30:50, 30:50], right) > 0.9
 
 
 def test_splits_are_fast_and_import_no_heavy_library() -> None:

@@ -27,8 +27,3 @@ def photographs() -> Tensor:
         crops.append(image[:, top : top + 96, left : left + 96])
     assert len(crops) == 100
     return torch.stack(crops)
-
-
-def psnr(a: Tensor, b: Tensor) -> float:
-    """Mean over the images of the peak signal-to-noise ratio with data range 1, in dB."""
-    return float((-10 * torch.log10((a - b).square().mean(dim=(1, 2, 3)))).mean())

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import pytest
 import torch
+from torch import Tensor
+
 from invreg.errors import DataError, SpecError
 from invreg.noise import Noise
 from invreg.streams import generator
 from invreg_operators.noise import GaussianNoise, NoNoise, PoissonNoise
-from torch import Tensor
 
 MODELS = [NoNoise(), GaussianNoise(0.05), PoissonNoise(500.0)]
 

@@ -8,13 +8,14 @@ from dataclasses import dataclass
 import numpy as np
 import pytest
 import torch
+from torch import Tensor
+
 from invreg.errors import ShapeError
 from invreg.operator import LinearOperator, Operator
 from invreg_operators.boundary import smallest_size
 from invreg_operators.convolution import Convolution
 from invreg_operators.gaussian_blur import GaussianBlur
 from invreg_operators.identity import Identity
-from torch import Tensor
 
 KERNEL = [[0.1, -0.2, 0.3, 0.0, 0.5], [1.0, 0.0, 0.25, -0.7, 0.2], [0.05, 0.6, 0.0, 0.3, -0.4]]
 BOUNDARIES = ("symmetric", "zero", "circular", "replicate", "reflect")

@@ -55,14 +55,14 @@ def draw_example(findings: Findings, index: int) -> Figure:
     height, width = columns[0].image.shape[-2:]
     cell = min(WIDTH / max(per_block, 4), 2.4)
     lines = min(len(findings.tables["metrics"]), _SCORES)
-    tall = blocks * (3 * cell * height / width + 0.5 + 0.17 * lines)
+    tall = blocks * (3 * cell * height / width + 0.36 + 0.16 * lines)
     description = (
         f"{image['image']}: {', '.join(column.title for column in columns)}; below each the framed region enlarged and "
         f"the error (reconstruction minus truth), the same scale in all examples"
     )
     with drawing():
         figure = new_figure(cell * per_block, tall, description)
-        figure.get_layout_engine().set(w_pad=0.03, h_pad=0.03, wspace=0, hspace=0)  # type: ignore[union-attr]
+        figure.set_layout_engine("constrained", w_pad=0.03, h_pad=0.03, wspace=0, hspace=0)
         grid = figure.subplots(3 * blocks, per_block, squeeze=False)
         for axes in grid.flat:
             axes.set_axis_off()
@@ -83,15 +83,11 @@ def _columns(findings: Findings, index: int) -> list[_Column]:
     scores = tables["scores"][tables["scores"]["image"] == name].set_index("method")
     styles = method_styles(tables["methods"])
     best = _best(scores, metrics.iloc[0], [label for label in styles if label in scores.index])
-    headings = tuple(metric_title(metric) for metric in metrics["metric"])
-    columns = [_Column("truth", truth, None, (shortened(name, 22), *headings[1:]), MUTED)]
     columns = [_Column("truth", truth, None, (shortened(name, 22),), MUTED)]
     if "data" in arrays:
         is_data = findings.scalars["data"] == "data"
         title, data = ("data" if is_data else "A* data, scaled"), arrays["data"][index]
-        columns.append(
-            _Column(title, data, data - truth if is_data else None, _lines(scores, "", metrics), MUTED)
-        )
+        columns.append(_Column(title, data, data - truth if is_data else None, _lines(scores, "", metrics), MUTED))
     for number_, (label, style) in enumerate(styles.items()):
         x_hat = arrays["reconstructions"][number_, index]
         lines = _lines(scores, label, metrics)

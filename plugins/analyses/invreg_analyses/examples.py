@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
-import pandas as pd
 import torch
 from pydantic import Field
 
@@ -15,9 +14,10 @@ from invreg.display import metric_title
 from invreg.operator import LinearOperator
 from invreg_analyses.example_figures import draw_example
 from invreg_analyses.pictures import busiest_region
-from invreg_analyses.style import methods_table
+from invreg_analyses.tables import methods_table, metrics_table, values_by_image
 
 if TYPE_CHECKING:
+    import pandas as pd
     from matplotlib.figure import Figure
     from numpy.typing import NDArray
     from torch import Tensor
@@ -48,6 +48,8 @@ class Examples(Analyzer):
         self.zoom = zoom
 
     def analyze(self, run: CompletedRun) -> Findings:
+        import pandas as pd
+
         metric = next(iter(run.metric_components))
         best, goodness = _best_method(run, metric)
         chosen = spread_choice(goodness, self.count)
@@ -56,7 +58,8 @@ class Examples(Analyzer):
         data, kind = _data(run, chosen)
         arrays = {"truth": truth, "reconstructions": shown} | ({} if data is None else {"data": data})
         names = [str(run.images.test.names[index]) for index in chosen]
-        regions = [self._region(truth[i].numpy(), shown[:, i].numpy()) for i in range(len(chosen))]
+        compared = _compared(run, chosen)
+        regions = [self._region(truth[i].numpy(), compared[:, i].numpy()) for i in range(len(chosen))]
         images = pd.DataFrame(regions, columns=["top", "left", "height", "width"])
         images.insert(0, "image", names)
         return Findings(
@@ -65,12 +68,7 @@ class Examples(Analyzer):
                 "images": images,
                 "scores": _scores(run, chosen, data if kind == "data" else None),
                 "methods": methods_table(run),
-                "metrics": pd.DataFrame(
-                    [
-                        {"metric": name, "unit": component.unit, "higher_is_better": component.higher_is_better}
-                        for name, component in run.metric_components.items()
-                    ]
-                ),
+                "metrics": metrics_table(run),
             },
             arrays={name: array.to(torch.float32).numpy() for name, array in arrays.items()},
             text=_sentence(best, metric, len(chosen), len(goodness)),
@@ -99,11 +97,17 @@ def spread_choice(goodness: NDArray[Any], count: int) -> list[int]:
 def _best_method(run: CompletedRun, metric: str) -> tuple[str, NDArray[Any]]:
     """The method that is best on average, and how good it is on each image (larger is better)."""
     sign = 1.0 if run.metric_components[metric].higher_is_better else -1.0
-    table = run.metrics.pivot(index="image", columns="method", values=metric)
-    table = sign * table.reindex(index=list(run.images.test.names), columns=list(run.methods))
+    table = sign * values_by_image(run, metric)
     means = table.replace([np.inf, -np.inf], np.nan).mean()
     best = str(means.idxmax()) if means.notna().any() else next(iter(run.methods))
     return best, table[best].to_numpy(dtype=float)
+
+
+def _compared(run: CompletedRun, chosen: list[int]) -> Tensor:
+    """The reconstructions without those that only hand the data on, which differ from all others everywhere."""
+    z, everything = run.measurements[chosen], [x_hat[chosen] for x_hat in run.reconstructions.values()]
+    real = [x_hat for x_hat in everything if not torch.equal(x_hat, z)]
+    return torch.stack(real or everything)
 
 
 def _data(run: CompletedRun, chosen: list[int]) -> tuple[Tensor | None, str]:
@@ -126,6 +130,8 @@ def _data(run: CompletedRun, chosen: list[int]) -> tuple[Tensor | None, str]:
 
 def _scores(run: CompletedRun, chosen: list[int], data: Tensor | None) -> pd.DataFrame:
     """One row per method and image; `method` is empty for the data themselves."""
+    import pandas as pd
+
     names = [str(run.images.test.names[index]) for index in chosen]
     metrics = list(run.metric_components)
     table = run.metrics.loc[run.metrics["image"].isin(names), ["method", "image", *metrics]]

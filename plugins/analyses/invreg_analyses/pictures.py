@@ -52,14 +52,14 @@ def frame(axes: Axes, color: str, width: float = 1.2) -> None:
 
 
 def signed_limit(values: NDArray[np.float32], share: float = 0.995) -> float:
-    """The limit of a signed scale: all but the largest absolute values (a share of 1 - `share`) lie within."""
+    """The limit of a signed scale, two digits: all but a share of 1 - `share` of the absolute values lie within."""
     finite = np.abs(values[np.isfinite(values)])
     limit = float(np.quantile(finite, share)) if finite.size else 0.0
-    return limit if limit > 0 else 1e-3
+    return max(float(f"{limit:.1e}"), 1e-6)
 
 
 def busiest_region(interest: NDArray[np.float64], height: int, width: int) -> Region:
-    """The window of the given size over which the sum of `interest` `[H, W]` is largest; the central one if it is flat."""
+    """The window of the given size over which the sum of `interest` `[H, W]` is largest; if flat, the center."""
     total = np.zeros((interest.shape[0] + 1, interest.shape[1] + 1))
     total[1:, 1:] = interest.cumsum(0).cumsum(1)
     sums = total[height:, width:] - total[:-height, width:] - total[height:, :-width] + total[:-height, :-width]

@@ -5,8 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from invreg.hookspecs import hookimpl
+from invreg_analyses.examples import Examples
+from invreg_analyses.quality import Quality
+from invreg_analyses.training_curves import TrainingCurves
 
 
 @hookimpl
 def invreg_components() -> Mapping[str, type]:
-    return {}
+    return {"quality": Quality, "examples": Examples, "training_curves": TrainingCurves}

@@ -7,7 +7,6 @@ from itertools import combinations
 from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
-import pandas as pd
 from pydantic import Field
 
 from invreg.analyzer import Analyzer, CompletedRun, Findings
@@ -15,9 +14,10 @@ from invreg.display import count, metric_title, number, with_unit
 from invreg.streams import stream_key
 from invreg_analyses.quality_figures import draw_differences, draw_values
 from invreg_analyses.statistics import mean_interval
-from invreg_analyses.style import methods_table
+from invreg_analyses.tables import methods_table, metrics_table, values_by_image
 
 if TYPE_CHECKING:
+    import pandas as pd
     from matplotlib.figure import Figure
 
 _MEANS = ("metric", "method", "mean", "std", "low", "high", "images", "missing")
@@ -50,14 +50,10 @@ class Quality(Analyzer):
         self.resamples = resamples
 
     def analyze(self, run: CompletedRun) -> Findings:
-        methods = methods_table(run)
-        metrics = pd.DataFrame(
-            [
-                {"metric": name, "unit": metric.unit, "higher_is_better": metric.higher_is_better}
-                for name, metric in run.metric_components.items()
-            ]
-        )
-        values = {name: _by_image(run, name) for name in metrics["metric"]}
+        import pandas as pd
+
+        methods, metrics = methods_table(run), metrics_table(run)
+        values = {name: values_by_image(run, name) for name in metrics["metric"]}
         means = pd.DataFrame(
             [self._mean(run.seed, name, label, values[name][label]) for name in values for label in run.methods],
             columns=_MEANS,
@@ -132,12 +128,6 @@ class Quality(Analyzer):
                 }
             )
         return rows
-
-
-def _by_image(run: CompletedRun, metric: str) -> pd.DataFrame:
-    """One row per image, one column per method."""
-    table = run.metrics.pivot(index="image", columns="method", values=metric)
-    return table.reindex(index=list(run.images.test.names), columns=list(run.methods))
 
 
 def _ranking(means: pd.DataFrame, higher_is_better: bool) -> list[str]:

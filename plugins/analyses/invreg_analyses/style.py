@@ -15,8 +15,6 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    from invreg.analyzer import CompletedRun
-
 INK = "#1f2933"
 MUTED = "#66717d"
 RULE = "#d5dae0"
@@ -89,16 +87,12 @@ def new_figure(width: float, height: float, description: str) -> Figure:
     return figure
 
 
-def methods_table(run: CompletedRun) -> pd.DataFrame:
-    """The methods of a run in the order of the spec with their numbers of weights: all that `method_styles` needs."""
-    import pandas as pd
-
-    weights = [sum(p.numel() for p in trained.reconstructor.parameters()) for trained in run.methods.values()]
-    return pd.DataFrame({"method": list(run.methods), "weights": weights})
-
-
 def method_styles(methods: pd.DataFrame) -> dict[str, MethodStyle]:
-    """Colours and markers by label: the same in every figure of a run, because they follow the order of the spec."""
+    """Colours and markers by label: the same in every figure of a run, because they follow the order of the spec.
+
+    Args:
+        methods: all methods of the run, see `methods_table`.
+    """
     styles, used = {}, {True: 0, False: 0}
     for label, weights in zip(methods["method"], methods["weights"], strict=True):
         is_reference = int(weights) == 0

@@ -6,9 +6,11 @@ from collections.abc import Mapping
 
 from invreg.hookspecs import hookimpl
 from invreg_datasets.folder import ImageFolder
+from invreg_datasets.phantoms import Phantoms
 from invreg_datasets.photos import Photos
+from invreg_datasets.stl10 import STL10
 
 
 @hookimpl
 def invreg_components() -> Mapping[str, type]:
-    return {"image_folder": ImageFolder, "photos": Photos}
+    return {"image_folder": ImageFolder, "phantoms": Phantoms, "photos": Photos, "stl10": STL10}

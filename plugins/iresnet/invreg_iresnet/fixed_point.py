@@ -35,6 +35,12 @@ class Stopping:
     max_iterations: int
 
 
+class Course(NamedTuple):
+    iterations: int
+    residual: float
+    status: Status
+
+
 class Solution(NamedTuple):
     """The end of an iteration.
 
@@ -61,7 +67,7 @@ def solve(update: Update, start: Tensor, stopping: Stopping) -> Solution:
     An image that is within the tolerance rests at its point while others go on: what becomes of it does not depend on
     the batch that it is in.
     """
-    if not stopping.tolerance:
+    if not stopping.tolerance or not len(start):
         return _repeat(update, start, stopping.max_iterations)
     x = start
     shortest, fruitless = math.inf, 0
@@ -70,7 +76,8 @@ def solve(update: Update, start: Tensor, stopping: Stopping) -> Solution:
         steps, sizes = _norms(value - x), _norms(value)
         residuals = steps / sizes.clamp_min(torch.finfo(sizes.dtype).tiny)
         done = residuals <= stopping.tolerance
-        worst, longest = torch.stack([residuals.max(), steps.masked_fill(done, 0).max()]).tolist()
+        summary = [residuals.max(), steps.masked_fill(done, 0).max(), done.sum()]
+        worst, longest, resting = torch.stack(summary).tolist()  # together: a GPU is waited for only once
         if worst <= stopping.tolerance:
             return Solution(x, value, known, iteration, worst, "converged")
         if not math.isfinite(worst):
@@ -79,7 +86,7 @@ def solve(update: Update, start: Tensor, stopping: Stopping) -> Solution:
         if fruitless == _PATIENCE:
             return Solution(x, value, known, iteration, worst, "stalled")
         if iteration < stopping.max_iterations:
-            x = torch.where(done[:, None, None, None], x, value)
+            x = torch.where(done[:, None, None, None], x, value) if resting else value
     return Solution(x, value, known, stopping.max_iterations, worst, "exhausted")
 
 

@@ -72,7 +72,7 @@ def _checked(kernel: Sequence[Sequence[float]]) -> list[list[float]]:
     where, expected = "convolution.kernel", "rows of numbers, all of the same odd length, an odd number of rows"
     try:
         rows = [[float(value) for value in row] for row in kernel]
-    except TypeError as error:
+    except (TypeError, ValueError) as error:
         raise SpecError(f"{kernel!r}", where=where, expected=expected) from error
     lengths = sorted({len(row) for row in rows})
     if len(lengths) != 1:

@@ -15,6 +15,7 @@ from invreg.trainer import Method, TrainingContext, TrainingLog
 from invreg_training.checkpoint import identity
 from invreg_training.optimizers import Optimizers
 from invreg_training.processes import Processes
+from invreg_training.randomness import seed_layers
 from invreg_training.schedule import rate_factor
 from invreg_training.state import State
 from invreg_training.validation import deciding_metric, is_better, validate
@@ -122,7 +123,7 @@ class TrainingLoop:
         noise = generator(stream_key(seed, "training noise", step, rank), context.device)
         z = context.problem.measure(x, generator=noise)
         # Layers that draw random numbers (dropout) draw from the global generators: theirs follow the step, too.
-        torch.manual_seed(stream_key(seed, "layers", step, rank))
+        seed_layers(context.device, stream_key(seed, "layers", step, rank))
         self.optimizers.zero_grad()
         with torch.autocast(context.device.type, dtype=torch.bfloat16, enabled=trainer.precision == "bf16"):
             value = loss(z, x)

@@ -25,3 +25,14 @@ def reproducible(device: torch.device, seed: int) -> Iterator[None]:
             yield
         finally:
             torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark = before
+
+
+def seed_layers(device: torch.device, key: int) -> None:
+    """Seeds the global generators that layers on `device` draw from.
+
+    `torch.manual_seed` would do so too, but it notes the call stack, which takes as long as a small layer.
+    """
+    torch.default_generator.manual_seed(key)
+    if device.type == "cuda":
+        with torch.cuda.device(device):
+            torch.cuda.manual_seed(key)

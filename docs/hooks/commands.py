@@ -1,0 +1,58 @@
+"""The reference of the command line, made from the commands themselves while the site is built.
+
+`<!-- commands -->` in a page is replaced by every command with its arguments and options.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+_MARKER = "<!-- commands -->"
+
+
+def on_page_markdown(markdown: str, **_: Any) -> str:
+    return markdown.replace(_MARKER, "\n".join(_commands())) if _MARKER in markdown else markdown
+
+
+def _commands() -> Iterator[str]:
+    from typer.main import get_command
+
+    from invreg.cli import app
+
+    group: Any = get_command(app)
+    for name, command in group.commands.items():
+        parameters = [parameter for parameter in command.params if parameter.name != "help"]
+        usage = " ".join(["invreg", name, *map(_usage, parameters)])
+        yield f"### `invreg {name}` {{ #command-{name} }}\n"
+        yield f"{command.help}\n"
+        yield f"```text\n{usage}\n```\n"
+        if parameters:
+            yield "| | | default |"
+            yield "|---|---|---|"
+        for parameter in parameters:
+            default = "" if parameter.default in (None, False, "") or parameter.required else f"`{parameter.default}`"
+            yield f"| `{_name(parameter)}` | {getattr(parameter, 'help', None) or ''} | {default} |"
+        yield ""
+
+
+def _is_option(parameter: Any) -> bool:
+    return bool(parameter.param_type_name == "option")
+
+
+def _name(parameter: Any) -> str:
+    if not _is_option(parameter):
+        return str(parameter.name).upper()
+    flag = parameter.opts[0]
+    return flag if parameter.is_flag else f"{flag} {_value(parameter)}"
+
+
+def _value(parameter: Any) -> str:
+    return str(parameter.metavar or str(parameter.name).upper())
+
+
+def _usage(parameter: Any) -> str:
+    text = _name(parameter)
+    if parameter.required:
+        return text
+    return f"[{text}]" + ("..." if _is_option(parameter) and parameter.multiple else "")

@@ -1,0 +1,118 @@
+"""From a run folder to what its report shows; nothing is computed, so a report can be written anew at any time."""
+
+from __future__ import annotations
+
+import html
+import re
+import shlex
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from invreg.describe import first_sentence
+from invreg.report_content import (
+    AnalysisContent,
+    ComponentContent,
+    FigureContent,
+    MethodContent,
+    MetricContent,
+    ReportContent,
+)
+from invreg.spec import ComponentSpec, dump_yaml
+
+if TYPE_CHECKING:
+    from invreg.plan import Plan
+    from invreg.store import RunFolder
+
+
+def collect_report(store: RunFolder, plan: Plan) -> ReportContent:
+    """Reads everything that the report of a run shows.
+
+    Raises:
+        StoreError: if the run is not finished.
+    """
+    run, spec = store.read_json("run.json"), plan.spec
+    summary = store.read_table("summary.csv")
+    sizes = dict(zip(summary["method"], summary["parameters"], strict=True))
+    channels, height, width = run["image_shape"]
+    return ReportContent(
+        title=spec.title,
+        seed=spec.seed,
+        operator=_component(plan, "operator", spec.operator),
+        noise=_component(plan, "noise", spec.noise),
+        data=_component(plan, "dataset", spec.data),
+        image_shape=(channels, height, width),
+        image_counts={
+            "training images": len(run["train"]["images"]),
+            "validation images": len(run["val"]),
+            "test images": len(run["test"]),
+        },
+        test_images=len(run["test"]),
+        metrics=[MetricContent(name, m.unit, m.higher_is_better) for name, m in plan.metrics.items()],
+        summary=summary,
+        methods=[_method(store, plan, label, int(sizes[label])) for label in plan.methods],
+        analyses=[
+            _analysis(store, plan, key, given.name) for key, given in zip(plan.analyses, spec.analyses, strict=True)
+        ],
+        spec_yaml=dump_yaml(spec.model_dump(mode="json")),
+        environment=store.read_json("environment.json"),
+        command=f"invreg run spec.yaml --output {shlex.quote(store.path.parent.name or '.')}",
+    )
+
+
+def _component(plan: Plan, kind: str, given: ComponentSpec | dict[str, Any]) -> ComponentContent:
+    spec = ComponentSpec.model_validate(given)
+    return ComponentContent(spec.name, first_sentence(plan.registry.entry(kind, spec.name).cls), spec.parameters)
+
+
+def _method(store: RunFolder, plan: Plan, label: str, weights: int) -> MethodContent:
+    base, planned = Path("methods") / label, plan.methods[label]
+    record = store.read_json(base / "training.json")
+    evaluated = store.read_json(base / "evaluation.json")
+    log = store.read_table(base / "log.csv") if store.has(base / "log.csv") and _has_rows(store, base) else None
+    trainer = planned.spec.trainer
+    return MethodContent(
+        label=label,
+        # As it was saved: a search has changed parameters of the spec.
+        reconstructor=_component(plan, "reconstructor", store.read_json(base / "reconstructor.json")),
+        trainer=None if trainer is None else _component(plan, "trainer", trainer),
+        weights=weights,
+        training_seconds=record["seconds"],
+        log=log,
+        log_summary=record["summary"],
+        warnings=[*record["warnings"], *evaluated["warnings"]],
+    )
+
+
+def _has_rows(store: RunFolder, base: Path) -> bool:
+    return bool((store.path / base / "log.csv").read_text(encoding="utf-8").strip())
+
+
+def _analysis(store: RunFolder, plan: Plan, key: str, name: str) -> AnalysisContent:
+    base = Path("analyses") / key
+    description = first_sentence(plan.registry.entry("analyzer", name).cls)
+    if not store.has(base / "findings.json"):
+        failure = store.path / base / "failure.txt"
+        cause = failure.read_text(encoding="utf-8").split("\n\n")[0] if failure.is_file() else "It left no findings."
+        return AnalysisContent(key, description, failure=cause)
+    findings = store.read_findings(key)
+    return AnalysisContent(
+        key, description, findings.text, findings.scalars, findings.tables, _figures(store.path / base / "figures")
+    )
+
+
+def _figures(folder: Path) -> list[FigureContent]:
+    """The figures of a folder in natural order (2 before 10); the caption is the title that the SVG carries."""
+    names = {
+        path.stem for path in folder.glob("*") if path.suffix in (".svg", ".png") and not path.name.startswith(".")
+    }
+    figures = []
+    for name in sorted(names, key=lambda name: [int(p) if p.isdigit() else p for p in re.split(r"(\d+)", name)]):
+        svg, png = (_bytes(folder / f"{name}{suffix}") for suffix in (".svg", ".png"))
+        found = re.search(rb"<title>(.*?)</title>", svg or b"", re.DOTALL)
+        caption = html.unescape(found.group(1).decode()) if found else ""
+        figures.append(FigureContent(name, caption, svg, png))
+    return figures
+
+
+def _bytes(path: Path) -> bytes | None:
+    return path.read_bytes() if path.is_file() else None

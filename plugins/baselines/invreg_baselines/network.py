@@ -1,0 +1,129 @@
+"""What the networks from images to images have in common: where they start, and what surrounds them."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from typing import Annotated
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from invreg.errors import InvregError, ShapeError, SpecError
+from invreg.operator import Shape
+from invreg.problem import Problem
+from invreg.reconstructor import Reconstructor
+from invreg_baselines.pull_back import image_input
+
+KernelSize = Annotated[
+    int, Field(ge=1, description="of the convolutions, odd", json_schema_extra={"search": {"choices": [3, 5, 7]}})
+]
+Center = Annotated[float, Field(description="subtracted before the network and added after it; 0 switches it off")]
+Padding = Annotated[int, Field(ge=0, description="pixels of reflect padding on each side; 0 switches it off")]
+
+
+class ImageNetwork(Reconstructor):
+    """Base of networks N from images to images, which reconstruct by
+
+        R(z) = center + crop(N(pad(y - center))),
+
+    where y = z if measurements have the shape of images, and y = A* z / ||A||² for linear operators A between different
+    spaces. Convolutions continue images by zero beyond their edges. That hurts least where zero is the mean of the images,
+    and where the edge lies some pixels away from what is kept: `center` and `padding` are worth more than 1 dB in short
+    trainings. The paper does not mention either of them: it corresponds to 0 and 0.
+
+    Images of any size are taken, whatever the size in training: the padding reflects them as often as it needs to.
+
+    Subclasses write `build`, which makes the layers once the number of channels is known, and `transform`, which is N.
+
+    Args:
+        kernel_size: of all convolutions that have one, odd.
+        center: a constant near the mean of the images.
+        padding: pixels on each side.
+
+    Raises:
+        SpecError: for an even kernel, or a negative padding.
+    """
+
+    #: As it is written in specs.
+    name: str
+    #: Height and width of what `transform` is given are multiples of this.
+    multiple = 1
+
+    def __init__(self, kernel_size: int, center: float, padding: int) -> None:
+        super().__init__()
+        require_positive(self.name, kernel_size=kernel_size)
+        if kernel_size % 2 == 0:
+            raise SpecError(
+                f"kernel_size {kernel_size}",
+                where=f"{self.name}.kernel_size",
+                expected="an odd number: an even kernel has no centre",
+                hint=f"{kernel_size + 1}",
+            )
+        if padding < 0:
+            raise SpecError(f"padding {padding}", where=f"{self.name}.padding", expected="0 or more pixels")
+        self.kernel_size, self.center, self.padding = kernel_size, center, padding
+        self.image_channels: int | None = None
+
+    def setup(self, problem: Problem, image_shape: Shape) -> None:
+        """Makes the layers for images of this many channels.
+
+        Raises:
+            SpecError: if measurements do not have the shape of images and the operator is not linear.
+        """
+        self.pull_back = image_input(problem, image_shape, self.name)
+        self.build(image_shape[0])
+        self.image_channels = image_shape[0]
+        # The layout in which CPUs and GPUs convolve fastest.
+        self.to(memory_format=torch.channels_last)
+
+    @abstractmethod
+    def build(self, channels: int) -> None:
+        """Makes the layers, with their initial weights, for images of `channels` channels."""
+
+    @abstractmethod
+    def transform(self, x: Tensor) -> Tensor:
+        """N(x), of the shape of x `[B, C, H, W]`, for x that is centred and padded."""
+
+    def forward(self, z: Tensor) -> Tensor:
+        """R(z) `[B, C, H, W]`, for z `[B, ...range]`.
+
+        Raises:
+            InvregError: before `setup`.
+            ShapeError: if z is no batch of measurements of images with the right number of channels.
+        """
+        if self.image_channels is None:
+            raise InvregError(f"{self.name} has no layers yet", where=self.name, hint="setup(problem, image_shape)")
+        y = self.pull_back(z)
+        if y.ndim != 4 or y.shape[1] != self.image_channels or 0 in y.shape:
+            raise ShapeError(
+                f"a batch of shape {tuple(y.shape)}",
+                where=self.name,
+                expected=f"[B, {self.image_channels}, H, W], none of them 0",
+                hint="z[None] makes a batch of one image" if y.ndim == 3 else None,
+            )
+        height, width = y.shape[2:]
+        rows, columns = (self._reflected(size, y.device) for size in (height, width))
+        x = (y - self.center).index_select(2, rows).index_select(3, columns)
+        x = self.transform(x.contiguous(memory_format=torch.channels_last))
+        kept = x[..., self.padding : self.padding + height, self.padding : self.padding + width]
+        return kept + self.center
+
+    def _reflected(self, size: int, device: torch.device) -> Tensor:
+        """The pixels of an axis in the order in which the padded axis shows them."""
+        padded = size + 2 * self.padding
+        padded += -padded % self.multiple
+        period = max(2 * (size - 1), 1)
+        index = torch.arange(-self.padding, padded - self.padding, device=device) % period
+        return torch.minimum(index, period - index) if size > 1 else torch.zeros_like(index)
+
+
+def require_positive(name: str, **values: float) -> None:
+    """Refuses parameters that are not positive; in a spec, the schema does so earlier.
+
+    Raises:
+        SpecError: naming the parameter.
+    """
+    for parameter, value in values.items():
+        if not value > 0:
+            raise SpecError(f"{parameter} {value}", where=f"{name}.{parameter}", expected="a positive number")

@@ -1,0 +1,178 @@
+"""STL-10 from its official binary files."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator
+from hashlib import blake2b
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from pydantic import Field
+
+from invreg.crops import TrainingImages
+from invreg.dataset import ImageDataset, ImageStack, Splits
+from invreg.errors import DataError, SpecError
+from invreg.streams import generator, stream_key
+from invreg_datasets.parameters import Color, SplitSeed, TrainSize, require_color, require_positive
+from invreg_datasets.prepare import to_color, to_stack
+
+#: Height and width of the images.
+SIDE = 96
+#: Images in each official file, and the file of each split: training needs more than the labelled images.
+OFFICIAL = {"unlabeled_X.bin": 100_000, "train_X.bin": 5_000, "test_X.bin": 8_000}
+SOURCES = {"train": "unlabeled_X.bin", "val": "train_X.bin", "test": "test_X.bin"}
+
+_SHAPE = (3, SIDE, SIDE)
+_BYTES = 3 * SIDE * SIDE
+#: Images converted at a time.
+_CHUNK = 512
+
+
+class STL10(ImageDataset):
+    """STL-10: 96 x 96 photographs (Coates, Lee, Ng, AISTATS 2011), in the sizes of Arndt & Nickel 2024, section 4.
+
+    Training images are drawn from the unlabelled images, validation images from the labelled training images, test
+    images from the test images; which ones, the paper does not say: `seed` decides. Images that occur twice are
+    taken once, so no image is in two splits. Grey values are rounded to 8 bits, which is how they are stored.
+
+    The files must be there: `python -m invreg_datasets.stl10_download FOLDER` (2.6 GB) fetches them. They are
+    memory-mapped: only the chosen images are read.
+
+    Args:
+        root: the folder with `stl10_binary`, or `stl10_binary` itself; `~` is the home directory.
+        train: number of training images.
+        val: number of validation images.
+        test: number of test images.
+        train_size: height and width of random training crops; None: whole images.
+        color: `grey` or `rgb`.
+        seed: seed of the choice of images.
+
+    Raises:
+        SpecError: if more images are asked for than the files hold, or crops are larger than 96.
+    """
+
+    def __init__(
+        self,
+        root: Annotated[str | Path, Field(description="folder that holds stl10_binary, the unpacked archive")],
+        train: Annotated[
+            int, Field(ge=1, le=OFFICIAL[SOURCES["train"]], description="number of training images, unlabelled ones")
+        ] = 16_284,
+        val: Annotated[int, Field(ge=1, le=OFFICIAL[SOURCES["val"]], description="number of validation images")] = 64,
+        test: Annotated[int, Field(ge=1, le=OFFICIAL[SOURCES["test"]], description="number of test images")] = 128,
+        train_size: TrainSize = None,
+        color: Color = "grey",
+        seed: SplitSeed = 0,
+    ) -> None:
+        require_positive(train=train, val=val, test=test, train_size=train_size)
+        require_color(color)
+        if not str(root):
+            raise SpecError("the path is empty", where="root", expected="the folder that holds stl10_binary")
+        for split, count in (("train", train), ("val", val), ("test", test)):
+            largest = OFFICIAL[SOURCES[split]]
+            if count > largest:
+                raise SpecError(f"{split} = {count}", where=split, expected=f"at most {largest} ({SOURCES[split]})")
+        if train_size is not None and train_size > SIDE:
+            raise SpecError(f"train_size = {train_size}", where="train_size", expected=f"at most {SIDE}")
+        self.root = Path(root)
+        self.counts = {"test": test, "val": val, "train": train}
+        self.train_size = train_size or SIDE
+        self.color = color
+        self.seed = seed
+
+    def splits(self) -> Splits:
+        """The three splits; reads the chosen images.
+
+        Raises:
+            DataError: if a file is missing, truncated or holds too few images.
+        """
+        folder = self._folder()
+        files = {split: open_images(folder / SOURCES[split]) for split in self.counts}
+        seen: set[bytes] = set()
+        names, images = {}, {}
+        for split, count in self.counts.items():
+            chosen = self._choose(split, files[split], count, seen, folder)
+            stem = SOURCES[split].removesuffix("_X.bin")
+            names[split] = [f"{stem}-{index}" for index in chosen]
+            images[split] = self._converted(files[split], chosen)
+        train = list(torch.from_numpy(images["train"]))
+        return Splits(
+            TrainingImages(train, names["train"], (self.train_size, self.train_size)),
+            ImageStack(to_stack(images["val"]), names["val"]),
+            ImageStack(to_stack(images["test"]), names["test"]),
+        )
+
+    def _folder(self) -> Path:
+        try:
+            root = self.root.expanduser()
+        except RuntimeError as error:  # ~name of a user that does not exist
+            raise DataError(str(error), where=str(self.root), expected="the folder that holds stl10_binary") from error
+        return root / "stl10_binary" if (root / "stl10_binary").is_dir() else root
+
+    def _choose(self, split: str, images: NDArray[np.uint8], count: int, seen: set[bytes], folder: Path) -> list[int]:
+        order = torch.randperm(len(images), generator=generator(stream_key(self.seed, "stl10", split)))
+        chosen: list[int] = []
+        for index in order.tolist():
+            digest = blake2b(images[index].tobytes(), digest_size=16).digest()
+            if digest not in seen:
+                seen.add(digest)
+                chosen.append(index)
+            if len(chosen) == count:
+                return sorted(chosen)
+        raise DataError(
+            f"holds {len(images)} images, {len(chosen)} of them not in another split",
+            where=str(folder / SOURCES[split]),
+            expected=f"{split} = {count} different images",
+            hint=f"the complete file, or a smaller {split}",
+        )
+
+    def _converted(self, images: NDArray[np.uint8], chosen: list[int]) -> NDArray[np.uint8]:
+        """The chosen images, `[N, C, 96, 96]`, a few at a time: their colours need not fit into memory."""
+        parts = []
+        for indices in _chunks(chosen):
+            for image in images[indices]:
+                pixels = to_color(image, self.color)
+                rounded = pixels if pixels.dtype == np.uint8 else np.rint(pixels * np.float32(255)).astype(np.uint8)
+                parts.append(rounded)
+        return np.stack(parts)
+
+
+def open_images(path: Path) -> NDArray[np.uint8]:
+    """A memory map of the images in an official file, `[N, 3, 96, 96]`, uint8.
+
+    The file holds image after image, channel after channel, column after column.
+
+    Raises:
+        DataError: if the file is missing, or its size is no multiple of an image's.
+    """
+    official = OFFICIAL.get(path.name, 1) * _BYTES
+    if not path.is_file():
+        raise DataError(
+            "is missing",
+            where=str(path.absolute()),
+            expected=f"the STL-10 file {path.name} of {official} bytes",
+            hint=f"python -m invreg_datasets.stl10_download {path.absolute().parent}",
+        )
+    size = path.stat().st_size
+    if size == 0 or size % _BYTES:
+        raise DataError(
+            f"has {size} bytes, no whole number of images: it is truncated, or no STL-10 file",
+            where=str(path.absolute()),
+            expected=f"{official} bytes ({_BYTES} for each image)",
+            hint=f"python -m invreg_datasets.stl10_download {path.absolute().parent}",
+        )
+    if size != official:
+        warnings.warn(
+            f"{path}: {size // _BYTES} images instead of {official // _BYTES}, so the choice of images "
+            "differs from that of the complete file",
+            stacklevel=2,
+        )
+    return np.memmap(path, dtype=np.uint8, mode="r").reshape(-1, *_SHAPE).transpose(0, 1, 3, 2)
+
+
+def _chunks(indices: list[int]) -> Iterator[list[int]]:
+    for start in range(0, len(indices), _CHUNK):
+        yield indices[start : start + _CHUNK]

@@ -1,0 +1,56 @@
+"""Where training starts: residual functions that take fine detail away, or put it back.
+
+The residual Id - F of a blur or a diffusion is a high-pass filter. Kernels that start as such filters, spread over the
+hidden channels by an isometry that the 1x1 convolution undoes, save the first hundred steps of a training. Signs alternate
+over the subnetworks: the whole network starts near the identity and can turn to either side.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+_GAUSS_STD = 1.2
+_KERNEL_NOISE = 0.3
+# The 1x1 convolutions start at about a sixth of the norm that is allowed.
+_MIXING_SCALE, _MIXING_NOISE = 0.16, 0.012
+
+
+def high_pass_start(
+    subnetworks: int, channels: int, hidden: int, kernel_size: int, bound: float
+) -> tuple[Tensor, Tensor]:
+    """Kernels Q (delta - g) and 1x1 kernels +-0.16 L_i Q^T, both with some noise; g is a Gaussian.
+
+    Args:
+        subnetworks: N.
+        channels: M.
+        hidden: H.
+        kernel_size: k.
+        bound: L_i.
+
+    Returns:
+        `[N, H, M, k, k]` and `[N, M, H, 1, 1]`, drawn from torch's global generator.
+    """
+    isometries = _isometries(subnetworks, hidden, channels)
+    noise = torch.randn(subnetworks, hidden, channels, kernel_size, kernel_size)
+    noise = (noise - noise.mean((3, 4), keepdim=True)) / (kernel_size * channels**0.5)
+    kernels = isometries[..., None, None] * _high_pass(kernel_size) + _KERNEL_NOISE * noise
+    noise = torch.randn(subnetworks, channels, hidden) / hidden**0.5
+    signs = 1 - 2 * (torch.arange(subnetworks) % 2)
+    mixings = signs[:, None, None] * (_MIXING_SCALE * isometries.mT + _MIXING_NOISE * noise)
+    return kernels, bound * mixings[..., None, None]
+
+
+def _high_pass(size: int) -> Tensor:
+    offsets = torch.arange(size) - size // 2
+    profile = torch.exp(-0.5 * (offsets / _GAUSS_STD) ** 2)
+    profile = profile / profile.sum()
+    high_pass = -torch.outer(profile, profile)
+    high_pass[size // 2, size // 2] += 1
+    return high_pass
+
+
+def _isometries(count: int, rows: int, columns: int) -> Tensor:
+    """Random matrices with orthonormal columns (or rows, where there are fewer of them)."""
+    tall = torch.linalg.qr(torch.randn(count, max(rows, columns), min(rows, columns))).Q
+    return tall if rows >= columns else tall.mT

@@ -1,0 +1,83 @@
+"""One residual function at work: its evaluation, and the adjoint of its derivative, step by step."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from invreg_iresnet.residuals import Weights
+
+
+class Subnetwork(NamedTuple):
+    """f = W S K with fixed weights, in the dtype of its convolutions; nothing here is recorded by autograd.
+
+    f is piecewise affine: where the hidden activations h = S(K x) vanish, S is flat, elsewhere it has slope 1. So h is all
+    that the derivative f'(x) depends on.
+
+    Attributes:
+        kernel: `[H, M, k, k]`.
+        hidden_bias: `[H]`.
+        mixing: `[M, H, 1, 1]`.
+        output_bias: `[M]`.
+        threshold: on the host, where the fused shrinkage of torch wants it.
+    """
+
+    kernel: Tensor
+    hidden_bias: Tensor
+    mixing: Tensor
+    output_bias: Tensor
+    threshold: float
+
+    @property
+    def padding(self) -> int:
+        return self.kernel.shape[-1] // 2
+
+    def hidden(self, x: Tensor) -> Tensor:
+        """h = S(K x)."""
+        x = x.to(self.kernel.dtype)
+        return F.softshrink(F.conv2d(x, self.kernel, self.hidden_bias, padding=self.padding), self.threshold)
+
+    def output(self, hidden: Tensor) -> Tensor:
+        """f(x) = W h."""
+        return _per_pixel(hidden, self.mixing.flatten(1), self.output_bias)
+
+    def hidden_adjoint(self, w: Tensor, hidden: Tensor) -> Tensor:
+        """u = S'(K x) W* w: the gradient w of f(x) brought back to K x."""
+        u = _per_pixel(w.to(self.mixing.dtype), self.mixing.flatten(1).T)
+        # The shrinkage is flat exactly where it gave zero, which this (shrinkage to 0, fused) reads off h.
+        return torch.ops.aten.softshrink_backward(u, hidden, 0.0)  # type: ignore[no-any-return]
+
+    def adjoint(self, u: Tensor) -> Tensor:
+        """K* u; together, f'(x)* w = K* S'(K x) W* w."""
+        return F.conv_transpose2d(u, self.kernel, padding=self.padding)
+
+    def weight_gradients(self, x: Tensor, hidden: Tensor, w: Tensor, u: Tensor) -> tuple[Tensor, ...]:
+        """Gradients of the fields, in their order, for the gradient w of f(x) and u = `hidden_adjoint(w, hidden)`."""
+        w = w.to(u.dtype)
+        return (
+            torch.nn.grad.conv2d_weight(x.to(u.dtype), self.kernel.shape, u, padding=self.padding),
+            u.sum((0, 2, 3), dtype=x.dtype),
+            (_rows(w).T @ _rows(hidden)).view_as(self.mixing),
+            w.sum((0, 2, 3), dtype=x.dtype),
+            -(u * hidden.sign()).sum(dtype=x.dtype),
+        )
+
+
+def subnetworks(weights: Weights, dtype: torch.dtype) -> list[Subnetwork]:
+    """All subnetworks with constant weights in `dtype`."""
+    *stacks, thresholds = (stack.detach() for stack in weights)
+    tensors = zip(*(stack.to(dtype) for stack in stacks), strict=True)
+    return [Subnetwork(*some, threshold) for some, threshold in zip(tensors, thresholds.tolist(), strict=True)]
+
+
+def _per_pixel(x: Tensor, matrix: Tensor, bias: Tensor | None = None) -> Tensor:
+    """A 1x1 convolution as a matrix product: in the channels-last layout, pixels are the rows of a matrix."""
+    return F.linear(x.permute(0, 2, 3, 1), matrix, bias).permute(0, 3, 1, 2)
+
+
+def _rows(x: Tensor) -> Tensor:
+    """`[B, C, H, W]` as one row per pixel; a view in the channels-last layout."""
+    return x.permute(0, 2, 3, 1).flatten(0, 2)

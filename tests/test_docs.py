@@ -1,0 +1,261 @@
+"""The documentation: it builds without a network, shows everything there is, and what it says can be done, is done."""
+
+from __future__ import annotations
+
+import html
+import inspect
+import os
+import re
+import shlex
+import subprocess
+import sys
+import tomllib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from invreg import Registry, hookspecs
+from invreg.kinds import KINDS
+from invreg.plan import make_plan
+from invreg.spec import parse_yaml, read_spec
+
+ROOT = Path(__file__).resolve().parents[1]
+DOCS = ROOT / "docs"
+PAGES = sorted(path.relative_to(DOCS) for path in DOCS.rglob("*.md"))
+
+# No network: whatever asks for one fails.
+OFFLINE = {"http_proxy": "http://127.0.0.1:9", "https_proxy": "http://127.0.0.1:9", "NO_MKDOCS_2_WARNING": "1"}
+
+
+@dataclass(frozen=True)
+class Block:
+    """A fenced block of code of a page."""
+
+    page: Path
+    language: str
+    title: str | None
+    code: str
+
+
+def _blocks(page: Path) -> Iterator[Block]:
+    text = (DOCS / page).read_text(encoding="utf-8")
+    for match in re.finditer(r"^```(\w+)([^\n]*)\n(.*?)^```$", text, re.MULTILINE | re.DOTALL):
+        title = re.search(r'title="([^"]+)"', match[2])
+        yield Block(page, match[1], title[1] if title else None, match[3])
+
+
+BLOCKS = [block for page in PAGES for block in _blocks(page)]
+
+
+def _of(language: str) -> list[Block]:
+    return [block for block in BLOCKS if block.language == language]
+
+
+def _text(page: str) -> str:
+    """The words of a built page."""
+    return html.unescape(re.sub(r"<[^>]+>", " ", page))
+
+
+# -- the site
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("site")
+    command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", str(folder)]
+    done = subprocess.run(command, cwd=ROOT, env={**os.environ, **OFFLINE}, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return folder
+
+
+def test_every_page_is_built(site: Path) -> None:
+    for page in PAGES:
+        built = site / page.with_suffix(".html")
+        assert built.is_file(), page
+        assert "<h1" in built.read_text(encoding="utf-8"), f"{page} has no heading"
+    assert not list(site.rglob("*.py"))
+
+
+def test_no_page_loads_anything_from_elsewhere(site: Path) -> None:
+    loading = re.compile(r"""<(?:script|img|iframe|source)[^>]+src=["']?(?:https?:)?//|<link[^>]+href=["']?https?://""")
+    importing = re.compile(r"""@import\s+["']?(?:url\()?["']?https?://|url\(["']?https?://""")
+    for path in site.rglob("*.html"):
+        assert not loading.search(path.read_text(encoding="utf-8")), path
+    for path in site.rglob("*.css"):
+        assert not importing.search(path.read_text(encoding="utf-8")), path
+
+
+def test_no_formula_or_marker_is_left_raw(site: Path) -> None:
+    for path in site.rglob("*.html"):
+        text = path.read_text(encoding="utf-8")
+        assert not re.search(r"\$<code>|<!-- (components|commands)|--8&lt;--", text), path
+
+
+def test_every_component_and_parameter_is_listed(site: Path) -> None:
+    page = (site / "spec.html").read_text(encoding="utf-8")
+    registry = Registry.installed()
+    listed = 0
+    for kind in KINDS:
+        for name in registry.names(kind):
+            if registry.entry(kind, name).plugin.distribution != "invreg":
+                continue
+            start = page.find(f'id="{kind}-{name}"')
+            assert start >= 0, f"{kind} {name} is not in spec.html"
+            section = page[start:].split("<h3", 1)[0]
+            for parameter in registry.parameters(kind, name).model_fields:
+                assert f"<code>{parameter}</code>" in section, f"{kind} {name}: {parameter}"
+            listed += 1
+    assert listed >= 15
+
+
+def test_every_public_name_is_in_the_api(site: Path) -> None:
+    import invreg
+
+    built = {path.stem: path.read_text(encoding="utf-8") for path in (site / "api").glob("*.html")}
+    for name, module in invreg._HOMES.items():
+        assert any(f'id="{module}.{name}"' in page for page in built.values()), f"{module}.{name}"
+
+
+def test_every_command_is_listed(site: Path) -> None:
+    from typer.main import get_command
+
+    from invreg.cli import app
+
+    page = _text((site / "quickstart.html").read_text(encoding="utf-8"))
+    for name, command in get_command(app).commands.items():  # type: ignore[attr-defined]
+        assert f"invreg {name}" in page
+        for parameter in command.params:
+            if parameter.name != "help":
+                assert (parameter.opts[0] if parameter.opts[0].startswith("-") else parameter.name.upper()) in page
+
+
+# -- what pages say
+
+
+def test_hooks_are_documented_with_their_exact_signatures() -> None:
+    written = {
+        re.sub(r": \.\.\.$", "", block.code.strip())
+        for block in _of("python")
+        if block.page == Path("plugins.md") and block.code.startswith("def invreg_")
+    }
+    hooks = [function for name, function in vars(hookspecs).items() if name.startswith("invreg_")]
+    assert written == {f"def {hook.__name__}{inspect.signature(hook)}".replace("'", "") for hook in hooks}
+
+
+@pytest.mark.parametrize("block", _of("python"), ids=lambda block: f"{block.page}: {block.code.splitlines()[0][:40]}")
+def test_python_blocks_are_python(block: Block) -> None:
+    compile(block.code, str(block.page), "exec")
+
+
+@pytest.mark.parametrize(
+    "block", [b for b in _of("yaml") if "\nmethods:" in b.code], ids=lambda b: f"{b.page}: {b.title}"
+)
+def test_whole_specs_are_valid(block: Block, camera: Path) -> None:
+    spec = read_spec(parse_yaml(block.code, str(block.page)))
+    registry = Registry.installed()
+    if block.title == "camera.yaml":
+        registry = _with_camera(camera)
+    assert make_plan(spec, registry).methods
+
+
+def test_commands_that_pages_give_exist() -> None:
+    from typer.main import get_command
+
+    from invreg.cli import app
+
+    commands = get_command(app).commands  # type: ignore[attr-defined]
+    found = 0
+    for block in _of("console"):
+        for line in block.code.splitlines():
+            words = shlex.split(line, comments=True)
+            if "invreg" not in words or words[0] == "pip":
+                continue
+            name, *rest = words[words.index("invreg") + 1 :]
+            options = {option for parameter in commands[name].params for option in parameter.opts}
+            assert all(word.split("=")[0] in options for word in rest if word.startswith("--")), line
+            found += 1
+    assert found > 5
+
+
+# -- the tutorial, carried out
+
+
+@pytest.fixture(scope="module")
+def camera(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The tutorial's package as the page has it, in the form in which pip would install it."""
+    folder = tmp_path_factory.mktemp("camera")
+    for block in BLOCKS:
+        if block.page == Path("plugins.md") and block.title:
+            path = folder / block.title
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(block.code, encoding="utf-8")
+    (folder / "src" / "invreg_camera" / "__init__.py").touch()
+    project = tomllib.loads((folder / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    installed = folder / "src" / f"invreg_camera-{project['version']}.dist-info"
+    installed.mkdir()
+    (installed / "METADATA").write_text(
+        f"Metadata-Version: 2.1\nName: {project['name']}\nVersion: {project['version']}\n", encoding="utf-8"
+    )
+    points = "\n".join(f"{name} = {value}" for name, value in project["entry-points"]["invreg"].items())
+    (installed / "entry_points.txt").write_text(f"[invreg]\n{points}\n", encoding="utf-8")
+    return folder
+
+
+def _with_camera(folder: Path) -> Registry:
+    sys.path.insert(0, str(folder / "src"))
+    try:
+        return Registry.installed()
+    finally:
+        sys.path.remove(str(folder / "src"))
+
+
+def _call(folder: Path, *command: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    env = {**os.environ, "PYTHONPATH": str(folder / "src"), **environment}
+    return subprocess.run(
+        [sys.executable, "-m", *command], cwd=folder, env=env, capture_output=True, text=True, check=False
+    )
+
+
+def _page_shows(text: str) -> bool:
+    return text in (DOCS / "plugins.md").read_text(encoding="utf-8")
+
+
+def test_the_tutorials_own_tests_pass(camera: Path) -> None:
+    done = _call(camera, "pytest", "-q", "-p", "no:cacheprovider", "tests")
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_the_tutorials_package_is_found_and_runs(camera: Path) -> None:
+    listed = _call(camera, "invreg", "plugins").stdout
+    shown = listed[listed.index("camera (") :].strip()
+    assert "binning" in shown
+    assert _page_shows(shown)
+    described = _call(camera, "invreg", "describe", "operator", "binning").stdout
+    assert "side of a block in pixels" in described
+    small = ("--set", "data.image_size=48", "--set", "methods.tv.reconstructor.tolerance=0.05")
+    done = _call(camera, "invreg", "run", "camera.yaml", "--quiet", "--device", "cpu", *small)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert (camera / done.stdout.splitlines()[-1] / "report.html").is_file()
+
+
+def test_the_tutorials_failures_show_as_the_page_says(camera: Path, tmp_path: Path) -> None:
+    import shutil
+
+    broken = tmp_path / "broken"
+    shutil.copytree(camera, broken, ignore=shutil.ignore_patterns("runs", "__pycache__"))
+    operators = broken / "src" / "invreg_camera" / "operators.py"
+    code = operators.read_text(encoding="utf-8")
+    annotation = 'factor: Annotated[int, Field(ge=1, description="side of a block in pixels")] = 2'
+    assert annotation in code
+    operators.write_text(code.replace(annotation, "factor=2"), encoding="utf-8")
+    listed = _call(broken, "invreg", "plugins").stdout
+    shown = listed[listed.index("camera (") :].strip()
+    assert "SET ASIDE" in shown
+    assert _page_shows(shown), shown
+    failed = _call(broken, "invreg", "validate", "camera.yaml")
+    assert failed.returncode == 2
+    assert "has no annotation" in failed.stderr
+    off = _call(camera, "invreg", "plugins", INVREG_DISABLE_PLUGINS="camera").stdout
+    assert "switched off by INVREG_DISABLE_PLUGINS" in off[off.index("camera (") :]
