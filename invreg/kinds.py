@@ -16,6 +16,7 @@ KINDS = {
     "metric": "invreg.metrics:Metric",
     "trainer": "invreg.trainer:Trainer",
     "analyzer": "invreg.analyzer:Analyzer",
+    "study_analyzer": "invreg.study_analyzer:StudyAnalyzer",
 }
 
 

@@ -182,7 +182,7 @@ class Linearization(LinearOperator):
                 expected=f"the shape of the point of linearization, {tuple(self.x.shape[1:])}",
             )
         operator = copy.deepcopy(self.operator).double()
-        return _largest_singular_value(Linearization(operator, self.x.double()).as_scipy(), tolerance, seed)
+        return _largest_singular_value(operator.linearize(self.x.double()).as_scipy(), tolerance, seed)
 
     def as_scipy(self) -> SciPyLinearOperator:
         """The derivative at a single image as a `scipy.sparse.linalg.LinearOperator` on flat NumPy vectors.

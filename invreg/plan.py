@@ -92,7 +92,7 @@ def make_plan(spec: Spec, registry: Registry) -> Plan:
         noise=noise,
         metrics={name: metric for name, metric, _ in metrics},
         methods=methods,
-        analyses=dict(zip(_unique([name for name, *_ in analyses]), (a for _, a, _ in analyses), strict=True)),
+        analyses=dict(zip(unique_names([name for name, *_ in analyses]), (a for _, a, _ in analyses), strict=True)),
     )
 
 
@@ -104,7 +104,7 @@ def _plan_method(label: str, given: MethodSpec, attempt: Callable[..., tuple[Any
     return PlannedMethod(label, MethodSpec(reconstructor=reconstructor, trainer=trainer_spec), trainer)
 
 
-def _unique(names: list[str]) -> list[str]:
+def unique_names(names: list[str]) -> list[str]:
     """Numbers repeated names, so that the same analysis can be listed with different parameters."""
     return [
         name if names[:i].count(name) == 0 else f"{name}-{names[:i].count(name) + 1}" for i, name in enumerate(names)

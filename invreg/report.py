@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from invreg.display import count, duration, metric_title, number, with_unit
+from invreg.report_collection import collect_report
 from invreg.report_content import (
     AnalysisContent,
     ComponentContent,
@@ -20,13 +21,26 @@ from invreg.report_content import (
 from invreg.report_tables import plain, results_table, to_table
 
 if TYPE_CHECKING:
-    pass
+    from pathlib import Path
+
+    from invreg.plan import Plan
+    from invreg.store import RunFolder
 
 #: An SVG larger than this is replaced by its PNG; so are the largest ones while all figures are above the second limit.
 LARGEST_SVG = 1_500_000
 LARGEST_TOTAL = 4_000_000
 #: The resolution at which the run folder keeps PNGs.
 PNG_DPI = 160
+
+
+def write_report(store: RunFolder, plan: Plan) -> Path:
+    """Writes `report.html` into a run folder, from what lies there.
+
+    Raises:
+        StoreError: if the run is not finished, or the file cannot be written.
+    """
+    store.write_text("report.html", render_report(collect_report(store, plan)))
+    return store.path / "report.html"
 
 
 def render_report(content: ReportContent) -> str:
@@ -91,7 +105,7 @@ def _heading(name: str) -> str:
 
 
 def _parameters(component: ComponentContent) -> list[tuple[str, str]]:
-    return [(str(key), plain(value)) for key, value in component.parameters.items()]
+    return [(str(key), plain(value, digits=12)) for key, value in component.parameters.items()]
 
 
 def _images_in_words(content: ReportContent) -> str:

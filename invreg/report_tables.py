@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from numbers import Integral, Real
 from typing import TYPE_CHECKING, Any
@@ -49,13 +49,15 @@ def results_table(content: ReportContent) -> Table:
     columns += [(with_unit(metric_title(m.name), f"({m.unit})" if m.unit else ""), True) for m in content.metrics]
     columns += [("Weights", True), ("Training", True), ("Time per image", True)]
     best = {metric.name: _best(content.summary[metric.name], metric) for metric in content.metrics}
+    written = {metric.name: _aligned(content.summary[metric.name], metric.unit) for metric in content.metrics}
     rows = []
     for position, row in enumerate(content.summary.to_dict("records")):
         cells = [Cell(str(row["method"]))]
         for metric in content.metrics:
             value, spread = float(row[metric.name]), float(row.get(f"{metric.name}_std", math.nan))
-            note = f"± {number(spread, metric.unit)}" if math.isfinite(spread) and content.test_images > 1 else ""
-            cells.append(Cell(number(value, metric.unit), True, position in best[metric.name], note))
+            style = written[metric.name]
+            note = f"± {style(spread)}" if math.isfinite(spread) and content.test_images > 1 else ""
+            cells.append(Cell(style(value), True, position in best[metric.name], note))
         weights = int(row["parameters"])
         cells.append(Cell(count(weights) if weights else MISSING, True))
         cells += [Cell(duration(float(row[f"{name}_seconds"])), True) for name in ("training", "reconstruction")]
@@ -76,8 +78,8 @@ def to_table(frame: pd.DataFrame, rows: int = ROWS) -> Table:
     return Table(columns, shown, max(len(frame) - rows, 0))
 
 
-def plain(value: Any) -> str:
-    """A value as people read it: numbers with four significant digits, nothing for what is missing."""
+def plain(value: Any, digits: int = 4) -> str:
+    """A value as people read it: numbers with so many significant digits, a dash for what is missing."""
     if value is None or value == "":
         return MISSING
     if isinstance(value, str):
@@ -90,12 +92,25 @@ def plain(value: Any) -> str:
         real = float(value)
         if math.isnan(real):
             return MISSING
-        return ("∞" if real > 0 else "−∞") if math.isinf(real) else f"{real:.4g}".replace("-", "−")
+        return ("∞" if real > 0 else "−∞") if math.isinf(real) else f"{real:.{digits}g}".replace("-", "−")
     if isinstance(value, Mapping):
-        return "{" + ", ".join(f"{key}: {plain(item)}" for key, item in value.items()) + "}"
+        return "{" + ", ".join(f"{key}: {plain(item, digits)}" for key, item in value.items()) + "}"
     if isinstance(value, list | tuple):
-        return "[" + ", ".join(plain(item) for item in value) + "]"
+        return "[" + ", ".join(plain(item, digits) for item in value) + "]"
     return str(value)
+
+
+def _aligned(values: pd.Series, unit: str) -> Callable[[float], str]:
+    """How to write the numbers of a column: all with the same decimals, unless some need a power of ten."""
+    texts = [number(float(value), unit) for value in values if math.isfinite(value)]
+    if not texts or any("e" in text for text in texts):
+        return lambda value: number(value, unit)
+    decimals = max(len(text.partition(".")[2]) for text in texts)
+
+    def write(value: float) -> str:
+        return f"{value:.{decimals}f}".replace("-", "−") if math.isfinite(value) else number(value, unit)
+
+    return write
 
 
 def _best(values: pd.Series, metric: MetricContent) -> set[int]:

@@ -95,6 +95,6 @@ def _meaning(info: Any) -> str:
         if "choices" in search:
             parts.append("searched among " + ", ".join(f"`{choice}`" for choice in search["choices"]))
         else:
-            scale = ", logarithmic" if search["log"] else ""
+            scale = ", logarithmic" if search.get("log") else ""
             parts.append(f"searched from {search['low']:g} to {search['high']:g}{scale}")
     return "; ".join(part for part in parts if part)

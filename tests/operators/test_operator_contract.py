@@ -16,6 +16,8 @@ from invreg_operators.boundary import smallest_size
 from invreg_operators.convolution import Convolution
 from invreg_operators.gaussian_blur import GaussianBlur
 from invreg_operators.identity import Identity
+from invreg_operators.implicit_diffusion import ImplicitDiffusion
+from invreg_operators.perona_malik import PeronaMalik
 
 KERNEL = [[0.1, -0.2, 0.3, 0.0, 0.5], [1.0, 0.0, 0.25, -0.7, 0.2], [0.05, 0.6, 0.0, 0.3, -0.4]]
 BOUNDARIES = ("symmetric", "zero", "circular", "replicate", "reflect")
@@ -23,7 +25,7 @@ BOUNDARIES = ("symmetric", "zero", "circular", "replicate", "reflect")
 
 @dataclass(frozen=True)
 class Case:
-    """An operator, the smallest image that it takes, and the step of finite differences (0: it is linear)."""
+    """An operator and the smallest image that it takes."""
 
     name: str
     build: Callable[[], Operator]
@@ -51,6 +53,18 @@ CASES = [
             (1, smallest_size(1, boundary), smallest_size(2, boundary)),
         )
         for boundary in BOUNDARIES
+    ),
+    *(
+        Case(
+            f"perona_malik-{stencil}-{boundary}",
+            lambda stencil=stencil, boundary=boundary: PeronaMalik(stencil=stencil, boundary=boundary),
+        )
+        for stencil in ("forward", "edge", "half_point")
+        for boundary in ("neumann", "dirichlet")
+    ),
+    *(
+        Case(f"implicit_diffusion-{boundary}", lambda boundary=boundary: ImplicitDiffusion(steps=2, boundary=boundary))
+        for boundary in ("neumann", "dirichlet")
     ),
 ]
 LINEAR = [case for case in CASES if isinstance(case.build(), LinearOperator)]

@@ -146,7 +146,9 @@ def test_trials_can_be_trained(tmp_path: Path) -> None:
     assert trained.log.rows[0]["trainer.muon_lr"] == 0.02
     assert trained.log.rows[0]["hidden"] == 8
     assert all((tmp_path / f"trial-{n}" / "checkpoint.safetensors").is_file() for n in range(3))
-    assert {entry["label"] for entry in listener.epochs} == {"net", "net trial 0", "net trial 1", "net trial 2"}
+    assert [entry["values"] for entry in listener.epochs] == trained.log.rows
+    assert {entry["label"] for entry in listener.progress} == {"net"}
+    assert {entry["stage"] for entry in listener.progress} == {"search", "trial 0", "trial 1", "trial 2"}
     again = search.fit(method, context)
     assert same_weights(trained.reconstructor, again.reconstructor)
     best = trained.log.rows[trained.log.summary["best_trial"]]
@@ -175,6 +177,9 @@ def test_drawing_is_a_function_of_seed_and_number() -> None:
         ({"trainer.lr": {"low": 1e-4, "high": 1e-2}}, "there is no trainer"),
         ({"noise.std": {"low": 1e-4, "high": 1e-2}}, "unknown component 'noise'"),
         ({"weight": {"low": 1, "high": 2}, "reconstructor.weight": {"low": 1, "high": 2}}, "named twice"),
+        ({"noise": {"low": 1, "high": 2}}, "1 is not allowed"),
+        ({"noise": {"choices": [None, "white", {"std": 1.0}]}}, "{'std': 1.0} is not allowed"),
+        ({"mode": {"low": 1, "high": 2}}, "1 is not allowed"),
         ({}, "nothing to search"),
     ],
 )
@@ -212,7 +217,7 @@ def test_weights_without_a_trainer_are_refused(tmp_path: Path) -> None:
     with pytest.raises(SpecError, match="does not train"):
         search.check(method, method.build())
     gain = make_method(Gain, context)
-    with pytest.raises(SpecError, match="no weights to train"):
+    with pytest.raises(SpecError, match="trainer: Gain has no weights to train"):
         ParameterSearch(trainer=ReconstructionTraining()).check(gain, gain.build())
 
 

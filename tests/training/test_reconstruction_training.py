@@ -263,10 +263,10 @@ def test_lengths(tmp_path: Path) -> None:
     assert capped.log.summary["steps"] < 10**6
     assert "max_minutes = 0.005" in capped.log.summary["ended"]
     assert "not trained to the end" in capped.log.summary["ended"]
-    timed = fit(tmp_path / "time", ReconstructionTraining(batch_size=2, max_minutes=0.01, validations=5))
-    assert timed.log.summary["ended"] == "max_minutes = 0.01 reached"
-    assert 0.6 <= timed.log.summary["seconds"] < 3
-    assert timed.log.rows[-1]["lr"] < 0.3 * max(row["lr"] for row in timed.log.rows)  # the rate followed the clock
+    timed = fit(tmp_path / "time", ReconstructionTraining(batch_size=2, max_minutes=0.02, validations=20))
+    assert timed.log.summary["ended"] == "max_minutes = 0.02 reached"
+    assert timed.log.summary["seconds"] >= 1.2
+    assert timed.log.rows[-1]["lr"] < 0.8 * max(row["lr"] for row in timed.log.rows)  # the rate followed the clock
 
 
 def test_more_validations_than_steps(tmp_path: Path) -> None:

@@ -110,8 +110,10 @@ class Gain(Reconstructor):
         shift: float = 0.0,
         repeats: Annotated[int, Field(ge=1)] = 1,
         mode: str = "plain",
+        noise: Noise | None = None,
     ) -> None:
         super().__init__()
+        self.noise = noise
         self.weight, self.shift, self.repeats, self.mode = weight, shift, repeats, mode
 
     def setup(self, problem: Problem, image_shape: Shape) -> None:

@@ -84,7 +84,7 @@ class Quality(Analyzer):
         )
 
     def draw(self, findings: Findings) -> Mapping[str, Figure]:
-        figures = {"values": draw_values(findings)}
+        figures = {"by_image": draw_values(findings)}
         if len(findings.tables["methods"]) > 1:
             figures["differences"] = draw_differences(findings)
         return figures

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -79,8 +79,15 @@ def draw_differences(findings: Findings) -> Figure:
                 _points(axes, row, difference, styles[label])
                 pair = _oriented(pairs, label, baseline)
                 _mean_with_interval(axes, row, pair, "difference", 0.22)
-                text = f"{number(pair['difference'], metric.unit, signed=True)}"
-                axes.annotate(text, (pair["difference"], row - 0.3), ha="center", va="bottom", fontsize=8.5)
+                axes.annotate(
+                    _in_words(pair, metric.unit),
+                    (pair["difference"], row - 0.22),
+                    ha="center",
+                    va="bottom",
+                    fontsize=8.5,
+                    bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.5, "alpha": 0.85},
+                    zorder=2,
+                )
                 missing.append(int(pair["missing"]))
             _name_rows(axes, labels, missing)
             arrow = "better →" if metric.higher_is_better else "← better"
@@ -99,7 +106,7 @@ def _axis_title(metric: Any) -> str:
 def _panels(count: int, rows: int, description: str) -> Figure:
     columns = min(count, _PANELS_PER_ROW)
     lines = math.ceil(count / columns)
-    figure = new_figure(WIDTH, lines * (0.95 + 0.46 * max(rows, 1)), description)
+    figure = new_figure(WIDTH, lines * (0.9 + 0.52 * max(rows, 1)), description)
     figure.subplots(lines, columns, squeeze=False, sharey=True)
     return figure
 
@@ -165,6 +172,14 @@ def _mean_with_interval(axes: Axes, row: int, found: Any, column: str, offset: f
     if math.isfinite(found["low"]):
         axes.plot([found["low"], found["high"]], [height, height], color=INK, linewidth=1.4, zorder=4)
     axes.plot([found[column]], [height], marker="D", markersize=4, color=INK, zorder=5)
+
+
+def _in_words(pair: Mapping[str, float], unit: str) -> str:
+    """Such as "+0.63 [+0.50, +0.81]"."""
+    mean, low, high = (number(pair[key], unit, signed=True) for key in ("difference", "low", "high"))
+    return (
+        f"{mean} [{low}, {high}]" if math.isfinite(pair["low"]) else mean if math.isfinite(pair["difference"]) else ""
+    )
 
 
 def _oriented(pairs: pd.DataFrame, label: str, baseline: str) -> dict[str, float]:

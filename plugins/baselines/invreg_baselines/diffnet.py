@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
 
+from invreg_baselines.layers import convolution
 from invreg_baselines.network import Center, ImageNetwork, KernelSize, Padding, require_positive
 
 # The last convolution of each block starts this much smaller than usual, so that the network starts near the identity.
@@ -16,7 +17,28 @@ _LAST_SCALE = 0.1
 
 
 class DiffNet(ImageNetwork):
-    """TODO"""
+    """N = n explicit time steps of a diffusion with learned filters, each a
+    [`DiffusionStep`][invreg_baselines.diffnet.DiffusionStep] with weights of its own.
+
+    With the defaults and one image channel that makes 101,310 parameters. The architecture was made for measurements
+    that a diffusion has blurred, as its steps can run such a process backwards; other operators are harder for it.
+
+    See [`ImageNetwork`][invreg_baselines.network.ImageNetwork] for what surrounds N.
+
+    Args:
+        subnetworks: n, the time steps, each with a network of its own.
+        hidden: channels in the networks that choose the filters.
+        kernel_size: of their convolutions, odd; the filters themselves reach to the four neighbours.
+        step_size: the time step at the start, > 0.
+        center: a constant near the mean of the images.
+        padding: pixels on each side.
+
+    Raises:
+        SpecError: for an even kernel, sizes or a step that are not positive, or a negative padding.
+
+    Source: Arridge & Hauptmann 2020, "Networks for nonlinear diffusion problems in imaging" (DiffNet); Arndt & Nickel
+    2024, table 1 (the sizes).
+    """
 
     name = "diffnet"
 
@@ -52,21 +74,32 @@ class DiffNet(ImageNetwork):
 
 
 class DiffusionStep(nn.Module):
-    """TODO"""
+    """One explicit time step, for each pixel (and each channel) of u `[B, C, H, W]`:
+
+        u + dt (k_1 u_above + k_2 u_below + k_3 u_left + k_4 u_right - k_0 u),
+
+    where u is zero beyond its edges. The filters k = k(u), five at each pixel of each channel, come from four
+    convolutions with ReLUs in between; dt is learned. All five are free: the step is a diffusion where k_0 is the sum
+    of the others and those are positive. At the start all of them are small, and the step is near the identity.
+
+    Args:
+        channels: C.
+        hidden: channels of the convolutions.
+        kernel_size: of the convolutions, odd.
+        step_size: dt at the start.
+    """
 
     def __init__(self, channels: int, hidden: int, kernel_size: int, step_size: float) -> None:
         super().__init__()
-        sizes = [channels, hidden, hidden, hidden, 5 * channels]
-        convs = [
-            nn.Conv2d(a, b, kernel_size, padding=kernel_size // 2) for a, b in zip(sizes[:-1], sizes[1:], strict=True)
-        ]
-        for conv in convs:
-            nn.init.kaiming_normal_(conv.weight, nonlinearity="relu")
-            nn.init.zeros_(conv.bias)
-        with torch.no_grad():
-            convs[-1].weight.mul_(_LAST_SCALE)
-        first, second, third, last = convs
-        self.filters = nn.Sequential(first, nn.ReLU(), second, nn.ReLU(), third, nn.ReLU(), last)
+        self.filters = nn.Sequential(
+            convolution(channels, hidden, kernel_size, slope=0),
+            nn.ReLU(),
+            convolution(hidden, hidden, kernel_size, slope=0),
+            nn.ReLU(),
+            convolution(hidden, hidden, kernel_size, slope=0),
+            nn.ReLU(),
+            convolution(hidden, 5 * channels, kernel_size, scale=_LAST_SCALE),
+        )
         self.step_size = nn.Parameter(torch.tensor(step_size))
 
     def forward(self, u: Tensor) -> Tensor:

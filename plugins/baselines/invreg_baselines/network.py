@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from abc import abstractmethod
 from typing import Annotated
 
@@ -28,9 +29,9 @@ class ImageNetwork(Reconstructor):
         R(z) = center + crop(N(pad(y - center))),
 
     where y = z if measurements have the shape of images, and y = A* z / ||A||² for linear operators A between different
-    spaces. Convolutions continue images by zero beyond their edges. That hurts least where zero is the mean of the images,
-    and where the edge lies some pixels away from what is kept: `center` and `padding` are worth more than 1 dB in short
-    trainings. The paper does not mention either of them: it corresponds to 0 and 0.
+    spaces. Convolutions continue images by zero beyond their edges, which does the least harm where zero is near the
+    mean of the images and where the edge lies some pixels away from what is kept: hence `center` and `padding`. The
+    paper mentions neither; 0 and 0 is its form.
 
     Images of any size are taken, whatever the size in training: the padding reflects them as often as it needs to.
 
@@ -60,6 +61,8 @@ class ImageNetwork(Reconstructor):
                 expected="an odd number: an even kernel has no centre",
                 hint=f"{kernel_size + 1}",
             )
+        if not math.isfinite(center):
+            raise SpecError(f"center {center}", where=f"{self.name}.center", expected="a finite number")
         if padding < 0:
             raise SpecError(f"padding {padding}", where=f"{self.name}.padding", expected="0 or more pixels")
         self.kernel_size, self.center, self.padding = kernel_size, center, padding
@@ -69,13 +72,17 @@ class ImageNetwork(Reconstructor):
         """Makes the layers for images of this many channels.
 
         Raises:
+            ShapeError: if `image_shape` is not the shape of an image.
             SpecError: if measurements do not have the shape of images and the operator is not linear.
         """
-        self.pull_back = image_input(problem, image_shape, self.name)
+        if len(image_shape) != 3:
+            raise ShapeError(f"image_shape {tuple(image_shape)}", where=self.name, expected="(channels, height, width)")
+        pull_back = image_input(problem, image_shape, self.name)
         self.build(image_shape[0])
+        # The layout in which CPUs and GPUs convolve fastest; for the layers only, the operator is not ours.
+        self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.pull_back = pull_back
         self.image_channels = image_shape[0]
-        # The layout in which CPUs and GPUs convolve fastest.
-        self.to(memory_format=torch.channels_last)
 
     @abstractmethod
     def build(self, channels: int) -> None:

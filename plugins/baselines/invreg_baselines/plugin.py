@@ -6,7 +6,10 @@ from collections.abc import Mapping
 
 from invreg.hookspecs import hookimpl
 from invreg_baselines.adjoint import Adjoint
+from invreg_baselines.conv_resnet import ConvResNet
+from invreg_baselines.diffnet import DiffNet
 from invreg_baselines.observation import Observation
+from invreg_baselines.unet import UNet
 
 
 @hookimpl
@@ -14,4 +17,7 @@ def invreg_components() -> Mapping[str, type]:
     return {
         "observation": Observation,
         "adjoint": Adjoint,
+        "unet": UNet,
+        "conv_resnet": ConvResNet,
+        "diffnet": DiffNet,
     }

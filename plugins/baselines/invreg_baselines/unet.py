@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Annotated
 
 import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from invreg.errors import ShapeError
-from invreg_baselines.network import Center, ImageNetwork, KernelSize, Padding, require_positive
+from invreg.errors import ShapeError, SpecError
+from invreg_baselines.layers import convolution
+from invreg_baselines.network import Center, ImageNetwork, KernelSize, Padding
 
 _SLOPE = 0.2
 # The last convolution starts this much smaller than usual, so that the network starts near the identity.
@@ -17,7 +19,37 @@ _LAST_SCALE = 0.1
 
 
 class UNet(ImageNetwork):
-    """TODO"""
+    """N = Id + (a U-Net): features at several scales, from fine to coarse and back, with skips at each scale.
+
+    One unit is a zero-padded convolution with bias, batch normalisation and a leaky ReLU of slope 0.2. For the channels
+    c_1, ..., c_s:
+
+    - first: a unit k x k to c_1;
+    - down, from scale i to i + 1: a unit k x k of stride 2 from c_i to c_{i+1}, and a unit k x k;
+    - up, from scale i + 1 to i: bilinear doubling, concatenated with a 1x1 unit of what the way down had at scale i,
+      batch normalisation, a unit k x k to c_i, and another one;
+    - last: a 1x1 convolution.
+
+    With the defaults and one image channel that makes 5,468,705 parameters, as in table 1 of the paper; the count fixes
+    everything but the activations and the ends. Here N adds what the U-Net finds to the image, and the last convolution
+    starts small, so that training starts near the identity. There is no sigmoid at the end: with one, the identity
+    would have to be learned first, and gradients would vanish where images are black or white.
+
+    Images whose sides are no multiples of 2^(s-1) are padded by reflection at the bottom and on the right.
+
+    See [`ImageNetwork`][invreg_baselines.network.ImageNetwork] for what surrounds N.
+
+    Args:
+        channels: c_1, ..., c_s, for the scales from fine to coarse.
+        kernel_size: k, odd.
+        center: a constant near the mean of the images.
+        padding: pixels on each side.
+
+    Raises:
+        SpecError: for an even kernel, no channels or some that are not positive, or a negative padding.
+
+    Source: Ronneberger et al. 2015; Arndt & Nickel 2024, section 4.2 and table 1 (the sizes).
+    """
 
     name = "unet"
 
@@ -30,7 +62,12 @@ class UNet(ImageNetwork):
                 description="of each scale, from fine to coarse",
                 json_schema_extra={
                     "search": {
-                        "choices": [[16, 32, 64, 128], [32, 64, 128, 256], [16, 32, 64, 128, 256], [32, 64, 128, 256, 512]]
+                        "choices": [
+                            [16, 32, 64, 128],
+                            [32, 64, 128, 256],
+                            [16, 32, 64, 128, 256],
+                            [32, 64, 128, 256, 512],
+                        ]
                     }
                 },
             ),
@@ -40,13 +77,18 @@ class UNet(ImageNetwork):
         padding: Padding = 6,
     ) -> None:
         super().__init__(kernel_size, center, padding)
-        require_positive(self.name, channels=min(channels, default=0))
+        if not channels or min(channels) < 1:
+            raise SpecError(
+                f"channels {list(channels)}",
+                where=f"{self.name}.channels",
+                expected="a positive number for each scale, at least one scale",
+            )
         self.channels = tuple(channels)
         self.multiple = 2 ** (len(self.channels) - 1)
 
     def build(self, channels: int) -> None:
         k, (first, *_) = self.kernel_size, self.channels
-        steps = list(zip(self.channels[:-1], self.channels[1:], strict=True))
+        steps = list(pairwise(self.channels))
         self.first = _unit(channels, first, k)
         self.down = nn.ModuleList(
             nn.Sequential(_unit(fine, coarse, k, stride=2), _unit(coarse, coarse, k)) for fine, coarse in steps
@@ -56,27 +98,40 @@ class UNet(ImageNetwork):
             nn.Sequential(nn.BatchNorm2d(fine + coarse), _unit(fine + coarse, fine, k), _unit(fine, fine, k))
             for fine, coarse in steps
         )
-        self.last = nn.Conv2d(first, channels, 1)
-        with torch.no_grad():
-            self.last.weight.mul_(_LAST_SCALE)
-            self.last.bias.zero_()
+        self.last = convolution(first, channels, 1, scale=_LAST_SCALE)
 
     def transform(self, x: Tensor) -> Tensor:
+        if self.training and x.shape[0] * x.shape[2] * x.shape[3] == self.multiple**2:
+            raise ShapeError(
+                f"one image of {x.shape[2]}x{x.shape[3]} pixels, padding included, in training",
+                where=self.name,
+                expected="more than one pixel at the coarsest scale: batch normalisation needs a variance",
+                hint="larger crops, a larger batch_size, or fewer scales in channels",
+            )
         features = [self.first(x)]
         for down in self.down:
             features.append(down(features[-1]))
         found = features.pop()
         for skip, up in zip(reversed(self.skip), reversed(self.up), strict=True):
-            found = up(torch.cat([_double(found), skip(features.pop())], 1))
+            found = up(torch.cat([_doubled(found), skip(features.pop())], 1))
         return x + self.last(found)
 
 
 def _unit(channels_in: int, channels_out: int, kernel_size: int, stride: int = 1) -> nn.Sequential:
-    conv = nn.Conv2d(channels_in, channels_out, kernel_size, stride, kernel_size // 2)
-    nn.init.kaiming_normal_(conv.weight, _SLOPE)
-    nn.init.zeros_(conv.bias)
+    conv = convolution(channels_in, channels_out, kernel_size, stride=stride, slope=_SLOPE)
     return nn.Sequential(conv, nn.BatchNorm2d(channels_out), nn.LeakyReLU(_SLOPE))
 
 
-def _double(x: Tensor) -> Tensor:
-    return torch.nn.functional.interpolate(x, scale_factor=2, mode="bilinear")
+def _doubled(x: Tensor) -> Tensor:
+    """Bilinear interpolation to twice the height and width, as `F.interpolate` does it.
+
+    Written out because gradients of `F.interpolate` are not reproducible on GPUs. New pixels lie a quarter of a pixel
+    beside the old ones: between two old ones there are two new ones, and beyond the outermost ones one.
+    """
+    x = x.permute(0, 2, 3, 1)  # channels last: nothing below has to be moved in memory
+    for axis in (1, 2):
+        last = x.shape[axis] - 1
+        before, after = x.narrow(axis, 0, last), x.narrow(axis, 1, last)
+        pairs = torch.stack([torch.lerp(before, after, weight) for weight in (0.25, 0.75)], axis + 1)
+        x = torch.cat([x.narrow(axis, 0, 1), pairs.flatten(axis, axis + 1), x.narrow(axis, last, 1)], axis)
+    return x.permute(0, 3, 1, 2)

@@ -10,14 +10,14 @@ from typing import Literal, NamedTuple
 import torch
 from torch import Tensor
 
-#: Maps a batch of states x to (g(x), what else is known of the evaluation).
+#: Maps a batch of states x to g(x) and whatever else is worth keeping of its evaluation.
 Update = Callable[[Tensor], tuple[Tensor, Tensor]]
 
-#: How an iteration ended: within its tolerance; without a look at it, by a fixed count; at its largest number of
-#: iterations; where rounding stops all progress; with values that are not finite.
+#: How an iteration ended: every image within the tolerance; after a fixed count, without a look; at the largest number of
+#: iterations; where rounding stops all progress; at values that are not finite.
 Status = Literal["converged", "counted", "exhausted", "stalled", "not finite"]
 
-# Steps of a contraction get shorter and shorter. Only rounding can make them stop doing so.
+# The steps of a contraction get shorter with each iteration. If several in a row do not, that is rounding.
 _PATIENCE = 3
 
 
@@ -26,8 +26,8 @@ class Stopping:
     """When a fixed-point iteration ends.
 
     Attributes:
-        tolerance: the relative residual ||g(x) - x|| / ||g(x)|| that every image of the batch must reach; 0 does exactly
-            `max_iterations` and measures nothing.
+        tolerance: the relative residual ||g(x) - x|| / ||g(x)|| that every image of the batch must reach; 0 stands for
+            exactly `max_iterations` evaluations, without a look at the residual.
         max_iterations: the largest number of evaluations of g.
     """
 
@@ -36,36 +36,40 @@ class Stopping:
 
 
 class Course(NamedTuple):
+    """How an iteration went.
+
+    Attributes:
+        iterations: evaluations of g.
+        residual: the last relative residual, of the worst image of the batch; NaN if none was measured.
+        status: how it ended.
+    """
+
     iterations: int
     residual: float
     status: Status
 
 
 class Solution(NamedTuple):
-    """The end of an iteration.
+    """Where an iteration ended.
 
     Attributes:
         point: where g was evaluated last.
-        value: g(point): one iteration closer to the fixed point, and the answer.
-        known: what else the evaluation at `point` gave.
-        iterations: evaluations of g.
-        residual: ||value - point|| / ||value|| of the worst image; NaN if not measured.
-        status: how it ended.
+        value: g(point), the answer: closer to the fixed point than `point` by one iteration.
+        known: what else came of the evaluation at `point`.
+        course: how it went.
     """
 
     point: Tensor
     value: Tensor
     known: Tensor
-    iterations: int
-    residual: float
-    status: Status
+    course: Course
 
 
 def solve(update: Update, start: Tensor, stopping: Stopping) -> Solution:
-    """Iterates x <- g(x) to the fixed point of a contraction g, each image of a batch for itself.
+    """Iterates x <- g(x) for a contraction g, for each image of a batch `[B, M, H, W]` by itself.
 
-    An image that is within the tolerance rests at its point while others go on: what becomes of it does not depend on
-    the batch that it is in.
+    An image that is within the tolerance rests while others go on: what becomes of it does not depend on the batch
+    that it is in.
     """
     if not stopping.tolerance or not len(start):
         return _repeat(update, start, stopping.max_iterations)
@@ -75,26 +79,34 @@ def solve(update: Update, start: Tensor, stopping: Stopping) -> Solution:
         value, known = update(x)
         steps, sizes = _norms(value - x), _norms(value)
         residuals = steps / sizes.clamp_min(torch.finfo(sizes.dtype).tiny)
-        done = residuals <= stopping.tolerance
-        summary = [residuals.max(), steps.masked_fill(done, 0).max(), done.sum()]
-        worst, longest, resting = torch.stack(summary).tolist()  # together: a GPU is waited for only once
-        if worst <= stopping.tolerance:
-            return Solution(x, value, known, iteration, worst, "converged")
-        if not math.isfinite(worst):
-            return Solution(x, value, known, iteration, worst, "not finite")
+        resting = residuals <= stopping.tolerance
+        # What decides is fetched at once, as a GPU has to be waited for.
+        worst, longest, count = torch.stack(
+            [residuals.max(), steps.masked_fill(resting, 0).max(), resting.sum()]
+        ).tolist()
         shortest, fruitless = (longest, 0) if longest < shortest else (shortest, fruitless + 1)
-        if fruitless == _PATIENCE:
-            return Solution(x, value, known, iteration, worst, "stalled")
-        if iteration < stopping.max_iterations:
-            x = torch.where(done[:, None, None, None], x, value) if resting else value
-    return Solution(x, value, known, stopping.max_iterations, worst, "exhausted")
+        status = _status(worst, fruitless, iteration, stopping)
+        if status is not None:
+            break
+        x = torch.where(resting[:, None, None, None], x, value) if count else value
+    return Solution(x, value, known, Course(iteration, worst, status or "exhausted"))
+
+
+def _status(worst: float, fruitless: int, iteration: int, stopping: Stopping) -> Status | None:
+    if worst <= stopping.tolerance:
+        return "converged"
+    if not math.isfinite(worst):
+        return "not finite"
+    if fruitless >= _PATIENCE:
+        return "stalled"
+    return "exhausted" if iteration == stopping.max_iterations else None
 
 
 def _repeat(update: Update, x: Tensor, times: int) -> Solution:
     for _ in range(times - 1):
-        x, _known = update(x)
+        x = update(x)[0]
     value, known = update(x)
-    return Solution(x, value, known, times, math.nan, "counted")
+    return Solution(x, value, known, Course(times, math.nan, "counted"))
 
 
 def _norms(states: Tensor) -> Tensor:

@@ -20,11 +20,11 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from invreg_iresnet.fixed_point import Course, Solution, Stopping, solve
+from invreg_iresnet.convergence import not_finite, warn_if_short
+from invreg_iresnet.fixed_point import Course, Solution, Stopping, Update, solve
 from invreg_iresnet.precision import without_tf32
 from invreg_iresnet.residuals import Weights
 from invreg_iresnet.subnetwork import Subnetwork, subnetworks
-import os
 
 
 @dataclass(frozen=True)
@@ -34,92 +34,146 @@ class Accuracy:
     Attributes:
         forward: when the fixed points x_i end.
         backward: when the fixed points w of the gradients end.
+        bound: the Lipschitz bound of the residual functions, which is that of the contraction.
         dtype: of the convolutions; states and residuals keep the dtype of z.
         tf32: whether a GPU may round float32 convolutions to TF32.
     """
 
     forward: Stopping
     backward: Stopping
+    bound: float
     dtype: torch.dtype
     tf32: bool
 
     def arithmetic(self) -> AbstractContextManager[None]:
+        """The context in which to compute."""
         return nullcontext() if self.tf32 else without_tf32()
 
 
-def invert_chain(z: Tensor, weights: Weights, accuracy: Accuracy) -> tuple[Tensor, list[Course]]:
-    """phi^-1(z) and the course of each iteration; differentiable, once, with respect to z and the weights.
+@dataclass(frozen=True)
+class Inversion:
+    """phi^-1(z) and how it was found.
+
+    Attributes:
+        x: the state `[B, M, H, W]`.
+        courses: how the iteration of each subnetwork went, phi_1 first.
+        stopping: what was asked of each.
+    """
+
+    x: Tensor
+    courses: tuple[Course, ...]
+    stopping: Stopping
+
+    @property
+    def iterations(self) -> tuple[int, ...]:
+        """Evaluations of each residual function."""
+        return tuple(course.iterations for course in self.courses)
+
+    @property
+    def residuals(self) -> tuple[float, ...]:
+        """||x_{i-1} + f_i(x) - x|| / ||x_{i-1} + f_i(x)|| at the last iterate x of each subnetwork, for the worst image.
+
+        The answer is one iteration further, so its own residual is smaller by the contraction of f_i.
+        """
+        return tuple(course.residual for course in self.courses)
+
+    @property
+    def converged(self) -> bool:
+        """Whether every image has reached the tolerance in every subnetwork."""
+        return all(course.status == "converged" for course in self.courses)
+
+
+def invert_chain(z: Tensor, weights: Weights, accuracy: Accuracy) -> Inversion:
+    """phi^-1(z), differentiable (once) with respect to z and the weights.
 
     Args:
         z: states, `[B, M, H, W]`.
         weights: of all subnetworks.
         accuracy: how accurately.
+
+    Raises:
+        ConvergenceError: if values that are not finite turn up.
     """
     courses: list[Course] = []
     z = z.contiguous(memory_format=torch.channels_last)
     if torch.is_grad_enabled() and any(tensor.requires_grad for tensor in (z, *weights)):
-        return ChainInverse.apply(z, accuracy, courses, *weights), courses
-    for solution in _fixed_points(z, subnetworks(weights, accuracy.dtype), accuracy, courses):
-        z = solution.value
-    return z, courses
+        x = _ChainInverse.apply(z, accuracy, courses, *weights)
+    else:
+        x = z
+        for solution in _fixed_points(z, subnetworks(weights, accuracy.dtype), accuracy):
+            courses.append(solution.course)
+            x = solution.value
+    return Inversion(x, tuple(courses), accuracy.forward)
 
 
-class ChainInverse(torch.autograd.Function):
-    """phi^-1 as one node of autograd's graph."""
+class _ChainInverse(torch.autograd.Function):
+    """phi^-1 as one node in the graph of autograd."""
 
     @staticmethod
-    def forward(ctx: Any, z: Tensor, accuracy: Accuracy, courses: list[Course], *stacks: Tensor) -> Tensor:
-        chain = subnetworks(Weights(*stacks), accuracy.dtype)
-        solutions = list(_fixed_points(z, chain, accuracy, courses))
-        ctx.chain, ctx.accuracy = chain, accuracy
-        ctx.stacks = stacks
-        ctx.save_for_backward(*(s.point.to(accuracy.dtype) for s in solutions), *(s.known for s in solutions))
-        return solutions[-1].value
+    def forward(ctx: Any, z: Tensor, accuracy: Accuracy, courses: list[Course], *weights: Tensor) -> Tensor:
+        ctx.chain, ctx.accuracy = subnetworks(Weights(*weights), accuracy.dtype), accuracy
+        points, hiddens = [], []
+        for solution in _fixed_points(z, ctx.chain, accuracy):
+            courses.append(solution.course)
+            points.append(solution.point.to(accuracy.dtype))
+            hiddens.append(solution.known)
+        ctx.save_for_backward(*points, *hiddens)
+        return solution.value
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
-        chain, accuracy = ctx.chain, ctx.accuracy
-        points, hiddens = ctx.saved_tensors[: len(chain)], ctx.saved_tensors[len(chain) :]
-        for_weights = any(ctx.needs_input_grad[3:])
-        gradients = [torch.empty_like(s) for s in ctx.stacks]
+        chain, accuracy, saved = ctx.chain, ctx.accuracy, ctx.saved_tensors
+        points, hiddens = saved[: len(chain)], saved[len(chain) :]
         g = gradient.contiguous(memory_format=torch.channels_last)
-        prev = None; dec=0
-        V=os.environ.get('VB','z')
+        courses, gradients = [], []
         with accuracy.arithmetic():
-            for i in reversed(range(len(chain))):
-                net, hidden = chain[i], hiddens[i]
+            for subnetwork, x, hidden in zip(reversed(chain), reversed(points), reversed(hiddens), strict=True):
+                solution = solve(_adjoint_update(subnetwork, hidden, g), g, accuracy.backward)
+                courses.append(solution.course)
+                g = solution.value
+                if any(ctx.needs_input_grad[3:]):
+                    gradients.append(subnetwork.weight_gradients(x, hidden, g))
+        # A gradient that is not finite is passed on: loss scaling expects some, and trainers look at what they get.
+        warn_if_short(
+            courses[::-1],
+            what="a gradient of the reconstruction",
+            tolerance=accuracy.backward.tolerance,
+            bound=accuracy.bound,
+            dtype=accuracy.dtype,
+        )
+        stacks = [torch.stack(stack) for stack in zip(*gradients[::-1], strict=True)] or 5 * [None]
+        return g, None, None, *stacks
 
-                def update(w: Tensor) -> tuple[Tensor, Tensor]:
-                    u = net.hidden_adjoint(w, hidden)
-                    return g + net.adjoint(u), u
 
-                start = g if prev is None or V=='z' else 2*g-prev
-                sol = solve(update, start, accuracy.backward)
-                prev = g
-                BW.append((sol.iterations, sol.residual))
-                w = sol.value
-                if for_weights:
-                    for stack, gr in zip(gradients, net.weight_gradients(points[i], hidden, w, net.hidden_adjoint(w, hidden))):
-                        stack[i] = gr
-                g = w
-        return g, None, None, *gradients
-
-BW=[]
-def _fixed_points(z: Tensor, chain: list[Subnetwork], accuracy: Accuracy, courses: list[Course]) -> Iterator[Solution]:
-    previous = prev2= None
-    V=os.environ.get('V','same')
+def _fixed_points(z: Tensor, chain: list[Subnetwork], accuracy: Accuracy) -> Iterator[Solution]:
+    """The fixed points x_1, ..., x_N, one after the other."""
+    start = z
     with accuracy.arithmetic():
-        for net in chain:
-
-            def update(x: Tensor) -> tuple[Tensor, Tensor]:
-                hidden = net.hidden(x)
-                return z + net.output(hidden), hidden
-            start = z
-            if V=='same' and previous is not None: start = 2 * z - previous
-            if V=='opp' and previous is not None: start = previous
-            if V=='two' and prev2 is not None: start = z+previous-prev2
-            solution = solve(update, start, accuracy.forward)
-            courses.append(Course(solution.iterations, solution.residual, solution.status))
+        for number, subnetwork in enumerate(chain, 1):
+            solution = solve(_update(subnetwork, z), start, accuracy.forward)
+            if solution.course.status == "not finite":
+                raise not_finite(number, len(chain), subnetwork, z, solution.course)
             yield solution
-            previous, z, prev2 = z, solution.value, previous
+            # The next subnetwork will do much what this one did.
+            z, start = solution.value, 2 * solution.value - z
+
+
+def _update(subnetwork: Subnetwork, z: Tensor) -> Update:
+    """x -> z + f(x), with the hidden activations at x."""
+
+    def update(x: Tensor) -> tuple[Tensor, Tensor]:
+        hidden = subnetwork.hidden(x)
+        return z + subnetwork.output(hidden), hidden
+
+    return update
+
+
+def _adjoint_update(subnetwork: Subnetwork, hidden: Tensor, g: Tensor) -> Update:
+    """w -> g + f'(x)* w, at the x with these hidden activations."""
+
+    def update(w: Tensor) -> tuple[Tensor, Tensor]:
+        u = subnetwork.hidden_adjoint(w, hidden)
+        return g + subnetwork.adjoint(u), u
+
+    return update

@@ -125,6 +125,7 @@ def _unit_trace(matrices: Tensor) -> Tensor:
 
 
 @lru_cache(maxsize=32)
+@torch.inference_mode(False)
 def _phases(points: int, kernel_size: int, shifted: bool, dtype: torch.dtype, device: torch.device) -> Tensor:
     """exp(-i t.w) for taps t and the frequencies w of the grid, `[w, k k, 2]`.
 

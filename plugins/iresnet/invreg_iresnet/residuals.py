@@ -86,8 +86,14 @@ class ResidualStack(nn.Module):
         return f"{len(self)} x [{channels} -> {hidden} -> {channels}], kernel_size={size}, bound={self.bound:.4g}"
 
     def weights(self) -> Weights:
-        """The weights with their norms projected, differentiable with respect to the parameters."""
-        kernel_waves, mixing_waves = self._training_waves() if self.training else self._fine_waves()
+        """The weights with their norms, differentiable with respect to the parameters."""
+        return self._projected(*self._moving_waves()) if self.training else self.evaluation_weights()
+
+    def evaluation_weights(self) -> Weights:
+        """The weights as evaluation uses them, whatever the mode."""
+        return self._projected(*self._fine_waves())
+
+    def _projected(self, kernel_waves: Tensor, mixing_waves: Tensor) -> Weights:
         tiny = torch.finfo(self.kernels.dtype).tiny
         kernel_norms = amplification(self.kernels, kernel_waves).clamp_min(tiny)
         mixing_norms = amplification(self.mixings, mixing_waves).clamp_min(tiny)
@@ -99,14 +105,13 @@ class ResidualStack(nn.Module):
             thresholds=torch.exp(self.log_thresholds * _LOG_THRESHOLD_UNIT),
         )
 
-    @torch.no_grad()
-    def _training_waves(self) -> tuple[Tensor, Tensor]:
+    def _moving_waves(self) -> tuple[Tensor, Tensor]:
         points = self._grid_points(_TRAINING_DENSITY)
         waves = most_amplified_waves(self.kernels, points, shifted=bool(self.shifted_grid))
         self.shifted_grid.logical_not_()
         return waves, most_amplified_waves(self.mixings, 1)
 
-    @torch.no_grad()
+    @torch.inference_mode(False)  # what is kept must be usable outside inference mode, too
     def _fine_waves(self) -> tuple[Tensor, Tensor]:
         if self._waves_of is not None:
             kernels, mixings, waves = self._waves_of

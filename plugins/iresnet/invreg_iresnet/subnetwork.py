@@ -37,8 +37,8 @@ class Subnetwork(NamedTuple):
 
     def hidden(self, x: Tensor) -> Tensor:
         """h = S(K x)."""
-        x = x.to(self.kernel.dtype)
-        return F.softshrink(F.conv2d(x, self.kernel, self.hidden_bias, padding=self.padding), self.threshold)
+        hidden = F.conv2d(x.to(self.kernel.dtype), self.kernel, self.hidden_bias, padding=self.padding)
+        return torch.ops.aten.softshrink.out(hidden, self.threshold, out=hidden)
 
     def output(self, hidden: Tensor) -> Tensor:
         """f(x) = W h."""
@@ -48,21 +48,22 @@ class Subnetwork(NamedTuple):
         """u = S'(K x) W* w: the gradient w of f(x) brought back to K x."""
         u = _per_pixel(w.to(self.mixing.dtype), self.mixing.flatten(1).T)
         # The shrinkage is flat exactly where it gave zero, which this (shrinkage to 0, fused) reads off h.
-        return torch.ops.aten.softshrink_backward(u, hidden, 0.0)  # type: ignore[no-any-return]
+        return torch.ops.aten.softshrink_backward.grad_input(u, hidden, 0.0, grad_input=u)
 
     def adjoint(self, u: Tensor) -> Tensor:
         """K* u; together, f'(x)* w = K* S'(K x) W* w."""
         return F.conv_transpose2d(u, self.kernel, padding=self.padding)
 
-    def weight_gradients(self, x: Tensor, hidden: Tensor, w: Tensor, u: Tensor) -> tuple[Tensor, ...]:
-        """Gradients of the fields, in their order, for the gradient w of f(x) and u = `hidden_adjoint(w, hidden)`."""
-        w = w.to(u.dtype)
+    def weight_gradients(self, x: Tensor, hidden: Tensor, w: Tensor) -> tuple[Tensor, ...]:
+        """Gradients of the fields, in their order and in the dtype of w, for the gradient w of f(x)."""
+        u = self.hidden_adjoint(w, hidden)
+        narrow = w.to(u.dtype)
         return (
-            torch.nn.grad.conv2d_weight(x.to(u.dtype), self.kernel.shape, u, padding=self.padding),
-            u.sum((0, 2, 3), dtype=x.dtype),
-            (_rows(w).T @ _rows(hidden)).view_as(self.mixing),
-            w.sum((0, 2, 3), dtype=x.dtype),
-            -(u * hidden.sign()).sum(dtype=x.dtype),
+            torch.nn.grad.conv2d_weight(x, self.kernel.shape, u, padding=self.padding).to(w.dtype),
+            u.sum((0, 2, 3), dtype=w.dtype),
+            (_rows(narrow).T @ _rows(hidden)).view_as(self.mixing).to(w.dtype),
+            w.sum((0, 2, 3)),
+            -hidden.sign().mul_(u).sum(dtype=w.dtype),
         )
 
 

@@ -1,10 +1,11 @@
-"""The check that every operator here makes on what it is given."""
+"""The checks that every operator here makes on what it is given."""
 
 from __future__ import annotations
 
 from torch import Tensor
 
 from invreg.errors import ShapeError
+from invreg.operator import Shape
 
 
 def check_batch(x: Tensor, where: str) -> None:
@@ -23,3 +24,17 @@ def check_batch(x: Tensor, where: str) -> None:
         )
     if not x.is_floating_point():
         raise TypeError(f"{where}: images of {x.dtype}; expected floating-point numbers, such as x.float()")
+
+
+def check_images(domain_shape: Shape, where: str) -> None:
+    """Refuses shapes that are not those of images.
+
+    Raises:
+        ShapeError: if `domain_shape` is not (channels, height, width), or the image has no pixels.
+    """
+    if len(domain_shape) != 3 or min(domain_shape[1:]) < 1:
+        raise ShapeError(
+            f"images of shape {tuple(domain_shape)}",
+            where=where,
+            expected="(channels, height, width) with at least one pixel",
+        )

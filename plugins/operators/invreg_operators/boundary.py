@@ -117,7 +117,7 @@ def _fold_axis(y: Tensor, radius: int, axis: int, boundary: Boundary) -> Tensor:
     if radius == 0:
         return y
     n = y.shape[axis] - 2 * radius
-    before, inner, after = (part for part in torch.split(y, [radius, n, radius], axis))
+    before, inner, after = torch.split(y, [radius, n, radius], axis)
     if boundary == "zero":
         return inner
     x = inner.clone()

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from invreg.errors import SpecError
 from invreg.operator import LinearOperator, NormEstimate, Shape
+from invreg_operators.axes import along_axes
 from invreg_operators.batches import check_batch
 from invreg_operators.boundary import Boundary, check_boundary, check_size
 from invreg_operators.filters import correlate, correlate_adjoint
@@ -73,7 +74,7 @@ class GaussianBlur(LinearOperator):
         if max(height, width) > _DENSE:
             column, row = self._kernels()
             return correlate(correlate(x, column, self.boundary), row, self.boundary)
-        return _sandwich(self._matrix(height, x), x, self._matrix(width, x).T)
+        return along_axes(self._matrix(height, x), x, self._matrix(width, x))
 
     def adjoint(self, y: Tensor) -> Tensor:
         check_batch(y, "gaussian_blur.adjoint")
@@ -81,7 +82,7 @@ class GaussianBlur(LinearOperator):
         if max(height, width) > _DENSE:
             column, row = self._kernels()
             return correlate_adjoint(correlate_adjoint(y, row, self.boundary), column, self.boundary)
-        return _sandwich(self._matrix(height, y).T, y, self._matrix(width, y))
+        return along_axes(self._matrix(height, y).mT, y, self._matrix(width, y).mT)
 
     def range_shape(self, domain_shape: Shape) -> Shape:
         radius = self.kernel_size // 2
@@ -131,9 +132,3 @@ def _axis_matrix(
     with torch.inference_mode(False):
         identity = torch.eye(n, dtype=torch.float64)
         return correlate(identity, [[value] for value in _gaussian(kernel_size, std)], boundary).to(device, dtype)
-
-
-def _sandwich(left: Tensor, x: Tensor, right: Tensor) -> Tensor:
-    # Physics keeps the precision of the images, also where a network around it runs under autocast.
-    with torch.autocast(x.device.type, enabled=False):
-        return left @ x @ right

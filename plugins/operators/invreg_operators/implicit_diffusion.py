@@ -61,9 +61,9 @@ class ImplicitDiffusion(LinearOperator):
         """A x, for x `[B, C, H, W]`."""
         check_batch(x, "implicit_diffusion")
         height, width = self.range_shape(tuple(x.shape[1:]))[1:]
-        rows = _eigenbasis(height, self.boundary, x.dtype, x.device)
-        columns = _eigenbasis(width, self.boundary, x.dtype, x.device)
-        coefficients = along_axes(rows, x, columns) * self._eigenvalues(height, width).to(x)
+        rows, row_values = _eigenpairs(height, self.boundary, x.dtype, x.device)
+        columns, column_values = _eigenpairs(width, self.boundary, x.dtype, x.device)
+        coefficients = along_axes(rows, x, columns) * self._eigenvalues(row_values, column_values)
         return along_axes(rows.mT, coefficients, columns.mT)
 
     def adjoint(self, y: Tensor) -> Tensor:
@@ -75,33 +75,29 @@ class ImplicitDiffusion(LinearOperator):
 
     def norm(self, domain_shape: Shape, *, tolerance: float = 1e-6, seed: int = 0) -> NormEstimate:
         """The largest eigenvalue, exactly: 1 for `neumann`, less for `dirichlet`."""
-        height, width = self.range_shape(domain_shape)[1:]
-        return NormEstimate(float(self._eigenvalues(height, width)[0, 0]), 0.0)
+        double, cpu = torch.float64, torch.device("cpu")
+        rows, columns = (_eigenpairs(n, self.boundary, double, cpu)[1] for n in self.range_shape(domain_shape)[1:])
+        return NormEstimate(float(self._eigenvalues(rows, columns).max()), 0.0)
 
     def extra_repr(self) -> str:
         return f"time={self.time:.4g}, steps={self.steps}, boundary={self.boundary!r}"
 
-    def _eigenvalues(self, height: int, width: int) -> Tensor:
-        """The eigenvalues of A `[H, W]`, the largest first, in float64."""
-        laplacian = _laplacian_eigenvalues(height, self.boundary)[:, None] + _laplacian_eigenvalues(width, self.boundary)
-        return (1 - self.time / self.steps * laplacian) ** -self.steps
-
-
-def _angles(n: int, boundary: str) -> Tensor:
-    k = torch.arange(n, dtype=torch.float64)
-    return k * (math.pi / n) if boundary == "neumann" else (k + 1) * (math.pi / (n + 1))
-
-
-def _laplacian_eigenvalues(n: int, boundary: str) -> Tensor:
-    """Those of the second difference on n pixels, the largest (0 for Neumann) first."""
-    return 2 * torch.cos(_angles(n, boundary)) - 2
+    def _eigenvalues(self, rows: Tensor, columns: Tensor) -> Tensor:
+        """The eigenvalues of A `[H, W]`, from those of the second differences on rows and on columns."""
+        return (1 - self.time / self.steps * (rows[:, None] + columns)) ** -self.steps
 
 
 @lru_cache(maxsize=32)
-def _eigenbasis(n: int, boundary: str, dtype: torch.dtype, device: torch.device) -> Tensor:
-    """The eigenvectors of the second difference on n pixels, orthonormal, one in each row."""
-    # Not an inference tensor, even if first needed in inference mode: gradients pass through it later.
+def _eigenpairs(n: int, boundary: str, dtype: torch.dtype, device: torch.device) -> tuple[Tensor, Tensor]:
+    """The second difference on n pixels: its orthonormal eigenvectors, one in each row, and its eigenvalues."""
+    # Not inference tensors, even if first needed in inference mode: gradients pass through them later.
     with torch.inference_mode(False):
-        pixels, angles = torch.arange(n, dtype=torch.float64), _angles(n, boundary)[:, None]
-        vectors = torch.cos(angles * (pixels + 0.5)) if boundary == "neumann" else torch.sin(angles * (pixels + 1))
-        return (vectors / torch.linalg.vector_norm(vectors, dim=1, keepdim=True)).to(device, dtype)
+        pixels = torch.arange(n, dtype=torch.float64)
+        if boundary == "neumann":
+            angles = pixels * (math.pi / n)
+            vectors = torch.cos(angles[:, None] * (pixels + 0.5))
+        else:
+            angles = (pixels + 1) * (math.pi / (n + 1))
+            vectors = torch.sin(angles[:, None] * (pixels + 1))
+        vectors = torch.nn.functional.normalize(vectors, dim=1)
+        return vectors.to(device, dtype), (2 * torch.cos(angles) - 2).to(device, dtype)

@@ -8,7 +8,9 @@ from invreg.hookspecs import hookimpl
 from invreg_operators.convolution import Convolution
 from invreg_operators.gaussian_blur import GaussianBlur
 from invreg_operators.identity import Identity
+from invreg_operators.implicit_diffusion import ImplicitDiffusion
 from invreg_operators.noise import GaussianNoise, NoNoise, PoissonNoise
+from invreg_operators.perona_malik import PeronaMalik
 
 
 @hookimpl
@@ -17,6 +19,8 @@ def invreg_components() -> Mapping[str, type]:
         "identity": Identity,
         "gaussian_blur": GaussianBlur,
         "convolution": Convolution,
+        "perona_malik": PeronaMalik,
+        "implicit_diffusion": ImplicitDiffusion,
         "none": NoNoise,
         "gaussian": GaussianNoise,
         "poisson": PoissonNoise,

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 
+import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
@@ -69,14 +70,14 @@ class Forward(Stencil):
     def jvp(self, v: Tensor) -> Tensor:
         down, across = gradient(v)
         factor = self._dot(down, across).mul_(self.g).mul_(-2 * self.steepness)
-        down.addcmul_(factor[..., :-1, :], self.down)
-        across.addcmul_(factor[..., :-1], self.across)
-        return self._weighted_divergence(down, across)
+        return self._weighted_divergence(
+            torch.addcmul(down, factor[..., :-1, :], self.down), torch.addcmul(across, factor[..., :-1], self.across)
+        )
 
     def _dot(self, down: Tensor, across: Tensor) -> Tensor:
         """∇u . (down, across) at the pixels."""
         dot = pad(self.down * down, (0, 0, 0, 1))
-        dot[..., :-1].addcmul_(self.across, across)
+        dot[..., :-1].add_(self.across * across)
         return dot
 
     def _weighted_divergence(self, down: Tensor, across: Tensor) -> Tensor:
@@ -99,9 +100,7 @@ class Edge(Stencil):
 
     def jvp(self, v: Tensor) -> Tensor:
         down, across = gradient(v)
-        return divergence(
-            down * self.g_down * (2 * self.g_down - 1), across * self.g_across * (2 * self.g_across - 1)
-        )
+        return divergence(down * self.g_down * (2 * self.g_down - 1), across * self.g_across * (2 * self.g_across - 1))
 
 
 class HalfPoint(Stencil):
@@ -145,7 +144,7 @@ class HalfPoint(Stencil):
 
 
 def _conductivity(normal: Tensor, tangential: Tensor, steepness: float) -> Tensor:
-    return normal.square().addcmul_(tangential, tangential).mul_(steepness).add_(1).reciprocal_()
+    return normal.square().add_(tangential.square()).mul_(steepness).add_(1).reciprocal_()
 
 
 def _turn_across(across: Tensor) -> Tensor:

@@ -28,7 +28,6 @@ class ApproximationTraining(GradientTrainer):
         if not isinstance(reconstructor, LearnsForwardMap):
             raise SpecError(
                 f"{type(reconstructor).__name__} has no forward map",
-                where="trainer",
                 expected="a reconstructor that learns the forward operator",
                 hint="the trainer reconstruction",
             )

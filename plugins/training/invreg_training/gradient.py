@@ -127,7 +127,6 @@ class GradientTrainer(Trainer):
         if not any(parameter.requires_grad for parameter in reconstructor.parameters()):
             raise SpecError(
                 f"{type(reconstructor).__name__} has no weights to train",
-                where="trainer",
                 expected="a reconstructor with trainable parameters",
                 hint="the trainer parameter_search, or no trainer at all",
             )

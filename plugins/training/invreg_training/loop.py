@@ -108,7 +108,7 @@ class TrainingLoop:
             self._step(loss, fraction)
         except torch.cuda.OutOfMemoryError as error:
             raise TrainingError(
-                f"out of memory on {self.context.device}", where=self.label, hint="a smaller batch_size"
+                f"out of memory on {self.context.device}", where="trainer", hint="a smaller batch_size"
             ) from error
         except Exception:
             self._look()  # an earlier loss that was not finite is the likelier cause of whatever failed now
@@ -130,7 +130,7 @@ class TrainingLoop:
         if not value.requires_grad:
             raise TrainingError(
                 "the loss does not depend on any weight",
-                where=self.label,
+                where="trainer",
                 expected=f"a {type(self.reconstructor).__name__} that is differentiable in its weights",
             )
         self.processes.backward(value)
@@ -151,7 +151,7 @@ class TrainingLoop:
         if first_bad >= 0:
             raise TrainingError(
                 f"the loss or its gradient is not finite at step {first_bad}",
-                where=self.label,
+                where="trainer",
                 expected="finite numbers",
                 hint="a smaller lr (and muon_lr), a longer warmup, or precision: float32",
             )

@@ -49,8 +49,8 @@ def _mean_square(found: Tensor, wanted: Tensor, what: str, reconstructor: Recons
     # Without this, tensors of different shapes would be broadcast against each other in silence.
     if found.shape != wanted.shape:
         raise ShapeError(
-            f"{what} of shape {tuple(found.shape)}",
-            where=f"{type(reconstructor).__name__} in training",
+            f"{type(reconstructor).__name__} gives {what} of shape {tuple(found.shape)}",
+            where="trainer",
             expected=f"shape {tuple(wanted.shape)}",
         )
     return (found - wanted).square().mean()

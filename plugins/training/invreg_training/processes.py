@@ -43,7 +43,7 @@ class Processes:
         if accelerator.mixed_precision != "no" or kind in ("FSDP", "DEEPSPEED", "MEGATRON_LM"):
             raise TrainingError(
                 f"accelerate is set up with {kind}, mixed precision {accelerator.mixed_precision}",
-                where="training",
+                where="trainer",
                 expected="plain data parallelism without mixed precision; `precision` is a parameter of the trainer",
             )
         own = accelerator.device
@@ -51,7 +51,7 @@ class Processes:
         if self.count > 1 and not same:
             raise TrainingError(
                 f"process {self.rank} of {self.count} computes on {device}, accelerate on {own}",
-                where="training",
+                where="trainer",
                 expected="one device for each process",
                 hint="device: auto",
             )
@@ -70,7 +70,7 @@ class Processes:
         if batch_size % self.count:
             raise TrainingError(
                 f"a batch of {batch_size} for {self.count} processes",
-                where="batch_size",
+                where="trainer.batch_size",
                 expected=f"a multiple of {self.count}",
             )
         part = batch_size // self.count

@@ -15,13 +15,15 @@ from pydantic import (
     Tag,
     TypeAdapter,
     ValidationError,
+    create_model,
     model_validator,
 )
 from pydantic.fields import FieldInfo
 
 from invreg.component import built_with
 from invreg.errors import SpecError, did_you_mean
-from invreg.schema import parameters_model
+from invreg.schema import Parameters, parameters_model
+from invreg.spec import spec_errors
 from invreg.trainer import Method, Trainer
 
 Number = Annotated[int, Strict()] | Annotated[float, Strict()]
@@ -62,6 +64,18 @@ def _form(value: Any) -> str:
 SearchRange = Annotated[Annotated[Range, Tag("range")] | Annotated[Choices, Tag("choices")], Discriminator(_form)]
 
 
+def read_ranges(parameters: Mapping[str, Any]) -> dict[str, Range | Choices]:
+    """Ranges and choices by parameter, from mappings or instances.
+
+    Raises:
+        SpecError: naming what is wrong.
+    """
+    try:
+        return TypeAdapter[dict[str, Range | Choices]](dict[str, SearchRange]).validate_python(dict(parameters))
+    except ValidationError as error:
+        raise spec_errors(error, "parameters", Range) from None
+
+
 @dataclass(frozen=True)
 class Dimension:
     """A parameter that is searched.
@@ -97,15 +111,9 @@ def search_space(
         SpecError: if a parameter does not exist, a range goes beyond what it allows, or there is nothing to search.
     """
     if given is None:
-        found = [
-            _dimension(
-                name, TypeAdapter[Range | Choices](SearchRange).validate_python(extra["search"]), method, trainer
-            )
-            for name, field in method.schema.model_fields.items()
-            if isinstance(extra := field.json_schema_extra, dict) and "search" in extra
-        ]
-    else:
-        found = [_dimension(path, values, method, trainer) for path, values in given.items()]
+        extras = {name: field.json_schema_extra for name, field in method.schema.model_fields.items()}
+        given = read_ranges({n: e["search"] for n, e in extras.items() if isinstance(e, dict) and "search" in e})
+    found = [_dimension(path, values, method, trainer) for path, values in given.items()]
     if not found:
         raise SpecError(
             "nothing to search",
@@ -146,10 +154,10 @@ def _dimension(path: str, values: Range | Choices, method: Method, trainer: Trai
 
 
 def _check_allowed(field: FieldInfo, values: Range | Choices, where: str) -> None:
-    adapter = TypeAdapter[Any](field.rebuild_annotation(), config=ConfigDict(arbitrary_types_allowed=True))
+    model = create_model("Value", __base__=Parameters, value=(field.rebuild_annotation(), ...))
     for value in [values.low, values.high] if isinstance(values, Range) else values.choices:
         try:
-            adapter.validate_python(value)
+            model.model_validate({"value": value})
         except ValidationError as error:
             cause = error.errors(include_url=False)[0]["msg"]
             raise SpecError(f"{value!r} is not allowed: {cause}", where=where) from None

@@ -7,17 +7,16 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Annotated, Any
 
-from pydantic import Field, TypeAdapter, ValidationError
+from pydantic import Field
 
 from invreg.component import built_with
-from invreg.errors import SpecError, TrainingError
+from invreg.errors import InvregError, SpecError, TrainingError
 from invreg.reconstructor import Reconstructor
-from invreg.spec import spec_errors
 from invreg.streams import stream_key
 from invreg.trainer import Method, TrainedMethod, Trainer, TrainingContext, TrainingLog
 from invreg_training.checkpoint import identity
-from invreg_training.ranges import Choices, Dimension, Range, SearchRange, search_space
-from invreg_training.trials import Trial, TrialFile, best_of, summary_of
+from invreg_training.ranges import Choices, Dimension, SearchRange, read_ranges, search_space
+from invreg_training.trials import Trial, TrialEvents, TrialFile, best_of, summary_of
 
 
 class ParameterSearch(Trainer):
@@ -49,13 +48,16 @@ class ParameterSearch(Trainer):
         trainer: Annotated[Trainer | None, Field(description="of each trial; null: nothing to train")] = None,
     ) -> None:
         self.trials = trials
-        self.parameters = None if parameters is None else _validated(parameters)
+        self.parameters = None if parameters is None else read_ranges(parameters)
         self.trainer = trainer
 
     def check(self, method: Method, reconstructor: Reconstructor) -> None:
         search_space(self.parameters, method, self.trainer)
         if self.trainer is not None:
-            self.trainer.check(method, reconstructor)
+            try:
+                self.trainer.check(method, reconstructor)
+            except InvregError as error:
+                raise error.at("trainer") from None
         elif any(parameter.requires_grad for parameter in reconstructor.parameters()):
             raise SpecError(
                 f"{type(reconstructor).__name__} has weights, which a search does not train",
@@ -85,7 +87,7 @@ class ParameterSearch(Trainer):
         if best is None:
             raise TrainingError(
                 f"all {len(trials)} trials failed; the first with: {trials[0].cause}",
-                where=method.label,
+                where="trainer",
                 hint=f"other ranges; the causes of all are in {file.path}",
             )
         if best_reconstructor is None:  # found in an earlier sitting
@@ -132,23 +134,25 @@ class ParameterSearch(Trainer):
         def build(**further: Any) -> Reconstructor:
             return method.build(**{**changes["reconstructor"], **further})
 
-        label = f"{method.label} trial {number}"
-        changed = replace(
-            method, label=label, parameters={**method.parameters, **changes["reconstructor"]}, build=build
+        changed = replace(method, parameters={**method.parameters, **changes["reconstructor"]}, build=build)
+        inside = replace(
+            context,
+            folder=context.folder / f"trial-{number}",
+            events=TrialEvents(context.events, number),
         )
-        return trainer.fit(changed, replace(context, folder=context.folder / f"trial-{number}")).reconstructor
+        return trainer.fit(changed, inside).reconstructor
 
     def _tell(self, trial: Trial, method: Method, context: TrainingContext, metric_name: str) -> None:
         row = trial.row(metric_name)
         context.events.emit("invreg_epoch_finished", label=method.label, epoch=trial.number, values=row)
-        values = {key: value for key, value in row.items() if key in trial.parameters or key == f"val_{metric_name}"}
+        values = {**trial.parameters, metric_name: "failed" if trial.value is None else trial.value}
         context.events.emit(
             "invreg_progress",
             label=method.label,
             stage="search",
             done=trial.number + 1,
             total=self.trials,
-            values={key: value for key, value in values.items() if value is not None},
+            values=values,
         )
 
 
@@ -173,10 +177,3 @@ def _suggest(trial: Any, dimension: Dimension) -> Any:
         return values.choices[trial.suggest_int(dimension.path, 0, len(values.choices) - 1)]
     suggest = trial.suggest_int if dimension.integer else trial.suggest_float
     return suggest(dimension.path, values.low, values.high, log=values.log)
-
-
-def _validated(parameters: Mapping[str, Any]) -> dict[str, Range | Choices]:
-    try:
-        return TypeAdapter[dict[str, Range | Choices]](dict[str, SearchRange]).validate_python(dict(parameters))
-    except ValidationError as error:
-        raise spec_errors(error, "parameters", Range) from None

@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from invreg.events import Events
 from invreg.metrics import Metric
 from invreg_training.checkpoint import broken, check_identity, replace_file
 from invreg_training.ranges import Choices, Dimension, Range
@@ -34,6 +35,25 @@ class Trial:
             "state": "failed" if self.value is None else "complete",
             "cause": self.cause,
         }
+
+
+class TrialEvents(Events):
+    """What is heard of the training inside a trial: its progress, as a stage of the search.
+
+    Its epochs are not those of the method, whose log has one row a trial.
+
+    Args:
+        outer: who listens to the search.
+        number: the trial.
+    """
+
+    def __init__(self, outer: Events, number: int) -> None:
+        super().__init__()
+        self._outer, self._number = outer, number
+
+    def emit(self, hook: str, **arguments: Any) -> None:
+        if hook == "invreg_progress":
+            self._outer.emit(hook, **{**arguments, "stage": f"trial {self._number}"})
 
 
 class TrialFile:

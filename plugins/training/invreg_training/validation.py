@@ -41,7 +41,7 @@ def validate(reconstructor: Reconstructor, context: TrainingContext, processes: 
     if len(images) == 0 or len(images) != len(measurements):
         raise TrainingError(
             f"{len(images)} validation images, {len(measurements)} measurements of them",
-            where="validation",
+            where="trainer",
             expected="at least one image, and a measurement of each",
         )
     mine = slice(processes.rank, None, processes.count)
@@ -53,16 +53,16 @@ def validate(reconstructor: Reconstructor, context: TrainingContext, processes: 
             x_hat = reconstructor(z.to(context.device))
             if x_hat.shape != x.shape:
                 raise ShapeError(
-                    f"reconstructions {tuple(x_hat.shape)} for images {tuple(x.shape)}",
-                    where=f"{type(reconstructor).__name__} on the validation images",
-                    expected="the shape of the images",
+                    f"{type(reconstructor).__name__} gives reconstructions of shape {tuple(x_hat.shape)}",
+                    where="trainer",
+                    expected=f"the shape {tuple(x.shape)} of the validation images",
                 )
             values += metric(x_hat, x.to(context.device)).tolist()
     total, count = processes.sum([math.fsum(values), len(values)], context.device)
     if math.isnan(total):
         raise TrainingError(
             f"the {name} of the validation images is not a number",
-            where=type(reconstructor).__name__,
+            where="trainer",
             hint="a smaller learning rate",
         )
     return total / count

@@ -1,0 +1,233 @@
+"""Studies: many runs from one spec, with the same work done once.
+
+A study folder holds one run folder per cell, one table over all, and what the study analyses found. It is resumed cell by
+cell. A cell that fails is reported with its cause and does not stop the others.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import traceback
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from invreg.analyzer import Findings
+from invreg.environment import choose_device
+from invreg.errors import InvregError, SpecError
+from invreg.matrix import expand, value_label
+from invreg.pipeline import check_plan, run_plan
+from invreg.plan import Plan, make_plan, unique_names
+from invreg.registry import Registry
+from invreg.shared import Shared
+from invreg.spec import ComponentSpec, dump_yaml, join_errors, read_spec
+from invreg.store import RunFolder
+from invreg.study_analyzer import CompletedStudy, StudyAnalyzer, StudyCell
+from invreg.study_report import write_study_report
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import torch
+
+
+@dataclass(frozen=True)
+class StudyResult:
+    """A finished study.
+
+    Attributes:
+        folder: the study folder.
+        table: one row per cell and method: cell, every varied path, and the columns of a run's `summary.csv`.
+        cells: all cells; those that failed say why.
+        findings: the findings of the study analyses by name.
+    """
+
+    folder: Path
+    table: pd.DataFrame
+    cells: list[StudyCell]
+    findings: dict[str, Findings]
+
+    @property
+    def report(self) -> Path:
+        """The HTML report of the study."""
+        return self.folder / "report.html"
+
+    @property
+    def failures(self) -> dict[str, str]:
+        """Why cells failed, by the name of their folder."""
+        return {cell.folder.name: cell.failure for cell in self.cells if cell.failure}
+
+
+@dataclass(frozen=True)
+class _PlannedCell:
+    values: dict[str, Any]
+    plan: Plan
+
+
+@dataclass(frozen=True)
+class _StudyPlan:
+    title: str
+    content: Mapping[str, Any]
+    axes: dict[str, list[Any]]
+    cells: list[_PlannedCell]
+    analyses: dict[str, StudyAnalyzer]
+    specs: list[ComponentSpec]
+
+    @property
+    def digest(self) -> str:
+        content = [[cell.plan.digest for cell in self.cells], [spec.model_dump() for spec in self.specs]]
+        return hashlib.blake2b(json.dumps(content).encode(), digest_size=16).hexdigest()
+
+
+def plan_study(content: Mapping[str, Any], registry: Registry) -> _StudyPlan:
+    """All cells of a study with everything checked that can be checked without data.
+
+    Raises:
+        SpecError: with the problems of all cells, each said once.
+    """
+    base = {key: value for key, value in content.items() if key not in ("matrix", "study_analyses")}
+    title = str(base.get("title", "Study"))
+    expanded = expand(base, _mapping(content["matrix"]))
+    paths = list(dict.fromkeys(path for cell in expanded for path in cell.values))
+    raw = {path: _distinct([cell.values[path] for cell in expanded if path in cell.values]) for path in paths}
+    cells, problems = [], {}
+    for cell in expanded:
+        values = {path: value_label(cell.values[path], raw[path]) for path in paths if path in cell.values}
+        try:
+            spec = read_spec({**cell.content, "title": f"{title}: {_in_words(values)}"})
+            cells.append(_PlannedCell(values, make_plan(spec, registry)))
+        except SpecError as error:
+            problems.setdefault(str(error), SpecError(str(error), where=f"cell {_in_words(values)}"))
+    analyses, specs = _study_analyses(content.get("study_analyses") or [], registry, problems)
+    if problems:
+        raise join_errors(list(problems.values()))
+    axes = {path: _distinct([cell.values[path] for cell in cells if path in cell.values]) for path in paths}
+    return _StudyPlan(title, content, axes, cells, analyses, specs)
+
+
+def run_study(
+    content: Mapping[str, Any], output: Path, device: str, progress: bool, registry: Registry
+) -> StudyResult:
+    """Runs all cells of a study that are not finished, then its analyses.
+
+    Args:
+        content: the spec with its `matrix` and `study_analyses`.
+        output: the folder in which the study folder is made.
+        device: where to compute.
+        progress: whether progress is shown on the terminal.
+        registry: where components come from.
+
+    Raises:
+        SpecError: if any cell is wrong; nothing has been computed.
+    """
+    plan = plan_study(content, registry)
+    where = choose_device(device)
+    _check_cells(plan, where)
+    folder = RunFolder.create(output, plan.cells[0].plan.spec.model_copy(update={"title": plan.title}), plan.digest)
+    with folder.locked():
+        folder.write_text("study.yaml", dump_yaml(_plain(content)))
+        shared = Shared(folder.path / "shared")
+        cells = [_run_cell(cell, folder, where, progress, shared, registry) for cell in plan.cells]
+        table = tidy_table(cells, list(plan.axes))
+        folder.write_table("study.csv", table)
+        findings = _analyse(plan, folder, cells, table)
+        write_study_report(folder, plan.title, plan.axes, table, cells, list(plan.analyses), plan.specs, registry)
+    return StudyResult(folder.path, table, cells, findings)
+
+
+def tidy_table(cells: list[StudyCell], paths: list[str]) -> pd.DataFrame:
+    """One row per finished cell and method."""
+    import pandas as pd
+
+    parts = []
+    for cell in cells:
+        if cell.failure is None:
+            summary = RunFolder(cell.folder).read_table("summary.csv")
+            varied = {path: cell.values.get(path) for path in paths}
+            parts.append(summary.assign(cell=cell.folder.name, **varied)[["cell", *paths, *summary.columns]])
+    return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=["cell", *paths, "method"])
+
+
+def _check_cells(plan: _StudyPlan, device: torch.device) -> None:
+    """Reads the images and sets every method up, for each cell, before the first one starts."""
+    shared = Shared()
+    for cell in plan.cells:
+        try:
+            check_plan(cell.plan, device, shared)
+        except InvregError as error:
+            raise error.at(f"cell {_in_words(cell.values)}") from None
+
+
+def _run_cell(
+    cell: _PlannedCell, folder: RunFolder, device: torch.device, progress: bool, shared: Shared, registry: Registry
+) -> StudyCell:
+    output = folder.path / "cells"
+    path = RunFolder.create(output, cell.plan.spec, cell.plan.digest).path
+    failure = None
+    try:
+        run_plan(cell.plan, output, device, progress, shared)
+    except KeyboardInterrupt:
+        raise
+    except Exception as error:  # noqa: BLE001 (whatever stops one cell must not stop the others)
+        failure = str(error) if isinstance(error, InvregError) else f"{type(error).__name__}: {error}"
+        RunFolder(path).write_text("failure.txt", f"{failure}\n\n{traceback.format_exc()}")
+    else:
+        (path / "failure.txt").unlink(missing_ok=True)
+    return StudyCell(cell.values, cell.plan.spec, path, failure, registry)
+
+
+def _analyse(plan: _StudyPlan, folder: RunFolder, cells: list[StudyCell], table: pd.DataFrame) -> dict[str, Findings]:
+    """The study analyses; they are made anew each time, because cells may have joined since."""
+    finished = [cell for cell in cells if cell.failure is None]
+    completed = CompletedStudy(plan.title, plan.axes, table, finished)
+    findings = {}
+    for key, analyzer in plan.analyses.items():
+        base = Path("analyses") / key
+        try:
+            folder.write_findings(key, analyzer.analyze(completed))
+            findings[key] = folder.read_findings(key)
+            folder.write_figures(key, analyzer.draw(findings[key]))
+        except Exception as error:  # noqa: BLE001 (an analysis may be anyone's code)
+            findings.pop(key, None)
+            message = str(error) if isinstance(error, InvregError) else f"{type(error).__name__}: {error}"
+            folder.write_text(base / "failure.txt", f"{message}\n\n{traceback.format_exc()}")
+        else:
+            (folder.path / base / "failure.txt").unlink(missing_ok=True)
+    return findings
+
+
+def _study_analyses(
+    given: Any, registry: Registry, problems: dict[str, SpecError]
+) -> tuple[dict[str, StudyAnalyzer], list[ComponentSpec]]:
+    if not isinstance(given, list):
+        raise SpecError(f"{given!r}", where="study_analyses", expected="a list of study analyzers")
+    built, specs = [], []
+    for index, spec in enumerate(given):
+        try:
+            built.append(registry.build("study_analyzer", spec, f"study_analyses.{index}"))
+            specs.append(registry.resolve("study_analyzer", spec, f"study_analyses.{index}"))
+        except SpecError as error:
+            problems[str(error)] = error
+    return dict(zip(unique_names([spec.name for spec in specs]), built, strict=True)), specs
+
+
+def _mapping(matrix: Any) -> Mapping[str, Any]:
+    if not isinstance(matrix, Mapping) or not matrix:
+        raise SpecError(f"{matrix!r}", where="matrix", expected="a mapping of dotted paths to lists of values")
+    return matrix
+
+
+def _distinct(values: list[Any]) -> list[Any]:
+    return [value for index, value in enumerate(values) if value not in values[:index]]
+
+
+def _in_words(values: Mapping[str, Any]) -> str:
+    return ", ".join(f"{re.sub('^methods[.]', '', path)} {value}" for path, value in values.items())
+
+
+def _plain(content: Mapping[str, Any]) -> dict[str, Any]:
+    """The content as YAML can hold it, whatever mapping types it was made of."""
+    plain: dict[str, Any] = json.loads(json.dumps(content, default=str))
+    return plain

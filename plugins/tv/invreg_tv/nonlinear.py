@@ -1,0 +1,169 @@
+"""Total variation for nonlinear operators, by Valkonen's extension of the primal-dual algorithm (NL-PDHGM)."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from invreg.operator import Operator
+from invreg.streams import generator
+from invreg_tv.differences import GRADIENT_NORM_SQUARED, add_adjoint, add_gradient_, project_
+from invreg_tv.solution import Batch, Box, TVSolution, has_converged, primal_dual_gap, rounding_gap
+
+#: Over-relaxation. More than this, the iteration tends to circle around the solution.
+RELAXATION = 1.5
+#: Dual step for the data term. Small ones, which are right for linear operators, do not converge here.
+DATA_STEP = 0.4
+#: Dual step for the gradient, for a dual variable in the unit ball.
+GRADIENT_STEP = 16.0
+#: What a few power iterations may miss of ||F'(x)||, and what it may change while x moves.
+NORM_MARGIN = 1.2
+#: An image whose gap has not halved in this many iterations is stuck ...
+PATIENCE = 200
+#: ... and is given up when that happens once more after its data step was doubled this often.
+DOUBLINGS = 3
+
+
+@torch.no_grad()
+def nonlinear_primal_dual(
+    operator: Operator,
+    z: Tensor,
+    weight: float,
+    *,
+    start: Tensor,
+    box: Box | None = (0.0, 1.0),
+    tolerance: float = 1e-3,
+    max_iterations: int = 2000,
+    check_every: int = 10,
+) -> TVSolution:
+    """Looks for a stationary point of ½||F(x) - z||² + weight TV(x) over x in the box, for each image of a batch.
+
+    The iteration is that of [`primal_dual`][invreg_tv.linear.primal_dual] with A* replaced by F'(x)* at the current x,
+    and A x̄ by F(x̄); with ρ = 16 weight, σ = 0.4 and τ (σ ||F'||² + 8 ρ) = 0.99, found by experiment. The problem is not
+    convex, convergence is a local matter, and the answer depends on the start.
+
+    What nobody knows beforehand is watched, image by image:
+
+    - ||F'(x)|| is estimated at the start. When a step shows that F changes faster, the estimate is raised.
+    - The gap is that of the problem with F linearised at x; it is 0 exactly at stationary points. Where it does not
+      fall any more, the iteration circles around a solution: σ is doubled, which makes τ smaller, up to three times.
+      An image that is still stuck then is given up. It is not `converged`, and took fewer than `max_iterations`.
+
+    Source: Valkonen 2014, Inverse Problems 30 055012, Algorithm 2.1 (the exact NL-PDHGM); relaxation and watching are
+    additions.
+
+    Args:
+        operator: F, with its `vjp` and `jvp`.
+        z: measurements, `[B, ...range]`, float32 or float64.
+        weight: weight of TV, positive.
+        start: images to start from, `[B, C, H, W]`; a good start is z after total variation denoising.
+        box: lowest and highest value of a pixel; None for no bounds.
+        tolerance: relative gap that is asked for.
+        max_iterations: iterations after which an image is given up.
+        check_every: iterations from one look at the gap to the next.
+
+    Raises:
+        ConvergenceError: if the iterates become NaN or infinite.
+    """
+    low, high = box or (-torch.inf, torch.inf)
+    x = start.clamp(low, high)
+    y = operator(x) - z
+    p = x.new_zeros((x.shape[0], 2, *x.shape[1:]))
+    x_next, y_next, p_next = map(torch.empty_like, (x, y, p))
+    x_bar, w, scratch = torch.empty_like(x), torch.empty_like(x), torch.empty_like(x)
+    steps = _Steps(NORM_MARGIN * derivative_norm(operator, x), weight)
+    batch = Batch(len(z), z.device)
+
+    for iteration in range(1, max_iterations + 1):
+        add_adjoint(operator.vjp(x, y), p, weight, out=w)
+        torch.addcmul(x, steps.tau(x.dim()), w, value=-1, out=x_next).clamp_(low, high)
+        torch.lerp(x, x_next, 2.0, out=x_bar)  # 2 x⁺ - x
+        value_bar = operator(x_bar)
+        torch.sub(value_bar, z, out=y_next)
+        torch.lerp(y, y_next, steps.data_share(y.dim()), out=y_next)
+        project_(add_gradient_(p_next.copy_(p), x_bar, GRADIENT_STEP), scratch)
+
+        if iteration % check_every == 0 or iteration == max_iterations:
+            value = operator(x_next)
+            steps.watch_norm(_norms(value_bar - value) / _norms(x_bar - x_next))
+            add_adjoint(operator.vjp(x_next, y_next), p_next, weight, out=w)
+            gap, objective = primal_dual_gap(x_next, y_next, p_next, value - z, w, weight, box)
+            converged = has_converged(gap, objective, tolerance, rounding_gap(z, x, weight))
+            done = converged | steps.watch_gap(gap, iteration) | (iteration == max_iterations)
+            if bool(done.any()):
+                rest = batch.settle(
+                    done,
+                    x=x_next,
+                    data_dual=y_next,
+                    tv_dual=p_next,
+                    gap=gap,
+                    objective=objective,
+                    iterations=torch.full_like(batch.active, iteration),
+                    converged=converged,
+                )
+                if not len(rest):
+                    break
+                z, x, y, p, x_next, y_next, p_next = (t[rest] for t in (z, x, y, p, x_next, y_next, p_next))
+                x_bar, w, scratch = (buffer[: len(rest)] for buffer in (x_bar, w, scratch))
+                steps.select(rest)
+
+        for current, proposed in ((x, x_next), (y, y_next), (p, p_next)):
+            current.lerp_(proposed, RELAXATION)
+    return batch.solution()
+
+
+def derivative_norm(operator: Operator, x: Tensor, iterations: int = 10) -> Tensor:
+    """Estimates of ||F'(x)|| from below, `[B]`, by power iteration."""
+    start = torch.randn(x.shape[1:], generator=generator(0)).to(x)
+    v, norm = start.expand_as(x), x.new_zeros(len(x))
+    for _ in range(iterations):
+        v = v / _norms(v).clamp(min=torch.finfo(x.dtype).tiny).view(-1, *[1] * (v.dim() - 1))
+        image = operator.jvp(x, v)
+        norm = _norms(image)
+        v = operator.vjp(x, image)
+    return norm
+
+
+class _Steps:
+    """Step sizes of each image, and what makes them change."""
+
+    def __init__(self, norm: Tensor, weight: float) -> None:
+        self._weight = weight
+        self._norm = norm
+        self._sigma = torch.full_like(norm, DATA_STEP)
+        self._doublings = torch.zeros_like(norm)
+        self._reference = torch.full_like(norm, torch.inf)  # the gap that was there at iteration `_since`
+        self._since = torch.zeros_like(norm)
+
+    def tau(self, dimensions: int) -> Tensor:
+        tau = 0.99 / (self._sigma * self._norm**2 + GRADIENT_NORM_SQUARED * GRADIENT_STEP * self._weight)
+        return tau.view(-1, *[1] * (dimensions - 1))
+
+    def data_share(self, dimensions: int) -> Tensor:
+        """σ / (1 + σ): how far the dual variable of the data term goes towards the residual."""
+        return (self._sigma / (1 + self._sigma)).view(-1, *[1] * (dimensions - 1))
+
+    def watch_norm(self, ratio: Tensor) -> None:
+        """Told how much faster than its argument F changed (NaN where that did not move)."""
+        self._norm = torch.where(ratio > self._norm, NORM_MARGIN * ratio, self._norm)
+
+    def watch_gap(self, gap: Tensor, iteration: int) -> Tensor:
+        """Told the gaps; doubles σ of images that are stuck, and says which are to be given up."""
+        halved = gap <= self._reference / 2
+        stuck = ~halved & (iteration - self._since >= PATIENCE)
+        given_up = stuck & (self._doublings == DOUBLINGS)
+        self._sigma = torch.where(stuck, 2 * self._sigma, self._sigma)
+        self._doublings = self._doublings + stuck
+        news = halved | stuck
+        self._reference = torch.where(news, gap, self._reference)
+        self._since = torch.where(news, float(iteration), self._since)
+        return given_up
+
+    def select(self, rest: Tensor) -> None:
+        """Forgets all images but those at the positions `rest`."""
+        for name in ("_norm", "_sigma", "_doublings", "_reference", "_since"):
+            setattr(self, name, getattr(self, name)[rest])
+
+
+def _norms(v: Tensor) -> Tensor:
+    return v.flatten(1).norm(dim=1)

@@ -1,0 +1,123 @@
+"""Training curves: what is read from logs, and how it is drawn."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Annotated, Any
+
+import pytest
+from analysis_helpers import Stand, draw_svgs, make_run, texts, through_files
+from pydantic import Field
+
+from invreg.trainer import TrainedMethod, TrainingLog, search_range
+from invreg_analyses.training_curves import TrainingCurves
+
+LOG = TrainingLog(
+    [
+        {"step": 10 * i, "epoch": i / 2, "loss": 0.1 / i, "val_psnr": 20.0 + i * (6 - i), "lr": 1e-3, "seconds": i}
+        for i in range(1, 6)
+    ],
+    {"seconds": 83.0, "best_step": 30},
+)
+
+
+def trials(name: str = "weight", settings: list[Any] | None = None) -> TrainingLog:
+    values = [1e-4, 1e-3, 1e-2] if settings is None else settings
+    return TrainingLog(
+        [
+            {"trial": i, name: v, "val_psnr": None if i == 2 else 20.0 + i, "seconds": 1.0, "state": "x", "cause": ""}
+            for i, v in enumerate(values)
+        ],
+        {"trials": len(values), "seconds": 3.0},
+    )
+
+
+def test_losses_and_validations_are_found() -> None:
+    run = make_run({"net": 0.1}, logs={"net": LOG})
+    findings = TrainingCurves().analyze(run)
+    curves = findings.tables["curves"]
+    assert set(curves["quantity"]) == {"loss", "val_psnr"}
+    assert list(curves.loc[curves["quantity"] == "loss", "position"]) == [10, 20, 30, 40, 50]
+    assert list(curves.loc[curves["quantity"] == "val_psnr", "value"]) == [25, 28, 29, 28, 25]
+    assert findings.text == "net: 50 steps in 1 min 23 s, best validation PSNR 29.00 dB."
+
+
+def test_trials_are_points_of_settings_and_values(tmp_path: Path) -> None:
+    run = make_run({"tv": 0.1}, logs={"tv": trials()})
+    findings = through_files(TrainingCurves().analyze(run), tmp_path)
+    table = findings.tables["trials"]
+    assert list(table["parameter"].unique()) == ["weight"]
+    assert list(table["setting"]) == [1e-4, 1e-3, 1e-2]
+    assert list(table["value"][:2]) == [20.0, 21.0]
+    assert math.isnan(table["value"][2])
+    assert table["log"].all()  # a factor of 100
+    found = texts(draw_svgs(TrainingCurves(), findings)["search_1"])
+    assert "tv: weight" in found
+    assert "1 trials failed" in found or "1 trial failed" in found
+    assert findings.text.startswith("tv: 3 trials in 3 s, best validation PSNR 21.00 dB")
+
+
+class Declared(Stand):
+    def __init__(
+        self,
+        narrow: Annotated[float, Field(json_schema_extra=search_range(1.0, 2.0, log=True))] = 1.0,
+        wide: Annotated[float, Field(json_schema_extra=search_range(1.0, 1e4))] = 1.0,
+    ) -> None:
+        super().__init__()
+
+
+def test_the_declared_search_range_decides_on_the_axis() -> None:
+    log = TrainingLog([{"trial": i, "narrow": 1 + i / 9, "wide": 10.0**i, "val_psnr": 20.0 + i} for i in range(5)])
+    run = make_run({"m": 0.1})
+    run.methods["m"] = TrainedMethod(Declared(), log)  # type: ignore[index]
+    table = TrainingCurves().analyze(run).tables["trials"]
+    assert table.groupby("parameter")["log"].first().to_dict() == {"narrow": True, "wide": False}
+
+
+@pytest.mark.parametrize(
+    "settings", [["edge", "forward", "edge"], [True, False, True], [None, 1.0, 2.0], [0.0, 1.0, 99.0]]
+)
+def test_settings_that_are_no_positive_numbers_are_drawn(settings: list[Any], tmp_path: Path) -> None:
+    run = make_run({"tv": 0.1}, logs={"tv": trials("stencil", settings)})
+    findings = through_files(TrainingCurves().analyze(run), tmp_path)
+    found = texts(draw_svgs(TrainingCurves(), findings)["search_1"])
+    assert "tv: stencil" in found
+    if not all(isinstance(value, float) for value in settings):
+        assert {str(value) for value in settings} <= set(found)
+
+
+def test_all_methods_share_the_panels_and_keep_their_colours(tmp_path: Path) -> None:
+    weights = {"a": 3, "b": 3, "c": 3}
+    run = make_run({"a": 0.1, "b": 0.1, "c": 0.1}, weights=weights, logs={"b": LOG, "c": LOG})
+    findings = TrainingCurves().analyze(run)
+    svg = draw_svgs(TrainingCurves(), findings)["curves"]
+    assert svg == draw_svgs(TrainingCurves(), through_files(findings, tmp_path))["curves"]
+    assert {"b", "c", "loss", "validation PSNR, dB", "step"} <= set(texts(svg))
+    assert "#d55e00" in svg  # the second colour, though b is the first with a log
+    assert "#009e73" in svg
+    assert "#0072b2" not in svg
+
+
+def test_logs_of_other_trainers_are_understood() -> None:
+    log = TrainingLog([{"iteration": i, "train_loss": 1.0 / (i + 1), "note": "text"} for i in range(3)])
+    findings = TrainingCurves().analyze(make_run({"net": 0.1}, logs={"net": log}))
+    assert findings.text == "net: 2 iterations."
+    assert {"iteration", "train loss"} <= set(texts(draw_svgs(TrainingCurves(), findings)["curves"]))
+
+
+def test_losses_that_are_not_finite_leave_gaps() -> None:
+    rows = [{"step": i, "loss": value} for i, value in enumerate([1.0, math.nan, 0.5, math.inf, 0.1])]
+    run = make_run({"net": 0.1}, logs={"net": TrainingLog(rows)})
+    draw_svgs(TrainingCurves(), TrainingCurves().analyze(run))
+
+
+def test_a_run_without_logs_says_so(tmp_path: Path) -> None:
+    findings = through_files(TrainingCurves().analyze(make_run({"raw": 0.1})), tmp_path)
+    assert findings.text == "No method of this run has a training log."
+    assert draw_svgs(TrainingCurves(), findings) == {}
+
+
+def test_one_row_and_zero_losses_are_drawn() -> None:
+    run = make_run({"net": 0.1}, logs={"net": TrainingLog([{"step": 1, "loss": 0.0, "val_psnr": 20.0}])})
+    draw_svgs(TrainingCurves(), TrainingCurves().analyze(run))
