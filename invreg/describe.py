@@ -44,7 +44,7 @@ def _type(described: dict[str, Any]) -> str:
     if "const" in described:
         return repr(described["const"])
     if "anyOf" in described:
-        return " or ".join(_type(option) + _range(option) for option in described["anyOf"])
+        return " or ".join(dict.fromkeys(_type(option) + _range(option) for option in described["anyOf"]))
     if described.get("type") == "array":
         return f"list of {_type(described['items'])}" if isinstance(described.get("items"), dict) else "list"
     if "$ref" in described:

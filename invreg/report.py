@@ -95,7 +95,7 @@ def headline(content: ReportContent) -> str:
     if other is None:
         return f"{text}."
     difference = number(finite[best] - finite[other], metric.unit, signed=True)
-    return f"{text}, {with_unit(difference, metric.unit)} over {other}."
+    return f"{text}, {with_unit(difference, metric.unit)} {'over' if metric.higher_is_better else 'against'} {other}."
 
 
 def _heading(name: str) -> str:

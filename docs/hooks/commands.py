@@ -23,10 +23,12 @@ def _commands() -> Iterator[str]:
     group: Any = get_command(app)
     for name, command in group.commands.items():
         parameters = [parameter for parameter in command.params if parameter.name != "help"]
-        usage = " ".join(["invreg", name, *map(_usage, parameters)])
+        options = any(map(_is_option, parameters))
+        arguments = [_usage(parameter) for parameter in parameters if not _is_option(parameter)]
+        usage = " ".join(["invreg", name, *arguments, *(["[OPTIONS]"] if options else [])])
         yield f"### `invreg {name}` {{ #command-{name} }}\n"
         yield f"{command.help}\n"
-        yield f"```text\n{usage}\n```\n"
+        yield f"```bash\n{usage}\n```\n"
         if parameters:
             yield "| | | default |"
             yield "|---|---|---|"
@@ -52,7 +54,4 @@ def _value(parameter: Any) -> str:
 
 
 def _usage(parameter: Any) -> str:
-    text = _name(parameter)
-    if parameter.required:
-        return text
-    return f"[{text}]" + ("..." if _is_option(parameter) and parameter.multiple else "")
+    return _name(parameter) if parameter.required else f"[{_name(parameter)}]"

@@ -58,10 +58,11 @@ def _component(entry: Any) -> Iterator[str]:
 
 
 def _prose(documentation: str) -> str:
+    """The first paragraph: `invreg describe` and the pages on methods say more."""
     section = _SECTION.search(documentation)
-    prose = documentation[: section.start()] if section else documentation
+    prose = (documentation[: section.start()] if section else documentation).split("\n\n")[0].strip()
     # References lead into the API pages, where not every module of a plugin is listed.
-    prose = _REFERENCE.sub(r"\1", prose).strip()
+    prose = re.sub(r"[:,]$", ".", _REFERENCE.sub(r"\1", prose))
     return _CODE_OR_SPECIAL.sub(lambda match: match[0] if match[0][0] == "`" else f"&#{ord(match[0])};", prose)
 
 
@@ -73,7 +74,8 @@ def _type(info: Any, described: dict[str, Any]) -> str:
     if mark:
         optional = any(option.get("type") == "null" for option in described.get("anyOf", []))
         return f"a {mark.kind}" + (" or nothing" if optional else "")
-    return re.sub(r"'(\w+)'", r"`\1`", describe._type(described) + describe._range(described))
+    text = describe._type(described) + describe._range(described)
+    return re.sub(r"'(\w+)'", r"`\1`", text).replace(">=", "≥").replace("<=", "≤")
 
 
 def _default(info: Any) -> str:

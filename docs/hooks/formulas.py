@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import html
 import re
-from functools import lru_cache
+from functools import cache
 from typing import Any
 
 _UNITS = 200  # per em, in the coordinates of a path: a third of a pixel or so is the finest detail anyway
@@ -31,7 +31,7 @@ def _display(match: re.Match[str]) -> str:
     return f'{match["indent"]}<div class="formula">{rows}</div>'
 
 
-@lru_cache(maxsize=None)
+@cache
 def _svg(tex: str) -> str:
     """The formula as one line of SVG that is placed on the baseline of the text around it."""
     from matplotlib import rc_context
@@ -56,6 +56,8 @@ def _outline(path: Any) -> str:
     letters = {path.MOVETO: "M", path.LINETO: "L", path.CURVE3: "Q", path.CURVE4: "C", path.CLOSEPOLY: "Z"}
     parts = []
     for vertices, code in path.iter_segments(simplify=False):
-        points = [] if code == path.CLOSEPOLY else [round(v) if i % 2 == 0 else -round(v) for i, v in enumerate(vertices)]
+        points = (
+            [] if code == path.CLOSEPOLY else [round(v) if i % 2 == 0 else -round(v) for i, v in enumerate(vertices)]
+        )
         parts.append(letters[code] + " ".join(map(str, points)))
     return "".join(parts)

@@ -6,6 +6,7 @@ import sys
 
 import matplotlib
 import pandas as pd
+import pytest
 from analysis_helpers import draw_svgs, make_run
 
 from invreg_analyses.quality import Quality
@@ -33,14 +34,18 @@ def test_more_methods_than_colours_differ_in_their_markers() -> None:
 
 
 def test_drawing_leaves_matplotlib_as_it_was() -> None:
-    before = dict(matplotlib.rcParams)
+    before = matplotlib.rcParams.copy()
     with matplotlib.rc_context({"font.size": 31.0, "axes.facecolor": "pink"}):
         svgs = draw_svgs(Quality(), Quality().analyze(make_run({"a": 0.1, "b": 0.2})))
         assert matplotlib.rcParams["font.size"] == 31.0
-    assert dict(matplotlib.rcParams) == before
+    assert matplotlib.rcParams.copy() == before
     assert "31px" not in svgs["by_image"]
     assert "#ffc0cb" not in svgs["by_image"]
-    assert "matplotlib.pyplot" not in sys.modules
+
+
+def test_pyplot_is_never_needed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "matplotlib.pyplot", None)  # importing it raises now
+    draw_svgs(Quality(), Quality().analyze(make_run({"a": 0.1})))
 
 
 def test_long_names_keep_both_ends() -> None:

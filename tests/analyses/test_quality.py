@@ -42,7 +42,8 @@ def test_pairs_take_away_what_the_images_have_in_common() -> None:
     # Images differ by 10 dB, methods by about 0.5 dB on each: the pairs are sure, the single means are not.
     run = make_run({"tv": 0.1, "net": 0.1}, count=6, weights=LEARNED)
     base = [20.0, 22.0, 24.0, 26.0, 28.0, 30.0]
-    set_values(run, "psnr", {"tv": base, "net": [b + d for b, d in zip(base, [0.4, 0.6, 0.5, 0.5, 0.6, 0.4])]})
+    gains = [0.4, 0.6, 0.5, 0.5, 0.6, 0.4]
+    set_values(run, "psnr", {"tv": base, "net": [b + d for b, d in zip(base, gains, strict=True)]})
     findings = Quality().analyze(run)
     pair = row(findings.tables["differences"], metric="psnr", method="net")
     assert 0.4 <= pair["low"] < pair["high"] <= 0.6
@@ -92,7 +93,7 @@ def test_adding_a_method_changes_no_number_of_the_others() -> None:
 
 
 def test_the_seed_of_the_run_decides_the_intervals() -> None:
-    tables = [Quality().analyze(make_run({"tv": 0.1}, seed=seed)).tables["means"] for seed in (0, 0, 1)]
+    tables = [Quality().analyze(make_run({"tv": 0.1}, 20, seed=seed)).tables["means"] for seed in (0, 0, 1)]
     pd.testing.assert_frame_equal(tables[0], tables[1])
     assert not tables[0]["low"].equals(tables[2]["low"])
 

@@ -57,8 +57,8 @@ def mean_interval(values: NDArray[np.float64], confidence: float, resamples: int
         return MeanInterval(math.nan, math.nan, math.nan, math.nan, 0, missing)
     if count == 1:
         return MeanInterval(float(finite[0]), math.nan, math.nan, math.nan, 1, missing)
-    # Rounding of the sums must not push the interval of equal values off their mean.
-    center = float(finite.mean())
+    # Rounding must push neither the mean of equal values off them, nor the interval off the mean.
+    center = float(np.clip(finite.mean(), finite.min(), finite.max()))
     means = center + _bootstrap_means(finite - center, resamples, key)
     low, high = np.quantile(means, _expanded_quantiles(count, confidence))
     return MeanInterval(center, float(finite.std(ddof=1)), float(low), float(high), count, missing)

@@ -48,7 +48,7 @@ def draw_curves(findings: Findings) -> Figure:
                 if len(chosen):
                     higher = _higher_is_better(panel.quantity, metrics)
                     _line(axes, chosen, styles[label], label, higher if panel.kind == "validation" else None)
-            if panel.kind == "loss":
+            if panel.kind == "loss" and (curves.loc[curves["quantity"] == panel.quantity, "value"] > 0).any():
                 _logarithmic(axes, "y")
             axes.set_title(_quantity(panel.quantity, metrics), fontsize=10)
             axes.set_xlabel(panel.axis)
@@ -114,7 +114,9 @@ def _scatter(axes: Axes, chosen: pd.DataFrame, style: MethodStyle, higher: bool)
         best = np.argmax(np.where(finite, values if higher else -values, -np.inf))
         axes.plot(settings[best], values[best], "o", markersize=10, markerfacecolor="none", color=INK)
     if not finite.all():
-        axes.annotate(f"{(~finite).sum()} trials failed", (0.02, 0.04), xycoords="axes fraction", fontsize=8)
+        axes.annotate(
+            f"{(~finite).sum()} of {len(finite)} trials failed", (0.02, 0.04), xycoords="axes fraction", fontsize=8
+        )
 
 
 def _legend(figure: Figure, axes: Axes) -> None:

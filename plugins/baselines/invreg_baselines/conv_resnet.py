@@ -9,6 +9,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from invreg.errors import SpecError
+from invreg.trainer import search_choices, search_range
 from invreg_baselines.layers import convolution
 from invreg_baselines.network import Center, ImageNetwork, KernelSize, Padding, require_positive
 
@@ -56,20 +57,18 @@ class ConvResNet(ImageNetwork):
     def __init__(
         self,
         subnetworks: Annotated[
-            int, Field(ge=1, description="residual blocks", json_schema_extra={"search": {"low": 8, "high": 24}})
+            int, Field(ge=1, description="residual blocks", json_schema_extra=search_range(8, 24))
         ] = 20,
         channels: Annotated[
             int,
-            Field(
-                ge=1, description="of the lifted images", json_schema_extra={"search": {"choices": [16, 32, 64, 96]}}
-            ),
+            Field(ge=1, description="of the lifted images", json_schema_extra=search_choices([16, 32, 64, 96])),
         ] = 64,
         hidden: Annotated[
             int,
             Field(
                 ge=1,
                 description="channels inside the blocks",
-                json_schema_extra={"search": {"choices": [32, 64, 128, 192]}},
+                json_schema_extra=search_choices([32, 64, 128, 192]),
             ),
         ] = 128,
         kernel_size: KernelSize = 5,
@@ -78,7 +77,7 @@ class ConvResNet(ImageNetwork):
             Field(
                 gt=0,
                 description="of the soft shrinkage, the same in all blocks",
-                json_schema_extra={"search": {"low": 0.01, "high": 0.1, "log": True}},
+                json_schema_extra=search_range(0.01, 0.1, log=True),
             ),
         ] = 0.05,
         center: Center = 0.45,

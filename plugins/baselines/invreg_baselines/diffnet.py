@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
 
+from invreg.trainer import search_choices, search_range
 from invreg_baselines.layers import convolution
 from invreg_baselines.network import Center, ImageNetwork, KernelSize, Padding, require_positive
 
@@ -44,15 +45,13 @@ class DiffNet(ImageNetwork):
 
     def __init__(
         self,
-        subnetworks: Annotated[
-            int, Field(ge=1, description="time steps", json_schema_extra={"search": {"low": 3, "high": 10}})
-        ] = 5,
+        subnetworks: Annotated[int, Field(ge=1, description="time steps", json_schema_extra=search_range(3, 10))] = 5,
         hidden: Annotated[
             int,
             Field(
                 ge=1,
                 description="channels of the networks that choose the filters",
-                json_schema_extra={"search": {"choices": [16, 32, 64]}},
+                json_schema_extra=search_choices([16, 32, 64]),
             ),
         ] = 32,
         kernel_size: KernelSize = 3,

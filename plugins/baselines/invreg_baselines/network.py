@@ -14,10 +14,11 @@ from invreg.errors import InvregError, ShapeError, SpecError
 from invreg.operator import Shape
 from invreg.problem import Problem
 from invreg.reconstructor import Reconstructor
+from invreg.trainer import search_choices
 from invreg_baselines.pull_back import image_input
 
 KernelSize = Annotated[
-    int, Field(ge=1, description="of the convolutions, odd", json_schema_extra={"search": {"choices": [3, 5, 7]}})
+    int, Field(ge=1, description="of the convolutions, odd", json_schema_extra=search_choices([3, 5, 7]))
 ]
 Center = Annotated[float, Field(description="subtracted before the network and added after it; 0 switches it off")]
 Padding = Annotated[int, Field(ge=0, description="pixels of reflect padding on each side; 0 switches it off")]
@@ -83,6 +84,7 @@ class ImageNetwork(Reconstructor):
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.pull_back = pull_back
         self.image_channels = image_shape[0]
+        self.train(self.training)  # what was built a moment ago follows eval() that was called before
 
     @abstractmethod
     def build(self, channels: int) -> None:
@@ -102,11 +104,11 @@ class ImageNetwork(Reconstructor):
         if self.image_channels is None:
             raise InvregError(f"{self.name} has no layers yet", where=self.name, hint="setup(problem, image_shape)")
         y = self.pull_back(z)
-        if y.ndim != 4 or y.shape[1] != self.image_channels or 0 in y.shape:
+        if y.ndim != 4 or y.shape[1] != self.image_channels or 0 in y.shape[2:]:
             raise ShapeError(
                 f"a batch of shape {tuple(y.shape)}",
                 where=self.name,
-                expected=f"[B, {self.image_channels}, H, W], none of them 0",
+                expected=f"[B, {self.image_channels}, H, W], with H and W at least 1",
                 hint="z[None] makes a batch of one image" if y.ndim == 3 else None,
             )
         height, width = y.shape[2:]
@@ -116,13 +118,16 @@ class ImageNetwork(Reconstructor):
         kept = x[..., self.padding : self.padding + height, self.padding : self.padding + width]
         return kept + self.center
 
+    def extra_repr(self) -> str:
+        return f"center={self.center:.4g}, padding={self.padding}"
+
     def _reflected(self, size: int, device: torch.device) -> Tensor:
         """The pixels of an axis in the order in which the padded axis shows them."""
         padded = size + 2 * self.padding
         padded += -padded % self.multiple
         period = max(2 * (size - 1), 1)
         index = torch.arange(-self.padding, padded - self.padding, device=device) % period
-        return torch.minimum(index, period - index) if size > 1 else torch.zeros_like(index)
+        return torch.minimum(index, period - index)
 
 
 def require_positive(name: str, **values: float) -> None:

@@ -10,12 +10,15 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from invreg.errors import ShapeError, SpecError
+from invreg.trainer import search_choices
 from invreg_baselines.layers import convolution
 from invreg_baselines.network import Center, ImageNetwork, KernelSize, Padding
 
 _SLOPE = 0.2
-# The last convolution starts this much smaller than usual, so that the network starts near the identity.
-_LAST_SCALE = 0.1
+_SEARCHED = ((16, 32, 64, 128), (32, 64, 128, 256), (16, 32, 64, 128, 256), (32, 64, 128, 256, 512))
+# Batch normalisation gives features the size 1, and details of images are of this size: the network starts near the
+# identity.
+_LAST_SCALE = 0.01
 
 
 class UNet(ImageNetwork):
@@ -60,16 +63,7 @@ class UNet(ImageNetwork):
             Field(
                 min_length=1,
                 description="of each scale, from fine to coarse",
-                json_schema_extra={
-                    "search": {
-                        "choices": [
-                            [16, 32, 64, 128],
-                            [32, 64, 128, 256],
-                            [16, 32, 64, 128, 256],
-                            [32, 64, 128, 256, 512],
-                        ]
-                    }
-                },
+                json_schema_extra=search_choices(_SEARCHED),
             ),
         ] = (16, 32, 64, 128, 256),
         kernel_size: KernelSize = 5,

@@ -26,7 +26,7 @@ def fetch(url: str, target: Path, md5: str, *, progress: bool = True) -> Path:
     Raises:
         DataError: if the server cannot be reached or refuses, or the content is not what it should be.
     """
-    import pooch
+    import pooch  # type: ignore[import-untyped]
     import requests
 
     download = _Resumable(target.with_name(target.name + ".part"), progress)
@@ -61,7 +61,7 @@ class _Resumable:
 
     def __call__(self, url: str, output_file: str, _pooch: Any) -> None:
         import requests
-        from rich.progress import DownloadColumn, Progress, TimeRemainingColumn, TransferSpeedColumn
+        from rich.progress import DownloadColumn, Progress, TransferSpeedColumn
 
         self.part.parent.mkdir(parents=True, exist_ok=True)
         done = self.part.stat().st_size if self.part.exists() else 0

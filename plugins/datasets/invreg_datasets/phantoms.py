@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from typing import Annotated
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from pydantic import Field
-from torch import Tensor
 
 from invreg.crops import TrainingImages
 from invreg.dataset import ImageDataset, ImageStack, Splits
 from invreg.streams import generator, stream_key
 from invreg_datasets.parameters import ImageSize, require_positive
+from invreg_datasets.prepare import load_all, to_stack
 
 
 class Phantoms(ImageDataset):
@@ -54,7 +56,7 @@ class Phantoms(ImageDataset):
         images, names = {}, {}
         for split, count in self.counts.items():
             keys = [stream_key(self.seed, "phantom", split, index) for index in range(count)]
-            images[split] = torch.stack([draw_phantom(key, self.image_size, self.ellipses) for key in keys])
+            images[split] = to_stack(load_all(lambda key: draw_phantom(key, self.image_size, self.ellipses), keys))
             names[split] = [f"{split}-{index}" for index in range(count)]
         size = (self.image_size, self.image_size)
         return Splits(
@@ -64,34 +66,40 @@ class Phantoms(ImageDataset):
         )
 
 
-def draw_phantom(key: int, size: int, ellipses: int) -> Tensor:
+def draw_phantom(key: int, size: int, ellipses: int) -> NDArray[np.float32]:
     """One phantom `[1, size, size]`, float32 in [0, 1], determined by `key`."""
-    random = torch.rand(ellipses + 1, 6, generator=generator(key), dtype=torch.float64)
+    random = torch.rand(ellipses + 1, 6, generator=generator(key), dtype=torch.float64).numpy()
     radius, direction, first, second, turn, value = random.T
-    radii = 0.05 + 0.25 * torch.stack([first, second], 1) ** 2
-    amplitudes = torch.where(value < 0.5, -1.0, 1.0) * (0.1 + 0.6 * (value - 0.5).abs())
-    centre_radius = 0.6 * radius.sqrt()
-    # The first is the body: large, bright, and inside the unit disc together with its centre's offset.
+    radii = 0.05 + 0.25 * np.stack([first, second], axis=1) ** 2
+    distances = 0.6 * np.sqrt(radius)
+    amplitudes = np.where(value < 0.5, -1, 1) * (0.1 + 0.6 * np.abs(value - 0.5))
+    # The first is the body: its distance from the middle and its larger radius add up to one at most.
     radii[0] = 0.6 + 0.3 * random[0, 2:4]
-    centre_radius[0] = 0.1 * radius[0]
+    distances[0] = 0.1 * radius[0]
     amplitudes[0] = 0.2 + 0.4 * value[0]
 
-    angle = 2 * torch.pi * direction
-    centres = centre_radius[:, None] * torch.stack([angle.cos(), angle.sin()], 1)
-    coverages = _coverage(centres, radii, torch.pi * turn, size)
-    inside = coverages[0]
-    image = amplitudes[0] * inside + inside * (amplitudes[1:, None, None] * coverages[1:]).sum(0)
-    return image.clamp(0, 1).float()[None]
+    angles = 2 * np.pi * direction
+    centres = distances[:, None] * np.stack([np.cos(angles), np.sin(angles)], axis=1)
+    body, *details = _coverage(centres, radii, np.pi * turn, size)
+    image = amplitudes[0] * body
+    for amplitude, detail in zip(amplitudes[1:], details, strict=True):
+        image += amplitude * body * detail
+    return np.clip(image, 0, 1).astype(np.float32)[None]
 
 
-def _coverage(centres: Tensor, radii: Tensor, turns: Tensor, size: int) -> Tensor:
+def _coverage(
+    centres: NDArray[np.float64], radii: NDArray[np.float64], turns: NDArray[np.float64], size: int
+) -> NDArray[np.float64]:
     """The share of each pixel that lies in each ellipse, `[K, size, size]`, to first order in the pixel's width."""
-    grid = (2 * torch.arange(size, dtype=torch.float64) + 1) / size - 1
-    x, y = grid.view(1, 1, -1) - centres[:, 0, None, None], grid.view(1, -1, 1) - centres[:, 1, None, None]
-    cos, sin = turns.cos()[:, None, None], turns.sin()[:, None, None]
+    grid = (2 * np.arange(size) + 1) / size - 1
+    x = grid[None, None, :] - centres[:, 0, None, None]
+    y = grid[None, :, None] - centres[:, 1, None, None]
     a, b = radii[:, 0, None, None], radii[:, 1, None, None]
-    u, v = (cos * x + sin * y) / a, (cos * y - sin * x) / b
-    level = (u**2 + v**2).sqrt()
-    # The distance to the edge is (1 - level) / |grad level| to first order.
-    slope = ((u / a) ** 2 + (v / b) ** 2).sqrt() / level.clamp_min(1e-9)
-    return ((1 - level) / slope.clamp_min(1e-9) * size / 2 + 0.5).clamp(0, 1)
+    cos, sin = np.cos(turns)[:, None, None], np.sin(turns)[:, None, None]
+    u, v = (cos / a) * x + (sin / a) * y, (cos / b) * y - (sin / b) * x
+    # The edge is where level = 1; its distance is (1 - level) / |grad level| to first order, and
+    # |grad level| = slope / level.
+    level, slope = np.sqrt(u * u + v * v), np.sqrt((u / a) ** 2 + (v / b) ** 2)
+    distance = (1 - level) * level / np.maximum(slope, 1e-9)
+    # In the very centre level and slope vanish together; it lies inside.
+    return np.where(level < 0.5, 1, np.clip(distance * size / 2 + 0.5, 0, 1))

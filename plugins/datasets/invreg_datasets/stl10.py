@@ -18,7 +18,7 @@ from invreg.dataset import ImageDataset, ImageStack, Splits
 from invreg.errors import DataError, SpecError
 from invreg.streams import generator, stream_key
 from invreg_datasets.parameters import Color, SplitSeed, TrainSize, require_color, require_positive
-from invreg_datasets.prepare import to_color, to_stack
+from invreg_datasets.prepare import Pixels, to_color, to_stack, to_tensors
 
 #: Height and width of the images.
 SIDE = 96
@@ -98,9 +98,8 @@ class STL10(ImageDataset):
             stem = SOURCES[split].removesuffix("_X.bin")
             names[split] = [f"{stem}-{index}" for index in chosen]
             images[split] = self._converted(files[split], chosen)
-        train = list(torch.from_numpy(images["train"]))
         return Splits(
-            TrainingImages(train, names["train"], (self.train_size, self.train_size)),
+            TrainingImages(to_tensors(images["train"]), names["train"], (self.train_size, self.train_size)),
             ImageStack(to_stack(images["val"]), names["val"]),
             ImageStack(to_stack(images["test"]), names["test"]),
         )
@@ -129,15 +128,15 @@ class STL10(ImageDataset):
             hint=f"the complete file, or a smaller {split}",
         )
 
-    def _converted(self, images: NDArray[np.uint8], chosen: list[int]) -> NDArray[np.uint8]:
-        """The chosen images, `[N, C, 96, 96]`, a few at a time: their colours need not fit into memory."""
-        parts = []
+    def _converted(self, images: NDArray[np.uint8], chosen: list[int]) -> list[Pixels]:
+        """The chosen images `[C, 96, 96]`, uint8, read a few at a time: their colours need not fit into memory."""
+        parts: list[Pixels] = []
         for indices in _chunks(chosen):
             for image in images[indices]:
                 pixels = to_color(image, self.color)
                 rounded = pixels if pixels.dtype == np.uint8 else np.rint(pixels * np.float32(255)).astype(np.uint8)
                 parts.append(rounded)
-        return np.stack(parts)
+        return parts
 
 
 def open_images(path: Path) -> NDArray[np.uint8]:

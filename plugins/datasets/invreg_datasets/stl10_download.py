@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import os
 import shutil
 import sys
 import tarfile
@@ -58,7 +57,7 @@ def _unpack(archive: Path, folder: Path) -> None:
                 partial = folder / f"{name}.part"
                 with source, partial.open("wb") as target:
                     shutil.copyfileobj(source, target, 1 << 20)
-                os.replace(partial, folder / name)
+                partial.replace(folder / name)
                 missing.discard(name)
     except (tarfile.TarError, EOFError, zlib.error) as error:
         raise DataError(f"cannot be unpacked: {error}", where=str(archive), expected="a gzipped tar archive") from error

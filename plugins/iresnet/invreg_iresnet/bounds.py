@@ -15,8 +15,8 @@ from invreg_iresnet.residuals import Weights
 class LipschitzBounds:
     """What is proven of the Lipschitz constants of phi and of its inverse.
 
-    The bounds hold in exact arithmetic for the weights as they are, on images of any size; they are computed in float64 and
-    true up to its rounding. Distances are Euclidean.
+    The bounds hold in exact arithmetic for the weights as they are, on images of any size; they are computed in
+    float64 and true up to its rounding. Distances are Euclidean.
 
     Attributes:
         residuals: s_i, an upper bound of Lip(f_i), for each subnetwork.

@@ -13,8 +13,8 @@ from torch import Tensor
 #: Maps a batch of states x to g(x) and whatever else is worth keeping of its evaluation.
 Update = Callable[[Tensor], tuple[Tensor, Tensor]]
 
-#: How an iteration ended: every image within the tolerance; after a fixed count, without a look; at the largest number of
-#: iterations; where rounding stops all progress; at values that are not finite.
+#: How an iteration ended: every image within the tolerance; after a fixed count, without a look; at the largest
+#: number of iterations; where rounding stops all progress; at values that are not finite.
 Status = Literal["converged", "counted", "exhausted", "stalled", "not finite"]
 
 # The steps of a contraction get shorter with each iteration. If several in a row do not, that is rounding.

@@ -1,8 +1,8 @@
 """Where training starts: residual functions that take fine detail away, or put it back.
 
-The residual Id - F of a blur or a diffusion is a high-pass filter. Kernels that start as such filters, spread over the
-hidden channels by an isometry that the 1x1 convolution undoes, save the first hundred steps of a training. Signs alternate
-over the subnetworks: the whole network starts near the identity and can turn to either side.
+The residual Id - F of a blur or a diffusion is a high-pass filter. Kernels that start as such filters, spread over
+the hidden channels by an isometry that the 1x1 convolution undoes, save the first hundred steps of a training. Signs
+alternate over the subnetworks: the whole network starts near the identity and can turn to either side.
 """
 
 from __future__ import annotations

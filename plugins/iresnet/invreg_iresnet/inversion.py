@@ -1,10 +1,10 @@
 """The inverse of a chain of subnetworks, and its derivative by the implicit function theorem.
 
-With phi = phi_1 o ... o phi_N and phi_i = Id - f_i, the inverse takes z = x_0 to x_N by x_i = x_{i-1} + f_i(x_i): a fixed
-point of a contraction for each subnetwork, phi_1 first. Differentiating these equations, a gradient g of x_i goes back to
-x_{i-1} as the w with w = g + f_i'(x_i)* w, the fixed point of another contraction, and to the weights of f_i by the adjoint
-of their derivative, applied to w. So x_i and the hidden activations of f_i(x_i) are all that has to be kept, however many
-iterations it took to find them.
+With phi = phi_1 o ... o phi_N and phi_i = Id - f_i, the inverse takes z = x_0 to x_N by x_i = x_{i-1} + f_i(x_i): a
+fixed point of a contraction for each subnetwork, phi_1 first. Differentiating these equations, a gradient g of x_i goes
+back to x_{i-1} as the w with w = g + f_i'(x_i)* w, the fixed point of another contraction, and to the weights of f_i by
+the adjoint of their derivative, applied to w. So x_i and the hidden activations of f_i(x_i) are all that has to be
+kept, however many iterations it took to find them.
 
 Source: Arndt & Nickel 2024, sections 2 and 4.1 (implicit gradients after Bai, Kolter & Koltun 2019).
 """
@@ -34,7 +34,7 @@ class Accuracy:
     Attributes:
         forward: when the fixed points x_i end.
         backward: when the fixed points w of the gradients end.
-        bound: the Lipschitz bound of the residual functions, which is that of the contraction.
+        bound: the Lipschitz bound of the residual functions, which is that of the contractions.
         dtype: of the convolutions; states and residuals keep the dtype of z.
         tf32: whether a GPU may round float32 convolutions to TF32.
     """
@@ -57,12 +57,10 @@ class Inversion:
     Attributes:
         x: the state `[B, M, H, W]`.
         courses: how the iteration of each subnetwork went, phi_1 first.
-        stopping: what was asked of each.
     """
 
     x: Tensor
     courses: tuple[Course, ...]
-    stopping: Stopping
 
     @property
     def iterations(self) -> tuple[int, ...]:
@@ -71,9 +69,10 @@ class Inversion:
 
     @property
     def residuals(self) -> tuple[float, ...]:
-        """||x_{i-1} + f_i(x) - x|| / ||x_{i-1} + f_i(x)|| at the last iterate x of each subnetwork, for the worst image.
+        """For each subnetwork, ||x_{i-1} + f_i(x) - x|| / ||x_{i-1} + f_i(x)|| of the worst image.
 
-        The answer is one iteration further, so its own residual is smaller by the contraction of f_i.
+        x is the last iterate at which f_i was evaluated; the answer is one iteration further, and so its own residual
+        is smaller, by the contraction of f_i.
         """
         return tuple(course.residual for course in self.courses)
 
@@ -92,26 +91,25 @@ def invert_chain(z: Tensor, weights: Weights, accuracy: Accuracy) -> Inversion:
         accuracy: how accurately.
 
     Raises:
-        ConvergenceError: if values that are not finite turn up.
+        ConvergenceError: if values turn up that are not finite.
     """
     courses: list[Course] = []
     z = z.contiguous(memory_format=torch.channels_last)
     if torch.is_grad_enabled() and any(tensor.requires_grad for tensor in (z, *weights)):
         x = _ChainInverse.apply(z, accuracy, courses, *weights)
     else:
-        x = z
         for solution in _fixed_points(z, subnetworks(weights, accuracy.dtype), accuracy):
             courses.append(solution.course)
-            x = solution.value
-    return Inversion(x, tuple(courses), accuracy.forward)
+        x = solution.value
+    return Inversion(x, tuple(courses))
 
 
 class _ChainInverse(torch.autograd.Function):
     """phi^-1 as one node in the graph of autograd."""
 
     @staticmethod
-    def forward(ctx: Any, z: Tensor, accuracy: Accuracy, courses: list[Course], *weights: Tensor) -> Tensor:
-        ctx.chain, ctx.accuracy = subnetworks(Weights(*weights), accuracy.dtype), accuracy
+    def forward(ctx: Any, z: Tensor, accuracy: Accuracy, courses: list[Course], *stacks: Tensor) -> Tensor:
+        ctx.chain, ctx.accuracy = subnetworks(Weights(*stacks), accuracy.dtype), accuracy
         points, hiddens = [], []
         for solution in _fixed_points(z, ctx.chain, accuracy):
             courses.append(solution.course)
@@ -125,16 +123,16 @@ class _ChainInverse(torch.autograd.Function):
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         chain, accuracy, saved = ctx.chain, ctx.accuracy, ctx.saved_tensors
         points, hiddens = saved[: len(chain)], saved[len(chain) :]
-        g = gradient.contiguous(memory_format=torch.channels_last)
+        path = [gradient.contiguous(memory_format=torch.channels_last)]
         courses, gradients = [], []
         with accuracy.arithmetic():
             for subnetwork, x, hidden in zip(reversed(chain), reversed(points), reversed(hiddens), strict=True):
-                solution = solve(_adjoint_update(subnetwork, hidden, g), g, accuracy.backward)
+                solution = solve(_adjoint_update(subnetwork, hidden, path[-1]), _guess(path), accuracy.backward)
                 courses.append(solution.course)
-                g = solution.value
+                path.append(solution.value)
                 if any(ctx.needs_input_grad[3:]):
-                    gradients.append(subnetwork.weight_gradients(x, hidden, g))
-        # A gradient that is not finite is passed on: loss scaling expects some, and trainers look at what they get.
+                    gradients.append(subnetwork.weight_gradients(x, hidden, solution.value))
+        # A gradient that is not finite is passed on: loss scaling counts on some, and trainers look at what they get.
         warn_if_short(
             courses[::-1],
             what="a gradient of the reconstruction",
@@ -142,21 +140,29 @@ class _ChainInverse(torch.autograd.Function):
             bound=accuracy.bound,
             dtype=accuracy.dtype,
         )
-        stacks = [torch.stack(stack) for stack in zip(*gradients[::-1], strict=True)] or 5 * [None]
-        return g, None, None, *stacks
+        stacks = [torch.stack(stack) for stack in zip(*gradients[::-1], strict=True)] or len(Weights._fields) * [None]
+        return path[-1], None, None, *stacks
 
 
 def _fixed_points(z: Tensor, chain: list[Subnetwork], accuracy: Accuracy) -> Iterator[Solution]:
     """The fixed points x_1, ..., x_N, one after the other."""
-    start = z
+    path = [z]
     with accuracy.arithmetic():
         for number, subnetwork in enumerate(chain, 1):
-            solution = solve(_update(subnetwork, z), start, accuracy.forward)
+            solution = solve(_update(subnetwork, path[-1]), _guess(path), accuracy.forward)
             if solution.course.status == "not finite":
-                raise not_finite(number, len(chain), subnetwork, z, solution.course)
+                raise not_finite(number, len(chain), subnetwork, path[-1], solution.course)
             yield solution
-            # The next subnetwork will do much what this one did.
-            z, start = solution.value, 2 * solution.value - z
+            path.append(solution.value)
+
+
+def _guess(path: list[Tensor]) -> Tensor:
+    """Where the next iteration starts: at the step of the last subnetwork but one.
+
+    As signs alternate when training starts, that one resembles the next more than the last does (measured: starts are
+    twice as close as without a guess; with the last one's step, they are hardly closer).
+    """
+    return path[-1] + (path[-2] - path[-3]) if len(path) > 2 else path[-1]
 
 
 def _update(subnetwork: Subnetwork, z: Tensor) -> Update:

@@ -23,8 +23,8 @@ from invreg_iresnet.lifting import Lifting
 from invreg_iresnet.precision import autocast_dtype, without_tf32
 from invreg_iresnet.residuals import ResidualStack, residual
 
-# In the first half of a training, gradients need not be accurate: one iteration each way, after which the forward one is
-# evaluated (and linearised) once more.
+# In the first half of a training, gradients need not be accurate: one iteration each way, after which the forward one
+# is evaluated (and linearised) once more.
 _EARLY = 0.5
 _EARLY_FORWARD, _EARLY_BACKWARD = Stopping(0, 2), Stopping(0, 1)
 
@@ -35,26 +35,26 @@ _GRADIENT_SLACK = 10
 class IResNet(Reconstructor):
     """Reconstruction by the inverse of an invertible residual network that has learned to be the forward operator.
 
-    The network is phi = phi_1 o ... o phi_N with phi_i = Id - f_i, equation (2.1) of the paper, on states in X^M. Each
-    residual function f_i = W_i S_i K_i (see `ResidualStack`) has a Lipschitz constant of at most L_i < 1, so that phi_i is
-    inverted by the fixed-point iteration x <- z + f_i(x), and
+    The network is phi = phi_1 o ... o phi_N with phi_i = Id - f_i, equation (2.1) of the paper, on states in X^M.
+    Each residual function f_i = W_i S_i K_i (see `ResidualStack`) has a Lipschitz constant of at most L_i < 1, so
+    that phi_i is inverted by the fixed-point iteration x <- z + f_i(x), and
 
         Lip(phi^-1) <= prod 1 / (1 - L_i) = 1 / (1 - L),    (1 - L_i)^N = 1 - L,    equation (2.3).
 
-    An image is brought into X^M by subtracting a constant, reflect padding and stacking M/C copies; a state is brought back
-    by the mean over the copies (see `Lifting`). So the reconstruction is R(z) = C m(phi^-1(s(P z))), and the learned forward
-    operator on X is x -> C m(phi(s(P x))). The second inverts the first on X^M, but in X only approximately, as the mean
-    and the crop forget something.
+    An image is brought into X^M by subtracting a constant, reflect padding and stacking M/C copies; a state is
+    brought back by the mean over the copies (see `Lifting`). So the reconstruction is R(z) = C m(phi^-1(s(P z))), and
+    the learned forward operator on X is x -> C m(phi(s(P x))). The second inverts the first on X^M, but in X only
+    approximately, as the mean and the crop forget something.
 
     Where measurements are not in X, a linear operator A is replaced by A*A / ||A||^2 and z by A* z / ||A||^2.
 
-    Accuracy: in evaluation every fixed point is found to `tolerance`, in true float32 (or float64), under autocast too; a
-    `ConvergenceWarning` says if it is not reached. In training, once half of the steps are done (or if nobody tells), fixed
-    points are found to `training_tolerance` and gradients to ten times that, and before with one iteration each; under
-    autocast the convolutions have its dtype, while states and residuals keep theirs.
+    Accuracy: in evaluation every fixed point is found to `tolerance`, in true float32 (or float64), under autocast
+    too; a `ConvergenceWarning` says if it is not reached. In training, once half of the steps are done (or if nobody
+    tells), fixed points are found to `training_tolerance` and gradients to ten times that, and before with one
+    iteration each; under autocast the convolutions have its dtype, while states and residuals keep theirs.
 
-    The settings of the paper are `padding=0, center=0`, with 12, 32 and 64 for its small network. Gradients with respect to
-    inputs only are cheaper with `requires_grad_(False)`.
+    The settings of the paper are `padding=0, center=0`, with 12, 32 and 64 for its small network. Gradients with
+    respect to inputs only are cheaper with `requires_grad_(False)`.
 
     Args:
         subnetworks: N; more of them make smaller L_i and faster iterations.
@@ -174,7 +174,8 @@ class IResNet(Reconstructor):
     def forward(self, z: Tensor) -> Tensor:
         """R(z) `[B, C, H, W]` for measurements z `[B, ...range]`, in the dtype of the parameters.
 
-        Images may have another size than those of `setup`. What becomes of an image does not depend on the batch it is in.
+        Images may have another size than those of `setup`. What becomes of an image does not depend on the batch it
+        is in.
 
         Raises:
             ShapeError: if z does not have the shape of measurements, or is too small for the padding.
@@ -246,9 +247,9 @@ class IResNet(Reconstructor):
         """Rigorous Lipschitz bounds of the network, as it is used in evaluation.
 
         Norms of the k x k convolutions are maxima over a grid of n x n frequencies times the factor cos(pi m / n)^-2,
-        m = (k - 1)/2, by which no frequency between them can be larger; norms of the 1x1 convolutions are computed. So these
-        are bounds, up to rounding in float64, for the weights as they are and images of any size (only the norm of the padding
-        is for images of the size that `setup` was told).
+        m = (k - 1)/2, by which no frequency between them can be larger; norms of the 1x1 convolutions are computed.
+        So these are bounds, up to rounding in float64, for the weights as they are and images of any size (only the
+        norm of the padding is for images of the size that `setup` was told).
 
         Args:
             points: n, more than 2m; 32m if left out, which makes a factor of 1.01. Takes a minute for the paper's large

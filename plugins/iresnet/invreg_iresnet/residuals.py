@@ -11,14 +11,16 @@ from torch import Tensor, nn
 from invreg_iresnet.initialisation import high_pass_start
 from invreg_iresnet.norms import amplification, most_amplified_waves
 
-# Grid points per axis for each half kernel width m = (k - 1)/2: 16 and 32 for 5x5 kernels. By the Bernstein-Szego factor
-# a norm is missed by at most 17 % and 4 %; by experience by less than 2.4 % and 0.6 %, and in training the grid moves.
+# Grid points per axis for each half kernel width m = (k - 1)/2: 16 and 32 for 5x5 kernels. By the Bernstein-Szego
+# factor a norm is missed by at most 17 % and 4 %; by experience by less than 2.4 % and 0.6 %, and in training the
+# grid moves.
 _TRAINING_DENSITY, _FINE_DENSITY = 8, 16
 
 _START_THRESHOLD = 0.01
 
-# Thresholds are positive and differ by factors, so their logarithm is what is learned. One unit of the parameter is three
-# units of the logarithm: with the rate of the biases, that lets a threshold move by an order of magnitude in a training.
+# Thresholds are positive and differ by factors, so their logarithm is what is learned. One unit of the parameter is
+# three units of the logarithm: with the rate of the biases, that lets a threshold move by an order of magnitude in a
+# training.
 _LOG_THRESHOLD_UNIT = 3.0
 
 
@@ -43,14 +45,15 @@ class Weights(NamedTuple):
 class ResidualStack(nn.Module):
     """N residual functions f_i = W_i S_i K_i on states with M channels, of Lipschitz constant L_i.
 
-    K_i is a zero-padded k x k convolution to H hidden channels with bias, S_i the soft shrinkage with one learned threshold
-    and W_i a 1x1 convolution back to M channels with bias. The parameters are free; what is used are their projections:
-    K_i divided by its norm and W_i scaled down to norm L_i where it exceeds that. Norms and projections are part of
-    the computation that gradients are taken of. As S_i is nonexpansive, Lip(f_i) <= ||W_i|| ||K_i|| <= L_i.
+    K_i is a zero-padded k x k convolution to H hidden channels with bias, S_i the soft shrinkage with one learned
+    threshold and W_i a 1x1 convolution back to M channels with bias. The parameters are free; what is used are their
+    projections: K_i divided by its norm and W_i scaled down to norm L_i where it exceeds that. Norms and projections
+    are part of the computation that gradients are taken of. As S_i is nonexpansive, Lip(f_i) <= ||W_i|| ||K_i|| <=
+    L_i.
 
     Norms are the largest singular values of the symbols over a grid of frequencies (see `invreg_iresnet.norms`). In
-    training the grid is coarse and moves by half a cell with every step, so that weights do not learn to hide between its
-    points; in evaluation it is finer, and looked through again only after a parameter has changed.
+    training the grid is coarse and moves by half a cell with every step, so that weights do not learn to hide between
+    its points; in evaluation it is finer, and looked through again only after a parameter has changed.
 
     Args:
         subnetworks: N.

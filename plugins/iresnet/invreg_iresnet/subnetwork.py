@@ -14,8 +14,8 @@ from invreg_iresnet.residuals import Weights
 class Subnetwork(NamedTuple):
     """f = W S K with fixed weights, in the dtype of its convolutions; nothing here is recorded by autograd.
 
-    f is piecewise affine: where the hidden activations h = S(K x) vanish, S is flat, elsewhere it has slope 1. So h is all
-    that the derivative f'(x) depends on.
+    f is piecewise affine: where the hidden activations h = S(K x) vanish, S is flat, elsewhere it has slope 1. So h
+    is all that the derivative f'(x) depends on.
 
     Attributes:
         kernel: `[H, M, k, k]`.

@@ -5,16 +5,23 @@ from __future__ import annotations
 from torch import Tensor
 
 from invreg.operator import LinearOperator, NormEstimate, Shape
+from invreg_operators.batches import check_batch, check_images
 
 
 class Identity(LinearOperator):
-    """F(x) = x, on tensors of any shape: with noise, the denoising problem."""
+    """F(x) = x, for images `[B, C, H, W]`: with noise, the denoising problem."""
 
     def forward(self, x: Tensor) -> Tensor:
+        check_batch(x, "identity")
+        self.range_shape(tuple(x.shape[1:]))
         return x.clone()
 
     def adjoint(self, y: Tensor) -> Tensor:
-        return y.clone()
+        return self.forward(y)
+
+    def range_shape(self, domain_shape: Shape) -> Shape:
+        check_images(domain_shape, "identity")
+        return tuple(domain_shape)
 
     def norm(self, domain_shape: Shape, *, tolerance: float = 1e-6, seed: int = 0) -> NormEstimate:
         """Exactly 1."""

@@ -108,3 +108,13 @@ def primal_dual(
         for current, proposed in ((x, x_next), (y, y_next), (p, p_next), (w, w_next)):
             current.lerp_(proposed, RELAXATION)
     return batch.solution()
+
+
+class Identity(LinearOperator):
+    """A = Id, which makes [`primal_dual`][invreg_tv.linear.primal_dual] total variation denoising."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x
+
+    def adjoint(self, y: Tensor) -> Tensor:
+        return y

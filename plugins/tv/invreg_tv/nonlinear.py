@@ -6,20 +6,21 @@ import torch
 from torch import Tensor
 
 from invreg.operator import Operator
-from invreg.streams import generator
 from invreg_tv.differences import GRADIENT_NORM_SQUARED, add_adjoint, add_gradient_, project_
+from invreg_tv.norms import derivative_norm, lengths
 from invreg_tv.solution import Batch, Box, TVSolution, has_converged, primal_dual_gap, rounding_gap
 
 #: Over-relaxation. More than this, the iteration tends to circle around the solution.
 RELAXATION = 1.5
-#: Dual step for the data term. Small ones, which are right for linear operators, do not converge here.
-DATA_STEP = 0.4
+#: Smallest and largest dual step for the data term at the start. Smaller ones, as linear operators have them, make
+#: the iteration circle around the solution.
+DATA_STEPS = (0.2, 0.4)
 #: Dual step for the gradient, for a dual variable in the unit ball.
 GRADIENT_STEP = 16.0
 #: What a few power iterations may miss of ||F'(x)||, and what it may change while x moves.
 NORM_MARGIN = 1.2
-#: An image whose gap has not halved in this many iterations is stuck ...
-PATIENCE = 200
+#: An image is stuck if its gap has not fallen to `PROGRESS` times its value within `PATIENCE` iterations ...
+PROGRESS, PATIENCE = 0.7, 150
 #: ... and is given up when that happens once more after its data step was doubled this often.
 DOUBLINGS = 3
 
@@ -39,8 +40,9 @@ def nonlinear_primal_dual(
     """Looks for a stationary point of ½||F(x) - z||² + weight TV(x) over x in the box, for each image of a batch.
 
     The iteration is that of [`primal_dual`][invreg_tv.linear.primal_dual] with A* replaced by F'(x)* at the current x,
-    and A x̄ by F(x̄); with ρ = 16 weight, σ = 0.4 and τ (σ ||F'||² + 8 ρ) = 0.99, found by experiment. The problem is not
-    convex, convergence is a local matter, and the answer depends on the start.
+    and A x̄ by F(x̄); with ρ = 16 weight, σ = 7 sqrt(weight) / ||F'||, but at least 0.2 and at most 0.4,
+    and τ (σ ||F'||² + 8 ρ) = 0.99, found by experiment. The problem is not convex, convergence is a local matter, and
+    the answer depends on the start.
 
     What nobody knows beforehand is watched, image by image:
 
@@ -85,7 +87,7 @@ def nonlinear_primal_dual(
 
         if iteration % check_every == 0 or iteration == max_iterations:
             value = operator(x_next)
-            steps.watch_norm(_norms(value_bar - value) / _norms(x_bar - x_next))
+            steps.watch_norm(lengths(value_bar - value) / lengths(x_bar - x_next))
             add_adjoint(operator.vjp(x_next, y_next), p_next, weight, out=w)
             gap, objective = primal_dual_gap(x_next, y_next, p_next, value - z, w, weight, box)
             converged = has_converged(gap, objective, tolerance, rounding_gap(z, x, weight))
@@ -112,25 +114,13 @@ def nonlinear_primal_dual(
     return batch.solution()
 
 
-def derivative_norm(operator: Operator, x: Tensor, iterations: int = 10) -> Tensor:
-    """Estimates of ||F'(x)|| from below, `[B]`, by power iteration."""
-    start = torch.randn(x.shape[1:], generator=generator(0)).to(x)
-    v, norm = start.expand_as(x), x.new_zeros(len(x))
-    for _ in range(iterations):
-        v = v / _norms(v).clamp(min=torch.finfo(x.dtype).tiny).view(-1, *[1] * (v.dim() - 1))
-        image = operator.jvp(x, v)
-        norm = _norms(image)
-        v = operator.vjp(x, image)
-    return norm
-
-
 class _Steps:
     """Step sizes of each image, and what makes them change."""
 
     def __init__(self, norm: Tensor, weight: float) -> None:
         self._weight = weight
         self._norm = norm
-        self._sigma = torch.full_like(norm, DATA_STEP)
+        self._sigma = (7 * weight**0.5 / norm).clamp(*DATA_STEPS)
         self._doublings = torch.zeros_like(norm)
         self._reference = torch.full_like(norm, torch.inf)  # the gap that was there at iteration `_since`
         self._since = torch.zeros_like(norm)
@@ -149,12 +139,12 @@ class _Steps:
 
     def watch_gap(self, gap: Tensor, iteration: int) -> Tensor:
         """Told the gaps; doubles σ of images that are stuck, and says which are to be given up."""
-        halved = gap <= self._reference / 2
-        stuck = ~halved & (iteration - self._since >= PATIENCE)
+        progress = gap <= PROGRESS * self._reference
+        stuck = ~progress & (iteration - self._since >= PATIENCE)
         given_up = stuck & (self._doublings == DOUBLINGS)
         self._sigma = torch.where(stuck, 2 * self._sigma, self._sigma)
         self._doublings = self._doublings + stuck
-        news = halved | stuck
+        news = progress | stuck
         self._reference = torch.where(news, gap, self._reference)
         self._since = torch.where(news, float(iteration), self._since)
         return given_up
@@ -163,7 +153,3 @@ class _Steps:
         """Forgets all images but those at the positions `rest`."""
         for name in ("_norm", "_sigma", "_doublings", "_reference", "_since"):
             setattr(self, name, getattr(self, name)[rest])
-
-
-def _norms(v: Tensor) -> Tensor:
-    return v.flatten(1).norm(dim=1)

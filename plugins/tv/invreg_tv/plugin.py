@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from invreg.hookspecs import hookimpl
+from invreg_tv.reconstructor import TotalVariation
 
 
 @hookimpl
 def invreg_components() -> Mapping[str, type]:
-    return {}
+    return {"tv": TotalVariation}

@@ -1,4 +1,4 @@
-"""What the TV algorithms return, and the bookkeeping that they share: images leave the batch as soon as they are done."""
+"""What the TV algorithms return and share: the gap, and a batch that images leave as soon as they are done."""
 
 from __future__ import annotations
 
@@ -22,8 +22,9 @@ class TVSolution:
         x: the images, `[B, C, H, W]`.
         data_dual: the dual variable of the data term, `[B, ...range]`; F(x) - z at a minimiser.
         tv_dual: the dual variable of TV divided by the weight, `[B, 2, C, H, W]`, vectors of length at most 1.
-        gap: the primal-dual gap of each image, `[B]`: the objective at x exceeds its minimum by no more (for a nonlinear
-            F: the minimum of the problem linearised at x). See [`primal_dual_gap`][invreg_tv.solution.primal_dual_gap].
+        gap: the primal-dual gap of each image, `[B]`: the objective at x exceeds its minimum by no more (for a
+            nonlinear F: the minimum of the problem linearised at x). See
+            [`primal_dual_gap`][invreg_tv.solution.primal_dual_gap].
         objective: the objective at x, `[B]`.
         iterations: the iterations that each image took, `[B]`.
         converged: whether gap <= tolerance * objective was reached (or the gap is rounding), `[B]`.
@@ -70,12 +71,7 @@ def primal_dual_gap(
     difference = gradient(x)
     length = magnitude(difference)
     tv_term = _sum(length - (difference * p).sum(1)).clamp_(min=0)
-    if box is None:
-        low, high = x.flatten(1).aminmax(dim=1)
-        width = (high - low).clamp_(min=1)
-        low, high = (low - width).view(-1, 1, 1, 1), (high + width).view(-1, 1, 1, 1)
-    else:
-        low, high = box
+    low, high = _range(x) if box is None else box
     box_term = _sum(pulled_back.clamp(min=0) * (x - low) - pulled_back.clamp(max=0) * (high - x))
     gap = _sum((residual - y).square()) / 2 + weight * tv_term + box_term
     objective = _sum(residual.square()) / 2 + weight * _sum(length)
@@ -137,3 +133,9 @@ class Batch:
 
 def _sum(values: Tensor) -> Tensor:
     return values.flatten(1).sum(1)
+
+
+def _range(x: Tensor) -> tuple[Tensor, Tensor]:
+    low, high = x.flatten(1).aminmax(dim=1)
+    width = (high - low).clamp_(min=1)
+    return (low - width).view(-1, 1, 1, 1), (high + width).view(-1, 1, 1, 1)

@@ -1,0 +1,208 @@
+"""Total variation as a reconstruction method."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Callable
+from typing import Annotated, Any, Self
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from invreg.errors import ConvergenceWarning, DataError, InvregError, ShapeError, SpecError
+from invreg.operator import LinearOperator, Operator, Shape
+from invreg.problem import Problem
+from invreg.reconstructor import Reconstructor
+from invreg.trainer import search_range
+from invreg_tv.linear import Identity, primal_dual
+from invreg_tv.nonlinear import nonlinear_primal_dual
+from invreg_tv.norms import derivative_norm, norm_bound
+from invreg_tv.solution import TVSolution
+
+
+class TotalVariation(Reconstructor):
+    """Variational reconstruction with total variation and a box constraint:
+
+    x = argmin over x in [0, 1]^n of ½||F(x) - z||² + weight TV(x),   TV(x) = Σ |(D₁x, D₂x)|,
+
+    the sum over all pixels and channels; D₁ and D₂ are forward differences, zero across the edge of the image
+    (Neumann). TV is isotropic within each channel and does not couple the channels.
+
+    For a linear F the algorithm is that of Chambolle and Pock, and an image is done when its primal-dual gap proves
+    that the objective exceeds its minimum by at most `tolerance` times itself. For any other F it is NL-PDHGM
+    (Valkonen 2014), started at the minimiser for F = Id, and the gap is that of the linearised problem: it shows that
+    a stationary point has been reached. Either way the result of an image does not depend on the batch it is in (up to
+    rounding).
+
+    The weight is measured against ½||F(x) - z||²: for an operator c F with measurements c z the same reconstruction
+    needs the weight c² weight. The default search range suits operators with a norm around 1.
+
+    Source: Rudin, Osher and Fatemi 1992; Chambolle and Pock 2011; Valkonen 2014, Inverse Problems 30 055012.
+
+    Args:
+        weight: weight of TV, > 0.
+        tolerance: relative primal-dual gap up to which each image is computed, in (0, 1).
+        max_iterations: iterations after which an image is given up, with a `ConvergenceWarning`.
+
+    Raises:
+        SpecError: if a parameter is out of its range.
+    """
+
+    def __init__(
+        self,
+        weight: Annotated[
+            float,
+            Field(description="weight of TV", gt=0, json_schema_extra=search_range(1e-4, 1e-1, log=True)),
+        ] = 3e-3,
+        tolerance: Annotated[float, Field(description="relative primal-dual gap to reach", gt=0, lt=1)] = 1e-3,
+        max_iterations: Annotated[int, Field(description="iterations after which an image is given up", ge=1)] = 2000,
+    ) -> None:
+        super().__init__()
+        if not 0 < weight < math.inf:
+            raise SpecError(f"weight {weight}", where="tv.weight", expected="a positive number")
+        if not 0 < tolerance < 1:
+            raise SpecError(f"tolerance {tolerance}", where="tv.tolerance", expected="a number between 0 and 1")
+        if max_iterations < 1:
+            raise SpecError(f"max_iterations {max_iterations}", where="tv.max_iterations", expected="at least 1")
+        self.weight, self.tolerance, self.max_iterations = weight, tolerance, max_iterations
+        self.problem: Problem | None = None
+
+    def setup(self, problem: Problem, image_shape: Shape) -> None:
+        """Takes the operator and, if it is linear, its norm (computed once for an operator and an image shape).
+
+        Raises:
+            ShapeError: if images are not [C, H, W], or too small for the operator.
+            SpecError: if the operator is zero or has no finite norm.
+        """
+        self.image_shape = tuple(image_shape)
+        if len(self.image_shape) != 3 or min(self.image_shape) < 1:
+            raise ShapeError(f"image_shape {self.image_shape}", where="tv.setup", expected="(C, H, W)")
+        self.range_shape = tuple(problem.operator.range_shape(self.image_shape))
+        if isinstance(problem.operator, LinearOperator):
+            norm_bound(problem.operator, self.image_shape)
+        self.problem = problem
+
+    def forward(self, z: Tensor) -> Tensor:
+        """Reconstructions `[B, C, H, W]` in [0, 1] of z `[B, ...range]`.
+
+        Warns:
+            ConvergenceWarning: if images were given up before they reached the tolerance.
+
+        Raises:
+            DataError: if z is not made of finite real numbers.
+            ShapeError: if z does not fit the operator.
+            ConvergenceError: if the iterates become NaN or infinite.
+        """
+        solution = self.solve(z)
+        message = self._complaint(solution)
+        if message:
+            warnings.warn(message, ConvergenceWarning, stacklevel=2)
+        return solution.x.to(z.dtype)
+
+    @torch.no_grad()
+    def solve(self, z: Tensor) -> TVSolution:
+        """As `forward`, with the dual variables, the gap and the iterations of each image, and without the warning.
+
+        Computes in float64 if z is float64, and in float32 otherwise.
+        """
+        operator = self._operator()
+        image_shape = self._image_shape(z)
+        _check_finite(z)
+        z = z.contiguous() if z.dtype == torch.float64 else z.float().contiguous()
+        with torch.autocast(z.device.type, enabled=False):
+            if isinstance(operator, LinearOperator):
+                norm = norm_bound(operator, image_shape)
+                return primal_dual(
+                    operator,
+                    z,
+                    self.weight,
+                    start=operator.adjoint(z) / norm**2,
+                    norm=norm,
+                    tolerance=self.tolerance,
+                    max_iterations=self.max_iterations,
+                )
+            return nonlinear_primal_dual(
+                operator,
+                z,
+                self.weight,
+                start=self._start(operator, z, image_shape),
+                tolerance=self.tolerance,
+                max_iterations=self.max_iterations,
+            )
+
+    def _start(self, operator: Operator, z: Tensor, image_shape: Shape) -> Tensor:
+        """The minimiser for F = Id; where z is no image, one gradient step from a grey image comes first."""
+        if tuple(z.shape[1:]) != image_shape:
+            grey = z.new_full((len(z), *image_shape), 0.5)
+            norm = derivative_norm(operator, grey).clamp(min=torch.finfo(z.dtype).tiny ** 0.5)
+            z = grey + operator.vjp(grey, z - operator(grey)) / norm.view(-1, 1, 1, 1) ** 2
+        return primal_dual(Identity(), z, self.weight, start=z, norm=1.0, tolerance=1e-2, max_iterations=500).x
+
+    def _operator(self) -> Operator:
+        if self.problem is None:
+            raise InvregError("not set up", where="tv", hint="tv.setup(problem, image_shape) before tv(z)")
+        return self.problem.operator
+
+    def _image_shape(self, z: Tensor) -> Shape:
+        """Shape of the images behind z: that of `setup`, or what the operator says for measurements of another size."""
+        shape = tuple(z.shape[1:])
+        if shape == self.range_shape:
+            return self.image_shape
+        operator = self._operator()
+        if len(shape) == len(self.range_shape):
+            try:
+                domain = operator.domain_shape(shape) if isinstance(operator, LinearOperator) else shape
+                if len(domain) == 3 and tuple(operator.range_shape(domain)) == shape:
+                    return tuple(domain)
+            except NotImplementedError:
+                pass
+        expected = ", ".join(map(str, self.range_shape))
+        raise ShapeError(
+            f"measurements of shape {tuple(z.shape)}",
+            where="tv",
+            expected=f"[B, {expected}], which is what the operator makes of images {self.image_shape}",
+        )
+
+    def _complaint(self, solution: TVSolution) -> str | None:
+        missed = ~solution.converged
+        if not bool(missed.any()):
+            return None
+        stuck = int((missed & (solution.iterations < self.max_iterations)).sum())
+        parts = [
+            f"tv: {int(missed.sum())} of {len(missed)} images did not reach the tolerance {self.tolerance:g}: their "
+            f"relative gaps are up to {float(solution.relative_gap[missed].max()):.1e} "
+            f"after {int(solution.iterations[missed].max())} iterations"
+        ]
+        if stuck:
+            parts.append(f"{stuck} of them made no more progress; a larger weight or tolerance can help")
+        if stuck < int(missed.sum()):
+            parts.append(f"try max_iterations > {self.max_iterations}, a larger tolerance or a larger weight")
+        if solution.x.dtype == torch.float32 and self.tolerance < 1e-5:
+            parts.append("rounding in float32 may be in the way: try measurements in float64")
+        return "; ".join(parts)
+
+    def _apply(self, fn: Callable[..., Any], recurse: bool = True) -> Self:
+        # The operator belongs to the problem: it moves along, but it is not part of this module's state.
+        if self.problem is not None:
+            self.problem.operator._apply(fn, recurse)
+        return super()._apply(fn, recurse)
+
+
+def _check_finite(z: Tensor) -> None:
+    if not z.is_floating_point():
+        raise DataError(
+            f"measurements of type {z.dtype}",
+            where="tv",
+            expected="real floating-point numbers",
+            hint="stack real and imaginary parts as two channels" if z.is_complex() else "z.float()",
+        )
+    bad = (~torch.isfinite(z)).flatten(1).any(1)
+    if bool(bad.any()):
+        raise DataError(
+            f"{int(bad.sum())} of {len(z)} measurements hold NaN or infinite values; the first is number "
+            f"{int(bad.nonzero()[0])} of its batch",
+            where="tv",
+            expected="finite measurements",
+        )

@@ -1,0 +1,372 @@
+"""The report: its sentences and tables, one file, everything escaped, figures of bearable size."""
+
+from __future__ import annotations
+
+import base64
+import math
+import re
+import struct
+from dataclasses import replace
+from html.parser import HTMLParser
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from invreg import report
+from invreg.display import duration, metric_title, number, with_unit
+from invreg.report import (
+    AnalysisContent,
+    ComponentContent,
+    FigureContent,
+    MethodContent,
+    MetricContent,
+    ReportContent,
+    headline,
+    render_report,
+)
+from invreg.report_tables import ROWS, plain, results_table, to_table
+
+PSNR, SSIM, MSE = MetricContent("psnr", "dB", True), MetricContent("ssim", "", True), MetricContent("mse", "", False)
+EVIL = "<script>alert(\"x\")</script> & 'quotes' {{ 7 * 7 }}"
+
+
+def summary(**rows: dict[str, float]) -> pd.DataFrame:
+    common = {"parameters": 0, "training_seconds": 0.0, "reconstruction_seconds": 0.01}
+    return pd.DataFrame([{"method": label, **common, **row} for label, row in rows.items()])
+
+
+def content(**changes: Any) -> ReportContent:
+    methods = [
+        MethodContent("tv", ComponentContent("tv", "Total variation.", {"weight": 0.00123}), None, 0, 0.0),
+        MethodContent(
+            "net",
+            ComponentContent("iresnet", "A network.", {"channels": 8}),
+            ComponentContent("reconstruction", "", {"lr": 1e-4, "patience": None}),
+            4263700,
+            83.0,
+            pd.DataFrame({"step": [1, 2], "loss": [0.5, math.nan]}),
+            {"best_step": 2, "ended": "time"},
+            ["2 of 12 inversions stopped early"],
+        ),
+    ]
+    values = {
+        "title": "Deblurring",
+        "seed": 7,
+        "operator": ComponentContent("gaussian_blur", "A blur.", {"std": 1.6667}),
+        "noise": ComponentContent("gaussian", "", {"std": 0.01}),
+        "data": ComponentContent("photos"),
+        "image_shape": (1, 96, 80),
+        "image_counts": {"training images": 1200, "test images": 12},
+        "test_images": 12,
+        "metrics": [PSNR, SSIM],
+        "summary": summary(
+            tv={"psnr": 31.07, "psnr_std": 3.0, "ssim": 0.9, "ssim_std": 0.0801},
+            net={"psnr": 31.70, "psnr_std": 2.5, "ssim": 0.8953, "ssim_std": 0.04, "parameters": 4263700},
+        ),
+        "methods": methods,
+        "analyses": [],
+        "spec_yaml": "title: Deblurring\nseed: 7\n",
+        "environment": {"python": "3.12.1", "libraries": {"torch": "2.13.0"}, "set_aside": {}},
+        "command": "invreg run spec.yaml --output runs",
+    }
+    return ReportContent(**{**values, **changes})
+
+
+class Outline(HTMLParser):
+    """Tags that are open, texts, and whatever is not properly nested."""
+
+    VOID = ("meta", "img", "br", "link")
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.texts: list[str] = []
+        self.feed(page)
+        self.close()
+        assert self.open == []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+        if tag not in self.VOID:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        if "style" not in self.open:
+            self.texts.append(data)
+
+    @property
+    def text(self) -> str:
+        return re.sub(r"\s+", " ", " ".join(self.texts))
+
+
+def test_the_headline_names_the_best_method_and_its_lead() -> None:
+    assert headline(content()) == "net reaches a mean PSNR of 31.70 dB on 12 test images, +0.63 dB over tv."
+
+
+def test_the_headline_compares_with_what_there_is() -> None:
+    rows = {"a": {"psnr": 30.0}, "b": {"psnr": 31.0}, "c": {"psnr": 28.0}}
+    learned = [MethodContent(label, ComponentContent(label), None, 5, 0.0) for label in ("a", "b")]
+    known = content(summary=summary(**rows), methods=learned, metrics=[PSNR])
+    assert headline(known).endswith("+3.00 dB over c.")
+    alone = content(summary=summary(b={"psnr": 31.0}), methods=learned[1:], metrics=[PSNR], test_images=1)
+    assert headline(alone) == "b reaches a PSNR of 31.00 dB on 1 test image."
+
+
+def test_the_headline_respects_lower_is_better_and_missing_means() -> None:
+    rows = {"a": {"mse": 0.002}, "b": {"mse": 0.0015}, "c": {"mse": math.nan}}
+    found = headline(content(summary=summary(**rows), metrics=[MSE]))
+    assert found == "b reaches a mean MSE of 0.00150 on 12 test images, −5.00e−4 against a."
+    nothing = content(summary=summary(a={"psnr": math.nan}), metrics=[PSNR])
+    assert headline(nothing) == "No method has a finite mean PSNR."
+
+
+def test_the_best_values_are_marked_and_digits_are_aligned() -> None:
+    table = results_table(content())
+    assert [name for name, _ in table.columns] == [
+        "Method",
+        "PSNR (dB)",
+        "SSIM",
+        "Weights",
+        "Training",
+        "Time per image",
+    ]
+    (tv, net) = table.rows
+    assert [(cell.text, cell.is_best, cell.note) for cell in tv[:3]] == [
+        ("tv", False, ""),
+        ("31.07", False, "± 3.00"),
+        ("0.900", True, "± 0.080"),
+    ]
+    assert (net[1].is_best, net[2].is_best) == (True, False)
+    assert net[3].text == "4,263,700"
+    assert tv[3].text == "–"
+
+
+def test_equal_values_are_all_best_and_a_single_method_is_not() -> None:
+    rows = {"a": {"psnr": 30.001}, "b": {"psnr": 30.002}, "c": {"psnr": math.nan}}
+    table = results_table(content(summary=summary(**rows), metrics=[PSNR]))
+    assert [row[1].is_best for row in table.rows] == [True, True, False]
+    assert table.rows[2][1].text == "–"
+    alone = results_table(content(summary=summary(a={"psnr": 30.0}), metrics=[PSNR]))
+    assert not alone.rows[0][1].is_best
+
+
+def test_lower_is_better_marks_the_lowest() -> None:
+    table = results_table(content(summary=summary(a={"mse": 2e-5}, b={"mse": 1e-5}), metrics=[MSE]))
+    assert [(row[1].text, row[1].is_best) for row in table.rows] == [("2.00e−5", False), ("1.00e−5", True)]
+
+
+def test_the_page_says_what_was_solved_and_how() -> None:
+    page = Outline(render_report(content()))
+    for text in (
+        "gaussian_blur std 1.6667",
+        "1,200 training images, 12 test images; grey, 96 × 80 pixels",
+        "net : 2 of 12 inversions stopped early",
+        "weight 0.00123",
+        "4,263,700 weights, 1 min 23 s",
+        "invreg run spec.yaml --output runs",
+        "title: Deblurring seed: 7",
+        "torch 2.13.0",
+        "the seed 7",
+        "ended time",
+    ):
+        assert text in page.text.replace("\xa0", " "), text
+
+
+def test_the_page_is_one_file_without_scripts_or_network() -> None:
+    page = render_report(content(analyses=[AnalysisContent("quality", figures=[figure()])]))
+    outline = Outline(page)
+    assert not {"script", "link", "iframe", "object"} & {tag for tag, _ in outline.tags}
+    addresses = [attrs[key] or "" for _, attrs in outline.tags for key in ("src", "href") if key in attrs]
+    assert addresses
+    assert all(address.startswith(("data:", "#")) for address in addresses)
+    assert "url(" not in page
+    assert "@import" not in page
+    assert "default-src 'none'" in page
+
+
+def test_the_page_is_accessible() -> None:
+    outline = Outline(render_report(content(analyses=[AnalysisContent("quality", figures=[figure(caption="")])])))
+    tags = outline.tags
+    assert ("html", {"lang": "en"}) in tags
+    assert all(attrs.get("alt") for tag, attrs in tags if tag == "img")
+    assert all(attrs.get("scope") in ("col", "row") for tag, attrs in tags if tag == "th")
+    targets = {attrs["id"] for _, attrs in tags if "id" in attrs}
+    assert {attrs["href"] for tag, attrs in tags if tag == "a"} == {f"#{target}" for target in targets}
+
+
+def figure(name: str = "values", caption: str = "What is seen.", **parts: bytes) -> FigureContent:
+    return FigureContent(name, caption, **(parts or {"svg": b"<svg/>"}))
+
+
+def test_everything_is_escaped() -> None:
+    component = ComponentContent(EVIL, EVIL, {EVIL: EVIL, "nested": {EVIL: [EVIL]}})
+    frame = pd.DataFrame({EVIL: [EVIL], "b": [1.0]})
+    method = MethodContent(EVIL, component, component, 1, 1.0, frame, {EVIL: EVIL}, [EVIL])
+    analysis = AnalysisContent(
+        EVIL, EVIL, EVIL, {EVIL: EVIL}, {EVIL: frame}, [figure(EVIL, EVIL), figure(EVIL, "")], EVIL
+    )
+    page = render_report(
+        content(
+            title=EVIL,
+            operator=component,
+            noise=component,
+            data=component,
+            image_counts={EVIL: 3},
+            methods=[method],
+            summary=summary(**{EVIL: {"psnr": 1.0, EVIL: 2.0}}),
+            metrics=[PSNR, MetricContent(EVIL, EVIL, True)],
+            analyses=[analysis, replace(analysis, name="again")],
+            spec_yaml=EVIL,
+            environment={EVIL: EVIL, "nested": {EVIL: EVIL}},
+            command=EVIL,
+        )
+    )
+    outline = Outline(page)
+    assert "script" not in {tag for tag, _ in outline.tags}
+    assert not {"49", "alert"} & {key for _, attrs in outline.tags for key in attrs}
+    assert page.count("&lt;script&gt;") >= 30
+    assert "{{ 7 * 7 }}" in page
+    assert "<script" not in page.lower()
+
+
+def test_figures_are_embedded_as_svg() -> None:
+    page = render_report(content(analyses=[AnalysisContent("a", figures=[figure(svg=b"<svg>1</svg>", png=png(10))])]))
+    assert f"data:image/svg+xml;base64,{base64.b64encode(b'<svg>1</svg>').decode()}" in page
+
+
+def png(size: int, width: int = 1600) -> bytes:
+    header = b"\x89PNG\r\n\x1a\n" + struct.pack(">I", 13) + b"IHDR" + struct.pack(">II", width, 400)
+    return header + b"0" * size
+
+
+def test_huge_figures_become_png_of_the_same_size_on_the_page() -> None:
+    huge = b"<svg>" + b"x" * (report.LARGEST_SVG + 1)
+    page = render_report(content(analyses=[AnalysisContent("a", figures=[figure(svg=huge, png=png(10))])]))
+    assert "data:image/png;base64," in page
+    assert 'width="960"' in page
+    assert len(page) < 100_000
+    only_svg = render_report(content(analyses=[AnalysisContent("a", figures=[figure(svg=huge)])]))
+    assert "data:image/svg+xml" in only_svg
+    only_png = render_report(content(analyses=[AnalysisContent("a", figures=[figure(png=png(10))])]))
+    assert "data:image/png" in only_png
+
+
+def test_many_large_figures_stay_below_the_limit() -> None:
+    # Each is small enough alone; only as many as needed become PNGs, those that save most first.
+    figures = [figure(f"f{i}", svg=bytes([65 + i]) * 900_000, png=png(1000 * i)) for i in range(6)]
+    analyses = [AnalysisContent("a", figures=figures[:3]), AnalysisContent("b", figures=figures[3:])]
+    page = render_report(content(analyses=analyses))
+    kinds = re.findall(r"data:image/(png|svg)", page)
+    assert kinds == ["png", "png", "svg", "svg", "svg", "svg"]
+    assert len(page) < 6_000_000
+
+
+def test_a_failed_analysis_says_why() -> None:
+    page = Outline(render_report(content(analyses=[AnalysisContent("forward_map", failure="it broke\n  try: more")])))
+    assert "This analysis failed." in page.text
+    assert "it broke try: more" in page.text
+
+
+def test_long_tables_are_cut_and_say_so() -> None:
+    frame = pd.DataFrame({"image": [f"i{n}" for n in range(ROWS + 5)], "value": 1.0, "good": True})
+    table = to_table(frame)
+    assert (len(table.rows), table.omitted) == (ROWS, 5)
+    page = Outline(render_report(content(analyses=[AnalysisContent("a", tables={"t": frame})])))
+    assert "5 more rows are in the run folder." in page.text
+    assert table.columns == [("image", False), ("value", True), ("good", False)]
+
+
+def test_tables_without_rows_or_columns_are_set() -> None:
+    tables = {"empty": pd.DataFrame(columns=["a", "b"]), "nothing": pd.DataFrame()}
+    Outline(render_report(content(analyses=[AnalysisContent("a", tables=tables)])))
+
+
+def test_a_run_without_noise_training_or_analyses() -> None:
+    method = MethodContent("raw", ComponentContent("observation"), None, 0, 0.0)
+    page = Outline(
+        render_report(
+            content(
+                noise=ComponentContent("none"),
+                methods=[method],
+                summary=summary(raw={"psnr": math.inf}),
+                metrics=[PSNR],
+                test_images=1,
+                image_shape=(4, 8, 8),
+                environment={},
+            )
+        )
+    )
+    assert "No method has a finite mean PSNR." in page.text
+    assert "+ noise" not in page.text
+    assert "4 channels" in page.text
+    assert "∞" in page.text
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (None, "–"),
+        ("", "–"),
+        (math.nan, "–"),
+        (-math.inf, "−∞"),
+        (True, "yes"),
+        (-3, "−3"),
+        (1234567, "1234567"),
+        (0.00012345678, "0.0001235"),
+        ([1, 0.5, None], "[1, 0.5, –]"),
+        ({"low": 1e-4, "log": False}, "{low: 0.0001, log: no}"),
+    ],
+)
+def test_values_in_words(value: Any, text: str) -> None:
+    assert plain(value) == text
+
+
+@pytest.mark.parametrize(
+    ("value", "unit", "signed", "text"),
+    [
+        (31.7, "dB", False, "31.70"),
+        (-0.004, "dB", True, "0.00"),
+        (0.63, "dB", True, "+0.63"),
+        (math.inf, "dB", False, "∞"),
+        (math.nan, "dB", False, "–"),
+        (0.9, "", False, "0.900"),
+        (0.8954, "", False, "0.895"),
+        (-0.0412, "", True, "−0.0412"),
+        (0.00012345, "", False, "1.23e−4"),
+        (123.4, "", False, "123"),
+        (1234.5, "", False, "1234"),
+        (1e7, "", False, "1.00e7"),
+        (0.0, "", True, "0.00"),
+    ],
+)
+def test_numbers_in_words(value: float, unit: str, signed: bool, text: str) -> None:
+    assert number(value, unit, signed=signed) == text
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (0, "–"),
+        (math.nan, "–"),
+        (2e-6, "2 µs"),
+        (0.0123, "12.3 ms"),
+        (0.9999, "1 s"),
+        (59.96, "1 min"),
+        (83, "1 min 23 s"),
+        (3599.9, "1 h"),
+        (7260, "2 h 1 min"),
+    ],
+)
+def test_durations_in_words(seconds: float, text: str) -> None:
+    assert duration(seconds) == text
+
+
+def test_metrics_in_words() -> None:
+    assert [metric_title(name) for name in ("psnr", "edge_distance", "lpips")] == ["PSNR", "edge distance", "lpips"]
+    assert with_unit("31.70", "dB") == "31.70 dB"
+    assert with_unit("–", "dB") == "–"
