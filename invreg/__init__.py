@@ -15,6 +15,7 @@ __version__ = "0.1.0"
 _HOMES = {
     "Analyzer": "invreg.analyzer",
     "CompletedRun": "invreg.analyzer",
+    "CompletedStudy": "invreg.study_analyzer",
     "Component": "invreg.component",
     "ConvergenceError": "invreg.errors",
     "ConvergenceWarning": "invreg.errors",
@@ -41,6 +42,8 @@ _HOMES = {
     "Spec": "invreg.spec",
     "SpecError": "invreg.errors",
     "Splits": "invreg.dataset",
+    "StudyAnalyzer": "invreg.study_analyzer",
+    "StudyResult": "invreg.study",
     "StoreError": "invreg.errors",
     "TrainedMethod": "invreg.trainer",
     "Trainer": "invreg.trainer",

@@ -41,11 +41,16 @@ def run(
     from invreg.quickstart import quickstart_path
 
     result = pipeline.run(spec or quickstart_path(), output, device, progress=not quiet, overrides=overrides or ())
-    _print_summary(result)
+    _print_summary(result.summary)
     for warning in result.warnings:
         print(f"warning: {warning}", file=sys.stderr)
+    failures = getattr(result, "failures", {})
+    for cell, failure in failures.items():
+        print(f"failed: {cell}: {failure}", file=sys.stderr)
     print(f"report: {result.report}")
     print(result.folder)
+    if failures:
+        raise typer.Exit(1)
 
 
 @app.command()
@@ -54,9 +59,17 @@ def validate(spec: _SpecFile = None, overrides: _Overrides = None) -> None:
     from invreg.plan import make_plan
     from invreg.quickstart import quickstart_path
     from invreg.registry import Registry
-    from invreg.spec import dump_yaml, read_spec
+    from invreg.spec import dump_yaml, read_content, read_spec
 
-    plan = make_plan(read_spec(spec or quickstart_path(), overrides or ()), Registry.installed())
+    content = read_content(spec or quickstart_path(), overrides or ())
+    if "matrix" in content:
+        from invreg.study import plan_study
+
+        for cell in plan_study(content, Registry.installed()).cells:
+            print("---")
+            print(dump_yaml(cell.plan.spec.model_dump(mode="json")), end="")
+        return
+    plan = make_plan(read_spec(content), Registry.installed())
     print(dump_yaml(plan.spec.model_dump(mode="json")), end="")
 
 
@@ -137,6 +150,6 @@ def main() -> None:
     sys.exit(status if isinstance(status, int) else 0)
 
 
-def _print_summary(result: Any) -> None:
-    names = [name for name in result.summary.columns if not name.endswith("_std")]
-    print(result.summary[names].to_string(index=False, float_format=lambda value: f"{value:.4g}"))
+def _print_summary(summary: Any) -> None:
+    names = [name for name in summary.columns if not name.endswith("_std") and name != "cell"]
+    print(summary[names].to_string(index=False, float_format=lambda value: f"{value:.4g}"))

@@ -12,7 +12,7 @@ import traceback
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 import torch
@@ -27,12 +27,15 @@ from invreg.plan import Plan, PlannedMethod, make_plan
 from invreg.preflight import Setting, build_reconstructor, check_methods, fingerprint, load_setting, make_method
 from invreg.problem import Problem
 from invreg.registry import Registry, spec_of
+from invreg.report import write_report
 from invreg.result import MethodResult, Result
-from invreg.run_report import write_report
 from invreg.shared import Shared
-from invreg.spec import Spec, read_spec
+from invreg.spec import Spec, read_content, read_spec
 from invreg.store import RunFolder
 from invreg.trainer import Method, TrainedMethod, TrainingContext, TrainingLog
+
+if TYPE_CHECKING:
+    from invreg.study import StudyResult
 
 
 def run(
@@ -42,8 +45,8 @@ def run(
     progress: bool = True,
     overrides: Iterable[str] = (),
     registry: Registry | None = None,
-) -> Result:
-    """Runs a spec, or goes on with a run of the same spec that was interrupted.
+) -> Result | StudyResult:
+    """Runs a spec, or goes on with a run of the same spec that was interrupted. A spec with a `matrix` is a study.
 
     Args:
         spec: a `Spec`, a mapping, or the path of a YAML or JSON file.
@@ -54,15 +57,19 @@ def run(
         registry: where components come from; all installed plugins if None.
 
     Returns:
-        The result; its reconstructors are ready to use.
+        The result; its reconstructors are ready to use. For a study, the table over all cells, and the cells.
 
     Raises:
         SpecError: if the spec is wrong; nothing has been computed.
         InvregError: if the run cannot be done or finished; what was done is kept.
     """
     registry = registry or Registry.installed()
-    plan = make_plan(read_spec(spec, overrides), registry)
-    return run_plan(plan, Path(output).expanduser(), choose_device(device), progress, Shared())
+    content, where = read_content(spec, overrides), Path(output).expanduser()
+    if "matrix" in content:
+        from invreg.study import run_study
+
+        return run_study(content, where, device, progress, registry)
+    return run_plan(make_plan(read_spec(content), registry), where, choose_device(device), progress, Shared())
 
 
 def check_plan(plan: Plan, device: torch.device, shared: Shared) -> Setting:

@@ -23,6 +23,8 @@ from invreg.report_tables import plain, results_table, to_table
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from jinja2 import Environment
+
     from invreg.plan import Plan
     from invreg.store import RunFolder
 
@@ -43,8 +45,8 @@ def write_report(store: RunFolder, plan: Plan) -> Path:
     return store.path / "report.html"
 
 
-def render_report(content: ReportContent) -> str:
-    """The report as one HTML document: no scripts, no network; everything that is shown is escaped."""
+def report_environment() -> Environment:
+    """The templates of reports, with autoescape and the filters that they use."""
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
     environment = Environment(
@@ -59,17 +61,27 @@ def render_report(content: ReportContent) -> str:
         duration=duration,
         plain=plain,
         table=to_table,
+        whole_table=lambda frame: to_table(frame, len(frame)),
         heading=_heading,
         parameters=_parameters,
     )
-    return environment.get_template("report.html").render(
-        content=content,
-        headline=headline(content),
-        images_in_words=_images_in_words(content),
-        results=results_table(content),
-        results_caption=_results_caption(content),
-        figures=_with_sources(content.analyses),
-        warnings=[(method.label, text) for method in content.methods for text in method.warnings],
+    return environment
+
+
+def render_report(content: ReportContent) -> str:
+    """The report as one HTML document: no scripts, no network; everything that is shown is escaped."""
+    return (
+        report_environment()
+        .get_template("report.html")
+        .render(
+            content=content,
+            headline=headline(content),
+            images_in_words=_images_in_words(content),
+            results=results_table(content),
+            results_caption=_results_caption(content),
+            figures=with_sources(content.analyses),
+            warnings=[(method.label, text) for method in content.methods for text in method.warnings],
+        )
     )
 
 
@@ -121,7 +133,7 @@ def _results_caption(content: ReportContent) -> str:
     return f"{text}; the best value of each metric is bold." if len(content.summary) > 1 else f"{text}."
 
 
-def _with_sources(analyses: Sequence[AnalysisContent]) -> list[list[dict[str, Any]]]:
+def with_sources(analyses: Sequence[AnalysisContent]) -> list[list[dict[str, Any]]]:
     """The figures of each analysis with data URIs: SVG, but PNG for what would make the file too large."""
     figures = [figure for analysis in analyses for figure in analysis.figures]
     as_png = [f.svg is None or (f.png is not None and len(f.svg) > LARGEST_SVG) for f in figures]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import html
 import re
 import shlex
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -51,7 +52,8 @@ def collect_report(store: RunFolder, plan: Plan) -> ReportContent:
         summary=summary,
         methods=[_method(store, plan, label, int(sizes[label])) for label in plan.methods],
         analyses=[
-            _analysis(store, plan, key, given.name) for key, given in zip(plan.analyses, spec.analyses, strict=True)
+            collect_analysis(store, key, first_sentence(plan.registry.entry("analyzer", given.name).cls))
+            for key, given in zip(plan.analyses, spec.analyses, strict=True)
         ],
         spec_yaml=dump_yaml(spec.model_dump(mode="json")),
         environment=store.read_json("environment.json"),
@@ -68,7 +70,6 @@ def _method(store: RunFolder, plan: Plan, label: str, weights: int) -> MethodCon
     base, planned = Path("methods") / label, plan.methods[label]
     record = store.read_json(base / "training.json")
     evaluated = store.read_json(base / "evaluation.json")
-    log = store.read_table(base / "log.csv") if store.has(base / "log.csv") and _has_rows(store, base) else None
     trainer = planned.spec.trainer
     return MethodContent(
         label=label,
@@ -77,36 +78,27 @@ def _method(store: RunFolder, plan: Plan, label: str, weights: int) -> MethodCon
         trainer=None if trainer is None else _component(plan, "trainer", trainer),
         weights=weights,
         training_seconds=record["seconds"],
-        log=log,
+        log=store.read_log(label),
         log_summary=record["summary"],
         warnings=[*record["warnings"], *evaluated["warnings"]],
     )
 
 
-def _has_rows(store: RunFolder, base: Path) -> bool:
-    return bool((store.path / base / "log.csv").read_text(encoding="utf-8").strip())
-
-
-def _analysis(store: RunFolder, plan: Plan, key: str, name: str) -> AnalysisContent:
+def collect_analysis(store: RunFolder, key: str, description: str) -> AnalysisContent:
+    """What an analysis left in a run or study folder: its findings and figures, or why it failed."""
     base = Path("analyses") / key
-    description = first_sentence(plan.registry.entry("analyzer", name).cls)
-    if not store.has(base / "findings.json"):
-        failure = store.path / base / "failure.txt"
-        cause = failure.read_text(encoding="utf-8").split("\n\n")[0] if failure.is_file() else "It left no findings."
-        return AnalysisContent(key, description, failure=cause)
+    failure = store.path / base / "failure.txt"
+    if failure.is_file():
+        return AnalysisContent(key, description, failure=failure.read_text(encoding="utf-8").split("\n\n")[0])
     findings = store.read_findings(key)
-    return AnalysisContent(
-        key, description, findings.text, findings.scalars, findings.tables, _figures(store.path / base / "figures")
-    )
+    figures = _figures(store.path / base / "figures", store.read_json(base / "figures.json"))
+    return AnalysisContent(key, description, findings.text, findings.scalars, findings.tables, figures)
 
 
-def _figures(folder: Path) -> list[FigureContent]:
-    """The figures of a folder in natural order (2 before 10); the caption is the title that the SVG carries."""
-    names = {
-        path.stem for path in folder.glob("*") if path.suffix in (".svg", ".png") and not path.name.startswith(".")
-    }
+def _figures(folder: Path, names: Sequence[str]) -> list[FigureContent]:
+    """The figures in the order in which they were drawn; the caption is the title that the SVG carries."""
     figures = []
-    for name in sorted(names, key=lambda name: [int(p) if p.isdigit() else p for p in re.split(r"(\d+)", name)]):
+    for name in names:
         svg, png = (_bytes(folder / f"{name}{suffix}") for suffix in (".svg", ".png"))
         found = re.search(rb"<title>(.*?)</title>", svg or b"", re.DOTALL)
         caption = html.unescape(found.group(1).decode()) if found else ""

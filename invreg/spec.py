@@ -103,6 +103,18 @@ def read_spec(source: Spec | Mapping[str, Any] | str | Path, overrides: Iterable
         SpecError: if the file is missing or malformed, or the structure is wrong (names and parameters of
             components are checked later, by the registry).
     """
+    try:
+        return Spec.model_validate(read_content(source, overrides))
+    except ValidationError as error:
+        raise spec_errors(error, "", Spec) from None
+
+
+def read_content(source: Spec | Mapping[str, Any] | str | Path, overrides: Iterable[str] = ()) -> dict[str, Any]:
+    """What a spec, or the spec of a study, says, with `path=value` overrides applied; its structure is not checked.
+
+    Raises:
+        SpecError: if the file is missing or malformed, or an override has no place.
+    """
     if isinstance(source, Spec):
         content: Any = source.model_dump()
     elif isinstance(source, Mapping):
@@ -111,10 +123,7 @@ def read_spec(source: Spec | Mapping[str, Any] | str | Path, overrides: Iterable
         content = _read_file(Path(source).expanduser())
     for override in overrides:
         content = _override(content, override)
-    try:
-        return Spec.model_validate(content)
-    except ValidationError as error:
-        raise spec_errors(error, "", Spec) from None
+    return dict(content)
 
 
 def parse_yaml(text: str, where: str) -> Any:

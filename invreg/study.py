@@ -1,7 +1,7 @@
 """Studies: many runs from one spec, with the same work done once.
 
-A study folder holds one run folder per cell, one table over all, and what the study analyses found. It is resumed cell by
-cell. A cell that fails is reported with its cause and does not stop the others.
+A study folder holds one run folder per cell, one table over all, and what the study analyses found. It is resumed cell
+by cell. A cell that fails is reported with its cause and does not stop the others.
 """
 
 from __future__ import annotations
@@ -9,24 +9,28 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+import shlex
 import traceback
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
 from invreg.analyzer import Findings
+from invreg.describe import first_sentence
 from invreg.environment import choose_device
 from invreg.errors import InvregError, SpecError
 from invreg.matrix import expand, value_label
 from invreg.pipeline import check_plan, run_plan
 from invreg.plan import Plan, make_plan, unique_names
 from invreg.registry import Registry
+from invreg.report_collection import collect_analysis
 from invreg.shared import Shared
 from invreg.spec import ComponentSpec, dump_yaml, join_errors, read_spec
 from invreg.store import RunFolder
 from invreg.study_analyzer import CompletedStudy, StudyAnalyzer, StudyCell
-from invreg.study_report import write_study_report
+from invreg.study_report import CellContent, StudyContent, write_study_report
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -53,6 +57,16 @@ class StudyResult:
     def report(self) -> Path:
         """The HTML report of the study."""
         return self.folder / "report.html"
+
+    @property
+    def warnings(self) -> list[str]:
+        """All warnings of the finished cells, each with its cell and method."""
+        return [f"{cell.folder.name}: {text}" for cell in self.cells if not cell.failure for text in _warnings(cell)]
+
+    @property
+    def summary(self) -> pd.DataFrame:
+        """The table, by the name that it has in the result of a single run."""
+        return self.table
 
     @property
     def failures(self) -> dict[str, str]:
@@ -92,7 +106,8 @@ def plan_study(content: Mapping[str, Any], registry: Registry) -> _StudyPlan:
     expanded = expand(base, _mapping(content["matrix"]))
     paths = list(dict.fromkeys(path for cell in expanded for path in cell.values))
     raw = {path: _distinct([cell.values[path] for cell in expanded if path in cell.values]) for path in paths}
-    cells, problems = [], {}
+    cells: list[_PlannedCell] = []
+    problems: dict[str, SpecError] = {}
     for cell in expanded:
         values = {path: value_label(cell.values[path], raw[path]) for path in paths if path in cell.values}
         try:
@@ -107,9 +122,7 @@ def plan_study(content: Mapping[str, Any], registry: Registry) -> _StudyPlan:
     return _StudyPlan(title, content, axes, cells, analyses, specs)
 
 
-def run_study(
-    content: Mapping[str, Any], output: Path, device: str, progress: bool, registry: Registry
-) -> StudyResult:
+def run_study(content: Mapping[str, Any], output: Path, device: str, progress: bool, registry: Registry) -> StudyResult:
     """Runs all cells of a study that are not finished, then its analyses.
 
     Args:
@@ -133,7 +146,7 @@ def run_study(
         table = tidy_table(cells, list(plan.axes))
         folder.write_table("study.csv", table)
         findings = _analyse(plan, folder, cells, table)
-        write_study_report(folder, plan.title, plan.axes, table, cells, list(plan.analyses), plan.specs, registry)
+        write_study_report(folder, _report_content(plan, folder, cells, table, registry))
     return StudyResult(folder.path, table, cells, findings)
 
 
@@ -211,6 +224,41 @@ def _study_analyses(
         except SpecError as error:
             problems[str(error)] = error
     return dict(zip(unique_names([spec.name for spec in specs]), built, strict=True)), specs
+
+
+def _report_content(
+    plan: _StudyPlan, folder: RunFolder, cells: list[StudyCell], table: pd.DataFrame, registry: Registry
+) -> StudyContent:
+    analyses = [
+        collect_analysis(folder, key, first_sentence(registry.entry("study_analyzer", spec.name).cls))
+        for key, spec in zip(plan.analyses, plan.specs, strict=True)
+    ]
+    return StudyContent(
+        title=plan.title,
+        cells=[
+            CellContent(
+                name=_in_words(cell.values),
+                report=f"cells/{quote(cell.folder.name)}/report.html",
+                failure=cell.failure or "",
+                warnings=[] if cell.failure else _warnings(cell),
+            )
+            for cell in cells
+        ],
+        table=table,
+        analyses=analyses,
+        spec_yaml=dump_yaml(_plain(plan.content)),
+        command=f"invreg run study.yaml --output {shlex.quote(str(folder.path.parent))}",
+    )
+
+
+def _warnings(cell: StudyCell) -> list[str]:
+    """The warnings of a finished cell, from its files: loading the reconstructors would take longer."""
+    found = []
+    for label in cell.spec.methods:
+        for name in ("training.json", "evaluation.json"):
+            record = RunFolder(cell.folder).read_json(Path("methods") / label / name)
+            found += [f"{label}: {text}" for text in record["warnings"]]
+    return found
 
 
 def _mapping(matrix: Any) -> Mapping[str, Any]:

@@ -218,6 +218,18 @@ def test_commands_that_pages_give_exist() -> None:
     assert found > 5
 
 
+def test_the_quickstart_page_knows_the_quickstart() -> None:
+    from invreg.quickstart import quickstart_path
+
+    spec = read_spec(quickstart_path())
+    page = " ".join((DOCS / "quickstart.md").read_text(encoding="utf-8").split())
+    trainers = {label: method.trainer.parameters for label, method in spec.methods.items() if method.trainer}
+    assert f"`tv` tries {trainers['tv']['trials']} weights" in page
+    assert f"`iresnet` is trained for {trainers['iresnet']['steps']} steps" in page
+    for label in spec.methods:
+        assert f"`{label}`" in page
+
+
 # -- the tutorial, carried out
 
 
@@ -271,7 +283,7 @@ def test_the_tutorials_package_is_found_and_runs(camera: Path) -> None:
     shown = listed[listed.index("camera (") :].strip()
     assert "binning" in shown
     assert _page_shows(shown)
-    small = ("--set", "data.image_size=48", "--set", "methods.tv.reconstructor.tolerance=0.05")
+    small = ("--set", "data.image_size=48", "--set", "methods.tv.tolerance=0.05")
     done = _call(camera, "invreg", "run", "camera.yaml", "--quiet", "--device", "cpu", *small)
     assert done.returncode == 0, done.stdout + done.stderr
     assert (camera / done.stdout.splitlines()[-1] / "report.html").is_file()

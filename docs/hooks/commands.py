@@ -30,11 +30,10 @@ def _commands() -> Iterator[str]:
         yield f"{command.help}\n"
         yield f"```bash\n{usage}\n```\n"
         if parameters:
-            yield "| | | default |"
-            yield "|---|---|---|"
+            yield "| | |"
+            yield "|---|---|"
         for parameter in parameters:
-            default = "" if parameter.default in (None, False, "") or parameter.required else f"`{parameter.default}`"
-            yield f"| `{_name(parameter)}` | {getattr(parameter, 'help', None) or ''} | {default} |"
+            yield f"| `{_name(parameter)}` | {getattr(parameter, 'help', None) or ''}{_default(parameter)} |"
         yield ""
 
 
@@ -51,6 +50,11 @@ def _name(parameter: Any) -> str:
 
 def _value(parameter: Any) -> str:
     return str(parameter.metavar or str(parameter.name).upper())
+
+
+def _default(parameter: Any) -> str:
+    is_empty = parameter.required or parameter.default in (None, False, "")
+    return "" if is_empty else f" Default: `{parameter.default}`."
 
 
 def _usage(parameter: Any) -> str:

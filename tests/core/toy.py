@@ -118,7 +118,7 @@ class Peek(Analyzer):
         CALLS.append("analyze")
         if self.fail:
             raise ZeroDivisionError("a bug in the analysis")
-        gains = {label: float(net.gain) for label, net in self.methods_of(run).items()}
+        gains = {label: float(net.gain.detach()) for label, net in self.methods_of(run).items()}
         table = pd.DataFrame({"method": list(gains), "gain": list(gains.values())})
         return Findings(
             {"count": len(gains)}, {"gains": table}, {"gains": np.array(list(gains.values()))}, "<Gains> found."

@@ -78,10 +78,10 @@ class _Resumable:
             length = response.headers.get("Content-Length")
             total = done + int(length) if length else None
             columns = (
-                *Progress.get_default_columns()[:2],
+                *TextColumn("{task.description}"),
+                BarColumn(),
                 DownloadColumn(),
                 TransferSpeedColumn(),
-                TimeRemainingColumn(),
             )
             with self.part.open("ab" if done else "wb") as file, Progress(*columns, disable=not self.progress) as bar:
                 task = bar.add_task(self.part.name.removesuffix(".part"), total=total, completed=done)

@@ -79,27 +79,37 @@ def draw_phantom(key: int, size: int, ellipses: int) -> NDArray[np.float32]:
     amplitudes[0] = 0.2 + 0.4 * value[0]
 
     angles = 2 * np.pi * direction
-    centres = distances[:, None] * np.stack([np.cos(angles), np.sin(angles)], axis=1)
-    body, *details = _coverage(centres, radii, np.pi * turn, size)
-    image = amplitudes[0] * body
-    for amplitude, detail in zip(amplitudes[1:], details, strict=True):
-        image += amplitude * body * detail
+    x, y = distances * np.cos(angles), distances * np.sin(angles)
+    body, image = np.zeros((size, size)), np.zeros((size, size))
+    for number in range(ellipses + 1):
+        window, coverage = _ellipse(x[number], y[number], radii[number], np.pi * turn[number], size)
+        if number == 0:
+            body[window] = coverage
+        image[window] += amplitudes[number] * body[window] * (coverage if number else 1)
     return np.clip(image, 0, 1).astype(np.float32)[None]
 
 
-def _coverage(
-    centres: NDArray[np.float64], radii: NDArray[np.float64], turns: NDArray[np.float64], size: int
-) -> NDArray[np.float64]:
-    """The share of each pixel that lies in each ellipse, `[K, size, size]`, to first order in the pixel's width."""
-    grid = (2 * np.arange(size) + 1) / size - 1
-    x = grid[None, None, :] - centres[:, 0, None, None]
-    y = grid[None, :, None] - centres[:, 1, None, None]
-    a, b = radii[:, 0, None, None], radii[:, 1, None, None]
-    cos, sin = np.cos(turns)[:, None, None], np.sin(turns)[:, None, None]
-    u, v = (cos / a) * x + (sin / a) * y, (cos / b) * y - (sin / b) * x
+def _ellipse(
+    x: float, y: float, radii: NDArray[np.float64], turn: float, size: int
+) -> tuple[tuple[slice, slice], NDArray[np.float64]]:
+    """The part of the image that an ellipse lies in, and the share of each pixel there that it covers.
+
+    The shares are right to first order in the pixel's width.
+    """
+    pixel = 2 / size
+    reach = radii.max() + pixel
+    rows, columns = (
+        slice(max(0, int((centre - reach + 1) / pixel)), max(0, int((centre + reach + 1) / pixel) + 1))
+        for centre in (y, x)
+    )
+    grid = (np.arange(size) + 0.5) * pixel - 1
+    down, across = grid[rows, None] - y, grid[None, columns] - x
+    a, b = radii
+    cos, sin = np.cos(turn), np.sin(turn)
+    u, v = (cos / a) * across + (sin / a) * down, (cos / b) * down - (sin / b) * across
     # The edge is where level = 1; its distance is (1 - level) / |grad level| to first order, and
     # |grad level| = slope / level.
     level, slope = np.sqrt(u * u + v * v), np.sqrt((u / a) ** 2 + (v / b) ** 2)
     distance = (1 - level) * level / np.maximum(slope, 1e-9)
     # In the very centre level and slope vanish together; it lies inside.
-    return np.where(level < 0.5, 1, np.clip(distance * size / 2 + 0.5, 0, 1))
+    return (rows, columns), np.where(level < 0.5, 1, np.clip(distance / pixel + 0.5, 0, 1))

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from invreg.errors import ConvergenceError, ConvergenceWarning
 from invreg_iresnet.fixed_point import Course
-from invreg_iresnet.subnetwork import Subnetwork
+from invreg_iresnet.subnetwork import DIVERGED, Subnetwork
 
 
 def warn_if_short(courses: Sequence[Course], *, what: str, tolerance: float, bound: float, dtype: torch.dtype) -> None:
@@ -52,9 +52,9 @@ def warn_if_short(courses: Sequence[Course], *, what: str, tolerance: float, bou
 def not_finite(number: int, count: int, subnetwork: Subnetwork, z: Tensor, course: Course) -> ConvergenceError:
     """The error for an iteration that left the finite numbers, with its likely cause."""
     if not all(torch.isfinite(tensor).all() for tensor in subnetwork[:4]):
-        cause, hint = "its weights are not finite", "training diverged: a smaller learning rate, or earlier weights"
+        cause, hint = "its weights are not finite", DIVERGED
     elif not torch.isfinite(z).all():
-        cause, hint = "what it was to invert is not finite", "check the measurement for NaN and infinite values"
+        cause, hint = "what it was to invert is not finite", "look for NaN and infinite values in the measurements"
     else:
         cause, hint = "its values grow without bound", "float32 or float64 instead of float16"
     return ConvergenceError(

@@ -38,7 +38,7 @@ def high_pass_start(
     noise = torch.randn(subnetworks, channels, hidden) / hidden**0.5
     signs = 1 - 2 * (torch.arange(subnetworks) % 2)
     mixings = signs[:, None, None] * (_MIXING_SCALE * isometries.mT + _MIXING_NOISE * noise)
-    return kernels, bound * mixings[..., None, None]
+    return kernels.contiguous(), bound * mixings[..., None, None].contiguous()
 
 
 def _high_pass(size: int) -> Tensor:

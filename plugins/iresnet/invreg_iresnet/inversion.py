@@ -129,7 +129,7 @@ class _ChainInverse(torch.autograd.Function):
             for subnetwork, x, hidden in zip(reversed(chain), reversed(points), reversed(hiddens), strict=True):
                 solution = solve(_adjoint_update(subnetwork, hidden, path[-1]), _guess(path), accuracy.backward)
                 courses.append(solution.course)
-                path.append(solution.value)
+                path = [*path[-2:], solution.value]
                 if any(ctx.needs_input_grad[3:]):
                     gradients.append(subnetwork.weight_gradients(x, hidden, solution.value))
         # A gradient that is not finite is passed on: loss scaling counts on some, and trainers look at what they get.
@@ -153,11 +153,11 @@ def _fixed_points(z: Tensor, chain: list[Subnetwork], accuracy: Accuracy) -> Ite
             if solution.course.status == "not finite":
                 raise not_finite(number, len(chain), subnetwork, path[-1], solution.course)
             yield solution
-            path.append(solution.value)
+            path = [*path[-2:], solution.value]
 
 
 def _guess(path: list[Tensor]) -> Tensor:
-    """Where the next iteration starts: at the step of the last subnetwork but one.
+    """Where the next iteration starts, given the last states: at the step of the last subnetwork but one.
 
     As signs alternate when training starts, that one resembles the next more than the last does (measured: starts are
     twice as close as without a guess; with the last one's step, they are hardly closer).

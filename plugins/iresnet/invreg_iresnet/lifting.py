@@ -73,7 +73,7 @@ class Lifting:
             raise ShapeError(
                 f"images of {height}x{width} pixels",
                 where="iresnet",
-                expected=f"more than {self.padding} pixels on each side, to reflect {self.padding} of them at the border",
+                expected=f"more than {self.padding} pixels on each side, for the reflect padding",
                 hint="larger images or crops, or a smaller padding (0 switches it off)",
             )
 

@@ -48,13 +48,14 @@ class IResNet(Reconstructor):
 
     Where measurements are not in X, a linear operator A is replaced by A*A / ||A||^2 and z by A* z / ||A||^2.
 
-    Accuracy: in evaluation every fixed point is found to `tolerance`, in true float32 (or float64), under autocast
-    too; a `ConvergenceWarning` says if it is not reached. In training, once half of the steps are done (or if nobody
-    tells), fixed points are found to `training_tolerance` and gradients to ten times that, and before with one
-    iteration each; under autocast the convolutions have its dtype, while states and residuals keep theirs.
+    In evaluation, every fixed point is found to `tolerance`, in true float32 (or float64) whatever autocast says; a
+    `ConvergenceWarning` tells if one was not. In training, the first half of the steps makes do with one iteration each
+    way; from then on (or always, if nobody tells the progress), fixed points are found to `training_tolerance` and
+    gradients to ten times that. Under autocast, training runs the convolutions in its dtype, while states and residuals
+    keep theirs.
 
-    The settings of the paper are `padding=0, center=0`, with 12, 32 and 64 for its small network. Gradients with
-    respect to inputs only are cheaper with `requires_grad_(False)`.
+    The paper has `padding=0` and `center=0`; its small network has 12 subnetworks, 32 channels and 64 hidden ones. For
+    derivatives with respect to z only, `requires_grad_(False)` saves the gradients of the weights.
 
     Args:
         subnetworks: N; more of them make smaller L_i and faster iterations.
@@ -69,13 +70,14 @@ class IResNet(Reconstructor):
         training_tolerance: the same in training.
 
     Raises:
-        SpecError: if `kernel_size` is even, or a number is out of its range.
+        SpecError: if a number is out of its range.
 
     Source: Arndt & Nickel 2024, sections 2 and 4.1.
     """
 
     _operator: Operator
-    _pulls_back: bool
+    _normal: NormalOperator | None
+    _image_size: tuple[int, int]
 
     def __init__(
         self,
@@ -109,20 +111,16 @@ class IResNet(Reconstructor):
         training_tolerance: Annotated[float, Field(description="relative residual while training", gt=0, lt=1)] = 1e-3,
     ) -> None:
         super().__init__()
-        if kernel_size % 2 == 0 or kernel_size < 3:
-            raise SpecError(
-                f"kernel_size {kernel_size}",
-                where="iresnet.kernel_size",
-                expected="an odd number from 3: kernels have a centre",
-                hint=f"{max(kernel_size + 1, 3)}",
-            )
-        if not 0 < lipschitz < 1:
-            raise SpecError(
-                f"lipschitz {lipschitz}",
-                where="iresnet.lipschitz",
-                expected="0 < L < 1: with 1 or more, the network need not be invertible",
-                hint="0.999 for small noise, 0.95 for strong noise",
-            )
+        _check("subnetworks", subnetworks, subnetworks >= 1, "at least 1")
+        _check("channels", channels, channels >= 1, "at least 1")
+        _check("hidden", hidden, hidden >= 1, "at least 1")
+        _check("kernel_size", kernel_size, kernel_size >= 3 and kernel_size % 2 == 1, "an odd number from 3 on")
+        _check("lipschitz", lipschitz, 0 < lipschitz < 1, "0 < L < 1, for a network that is surely invertible")
+        _check("padding", padding, padding >= 0, "at least 0")
+        _check("center", center, math.isfinite(center), "a finite number")
+        _check("tolerance", tolerance, 0 < tolerance < 1, "a number between 0 and 1")
+        _check("max_iterations", max_iterations, max_iterations >= 1, "at least 1")
+        _check("training_tolerance", training_tolerance, 0 < training_tolerance < 1, "a number between 0 and 1")
         self.subnetworks, self.channels, self.hidden, self.kernel_size = subnetworks, channels, hidden, kernel_size
         self.lipschitz, self.padding, self.center = lipschitz, padding, center
         self.tolerance, self.max_iterations = tolerance, max_iterations
@@ -154,16 +152,15 @@ class IResNet(Reconstructor):
         lifting = Lifting(image_channels, self.channels // image_channels, self.padding, self.center)
         lifting.check_size(height, width)
         operator = problem.operator
-        self._pulls_back = tuple(operator.range_shape(image_shape)) != tuple(image_shape)
-        if self._pulls_back:
-            operator = _normal_operator(operator, image_shape)
-        # Not a part of this module: it has no weights to be saved or counted here.
-        object.__setattr__(self, "_operator", operator)
+        in_image_space = tuple(operator.range_shape(image_shape)) == tuple(image_shape)
+        normal = None if in_image_space else _normal_operator(operator, image_shape)
+        # Past nn.Module's bookkeeping: operators are no part of this network, to be saved or counted with its weights.
+        self.__dict__.update(_normal=normal, _operator=normal or operator)
         self.lifting = lifting
         self.residuals = ResidualStack(
             self.subnetworks, self.channels, self.hidden, self.kernel_size, self.residual_bound
         )
-        self._height, self._width = height, width
+        self._image_size = height, width
 
     @property
     def target_operator(self) -> Operator:
@@ -184,8 +181,8 @@ class IResNet(Reconstructor):
         lifting, stack = self._parts()
         accuracy = self._accuracy(stack)
         with torch.autocast(z.device.type, enabled=False):
-            if self._pulls_back:
-                z = self._operator.pull_back(z.to(stack.kernels.dtype))  # type: ignore[operator]
+            if self._normal is not None:
+                z = self._normal.pull_back(z.to(stack.kernels.dtype))
             inversion = invert_chain(self.lift(z), stack.weights(), accuracy)
             warn_if_short(
                 inversion.courses,
@@ -234,10 +231,20 @@ class IResNet(Reconstructor):
 
         Raises:
             ConvergenceError: if z or the weights are not finite.
+            ShapeError: if z does not have the shape of states.
+            SpecError: if the tolerance or the number of iterations is not positive.
         """
         lifting, stack = self._parts()
         lifting.check_state(z)
-        stopping = Stopping(tolerance or self.tolerance, max_iterations or self.max_iterations)
+        tolerance = self.tolerance if tolerance is None else tolerance
+        max_iterations = self.max_iterations if max_iterations is None else max_iterations
+        if not (tolerance > 0 and max_iterations >= 1):
+            raise SpecError(
+                f"tolerance {tolerance}, max_iterations {max_iterations}",
+                where="iresnet.invert",
+                expected="a positive tolerance and at least one iteration",
+            )
+        stopping = Stopping(tolerance, max_iterations)
         dtype = stack.kernels.dtype
         accuracy = Accuracy(stopping, stopping, self.residual_bound, dtype, tf32=False)
         with torch.autocast(z.device.type, enabled=False):
@@ -256,10 +263,9 @@ class IResNet(Reconstructor):
                 network on a CPU, and grows with n^2.
         """
         lifting, stack = self._parts()
-        half = self.kernel_size // 2
         with torch.no_grad():
-            residuals = residual_bounds(stack.evaluation_weights(), points or 32 * half)
-        return LipschitzBounds(residuals, lifting.padding_norm(self._height, self._width))
+            residuals = residual_bounds(stack.evaluation_weights(), points or 32 * (self.kernel_size // 2))
+        return LipschitzBounds(residuals, lifting.padding_norm(*self._image_size))
 
     def training_progress(self, fraction: float) -> None:
         """Told by trainers before each step: the share of all steps that is done; early steps are cheaper."""
@@ -301,6 +307,11 @@ class IResNet(Reconstructor):
 
     def _arithmetic(self) -> AbstractContextManager[None]:
         return nullcontext() if self.training else without_tf32()
+
+
+def _check(name: str, value: float, fine: bool, expected: str) -> None:
+    if not fine:
+        raise SpecError(f"{value}", where=f"iresnet.{name}", expected=expected)
 
 
 def _normal_operator(operator: Operator, image_shape: Shape) -> NormalOperator:

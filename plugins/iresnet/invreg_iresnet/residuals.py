@@ -16,7 +16,7 @@ from invreg_iresnet.norms import amplification, most_amplified_waves
 # grid moves.
 _TRAINING_DENSITY, _FINE_DENSITY = 8, 16
 
-_START_THRESHOLD = 0.01
+_START_THRESHOLD = 0.03
 
 # Thresholds are positive and differ by factors, so their logarithm is what is learned. One unit of the parameter is
 # three units of the logarithm: with the rate of the biases, that lets a threshold move by an order of magnitude in a

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.nn.grad import conv2d_weight
 
+from invreg.errors import ConvergenceError
 from invreg_iresnet.residuals import Weights
+
+#: What to try when weights are not finite.
+DIVERGED = "training diverged: a smaller learning rate, a longer warm-up, or the weights of an earlier step"
 
 
 class Subnetwork(NamedTuple):
@@ -59,7 +65,7 @@ class Subnetwork(NamedTuple):
         u = self.hidden_adjoint(w, hidden)
         narrow = w.to(u.dtype)
         return (
-            torch.nn.grad.conv2d_weight(x, self.kernel.shape, u, padding=self.padding).to(w.dtype),
+            conv2d_weight(x, self.kernel.shape, u, padding=self.padding).to(w.dtype),
             u.sum((0, 2, 3), dtype=w.dtype),
             (_rows(narrow).T @ _rows(hidden)).view_as(self.mixing).to(w.dtype),
             w.sum((0, 2, 3)),
@@ -68,10 +74,23 @@ class Subnetwork(NamedTuple):
 
 
 def subnetworks(weights: Weights, dtype: torch.dtype) -> list[Subnetwork]:
-    """All subnetworks with constant weights in `dtype`."""
+    """All subnetworks with constant weights in `dtype`.
+
+    Raises:
+        ConvergenceError: if a threshold is not a number.
+    """
     *stacks, thresholds = (stack.detach() for stack in weights)
-    tensors = zip(*(stack.to(dtype) for stack in stacks), strict=True)
-    return [Subnetwork(*some, threshold) for some, threshold in zip(tensors, thresholds.tolist(), strict=True)]
+    values = thresholds.tolist()
+    for number, value in enumerate(values, 1):
+        if math.isnan(value):
+            raise ConvergenceError(
+                "the threshold of the shrinkage is not a number",
+                where=f"iresnet, subnetwork {number} of {len(values)}",
+                expected="finite weights",
+                hint=DIVERGED,
+            )
+    kernels, hidden_biases, mixings, output_biases = (stack.to(dtype) for stack in stacks)
+    return [Subnetwork(*one) for one in zip(kernels, hidden_biases, mixings, output_biases, values, strict=True)]
 
 
 def _per_pixel(x: Tensor, matrix: Tensor, bias: Tensor | None = None) -> Tensor:

@@ -10,7 +10,7 @@ from invreg_tv.differences import GRADIENT_NORM_SQUARED, add_adjoint, add_gradie
 from invreg_tv.norms import derivative_norm, lengths
 from invreg_tv.solution import Batch, Box, TVSolution, has_converged, primal_dual_gap, rounding_gap
 
-#: Over-relaxation. More than this, the iteration tends to circle around the solution.
+#: Over-relaxation, until an image is stuck: with it, the iteration circles around the solution more easily.
 RELAXATION = 1.5
 #: Smallest and largest dual step for the data term at the start. Smaller ones, as linear operators have them, make
 #: the iteration circle around the solution.
@@ -20,7 +20,7 @@ GRADIENT_STEP = 16.0
 #: What a few power iterations may miss of ||F'(x)||, and what it may change while x moves.
 NORM_MARGIN = 1.2
 #: An image is stuck if its gap has not fallen to `PROGRESS` times its value within `PATIENCE` iterations ...
-PROGRESS, PATIENCE = 0.7, 150
+PROGRESS, PATIENCE = 0.7, 100
 #: ... and is given up when that happens once more after its data step was doubled this often.
 DOUBLINGS = 3
 
@@ -48,8 +48,8 @@ def nonlinear_primal_dual(
 
     - ||F'(x)|| is estimated at the start. When a step shows that F changes faster, the estimate is raised.
     - The gap is that of the problem with F linearised at x; it is 0 exactly at stationary points. Where it does not
-      fall any more, the iteration circles around a solution: σ is doubled, which makes τ smaller, up to three times.
-      An image that is still stuck then is given up. It is not `converged`, and took fewer than `max_iterations`.
+      fall any more, the iteration circles around a solution: it goes on without relaxation and with σ doubled, which
+      makes τ smaller, up to three times. An image that is still stuck then is given up. It is not `converged`, and took fewer than `max_iterations`.
 
     Source: Valkonen 2014, Inverse Problems 30 055012, Algorithm 2.1 (the exact NL-PDHGM); relaxation and watching are
     additions.
@@ -110,7 +110,7 @@ def nonlinear_primal_dual(
                 steps.select(rest)
 
         for current, proposed in ((x, x_next), (y, y_next), (p, p_next)):
-            current.lerp_(proposed, RELAXATION)
+            current.lerp_(proposed, steps.relaxation(current.dim()))
     return batch.solution()
 
 
@@ -121,28 +121,33 @@ class _Steps:
         self._weight = weight
         self._norm = norm
         self._sigma = (7 * weight**0.5 / norm).clamp(*DATA_STEPS)
+        self._relaxation = torch.full_like(norm, RELAXATION)
         self._doublings = torch.zeros_like(norm)
         self._reference = torch.full_like(norm, torch.inf)  # the gap that was there at iteration `_since`
         self._since = torch.zeros_like(norm)
 
     def tau(self, dimensions: int) -> Tensor:
         tau = 0.99 / (self._sigma * self._norm**2 + GRADIENT_NORM_SQUARED * GRADIENT_STEP * self._weight)
-        return tau.view(-1, *[1] * (dimensions - 1))
+        return _column(tau, dimensions)
 
     def data_share(self, dimensions: int) -> Tensor:
         """σ / (1 + σ): how far the dual variable of the data term goes towards the residual."""
-        return (self._sigma / (1 + self._sigma)).view(-1, *[1] * (dimensions - 1))
+        return _column(self._sigma / (1 + self._sigma), dimensions)
+
+    def relaxation(self, dimensions: int) -> Tensor:
+        return _column(self._relaxation, dimensions)
 
     def watch_norm(self, ratio: Tensor) -> None:
         """Told how much faster than its argument F changed (NaN where that did not move)."""
         self._norm = torch.where(ratio > self._norm, NORM_MARGIN * ratio, self._norm)
 
     def watch_gap(self, gap: Tensor, iteration: int) -> Tensor:
-        """Told the gaps; doubles σ of images that are stuck, and says which are to be given up."""
+        """Told the gaps; treats images that are stuck, and says which are to be given up."""
         progress = gap <= PROGRESS * self._reference
         stuck = ~progress & (iteration - self._since >= PATIENCE)
         given_up = stuck & (self._doublings == DOUBLINGS)
         self._sigma = torch.where(stuck, 2 * self._sigma, self._sigma)
+        self._relaxation = torch.where(stuck, 1.0, self._relaxation)
         self._doublings = self._doublings + stuck
         news = progress | stuck
         self._reference = torch.where(news, gap, self._reference)
@@ -151,5 +156,10 @@ class _Steps:
 
     def select(self, rest: Tensor) -> None:
         """Forgets all images but those at the positions `rest`."""
-        for name in ("_norm", "_sigma", "_doublings", "_reference", "_since"):
+        for name in ("_norm", "_sigma", "_relaxation", "_doublings", "_reference", "_since"):
             setattr(self, name, getattr(self, name)[rest])
+
+
+def _column(values: Tensor, dimensions: int) -> Tensor:
+    """One value per image, as a tensor of so many dimensions that broadcasts over a batch."""
+    return values.view(-1, *[1] * (dimensions - 1))

@@ -1,0 +1,72 @@
+"""Small networks and operators for the tests of iresnet."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from invreg.operator import LinearOperator, Operator, Shape
+from invreg.problem import Problem
+from invreg_iresnet.network import IResNet
+
+
+class Smooth(LinearOperator):
+    """A self-adjoint mean over neighbours, from X to X."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return 0.5 * x + 0.25 * (x.roll(1, -1) + x.roll(-1, -1))
+
+
+class EveryOther(LinearOperator):
+    """Keeps every other row, twice as bright: from X to a smaller Y."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return 2 * x[..., ::2, :]
+
+    def range_shape(self, domain_shape: Shape) -> Shape:
+        channels, height, width = domain_shape
+        return channels, (height + 1) // 2, width
+
+    def domain_shape(self, range_shape: Shape) -> Shape:
+        channels, height, width = range_shape
+        return channels, 2 * height, width
+
+
+class SquaredRows(Operator):
+    """Nonlinear, and out of X."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x[..., ::2, :].square()
+
+    def range_shape(self, domain_shape: Shape) -> Shape:
+        channels, height, width = domain_shape
+        return channels, (height + 1) // 2, width
+
+
+SMALL: dict[str, Any] = {"subnetworks": 3, "channels": 4, "hidden": 6, "padding": 2}
+
+
+def network(
+    operator: Operator | None = None, image_shape: Shape = (1, 10, 12), *, seed: int = 0, **parameters: Any
+) -> IResNet:
+    """A small network with strong random weights, whose constraints are all active, in float64 and evaluation mode."""
+    torch.manual_seed(seed)
+    net = IResNet(**SMALL | parameters)
+    net.setup(Problem(operator or Smooth()), image_shape)
+    assert net.residuals is not None
+    with torch.no_grad():
+        net.residuals.kernels.normal_()
+        net.residuals.mixings.normal_()
+        net.residuals.hidden_biases.normal_(std=0.05)
+        net.residuals.output_biases.normal_(std=0.05)
+        net.residuals.log_thresholds.fill_(math.log(0.05) / 3)
+    return net.double().eval()
+
+
+def stack_of(net: IResNet) -> Any:
+    """The stack of residual functions of a network that is set up."""
+    assert net.residuals is not None
+    return net.residuals
