@@ -10,8 +10,9 @@ from invreg.schema import nested, parameters_model
 
 
 def first_sentence(cls: type) -> str:
-    """The first line of the class's documentation."""
-    return (inspect.getdoc(cls) or "(no documentation)").splitlines()[0]
+    """The first line of the class's documentation; a colon at its end, before a formula, becomes a full stop."""
+    line = (inspect.getdoc(cls) or "(no documentation)").splitlines()[0].rstrip()
+    return f"{line[:-1]}." if line.endswith(":") else line
 
 
 def describe_component(entry: Entry) -> str:

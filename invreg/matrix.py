@@ -61,14 +61,18 @@ def expand(content: Mapping[str, Any], matrix: Mapping[str, Any]) -> list[Cell]:
 
 def value_label(value: Any, among: Sequence[Any]) -> Any:
     """A value as a table shows it: numbers and texts as they are, a component by its name where that is enough."""
+    components = [other for other in among if isinstance(other, Mapping)]
+    if isinstance(value, str) and any(other.get("name") == value for other in components):
+        value = {"name": value}  # the shorthand, beside the same component with parameters
     if not isinstance(value, Mapping):
         return json.dumps(value) if isinstance(value, list) else value
     name = value.get("name")
+    among = [{"name": other} if isinstance(other, str) else other for other in among]
     alike = [other for other in among if isinstance(other, Mapping) and other.get("name") == name and other != value]
     if name and not alike:
         return name
     differing = {k: v for k, v in value.items() if k != "name" and any(other.get(k) != v for other in alike)}
-    return f"{name or ''}({', '.join(f'{k}={v}' for k, v in differing.items())})"
+    return f"{name or ''}({', '.join(f'{k}={v}' for k, v in differing.items()) or 'defaults'})"
 
 
 def _entries(given: Any, name: str) -> list[dict[str, Any]]:

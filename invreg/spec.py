@@ -220,6 +220,8 @@ def _set(node: Any, keys: list[str], value: Any, where: str) -> Any:
         node = {}
     if isinstance(node, str):  # the shorthand for a method, or for a component without parameters
         node = {"reconstructor": node} if key in MethodSpec.model_fields else {"name": node}
+    if key == "reconstructor" and isinstance(node, Mapping) and "name" in node:
+        node = {"reconstructor": node}  # a method written as its reconstructor alone
     if isinstance(node, list):
         if not key.isdigit() or int(key) >= len(node):
             raise SpecError(

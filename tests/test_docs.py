@@ -14,16 +14,20 @@ import tomllib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
-from invreg import Registry, hookspecs
+import invreg
+from invreg import Registry, hookspecs, metrics
 from invreg.kinds import KINDS
 from invreg.plan import make_plan
 from invreg.spec import parse_yaml, read_spec
+from invreg.study import plan_study
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCS = ROOT / "docs"
+BSDS = ROOT.parent / "shared" / "data" / "bsds500"
 PAGES = sorted(path.relative_to(DOCS) for path in DOCS.rglob("*.md"))
 
 # No network: whatever asks for one fails.
@@ -112,8 +116,6 @@ def test_every_component_and_parameter_is_listed(site: Path) -> None:
 
 
 def test_every_public_name_is_in_the_api(site: Path) -> None:
-    import invreg
-
     built = {path.stem: path.read_text(encoding="utf-8") for path in (site / "api").glob("*.html")}
     for name, module in invreg._HOMES.items():
         assert any(f'id="{module}.{name}"' in page for page in built.values()), f"{module}.{name}"
@@ -188,15 +190,51 @@ def test_python_of_the_quickstart_runs(tmp_path: Path, monkeypatch: pytest.Monke
     assert tuple(names["x_hat"].shape) == (2, 1, 96, 96)  # type: ignore[attr-defined]
 
 
+def _example(title: str) -> ModuleType:
+    """The plugin that a page shows in a block with this title."""
+    (block,) = [block for block in _of("python") if block.title == title]
+    module = ModuleType(Path(title).stem)
+    # Resolving annotations needs the module where they were written.
+    sys.modules[module.__name__] = module
+    exec(compile(block.code, title, "exec"), vars(module))
+    return module
+
+
+def test_the_examples_of_analyses_run(tmp_path: Path) -> None:
+    from invreg_baselines import plugin as baselines
+    from invreg_datasets import plugin as datasets
+    from invreg_operators import plugin as operators
+
+    plugins = {"metrics": metrics, "datasets": datasets, "operators": operators, "baselines": baselines}
+    examples = {name: _example(f"{name}.py") for name in ("residuals", "over_values")}
+    spec = {
+        "data": {"name": "photos", "image_size": 48, "train_size": 48},
+        "operator": "gaussian_blur",
+        "noise": {"name": "gaussian", "std": 0.01},
+        "methods": {"data": "observation", "back": "adjoint"},
+        "analyses": ["data_residual"],
+        "matrix": {"noise.std": [0.01, 0.05]},
+        "study_analyses": [{"name": "over_values", "path": "noise.std"}],
+    }
+    study = invreg.run(spec, tmp_path, "cpu", progress=False, registry=Registry({**plugins, **examples}))
+    assert isinstance(study, invreg.StudyResult)
+    assert len(study.findings["over_values"].tables["means"]) == 4
+    assert (study.folder / "analyses" / "over_values" / "figures" / "means.svg").is_file()
+    for cell in study.cells:
+        assert cell.failure is None
+        assert len(cell.result.findings["data_residual"].tables["residuals"]) == 2  # type: ignore[union-attr]
+
+
 @pytest.mark.parametrize(
     "block", [b for b in _of("yaml") if "\nmethods:" in b.code], ids=lambda b: f"{b.page}: {b.title}"
 )
 def test_whole_specs_are_valid(block: Block, camera: Path) -> None:
-    spec = read_spec(parse_yaml(block.code, str(block.page)))
-    registry = Registry.installed()
-    if block.title == "camera.yaml":
-        registry = _with_camera(camera)
-    assert make_plan(spec, registry).methods
+    content = parse_yaml(block.code, str(block.page))
+    registry = _with_camera(camera) if block.title == "camera.yaml" else Registry.installed()
+    if "matrix" in content:
+        assert len(plan_study(content, registry).cells) > 1
+    else:
+        assert make_plan(read_spec(content), registry).methods
 
 
 def test_commands_that_pages_give_exist() -> None:
@@ -228,6 +266,25 @@ def test_the_quickstart_page_knows_the_quickstart() -> None:
     assert f"`iresnet` is trained for {trainers['iresnet']['steps']} steps" in page
     for label in spec.methods:
         assert f"`{label}`" in page
+
+
+@pytest.mark.skipif(not BSDS.is_dir(), reason="the BSDS500 photographs are not there")
+def test_the_reference_numbers_of_tv_are_met() -> None:
+    registry = Registry.installed()
+    data = {"name": "image_folder", "path": str(BSDS), "downsample": 2, "val": 16, "test": 16}
+    x = registry.build("dataset", data).splits().test.images
+    page = (DOCS / "methods" / "tv.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| `gaussian_blur` \| (.+) \|$", page, re.MULTILINE)
+    assert len(rows) == 3
+    for row in rows:
+        std, weight, data_psnr, data_ssim, psnr, ssim, _ = map(float, row.split("|"))
+        noise = registry.build("noise", {"name": "gaussian", "std": std})
+        problem = invreg.Problem(registry.build("operator", "gaussian_blur"), noise)
+        tv = registry.build("reconstructor", {"name": "tv", "weight": weight})
+        tv.setup(problem, x.shape[1:])
+        z = problem.measure(x, seed=0)
+        found = [float(metric()(images, x).mean()) for images in (z, tv(z)) for metric in (metrics.PSNR, metrics.SSIM)]
+        assert found == pytest.approx([data_psnr, data_ssim, psnr, ssim], abs=0.02)
 
 
 # -- the tutorial, carried out
@@ -294,9 +351,9 @@ def test_a_broken_plugin_shows_as_the_page_says(camera: Path, tmp_path: Path) ->
     shutil.copytree(camera, broken, ignore=shutil.ignore_patterns("runs", "__pycache__"))
     operators = broken / "src" / "invreg_camera" / "operators.py"
     code = operators.read_text(encoding="utf-8")
-    annotation = 'factor: Annotated[int, Field(ge=1, description="side of a block in pixels")] = 2'
+    annotation = 'factor: Annotated[int, Field(ge=1, description="side of a block in pixels")] = 2,'
     assert annotation in code
-    operators.write_text(code.replace(annotation, "factor=2"), encoding="utf-8")
+    operators.write_text(code.replace(annotation, "factor=2,"), encoding="utf-8")
     listed = _call(broken, "invreg", "plugins").stdout
     shown = listed[listed.index("camera (") :].strip()
     assert "SET ASIDE" in shown

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from html import unescape
 from io import BytesIO
 from pathlib import Path
@@ -42,6 +43,30 @@ class Stand(Reconstructor):
 
     def forward(self, z: Tensor) -> Tensor:
         return z
+
+
+class Learner(Stand):
+    """Stands for a network whose forward map is a given function."""
+
+    def __init__(self, target: Operator, forward_map: Callable[[Tensor], Tensor]) -> None:
+        super().__init__(weights=3)
+        self.__dict__.update(_target=target, _forward_map=forward_map)
+
+    @property
+    def target_operator(self) -> Operator:
+        target: Operator = self.__dict__["_target"]
+        return target
+
+    def forward_map(self, x: Tensor) -> Tensor:
+        result: Tensor = self.__dict__["_forward_map"](x)
+        return result
+
+
+def with_learners(run: CompletedRun, **learners: Reconstructor) -> CompletedRun:
+    """The run with some of its methods replaced."""
+    return replace(
+        run, methods={k: TrainedMethod(learners.get(k, m.reconstructor), m.log) for k, m in run.methods.items()}
+    )
 
 
 def make_run(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from itertools import islice
 
 import pytest
@@ -176,27 +175,6 @@ def test_workers_make_the_same_batches() -> None:
     assert len(loaded) == 12
     for step, batch in enumerate(loaded):
         assert torch.equal(batch, training.batch(0, step, 4))
-
-
-def fastest(training: TrainingImages, batch_size: int) -> float:
-    """Seconds of the fastest of many batches: what the code costs, whatever else the machine does."""
-    times = []
-    for step in range(60):
-        start = time.perf_counter()
-        training.batch(0, step, batch_size)
-        times.append(time.perf_counter() - start)
-    return min(times)
-
-
-def test_small_batches_are_fast() -> None:
-    training = TrainingImages([torch.rand(1, 250, 300) for _ in range(8)], list("abcdefgh"), (48, 48))
-    assert fastest(training, 8) < 2e-3
-
-
-def test_batches_of_a_large_collection_are_fast() -> None:
-    pixels = torch.zeros(16_000, 1, 96, 96, dtype=torch.uint8)
-    training = TrainingImages(list(pixels), [str(number) for number in range(16_000)], (96, 96))
-    assert fastest(training, 32) < 10e-3
 
 
 NAN = torch.full((1, 8, 8), float("nan"))

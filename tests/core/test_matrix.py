@@ -78,3 +78,5 @@ def test_values_are_shown_as_short_as_they_are_clear() -> None:
     assert value_label(other, [blur, other]) == "diffusion"
     assert value_label(wide, [narrow, wide, other]) == "blur(std=2)"
     assert value_label([1, 2], [[1, 2]]) == "[1, 2]"
+    assert value_label("blur", ["blur", wide]) == "blur(defaults)"
+    assert value_label("blur", ["blur", other]) == "blur"

@@ -68,6 +68,9 @@ def test_overrides(tmp_path: Path) -> None:
     assert spec.seed == 4
     assert spec.methods["raw"].reconstructor.name == "adjoint"
     assert [metric.name for metric in spec.metrics] == ["psnr"]
+    bare = {**MINIMAL, "methods": {"tv": {"name": "tv", "weight": 0.1}}}
+    tv = read_spec(bare, ["methods.tv.reconstructor.weight=0.2"]).methods["tv"].reconstructor
+    assert tv.parameters == {"weight": 0.2}
     assert spec.data.name == "image_folder"
 
 

@@ -12,6 +12,7 @@ from iresnet_helpers import network, stack_of
 from torch import Tensor, nn
 
 from invreg.errors import ConvergenceError, ConvergenceWarning
+from invreg_iresnet.adjoint import convolution_adjoint
 from invreg_iresnet.fixed_point import Stopping, solve
 from invreg_iresnet.inversion import Accuracy, invert_chain
 from invreg_iresnet.network import IResNet
@@ -144,6 +145,16 @@ def test_subnetwork_is_the_residual_function_and_its_adjoint_derivative() -> Non
         ours = subnetwork.weight_gradients(x.detach(), hidden, w)
         for mine, stack in zip(ours, stacks, strict=True):
             torch.testing.assert_close(mine, stack[index])
+
+
+@pytest.mark.parametrize("channels", [(6, 4), (3, 8), (5, 9), (1, 1)])
+@pytest.mark.parametrize("size", [(7, 10), (7, 9), (3, 2), (2, 1)])
+@pytest.mark.parametrize("kernel_size", [3, 5])
+def test_adjoint_of_a_convolution(channels: tuple[int, int], size: tuple[int, int], kernel_size: int) -> None:
+    kernel = torch.randn(*channels, kernel_size, kernel_size, dtype=torch.float64)
+    u = torch.randn(2, channels[0], *size, dtype=torch.float64).contiguous(memory_format=torch.channels_last)
+    expected = torch.nn.functional.conv_transpose2d(u, kernel, padding=kernel_size // 2)
+    torch.testing.assert_close(convolution_adjoint(u, kernel), expected)
 
 
 # -- implicit gradients
@@ -331,7 +342,7 @@ def test_gradients_that_fall_short_are_told() -> None:
 
 
 def test_training_that_falls_short_is_told() -> None:
-    with pytest.warns(ConvergenceWarning, match="expected: relative residual 0.001"):
+    with pytest.warns(ConvergenceWarning, match="expected: relative residual 0.003"):
         network(max_iterations=2).train()(torch.rand(1, 1, 10, 12))
 
 

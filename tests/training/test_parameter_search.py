@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import json
-import time
 from pathlib import Path
 
 import pytest
@@ -160,9 +159,7 @@ def test_drawing_is_a_function_of_seed_and_number() -> None:
     space = search_space(None, make_method(Gain, context), None)
     assert draw(space, 0, 3) == draw(space, 0, 3)
     assert len({draw(space, seed, n)["weight"] for seed in range(3) for n in range(5)}) == 15
-    start = time.perf_counter()
     values = [draw(space, 0, n)["weight"] for n in range(200)]
-    assert time.perf_counter() - start < 5
     below_one = sum(value < 1 for value in values)
     assert 70 < below_one < 130  # evenly over the orders of magnitude
 

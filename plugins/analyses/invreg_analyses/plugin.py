@@ -6,10 +6,18 @@ from collections.abc import Mapping
 
 from invreg.hookspecs import hookimpl
 from invreg_analyses.examples import Examples
+from invreg_analyses.firm_nonexpansiveness import FirmNonexpansiveness
+from invreg_analyses.forward_map import ForwardMap
 from invreg_analyses.quality import Quality
 from invreg_analyses.training_curves import TrainingCurves
 
 
 @hookimpl
 def invreg_components() -> Mapping[str, type]:
-    return {"quality": Quality, "examples": Examples, "training_curves": TrainingCurves}
+    return {
+        "quality": Quality,
+        "examples": Examples,
+        "training_curves": TrainingCurves,
+        "forward_map": ForwardMap,
+        "firm_nonexpansiveness": FirmNonexpansiveness,
+    }

@@ -6,16 +6,13 @@ import math
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from invreg.analyzer import Findings
 from invreg.display import metric_title, number
+from invreg_analyses.strips import draw_box, draw_points, name_rows
 from invreg_analyses.style import (
     INK,
     MUTED,
-    WARNING,
     WIDTH,
-    MethodStyle,
     drawing,
     dress,
     method_styles,
@@ -27,7 +24,6 @@ if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
-    from numpy.typing import NDArray
 
 _PANELS_PER_ROW = 3
 
@@ -49,9 +45,9 @@ def draw_values(findings: Findings) -> Figure:
             values = _of(tables["values"], metric.metric)
             means = _of(tables["means"], metric.metric).set_index("method")
             for row, label in enumerate(labels):
-                _box(axes, row, values.loc[values["method"] == label, "value"].to_numpy(dtype=float), styles[label])
+                draw_box(axes, row, values.loc[values["method"] == label, "value"].to_numpy(dtype=float), styles[label])
                 _mean_with_interval(axes, row, means.loc[label], "mean", 0.36)
-            _name_rows(axes, labels, [int(means.loc[label, "missing"]) for label in labels])
+            name_rows(axes, labels, [int(means.loc[label, "missing"]) for label in labels])
             better = "higher" if metric.higher_is_better else "lower"
             axes.set_xlabel(_axis_title(metric) + f" ({better} is better)")
     return figure
@@ -76,7 +72,7 @@ def draw_differences(findings: Findings) -> Figure:
             missing = []
             for row, label in enumerate(labels):
                 difference = (values[label] - values[baseline]).to_numpy(dtype=float)
-                _points(axes, row, difference, styles[label])
+                draw_points(axes, row, difference, styles[label])
                 pair = _oriented(pairs, label, baseline)
                 _mean_with_interval(axes, row, pair, "difference", 0.22)
                 axes.annotate(
@@ -89,7 +85,7 @@ def draw_differences(findings: Findings) -> Figure:
                     zorder=2,
                 )
                 missing.append(int(pair["missing"]))
-            _name_rows(axes, labels, missing)
+            name_rows(axes, labels, missing)
             arrow = "better →" if metric.higher_is_better else "← better"
             axes.set_xlabel(f"{_axis_title(metric)}: difference to {shortened(baseline)} ({arrow})")
     return figure
@@ -118,48 +114,6 @@ def _metric_axes(figure: Figure, metrics: pd.DataFrame) -> Iterator[tuple[Axes, 
         yield axes, metric
     for axes in figure.axes[len(metrics) :]:
         axes.set_visible(False)
-
-
-def _name_rows(axes: Axes, labels: list[str], missing: list[int]) -> None:
-    """Labels at the left, the first method at the top; below the label what could not be shown."""
-    axes.set_yticks(range(len(labels)), [shortened(label) for label in labels])
-    axes.set_ylim(len(labels) - 0.45, -0.55)
-    for row, number_missing in enumerate(missing):
-        if number_missing:
-            axes.annotate(
-                f"{number_missing} not finite",
-                (1, row - 0.33),
-                xycoords=("axes fraction", "data"),
-                ha="right",
-                va="center",
-                fontsize=8,
-                color=WARNING,
-                bbox={"facecolor": "white", "edgecolor": "none", "pad": 1},
-            )
-
-
-def _box(axes: Axes, row: int, values: NDArray[np.float64], style: MethodStyle) -> None:
-    """A box from quartile to quartile with the median; thin lines reach to the last points within 1.5 box lengths."""
-    from matplotlib.patches import Rectangle
-
-    finite = values[np.isfinite(values)]
-    if len(finite) > 2:  # quartiles of one or two values say nothing that the points do not say
-        low, median, high = np.quantile(finite, [0.25, 0.5, 0.75])
-        reach = 1.5 * (high - low)
-        ends = finite[finite >= low - reach].min(), finite[finite <= high + reach].max()
-        for end, edge in zip(ends, (low, high), strict=True):
-            axes.plot([end, edge], [row, row], color=style.color, linewidth=1)
-        axes.add_patch(Rectangle((low, row - 0.25), high - low, 0.5, facecolor=style.color, alpha=0.16, linewidth=0))
-        axes.plot([median, median], [row - 0.25, row + 0.25], color=style.color, linewidth=1.8)
-    _points(axes, row, values, style)
-
-
-def _points(axes: Axes, row: int, values: NDArray[np.float64], style: MethodStyle) -> None:
-    """The images as points; each image keeps its height within the row for all methods."""
-    golden = (np.arange(len(values)) * 0.6180339887) % 1
-    spread = 0.34 * (golden - 0.5) if len(values) > 1 else np.zeros(1)
-    size = 16 if len(values) <= 40 else 8
-    axes.scatter(values, row + spread, s=size, color=style.color, alpha=0.75, linewidths=0, zorder=3)
 
 
 def _mean_with_interval(axes: Axes, row: int, found: Any, column: str, offset: float) -> None:

@@ -83,7 +83,7 @@ def new_figure(width: float, height: float, description: str) -> Figure:
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(width, height), layout="constrained")
-    figure.set_label(description)
+    figure.set_label(_printable(description))
     return figure
 
 
@@ -113,8 +113,13 @@ def dress(axes: Axes, *, grid: str | None = None) -> None:
 
 def shortened(name: str, length: int = 28) -> str:
     """A long name with its middle left out; control characters and line breaks become blanks."""
-    plain = "".join(character if character.isprintable() else " " for character in name)
+    plain = _printable(name)
     if len(plain) <= length:
         return plain
     head = (length - 1) // 2
     return f"{plain[:head]}…{plain[-(length - 1 - head) :]}"
+
+
+def _printable(text: str) -> str:
+    """Control characters have no place in an SVG: blanks instead."""
+    return "".join(character if character.isprintable() else " " for character in text)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from invreg.errors import DataError
+
+if TYPE_CHECKING:
+    from requests import Response
 
 _TIMEOUT = 60  # seconds without a byte
 _CHUNK = 1 << 20
@@ -61,33 +63,36 @@ class _Resumable:
 
     def __call__(self, url: str, output_file: str, _pooch: Any) -> None:
         import requests
-        from rich.progress import DownloadColumn, Progress, TransferSpeedColumn
 
         self.part.parent.mkdir(parents=True, exist_ok=True)
         done = self.part.stat().st_size if self.part.exists() else 0
         # Compressed on the way, the bytes would not be those of the file.
         headers = {"Accept-Encoding": "identity"} | ({"Range": f"bytes={done}-"} if done else {})
         with requests.get(url, headers=headers, stream=True, timeout=_TIMEOUT) as response:
-            if response.status_code == requests.codes.requested_range_not_satisfiable:
-                # Nothing is left to send: all is there already. The checksum will tell.
-                shutil.move(self.part, output_file)
-                return
-            response.raise_for_status()
-            if response.status_code != requests.codes.partial_content:
-                done = 0
-            length = response.headers.get("Content-Length")
-            total = done + int(length) if length else None
-            columns = (
-                *TextColumn("{task.description}"),
-                BarColumn(),
-                DownloadColumn(),
-                TransferSpeedColumn(),
-            )
-            with self.part.open("ab" if done else "wb") as file, Progress(*columns, disable=not self.progress) as bar:
-                task = bar.add_task(self.part.name.removesuffix(".part"), total=total, completed=done)
-                for chunk in response.iter_content(_CHUNK):
-                    file.write(chunk)
-                    bar.advance(task, len(chunk))
-        if total is not None and self.part.stat().st_size < total:
-            raise requests.ConnectionError(f"the connection ended after {self.part.stat().st_size} of {total} bytes")
-        shutil.move(self.part, output_file)
+            # "Range not satisfiable": nothing is left to send, all is there. The checksum will tell.
+            if response.status_code != requests.codes.requested_range_not_satisfiable:
+                response.raise_for_status()
+                self._append(response, done if response.status_code == requests.codes.partial_content else 0)
+        self.part.replace(output_file)
+
+    def _append(self, response: Response, done: int) -> None:
+        from requests import ConnectionError
+        from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
+
+        length = response.headers.get("Content-Length")
+        total = done + int(length) if length else None
+        bar = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            DownloadColumn(),
+            TimeRemainingColumn(),
+            disable=not self.progress,
+        )
+        with self.part.open("ab" if done else "wb") as file, bar:
+            task = bar.add_task(self.part.name.removesuffix(".part"), total=total, completed=done)
+            for chunk in response.iter_content(_CHUNK):
+                file.write(chunk)
+                bar.advance(task, len(chunk))
+                done += len(chunk)
+        if total is not None and done < total:
+            raise ConnectionError(f"the connection ended after {done} of {total} bytes")

@@ -21,7 +21,7 @@ class Phantoms(ImageDataset):
 
     With the unit square [-1, 1]^2 as the image domain,
 
-        x = min(1, max(0, a_0 1_{E_0} + sum_k a_k 1_{E_k}))
+        x = min(1, max(0, 1_{E_0} (a_0 + sum_k a_k 1_{E_k})))
 
     where E_0 is the body, a large ellipse near the middle, and E_1 ... E_K are small ellipses whose centres lie in it.
     Edges are smoothed over one pixel, as if each pixel were the mean over its area. Each image has random numbers

@@ -20,6 +20,8 @@ from invreg.streams import generator, stream_key
 from invreg_datasets.parameters import Color, SplitSeed, TrainSize, require_color, require_positive
 from invreg_datasets.prepare import Pixels, to_color, to_stack, to_tensors
 
+#: The folder in the official archive.
+FOLDER = "stl10_binary"
 #: Height and width of the images.
 SIDE = 96
 #: Images in each official file, and the file of each split: training needs more than the labelled images.
@@ -109,7 +111,7 @@ class STL10(ImageDataset):
             root = self.root.expanduser()
         except RuntimeError as error:  # ~name of a user that does not exist
             raise DataError(str(error), where=str(self.root), expected="the folder that holds stl10_binary") from error
-        return root / "stl10_binary" if (root / "stl10_binary").is_dir() else root
+        return root / FOLDER if (root / FOLDER).is_dir() else root
 
     def _choose(self, split: str, images: NDArray[np.uint8], count: int, seen: set[bytes], folder: Path) -> list[int]:
         order = torch.randperm(len(images), generator=generator(stream_key(self.seed, "stl10", split)))
@@ -139,6 +141,11 @@ class STL10(ImageDataset):
         return parts
 
 
+def holds_images(path: Path) -> bool:
+    """Whether the file exists and holds a whole number of images."""
+    return path.is_file() and path.stat().st_size > 0 and path.stat().st_size % _BYTES == 0
+
+
 def open_images(path: Path) -> NDArray[np.uint8]:
     """A memory map of the images in an official file, `[N, 3, 96, 96]`, uint8.
 
@@ -147,21 +154,23 @@ def open_images(path: Path) -> NDArray[np.uint8]:
     Raises:
         DataError: if the file is missing, or its size is no multiple of an image's.
     """
-    official = OFFICIAL.get(path.name, 1) * _BYTES
+    official = OFFICIAL[path.name] * _BYTES
+    folder = path.absolute().parent
+    hint = f"python -m invreg_datasets.stl10_download {folder.parent if folder.name == FOLDER else folder}"
     if not path.is_file():
         raise DataError(
             "is missing",
             where=str(path.absolute()),
             expected=f"the STL-10 file {path.name} of {official} bytes",
-            hint=f"python -m invreg_datasets.stl10_download {path.absolute().parent}",
+            hint=hint,
         )
     size = path.stat().st_size
-    if size == 0 or size % _BYTES:
+    if not holds_images(path):
         raise DataError(
             f"has {size} bytes, no whole number of images: it is truncated, or no STL-10 file",
             where=str(path.absolute()),
             expected=f"{official} bytes ({_BYTES} for each image)",
-            hint=f"python -m invreg_datasets.stl10_download {path.absolute().parent}",
+            hint=hint,
         )
     if size != official:
         warnings.warn(

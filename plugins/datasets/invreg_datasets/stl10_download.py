@@ -11,14 +11,14 @@ from pathlib import Path, PurePosixPath
 
 from invreg.errors import DataError, InvregError
 from invreg_datasets.download import fetch
-from invreg_datasets.stl10 import SOURCES, open_images
+from invreg_datasets.stl10 import FOLDER, SOURCES, holds_images, open_images
 
 URL = "http://ai.stanford.edu/~acoates/stl10/stl10_binary.tar.gz"
 MD5 = "91f7769df0f17e558f3565bffb0821dfb"
 
 
 def download_stl10(root: Path | str, url: str = URL, md5: str = MD5, *, progress: bool = True) -> Path:
-    """Downloads and unpacks the images of STL-10 (2.6 GB, 3.1 GB unpacked) unless they are there.
+    """Downloads and unpacks the images of STL-10 (2.6 GB, 3.1 GB unpacked) unless they are there, whole.
 
     An interrupted download is continued by the next call.
 
@@ -34,8 +34,8 @@ def download_stl10(root: Path | str, url: str = URL, md5: str = MD5, *, progress
     Raises:
         DataError: if the download fails, or the archive is not what it should be.
     """
-    folder = Path(root).expanduser() / "stl10_binary"
-    if all((folder / name).is_file() for name in SOURCES.values()):
+    folder = Path(root).expanduser() / FOLDER
+    if all(holds_images(folder / name) for name in SOURCES.values()):
         return folder
     archive = fetch(url, folder.parent / "stl10_binary.tar.gz", md5, progress=progress)
     _unpack(archive, folder)
@@ -59,7 +59,7 @@ def _unpack(archive: Path, folder: Path) -> None:
                     shutil.copyfileobj(source, target, 1 << 20)
                 partial.replace(folder / name)
                 missing.discard(name)
-    except (tarfile.TarError, EOFError, zlib.error) as error:
+    except (tarfile.TarError, OSError, EOFError, zlib.error) as error:
         raise DataError(f"cannot be unpacked: {error}", where=str(archive), expected="a gzipped tar archive") from error
     if missing:
         raise DataError(f"lacks {', '.join(sorted(missing))}", where=str(archive), expected="the archive of STL-10")

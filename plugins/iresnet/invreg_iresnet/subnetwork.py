@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.nn.grad import conv2d_weight
 
 from invreg.errors import ConvergenceError
+from invreg_iresnet.adjoint import convolution_adjoint
 from invreg_iresnet.residuals import Weights
 
 #: What to try when weights are not finite.
@@ -58,7 +59,7 @@ class Subnetwork(NamedTuple):
 
     def adjoint(self, u: Tensor) -> Tensor:
         """K* u; together, f'(x)* w = K* S'(K x) W* w."""
-        return F.conv_transpose2d(u, self.kernel, padding=self.padding)
+        return convolution_adjoint(u, self.kernel)
 
     def weight_gradients(self, x: Tensor, hidden: Tensor, w: Tensor) -> tuple[Tensor, ...]:
         """Gradients of the fields, in their order and in the dtype of w, for the gradient w of f(x)."""

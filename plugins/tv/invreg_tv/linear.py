@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -46,7 +48,8 @@ def primal_dual(
     An image is done when its primal-dual gap is below `tolerance` times its objective. It then leaves the batch, so
     that its result does not depend on the others.
 
-    Source: Chambolle and Pock 2011, Algorithm 1; over-relaxation: Condat 2013, Theorem 3.3.
+    Source: Chambolle and Pock 2011, J. Math. Imaging Vis. 40, Algorithm 1; over-relaxation: Condat 2013, J. Optim.
+    Theory Appl. 158, Theorem 3.3.
 
     Args:
         operator: A, with its adjoint.
@@ -86,9 +89,10 @@ def primal_dual(
 
         if iteration % check_every == 0 or iteration == max_iterations:
             gap, objective = primal_dual_gap(x_next, y_next, p_next, operator(x_next) - z, w_next, weight, box)
-            converged = has_converged(gap, objective, tolerance, rounding_gap(z, x, weight))
+            floor = rounding_gap(z, math.prod(x.shape[1:]), weight, norm, sigma)
+            converged = has_converged(gap, objective, tolerance, floor)
             done = converged | (iteration == max_iterations)
-            if bool(done.any()):
+            if bool(done.any()) or not len(done):
                 rest = batch.settle(
                     done,
                     x=x_next,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -19,9 +21,10 @@ DATA_STEPS = (0.2, 0.4)
 GRADIENT_STEP = 16.0
 #: What a few power iterations may miss of ||F'(x)||, and what it may change while x moves.
 NORM_MARGIN = 1.2
-#: An image is stuck if its gap has not fallen to `PROGRESS` times its value within `PATIENCE` iterations ...
-PROGRESS, PATIENCE = 0.7, 100
-#: ... and is given up when that happens once more after its data step was doubled this often.
+#: An image is stuck if its gap has not fallen to `PROGRESS` times its value within `PATIENCE` iterations and rose at
+#: `RISES` checks or more (a gap that falls steadily is slow, not stuck).
+PROGRESS, PATIENCE, RISES = 0.7, 100, 2
+#: Each time that an image is stuck, its data step and its patience are doubled; after so many times it is given up.
 DOUBLINGS = 3
 
 
@@ -49,10 +52,10 @@ def nonlinear_primal_dual(
     - ||F'(x)|| is estimated at the start. When a step shows that F changes faster, the estimate is raised.
     - The gap is that of the problem with F linearised at x; it is 0 exactly at stationary points. Where it does not
       fall any more, the iteration circles around a solution: it goes on without relaxation and with σ doubled, which
-      makes τ smaller, up to three times. An image that is still stuck then is given up. It is not `converged`, and took fewer than `max_iterations`.
+      makes τ smaller, up to three times. An image that is still stuck then is given up. It is not `converged`, and took
+      fewer than `max_iterations`.
 
-    Source: Valkonen 2014, Inverse Problems 30 055012, Algorithm 2.1 (the exact NL-PDHGM); relaxation and watching are
-    additions.
+    Source: Valkonen 2014, Inverse Problems 30 055012 (the exact NL-PDHGM); relaxation and watching are additions.
 
     Args:
         operator: F, with its `vjp` and `jvp`.
@@ -90,9 +93,10 @@ def nonlinear_primal_dual(
             steps.watch_norm(lengths(value_bar - value) / lengths(x_bar - x_next))
             add_adjoint(operator.vjp(x_next, y_next), p_next, weight, out=w)
             gap, objective = primal_dual_gap(x_next, y_next, p_next, value - z, w, weight, box)
-            converged = has_converged(gap, objective, tolerance, rounding_gap(z, x, weight))
+            floor = rounding_gap(z, math.prod(x.shape[1:]), weight, steps.norm, steps.sigma)
+            converged = has_converged(gap, objective, tolerance, floor)
             done = converged | steps.watch_gap(gap, iteration) | (iteration == max_iterations)
-            if bool(done.any()):
+            if bool(done.any()) or not len(done):
                 rest = batch.settle(
                     done,
                     x=x_next,
@@ -119,44 +123,49 @@ class _Steps:
 
     def __init__(self, norm: Tensor, weight: float) -> None:
         self._weight = weight
-        self._norm = norm
-        self._sigma = (7 * weight**0.5 / norm).clamp(*DATA_STEPS)
+        self.norm = norm
+        self.sigma = (7 * weight**0.5 / norm).clamp(*DATA_STEPS)
         self._relaxation = torch.full_like(norm, RELAXATION)
         self._doublings = torch.zeros_like(norm)
+        self._last = torch.full_like(norm, torch.inf)
         self._reference = torch.full_like(norm, torch.inf)  # the gap that was there at iteration `_since`
         self._since = torch.zeros_like(norm)
+        self._rises = torch.zeros_like(norm)  # since then
 
     def tau(self, dimensions: int) -> Tensor:
-        tau = 0.99 / (self._sigma * self._norm**2 + GRADIENT_NORM_SQUARED * GRADIENT_STEP * self._weight)
+        tau = 0.99 / (self.sigma * self.norm**2 + GRADIENT_NORM_SQUARED * GRADIENT_STEP * self._weight)
         return _column(tau, dimensions)
 
     def data_share(self, dimensions: int) -> Tensor:
         """σ / (1 + σ): how far the dual variable of the data term goes towards the residual."""
-        return _column(self._sigma / (1 + self._sigma), dimensions)
+        return _column(self.sigma / (1 + self.sigma), dimensions)
 
     def relaxation(self, dimensions: int) -> Tensor:
         return _column(self._relaxation, dimensions)
 
     def watch_norm(self, ratio: Tensor) -> None:
         """Told how much faster than its argument F changed (NaN where that did not move)."""
-        self._norm = torch.where(ratio > self._norm, NORM_MARGIN * ratio, self._norm)
+        self.norm = torch.where(ratio > self.norm, NORM_MARGIN * ratio, self.norm)
 
     def watch_gap(self, gap: Tensor, iteration: int) -> Tensor:
         """Told the gaps; treats images that are stuck, and says which are to be given up."""
+        self._rises = self._rises + (gap > self._last)
+        self._last = gap
         progress = gap <= PROGRESS * self._reference
-        stuck = ~progress & (iteration - self._since >= PATIENCE)
+        stuck = ~progress & (iteration - self._since >= PATIENCE * 2**self._doublings) & (self._rises >= RISES)
         given_up = stuck & (self._doublings == DOUBLINGS)
-        self._sigma = torch.where(stuck, 2 * self._sigma, self._sigma)
+        self.sigma = torch.where(stuck, 2 * self.sigma, self.sigma)
         self._relaxation = torch.where(stuck, 1.0, self._relaxation)
         self._doublings = self._doublings + stuck
         news = progress | stuck
         self._reference = torch.where(news, gap, self._reference)
         self._since = torch.where(news, float(iteration), self._since)
+        self._rises = torch.where(news, 0.0, self._rises)
         return given_up
 
     def select(self, rest: Tensor) -> None:
         """Forgets all images but those at the positions `rest`."""
-        for name in ("_norm", "_sigma", "_relaxation", "_doublings", "_reference", "_since"):
+        for name in [name for name, value in vars(self).items() if isinstance(value, Tensor)]:
             setattr(self, name, getattr(self, name)[rest])
 
 

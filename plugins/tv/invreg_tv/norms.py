@@ -43,11 +43,12 @@ def derivative_norm(operator: Operator, x: Tensor, iterations: int = 10) -> Tens
     """Estimates of ||F'(x)|| from below, `[B]`, by power iteration from the same start for each image."""
     start = torch.randn(x.shape[1:], generator=generator(0)).to(x)
     v, norm = start.expand_as(x), x.new_zeros(len(x))
+    derivative = operator.linearize(x)
     for _ in range(iterations):
         v = v / lengths(v).clamp(min=torch.finfo(x.dtype).tiny).view(-1, *[1] * (v.dim() - 1))
-        image = operator.jvp(x, v)
+        image = derivative(v)
         norm = lengths(image)
-        v = operator.vjp(x, image)
+        v = derivative.adjoint(image)
     return norm
 
 

@@ -176,9 +176,9 @@ class TotalVariation(Reconstructor):
             f"after {int(solution.iterations[missed].max())} iterations"
         ]
         if stuck:
-            parts.append(f"{stuck} of them made no more progress; a larger weight or tolerance can help")
+            parts.append(f"{stuck} of them made no more progress: try another weight or a larger tolerance")
         if stuck < int(missed.sum()):
-            parts.append(f"try max_iterations > {self.max_iterations}, a larger tolerance or a larger weight")
+            parts.append(f"try max_iterations > {self.max_iterations}, a larger tolerance or another weight")
         if solution.x.dtype == torch.float32 and self.tolerance < 1e-5:
             parts.append("rounding in float32 may be in the way: try measurements in float64")
         return "; ".join(parts)

@@ -1,0 +1,146 @@
+"""What a network believes the forward operator to be, against what it is."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Annotated, Any
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from invreg.analyzer import Analyzer, CompletedRun, Findings
+from invreg.display import number
+from invreg.metrics import MSE, SSIM
+from invreg.operator import NormalOperator
+from invreg.reconstructor import LearnsForwardMap
+from invreg_analyses.examples import spread_choice
+from invreg_analyses.forward_map_figures import draw_accuracy, draw_forward_maps
+from invreg_analyses.pictures import busiest_region
+from invreg_analyses.tables import methods_table
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.figure import Figure
+
+_SMALLEST_FOR_SSIM = 11
+
+
+class ForwardMap(Analyzer):
+    """The forward map that a network has learned, against the operator it stands for, on the test images.
+
+    With F the operator (A*A / ||A||² where measurements are no images), phi the learned forward map, R the
+    reconstruction and x the true images, for each image:
+
+    - `mse` and `ssim` between phi(x) and F(x), and `relative` = ||phi(x) - F(x)|| / ||F(x)||;
+    - `identity` = ||x - F(x)|| / ||F(x)||, what a network that has learned nothing about F would have;
+    - `defect` = ||phi(R(z)) - z|| / ||z|| for the noisy data z: how far R is from the inverse of phi, on images.
+
+    The smaller `relative` is, the more of the operator is in the network; where training teaches reconstruction, it is
+    not asked to be small on what cannot be reconstructed anyway.
+
+    Args:
+        count: number of images whose pictures are shown, spread evenly from the largest to the smallest `relative`.
+
+    Source: Arndt & Nickel 2024, section 4.2 and the local approximation property (2.4).
+    """
+
+    requires = (LearnsForwardMap,)
+
+    def __init__(
+        self, count: Annotated[int, Field(ge=1, le=24, description="number of images shown, at most")] = 3
+    ) -> None:
+        self.count = count
+
+    def analyze(self, run: CompletedRun) -> Findings:
+        import pandas as pd
+
+        nets = self.methods_of(run)
+        learned, targets, tables = [], [], []
+        for label, net in nets.items():
+            phi, target = _on_all(run, net.forward_map), _on_all(run, net.target_operator)
+            learned.append(phi)
+            targets.append(target)
+            tables.append(_accuracy(run, label, net, phi, target))
+        accuracy = pd.concat(tables, ignore_index=True)
+        relative = accuracy.loc[accuracy["method"] == next(iter(nets)), "relative"].to_numpy(dtype=float)
+        chosen = spread_choice(-relative, self.count)
+        shown = {
+            "truth": run.images.test.images[chosen],
+            "learned": torch.stack([phi[chosen] for phi in learned]),
+            "target": torch.stack([target[chosen] for target in targets]),
+        }
+        size = [max(round(0.3 * side), 1) for side in run.images.test.images.shape[-2:]]
+        interest = (shown["learned"] - shown["target"]).square().sum((0, 2)).double().numpy()
+        images = pd.DataFrame(
+            [busiest_region(values, size[0], size[1]) for values in interest],
+            columns=["top", "left", "height", "width"],
+        )
+        images.insert(0, "image", [str(run.images.test.names[index]) for index in chosen])
+        return Findings(
+            tables={"accuracy": accuracy, "images": images, "methods": methods_table(run)},
+            arrays={name: array.to(torch.float32).numpy() for name, array in shown.items()},
+            text=" ".join(_sentence(accuracy[accuracy["method"] == label]) for label in nets),
+        )
+
+    def draw(self, findings: Findings) -> Mapping[str, Figure]:
+        figures = {"accuracy": draw_accuracy(findings)}
+        for i in range(len(findings.tables["images"])):
+            figures[f"picture_{i + 1}"] = draw_forward_maps(findings, i)
+        return figures
+
+
+def _on_all(run: CompletedRun, function: Callable[[Tensor], Tensor], x: Tensor | None = None) -> Tensor:
+    """The function on all test images (or on x), batch by batch."""
+    x = run.images.test.images if x is None else x
+    with torch.no_grad():
+        return torch.cat([function(batch.to(run.device)).cpu() for batch in x.split(run.batch_size)])
+
+
+def _accuracy(run: CompletedRun, label: str, net: Any, phi: Tensor, target: Tensor) -> pd.DataFrame:
+    import pandas as pd
+
+    x = run.images.test.images
+    has_ssim = min(x.shape[-2:]) >= _SMALLEST_FOR_SSIM
+    return pd.DataFrame(
+        {
+            "method": label,
+            "image": list(run.images.test.names),
+            "mse": MSE()(phi, target).tolist(),
+            "ssim": SSIM()(phi, target).tolist() if has_ssim else math.nan,
+            "relative": _relative(phi, target),
+            "identity": _relative(x, target),
+            "defect": _defect(run, label, net),
+        }
+    )
+
+
+def _defect(run: CompletedRun, label: str, net: Any) -> list[float]:
+    """||phi(R(z)) - z|| / ||z|| of each image; NaN where z has no counterpart among the images."""
+    z, operator = run.measurements, net.target_operator
+    if isinstance(operator, NormalOperator):
+        z = _on_all(run, operator.pull_back, z)
+    again = _on_all(run, net.forward_map, run.reconstructions[label])
+    return _relative(again, z) if again.shape == z.shape else [math.nan] * len(again)
+
+
+def _relative(given: Tensor, reference: Tensor) -> list[float]:
+    difference = (given.double() - reference.double()).flatten(1).norm(dim=1)
+    values: list[float] = (difference / reference.double().flatten(1).norm(dim=1)).tolist()
+    return values
+
+
+def _sentence(accuracy: pd.DataFrame) -> str:
+    label, means = accuracy["method"].iloc[0], accuracy[["mse", "ssim", "relative", "identity", "defect"]].mean()
+    text = f"The forward map of {label} is {_percent(means['relative'])} away from the operator on average"
+    text += f" (the identity: {_percent(means['identity'])}), with a mean squared error of {number(means['mse'])}"
+    if math.isfinite(means["ssim"]):
+        text += f" and an SSIM of {number(means['ssim'])}"
+    if math.isfinite(means["defect"]):
+        text += f"; mapping reconstructions forward again misses the data by {_percent(means['defect'])}"
+    return text + "."
+
+
+def _percent(share: float) -> str:
+    return f"{number(100 * share)} %"
