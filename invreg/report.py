@@ -88,7 +88,8 @@ def render_report(content: ReportContent) -> str:
 def headline(content: ReportContent) -> str:
     """The result in one sentence: the best method, how good it is, and how far ahead.
 
-    The comparison is with the best method without learned weights, or else with the second best.
+    The comparison is with the best method without learned weights; where that is the best of all, or there is none,
+    with the second best.
     """
     metric = content.metrics[0]
     means = {str(row["method"]): float(row[metric.name]) for row in content.summary.to_dict("records")}
@@ -102,9 +103,9 @@ def headline(content: ReportContent) -> str:
     text = f"{best} reaches {'a mean ' if images > 1 else 'a '}{title} of {value} on {count(images)} test image"
     text += "s" if images != 1 else ""
     learned = {method.label for method in content.methods if method.weights}
-    others = ranking[1:]
-    other = next((label for label in others if label not in learned), next(iter(others), None))
-    if other is None:
+    other = next((label for label in ranking if label not in learned), best)
+    other = next(iter(ranking[1:]), best) if other == best else other
+    if other == best:
         return f"{text}."
     difference = number(finite[best] - finite[other], metric.unit, signed=True)
     return f"{text}, {with_unit(difference, metric.unit)} {'over' if metric.higher_is_better else 'against'} {other}."
@@ -117,7 +118,7 @@ def _heading(name: str) -> str:
 
 
 def _parameters(component: ComponentContent) -> list[tuple[str, str]]:
-    return [(str(key), plain(value, digits=12)) for key, value in component.parameters.items()]
+    return [(str(key), plain(value, digits=6)) for key, value in component.parameters.items()]
 
 
 def _images_in_words(content: ReportContent) -> str:

@@ -113,6 +113,8 @@ def test_the_headline_compares_with_what_there_is() -> None:
     learned = [MethodContent(label, ComponentContent(label), None, 5, 0.0) for label in ("a", "b")]
     known = content(summary=summary(**rows), methods=learned, metrics=[PSNR])
     assert headline(known).endswith("+3.00 dB over c.")
+    best_is_classical = content(summary=summary(**{**rows, "c": {"psnr": 33.0}}), methods=learned, metrics=[PSNR])
+    assert headline(best_is_classical).endswith("33.00 dB on 12 test images, +2.00 dB over b.")
     alone = content(summary=summary(b={"psnr": 31.0}), methods=learned[1:], metrics=[PSNR], test_images=1)
     assert headline(alone) == "b reaches a PSNR of 31.00 dB on 1 test image."
 

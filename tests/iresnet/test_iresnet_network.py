@@ -336,6 +336,15 @@ def test_convolutions_run_in_the_dtype_of_autocast(monkeypatch: pytest.MonkeyPat
         assert set(seen) == {expected}
 
 
+def test_gradients_of_evaluation_ignore_autocast() -> None:
+    net = network().float()
+    z = torch.rand(1, 1, 10, 12, requires_grad=True)
+    plain, *_ = torch.autograd.grad(net(z).sum(), z)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        cast, *_ = torch.autograd.grad(net(z).sum(), z)
+    assert torch.equal(plain, cast)
+
+
 def test_evaluation_ignores_autocast() -> None:
     net = network().float()
     z = torch.rand(1, 1, 10, 12)

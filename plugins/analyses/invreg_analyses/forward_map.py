@@ -17,7 +17,7 @@ from invreg.operator import NormalOperator
 from invreg.reconstructor import LearnsForwardMap
 from invreg_analyses.examples import spread_choice
 from invreg_analyses.forward_map_figures import draw_accuracy, draw_forward_maps
-from invreg_analyses.pictures import busiest_region
+from invreg_analyses.pictures import busiest_region, roughness
 from invreg_analyses.tables import methods_table
 
 if TYPE_CHECKING:
@@ -72,7 +72,8 @@ class ForwardMap(Analyzer):
             "target": torch.stack([target[chosen] for target in targets]),
         }
         size = [max(round(0.3 * side), 1) for side in run.images.test.images.shape[-2:]]
-        interest = (shown["learned"] - shown["target"]).square().sum((0, 2)).double().numpy()
+        # Where the difference has detail: a constant offset needs no enlargement.
+        interest = roughness((shown["learned"] - shown["target"]).double().numpy()).sum((0, 2))
         images = pd.DataFrame(
             [busiest_region(values, size[0], size[1]) for values in interest],
             columns=["top", "left", "height", "width"],

@@ -58,6 +58,14 @@ def signed_limit(values: NDArray[np.float32], share: float = 0.995) -> float:
     return max(float(f"{limit:.1e}"), 1e-6)
 
 
+def roughness(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Squared differences between neighbours of `[..., H, W]`, of the same shape: large at detail, zero where flat."""
+    down = np.diff(values, axis=-2, append=values[..., -1:, :])
+    right = np.diff(values, axis=-1, append=values[..., :, -1:])
+    rough: NDArray[np.float64] = down**2 + right**2
+    return rough
+
+
 def busiest_region(interest: NDArray[np.float64], height: int, width: int) -> Region:
     """The window of the given size over which the sum of `interest` `[H, W]` is largest; if flat, the center."""
     total = np.zeros((interest.shape[0] + 1, interest.shape[1] + 1))

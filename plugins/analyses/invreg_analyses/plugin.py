@@ -5,10 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from invreg.hookspecs import hookimpl
+from invreg_analyses.example_grid import ExampleGrid
 from invreg_analyses.examples import Examples
 from invreg_analyses.firm_nonexpansiveness import FirmNonexpansiveness
 from invreg_analyses.forward_map import ForwardMap
+from invreg_analyses.lipschitz_sweep import LipschitzSweep
+from invreg_analyses.method_comparison import MethodComparison
 from invreg_analyses.quality import Quality
+from invreg_analyses.settings_table import SettingsTable
 from invreg_analyses.training_curves import TrainingCurves
 
 
@@ -20,4 +24,8 @@ def invreg_components() -> Mapping[str, type]:
         "training_curves": TrainingCurves,
         "forward_map": ForwardMap,
         "firm_nonexpansiveness": FirmNonexpansiveness,
+        "method_comparison": MethodComparison,
+        "lipschitz_sweep": LipschitzSweep,
+        "example_grid": ExampleGrid,
+        "settings_table": SettingsTable,
     }

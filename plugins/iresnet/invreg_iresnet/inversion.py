@@ -12,7 +12,6 @@ Source: Arndt & Nickel 2024, sections 2 and 4.1 (implicit gradients after Bai, K
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,7 +21,7 @@ from torch.autograd.function import once_differentiable
 
 from invreg_iresnet.convergence import not_finite, warn_if_short
 from invreg_iresnet.fixed_point import Course, Solution, Stopping, Update, solve
-from invreg_iresnet.precision import without_tf32
+from invreg_iresnet.precision import arithmetic
 from invreg_iresnet.residuals import Weights
 from invreg_iresnet.subnetwork import Subnetwork, subnetworks
 
@@ -36,7 +35,7 @@ class Accuracy:
         backward: when the fixed points w of the gradients end.
         bound: the Lipschitz bound of the residual functions, which is that of the contractions.
         dtype: of the convolutions; states and residuals keep the dtype of z.
-        tf32: whether a GPU may round float32 convolutions to TF32.
+        tf32: whether gradients may be computed in TF32 on a GPU.
     """
 
     forward: Stopping
@@ -44,10 +43,6 @@ class Accuracy:
     bound: float
     dtype: torch.dtype
     tf32: bool
-
-    def arithmetic(self) -> AbstractContextManager[None]:
-        """The context in which to compute."""
-        return nullcontext() if self.tf32 else without_tf32()
 
 
 @dataclass(frozen=True)
@@ -88,7 +83,7 @@ def invert_chain(z: Tensor, weights: Weights, accuracy: Accuracy) -> Inversion:
     Args:
         z: states, `[B, M, H, W]`.
         weights: of all subnetworks.
-        accuracy: how accurately.
+        accuracy: how accurately; autocast and TF32 are the caller's business here, and only gradients keep to it.
 
     Raises:
         ConvergenceError: if values turn up that are not finite.
@@ -125,7 +120,7 @@ class _ChainInverse(torch.autograd.Function):
         points, hiddens = saved[: len(chain)], saved[len(chain) :]
         path = [gradient.contiguous(memory_format=torch.channels_last)]
         courses, gradients = [], []
-        with accuracy.arithmetic():
+        with arithmetic(gradient.device, tf32=accuracy.tf32):
             for subnetwork, x, hidden in zip(reversed(chain), reversed(points), reversed(hiddens), strict=True):
                 solution = solve(_adjoint_update(subnetwork, hidden, path[-1]), _guess(path), accuracy.backward)
                 courses.append(solution.course)
@@ -147,13 +142,12 @@ class _ChainInverse(torch.autograd.Function):
 def _fixed_points(z: Tensor, chain: list[Subnetwork], accuracy: Accuracy) -> Iterator[Solution]:
     """The fixed points x_1, ..., x_N, one after the other."""
     path = [z]
-    with accuracy.arithmetic():
-        for number, subnetwork in enumerate(chain, 1):
-            solution = solve(_update(subnetwork, path[-1]), _guess(path), accuracy.forward)
-            if solution.course.status == "not finite":
-                raise not_finite(number, len(chain), subnetwork, path[-1], solution.course)
-            yield solution
-            path = [*path[-2:], solution.value]
+    for number, subnetwork in enumerate(chain, 1):
+        solution = solve(_update(subnetwork, path[-1]), _guess(path), accuracy.forward)
+        if solution.course.status == "not finite":
+            raise not_finite(number, len(chain), subnetwork, path[-1], solution.course)
+        yield solution
+        path = [*path[-2:], solution.value]
 
 
 def _guess(path: list[Tensor]) -> Tensor:

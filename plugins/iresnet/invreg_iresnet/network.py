@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from contextlib import AbstractContextManager, nullcontext
 from typing import Annotated
 
 import torch
@@ -20,7 +19,7 @@ from invreg_iresnet.convergence import warn_if_short
 from invreg_iresnet.fixed_point import Stopping
 from invreg_iresnet.inversion import Accuracy, Inversion, invert_chain
 from invreg_iresnet.lifting import Lifting
-from invreg_iresnet.precision import autocast_dtype, without_tf32
+from invreg_iresnet.precision import arithmetic, autocast_dtype
 from invreg_iresnet.residuals import ResidualStack, residual
 
 # In the first half of a training, gradients need not be accurate: one iteration each way, after which the forward one
@@ -181,7 +180,7 @@ class IResNet(Reconstructor):
         """
         lifting, stack = self._parts()
         accuracy = self._accuracy(stack)
-        with torch.autocast(z.device.type, enabled=False):
+        with arithmetic(z.device, tf32=self.training):
             if self._normal is not None:
                 z = self._normal.pull_back(z.to(stack.kernels.dtype))
             inversion = invert_chain(self.lift(z), stack.weights(), accuracy)
@@ -215,7 +214,7 @@ class IResNet(Reconstructor):
         lifting, stack = self._parts()
         lifting.check_state(state)
         dtype = self._convolution_dtype(stack)
-        with torch.autocast(state.device.type, enabled=False), self._arithmetic():
+        with arithmetic(state.device, tf32=self.training):
             weights = stack.weights()
             state = state.to(stack.kernels.dtype)
             for index in reversed(range(len(stack))):
@@ -248,7 +247,7 @@ class IResNet(Reconstructor):
         stopping = Stopping(tolerance, max_iterations)
         dtype = stack.kernels.dtype
         accuracy = Accuracy(stopping, stopping, self.residual_bound, dtype, tf32=False)
-        with torch.autocast(z.device.type, enabled=False):
+        with arithmetic(z.device, tf32=False):
             return invert_chain(z.to(dtype), stack.weights(), accuracy)
 
     def lipschitz_bounds(self, points: int | None = None) -> LipschitzBounds:
@@ -305,9 +304,6 @@ class IResNet(Reconstructor):
 
     def _convolution_dtype(self, stack: ResidualStack) -> torch.dtype:
         return autocast_dtype(stack.kernels) if self.training else stack.kernels.dtype
-
-    def _arithmetic(self) -> AbstractContextManager[None]:
-        return nullcontext() if self.training else without_tf32()
 
 
 def _check(name: str, value: float, fine: bool, expected: str) -> None:

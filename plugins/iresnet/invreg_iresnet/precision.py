@@ -1,4 +1,4 @@
-"""Which arithmetic the convolutions run in."""
+"""Which arithmetic convolutions run in."""
 
 from __future__ import annotations
 
@@ -9,18 +9,24 @@ import torch
 from torch import Tensor
 
 
-def autocast_dtype(state: Tensor) -> torch.dtype:
-    """The dtype that autocast asks of convolutions here, or that of the state where autocast is off."""
-    device = state.device.type
-    return torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else state.dtype
+def autocast_dtype(tensor: Tensor) -> torch.dtype:
+    """The dtype that autocast asks of convolutions on this device, or that of the tensor where autocast is off."""
+    device = tensor.device.type
+    return torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else tensor.dtype
 
 
 @contextmanager
-def without_tf32() -> Iterator[None]:
-    """Convolutions in true float32: TF32, cuDNN's default, rounds their inputs to 11 bits."""
+def arithmetic(device: torch.device, *, tf32: bool) -> Iterator[None]:
+    """Computes in the dtypes that tensors have, without autocast.
+
+    Args:
+        device: where.
+        tf32: whether a GPU may use TF32, cuDNN's default, which rounds the inputs of float32 convolutions to 11 bits.
+    """
     before = torch.backends.cudnn.allow_tf32
-    torch.backends.cudnn.allow_tf32 = False
+    torch.backends.cudnn.allow_tf32 = before and tf32
     try:
-        yield
+        with torch.autocast(device.type, enabled=False):
+            yield
     finally:
         torch.backends.cudnn.allow_tf32 = before

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from invreg.operator import LinearOperator
 from invreg_tv.differences import GRADIENT_NORM_SQUARED, add_adjoint, add_gradient_, project_
-from invreg_tv.solution import Batch, Box, TVSolution, has_converged, primal_dual_gap, rounding_gap
+from invreg_tv.solution import Batch, Box, TVSolution, has_converged, primal_dual_gap
 
 #: Over-relaxation; the method converges below 2, and 1.8 saves about a third of the iterations.
 RELAXATION = 1.8
@@ -89,8 +89,7 @@ def primal_dual(
 
         if iteration % check_every == 0 or iteration == max_iterations:
             gap, objective = primal_dual_gap(x_next, y_next, p_next, operator(x_next) - z, w_next, weight, box)
-            floor = rounding_gap(z, math.prod(x.shape[1:]), weight, norm, sigma)
-            converged = has_converged(gap, objective, tolerance, floor)
+            converged = has_converged(gap, objective, tolerance, z, weight, math.prod(x.shape[1:]))
             done = converged | (iteration == max_iterations)
             if bool(done.any()) or not len(done):
                 rest = batch.settle(

@@ -10,7 +10,7 @@ from torch import Tensor
 from invreg.operator import Operator
 from invreg_tv.differences import GRADIENT_NORM_SQUARED, add_adjoint, add_gradient_, project_
 from invreg_tv.norms import derivative_norm, lengths
-from invreg_tv.solution import Batch, Box, TVSolution, has_converged, primal_dual_gap, rounding_gap
+from invreg_tv.solution import Batch, Box, TVSolution, has_converged, primal_dual_gap
 
 #: Over-relaxation, until an image is stuck: with it, the iteration circles around the solution more easily.
 RELAXATION = 1.5
@@ -93,8 +93,7 @@ def nonlinear_primal_dual(
             steps.watch_norm(lengths(value_bar - value) / lengths(x_bar - x_next))
             add_adjoint(operator.vjp(x_next, y_next), p_next, weight, out=w)
             gap, objective = primal_dual_gap(x_next, y_next, p_next, value - z, w, weight, box)
-            floor = rounding_gap(z, math.prod(x.shape[1:]), weight, steps.norm, steps.sigma)
-            converged = has_converged(gap, objective, tolerance, floor)
+            converged = has_converged(gap, objective, tolerance, z, weight, math.prod(x.shape[1:]))
             done = converged | steps.watch_gap(gap, iteration) | (iteration == max_iterations)
             if bool(done.any()) or not len(done):
                 rest = batch.settle(
@@ -123,8 +122,8 @@ class _Steps:
 
     def __init__(self, norm: Tensor, weight: float) -> None:
         self._weight = weight
-        self.norm = norm
-        self.sigma = (7 * weight**0.5 / norm).clamp(*DATA_STEPS)
+        self._norm = norm
+        self._sigma = (7 * weight**0.5 / norm).clamp(*DATA_STEPS)
         self._relaxation = torch.full_like(norm, RELAXATION)
         self._doublings = torch.zeros_like(norm)
         self._last = torch.full_like(norm, torch.inf)
@@ -133,19 +132,19 @@ class _Steps:
         self._rises = torch.zeros_like(norm)  # since then
 
     def tau(self, dimensions: int) -> Tensor:
-        tau = 0.99 / (self.sigma * self.norm**2 + GRADIENT_NORM_SQUARED * GRADIENT_STEP * self._weight)
+        tau = 0.99 / (self._sigma * self._norm**2 + GRADIENT_NORM_SQUARED * GRADIENT_STEP * self._weight)
         return _column(tau, dimensions)
 
     def data_share(self, dimensions: int) -> Tensor:
         """σ / (1 + σ): how far the dual variable of the data term goes towards the residual."""
-        return _column(self.sigma / (1 + self.sigma), dimensions)
+        return _column(self._sigma / (1 + self._sigma), dimensions)
 
     def relaxation(self, dimensions: int) -> Tensor:
         return _column(self._relaxation, dimensions)
 
     def watch_norm(self, ratio: Tensor) -> None:
         """Told how much faster than its argument F changed (NaN where that did not move)."""
-        self.norm = torch.where(ratio > self.norm, NORM_MARGIN * ratio, self.norm)
+        self._norm = torch.where(ratio > self._norm, NORM_MARGIN * ratio, self._norm)
 
     def watch_gap(self, gap: Tensor, iteration: int) -> Tensor:
         """Told the gaps; treats images that are stuck, and says which are to be given up."""
@@ -154,7 +153,7 @@ class _Steps:
         progress = gap <= PROGRESS * self._reference
         stuck = ~progress & (iteration - self._since >= PATIENCE * 2**self._doublings) & (self._rises >= RISES)
         given_up = stuck & (self._doublings == DOUBLINGS)
-        self.sigma = torch.where(stuck, 2 * self.sigma, self.sigma)
+        self._sigma = torch.where(stuck, 2 * self._sigma, self._sigma)
         self._relaxation = torch.where(stuck, 1.0, self._relaxation)
         self._doublings = self._doublings + stuck
         news = progress | stuck

@@ -1,0 +1,186 @@
+"""One test image through all methods of a study, at the lowest and the highest noise."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Annotated, Any
+
+import numpy as np
+import torch
+from pydantic import Field
+
+from invreg.analyzer import Findings
+from invreg.dataset import ImageStack
+from invreg.display import metric_title
+from invreg.errors import DataError, SpecError, did_you_mean
+from invreg.problem import Problem
+from invreg.store import RunFolder
+from invreg.streams import stream_key
+from invreg.study_analyzer import CompletedStudy, StudyAnalyzer, StudyCell
+from invreg_analyses.grid_figures import draw_grid
+from invreg_analyses.pictures import busiest_region
+from invreg_analyses.study_choice import At, Choice, choose, file_name, image_metrics, methods_in, metrics_in
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.figure import Figure
+    from torch import Tensor
+
+
+class ExampleGrid(StudyAnalyzer):
+    """Ground truth, data and the reconstructions of all methods for one test image, with its scores.
+
+    One figure per operator at the lowest and at the highest noise level (or the only one), with a region enlarged and
+    the errors on a common scale. Which cell stands for a method is decided as by `method_comparison`.
+
+    The truth comes from the data set of the spec, the data are measured again as the run did: with the same noise.
+
+    Args:
+        image: name of the test image; None for the one in the middle of all, ordered by the mean of the first metric
+            over all methods and cells that are shown.
+        at: varied path to the value, as the study's table shows it, at which it is held; the last value else.
+        zoom: side of the enlarged region as a share of the image's.
+
+    Raises:
+        SpecError: if `at` names a path or a value that the study does not have, or there is no such image.
+        DataError: if the data set no longer has the images that the study was run with.
+
+    Source: Arndt & Nickel 2024, figures 6 and 7.
+    """
+
+    def __init__(
+        self,
+        image: Annotated[str | None, Field(description="name of a test image; null: the one in the middle")] = None,
+        at: At = None,
+        zoom: Annotated[float, Field(gt=0.02, le=0.5, description="side of the enlarged region, share of image")] = 0.3,
+    ) -> None:
+        self.image = image
+        self.at = at
+        self.zoom = zoom
+
+    def analyze(self, study: CompletedStudy) -> Findings:
+        import pandas as pd
+
+        choices, metrics = choose(study, self.at), metrics_in(study)
+        first = str(metrics["metric"].iloc[0])
+        panels = [
+            panel
+            for operator in choices.operators
+            if (panel := _ends([entry for entry in choices.entries if entry.operator == operator], choices.noises))
+        ]
+        entries = [entry for panel in panels for group in panel for entry in group]
+        name = self._choose_image(entries, first)
+        images = _TestImages()
+        arrays, scores, grids, shown = {}, [], [], 0
+        for panel in panels:
+            for group in panel:
+                truth, data, own = images.measured(group[0].cell, name)
+                found = np.stack([_reconstruction(entry, name) for entry in group])
+                prefix = f"grid_{shown}"
+                arrays |= {f"{prefix}_truth": truth, f"{prefix}_reconstructions": found}
+                # A method that hands the data on shows them already.
+                has_data = data is not None and not any(np.array_equal(x_hat, data) for x_hat in found)
+                if has_data and data is not None:
+                    arrays[f"{prefix}_data"] = data
+                    scores.append({"grid": shown, "method": "", **own})
+                scores += [
+                    {"grid": shown, "method": e.method, **image_metrics(e.cell, e.method).loc[name].to_dict()}
+                    for e in group
+                ]
+                row = {"grid": shown, "operator": group[0].operator, "noise": group[0].noise, "has_data": has_data}
+                grids.append(row | dict(zip(("top", "left", "height", "width"), self._region(found), strict=True)))
+                shown += 1
+        tables = {
+            "grids": pd.DataFrame(grids),
+            "scores": pd.DataFrame(scores),
+            "methods": methods_in(study),
+            "metrics": metrics,
+        }
+        text = f"The test image {name}" + (
+            "." if self.image else f", in the middle of all by the mean {metric_title(first)} of the methods shown."
+        )
+        if len(choices.noises) > 1:
+            text += f" Lowest and highest noise: {choices.noise_title} {choices.noises[0]} and {choices.noises[-1]}."
+        text = " ".join(filter(None, [text, choices.in_words]))
+        return Findings({"image": name, "noise": choices.noise_title}, tables, arrays, text)
+
+    def draw(self, findings: Findings) -> Mapping[str, Figure]:
+        return {
+            file_name(f"{grid['operator']}_{grid['noise']}"): draw_grid(findings, int(grid["grid"]))
+            for grid in findings.tables["grids"].to_dict("records")
+        }
+
+    def _choose_image(self, entries: list[Choice], metric: str) -> str:
+        import pandas as pd
+
+        columns = [image_metrics(entry.cell, entry.method)[metric] for entry in entries]
+        values = pd.concat(columns, axis=1).replace([np.inf, -np.inf], np.nan).dropna(how="any", axis="columns")
+        names = [str(name) for name in columns[0].index if all(name in column.index for column in columns)]
+        if self.image is not None:
+            if self.image not in names:
+                raise SpecError(f"no test image {self.image!r}", where="image", hint=did_you_mean(self.image, names))
+            return self.image
+        if not names:
+            raise DataError("the cells have no test image in common", where="data", expected="at least one")
+        ranked = values.loc[names].mean(axis=1).sort_values(kind="stable")
+        return str(ranked.index[len(ranked) // 2])
+
+    def _region(self, reconstructions: np.ndarray) -> tuple[int, int, int, int]:
+        """Where the reconstructions differ most among each other."""
+        height, width = (max(round(self.zoom * side), 1) for side in reconstructions.shape[-2:])
+        spread = ((reconstructions - reconstructions.mean(0)) ** 2).sum((0, 1)).astype(float)
+        return busiest_region(spread, height, width)
+
+
+class _TestImages:
+    """The test images of cells; those of the last data set are kept."""
+
+    def __init__(self) -> None:
+        self._kept: tuple[str, ImageStack] | None = None
+
+    def measured(self, cell: StudyCell, name: str) -> tuple[np.ndarray, np.ndarray | None, dict[str, float]]:
+        """The truth and the data `[C, H, W]` of an image, and the data's own scores; no data where they are no images.
+
+        Raises:
+            DataError: if the data set has other test images than the cell was run with.
+        """
+        stack = self._stack(cell)
+        if list(stack.names) != RunFolder(cell.folder).read_json("run.json")["test"]:
+            raise DataError(
+                "other test images than those of the run", where=str(cell.folder), hint="the files as they were then"
+            )
+        index = list(stack.names).index(name)
+        x = stack.images[index : index + 1]
+        problem = Problem(
+            cell.registry.build("operator", cell.spec.operator), cell.registry.build("noise", cell.spec.noise)
+        )
+        z: Tensor = problem.measure(x, keys=[stream_key(cell.spec.seed, "noise", "test", index)])
+        if z.shape != x.shape:
+            return _array(x), None, {}
+        scores = {given.name: float(cell.registry.build("metric", given)(z, x)[0]) for given in cell.spec.metrics}
+        return _array(x), _array(z), scores
+
+    def _stack(self, cell: StudyCell) -> ImageStack:
+        key = cell.spec.data.model_dump_json()
+        if self._kept is None or self._kept[0] != key:
+            self._kept = (key, cell.registry.build("dataset", cell.spec.data).splits().test)
+        return self._kept[1]
+
+
+def _ends(entries: list[Choice], noises: list[str]) -> list[list[Choice]]:
+    """The entries at the lowest and at the highest noise level, once if they are the same."""
+    present = [noise for noise in noises if any(entry.noise == noise for entry in entries)]
+    ends = dict.fromkeys((present[0], present[-1])) if present else {}
+    return [[entry for entry in entries if entry.noise == noise] for noise in ends]
+
+
+def _reconstruction(entry: Choice, name: str) -> np.ndarray:
+    store = RunFolder(entry.cell.folder)
+    index = store.read_json("run.json")["test"].index(name)
+    file = store.method(entry.method).relative_to(store.path) / "reconstructions.safetensors"
+    return _array(store.read_tensors(file)["reconstructions"][index : index + 1])
+
+
+def _array(images: Tensor) -> np.ndarray[Any, Any]:
+    array: np.ndarray[Any, Any] = images[0].detach().to(torch.float32).cpu().numpy()
+    return array

@@ -1,0 +1,165 @@
+"""The methods of a study beside each other, by operator and noise level."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Annotated
+
+import numpy as np
+from pydantic import Field
+
+from invreg.analyzer import Findings
+from invreg.display import metric_title, number, with_unit
+from invreg.streams import stream_key
+from invreg.study_analyzer import CompletedStudy, StudyAnalyzer
+from invreg_analyses.comparison_figures import draw_comparison
+from invreg_analyses.statistics import mean_interval
+from invreg_analyses.study_choice import At, Choices, choose, file_name, image_metrics, methods_in, metrics_in
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.figure import Figure
+
+#: Methods that the sentence names, for each operator and noise level.
+_NAMED = 2
+
+
+class MethodComparison(StudyAnalyzer):
+    """Every metric by method and noise level, one figure per operator: means over the test images with intervals.
+
+    Operators are told apart by the paths that begin with `operator`, noise levels by those that begin with `noise`; a
+    study that varies neither has one group. Any other path is held at its last value, or at that of `at`: so a sweep of
+    Lipschitz parameters is shown with the last. The text says what was held.
+
+    Intervals are bootstrap intervals of the mean over the images (see `mean_interval`). They hold for other images;
+    as all methods saw the same ones, differences between methods are better known than the intervals suggest:
+    `differences` gives those to the best method without weights, image by image, with intervals of their own.
+
+    Args:
+        at: varied path to the value, as the study's table shows it, at which it is held.
+        confidence: probability that is asked of the intervals.
+        resamples: number of bootstrap samples.
+
+    Raises:
+        SpecError: if `at` names a path or a value that the study does not have.
+
+    Source: Arndt & Nickel 2024, figures 4 and 5.
+    """
+
+    def __init__(
+        self,
+        at: At = None,
+        confidence: Annotated[float, Field(ge=0.5, lt=1, description="probability asked of the intervals")] = 0.95,
+        resamples: Annotated[int, Field(ge=1000, le=1_000_000, description="number of bootstrap samples")] = 10_000,
+    ) -> None:
+        self.at = at
+        self.confidence = confidence
+        self.resamples = resamples
+
+    def analyze(self, study: CompletedStudy) -> Findings:
+        import pandas as pd
+
+        choices, metrics = choose(study, self.at), metrics_in(study)
+        values = {
+            (entry.operator, entry.noise, entry.method): image_metrics(entry.cell, entry.method)
+            for entry in choices.entries
+        }
+        seed = study.cells[0].spec.seed
+        rows = [
+            {"operator": key[0], "noise": key[1], "method": key[2], "metric": name}
+            | self._interval("mean", table[name].to_numpy(dtype=float), seed, *key, name)
+            for name in metrics["metric"]
+            for key, table in values.items()
+            if name in table
+        ]
+        means = pd.DataFrame(rows)
+        methods = methods_in(study)
+        # Two methods on the same images: the images themselves drop out of the difference.
+        differences = [
+            {"operator": operator, "noise": noise, "method": label, "reference": reference, "metric": metric.metric}
+            | self._interval(
+                "difference",
+                (values[operator, noise, label][metric.metric] - values[operator, noise, reference][metric.metric])
+                .dropna()
+                .to_numpy(dtype=float),
+                seed,
+                *(operator, noise, label, reference, metric.metric),
+            )
+            for metric in metrics.itertuples()
+            for (operator, noise), group in means[means["metric"] == metric.metric].groupby(
+                ["operator", "noise"], sort=False
+            )
+            for reference in [_reference(group, methods, metric.higher_is_better)]
+            if reference is not None
+            for label in group["method"]
+            if label != reference
+        ]
+        tables = {
+            "means": means,
+            "differences": pd.DataFrame(differences, columns=_DIFFERENCES),
+            "methods": methods,
+            "metrics": metrics,
+            "operators": pd.DataFrame({"operator": choices.operators}),
+            "noises": pd.DataFrame({"noise": choices.noises}).astype(str),
+        }
+        return Findings(
+            {"confidence": self.confidence, "resamples": self.resamples, "noise": choices.noise_title},
+            tables,
+            text=_sentence(means, metrics, choices),
+        )
+
+    def draw(self, findings: Findings) -> Mapping[str, Figure]:
+        return {
+            file_name(str(operator)): draw_comparison(findings, str(operator))
+            for operator in findings.tables["operators"]["operator"]
+        }
+
+    def _interval(self, column: str, values: np.ndarray, seed: int, *names: str) -> dict[str, float]:
+        key = stream_key(seed, "method_comparison", column, *names)
+        found = mean_interval(values, self.confidence, self.resamples, key)
+        return {
+            column: found.mean,
+            "low": found.low,
+            "high": found.high,
+            "images": found.count,
+            "missing": found.missing,
+        }
+
+
+_DIFFERENCES = ["operator", "noise", "method", "reference", "metric", "difference", "low", "high", "images", "missing"]
+
+
+def _reference(means: pd.DataFrame, methods: pd.DataFrame, higher_is_better: bool) -> str | None:
+    """The best of the methods without weights; None if there is none."""
+    plain = set(methods.loc[methods["weights"] == 0, "method"])
+    found = means[means["method"].isin(plain) & means["mean"].notna()]
+    if found.empty:
+        return None
+    best = found["mean"].idxmax() if higher_is_better else found["mean"].idxmin()
+    return str(found.loc[best, "method"])
+
+
+def _sentence(means: pd.DataFrame, metrics: pd.DataFrame, choices: Choices) -> str:
+    """The best methods under each operator, at the lowest and the highest noise."""
+    metric = metrics.iloc[0]
+    parts = []
+    for operator in choices.operators:
+        levels = []
+        for noise in dict.fromkeys((choices.noises[0], choices.noises[-1])):
+            group = means[
+                (means["operator"] == operator) & (means["noise"] == noise) & (means["metric"] == metric["metric"])
+            ]
+            ranked = group.dropna(subset="mean").sort_values(
+                "mean", ascending=not metric["higher_is_better"], kind="stable"
+            )
+            if ranked.empty:
+                continue
+            named = ", ".join(
+                f"{row.method} {with_unit(number(row.mean, metric['unit']), metric['unit'])}"
+                for row in ranked.head(_NAMED)[["method", "mean"]].itertuples(name="Row")
+            )
+            levels.append((f"{choices.noise_title} {noise}: " if choices.noise_title else "") + named)
+        if levels:
+            parts.append(f"{operator} ({'; '.join(levels)})")
+    text = f"Best mean {metric_title(metric['metric'])} under " + ", under ".join(parts) + "."
+    return " ".join(filter(None, [text, choices.in_words]))
