@@ -12,9 +12,10 @@ from iresnet_helpers import network, stack_of
 from torch import Tensor, nn
 
 from invreg.errors import ConvergenceError, ConvergenceWarning
+from invreg_iresnet.accuracy import exact
 from invreg_iresnet.adjoint import convolution_adjoint
 from invreg_iresnet.fixed_point import Stopping, solve
-from invreg_iresnet.inversion import Accuracy, invert_chain
+from invreg_iresnet.inversion import invert_chain
 from invreg_iresnet.network import IResNet
 from invreg_iresnet.residuals import Weights, residual
 from invreg_iresnet.subnetwork import subnetworks
@@ -63,11 +64,11 @@ def test_inverse_undoes_phi() -> None:
 def test_error_follows_the_tolerance(tolerance: float) -> None:
     net = network()
     z = net.lift(torch.rand(2, 1, 10, 12))
-    loose, exact = net.invert(z, tolerance=tolerance), net.invert(z, tolerance=1e-13)
+    loose, accurate = net.invert(z, tolerance=tolerance), net.invert(z, tolerance=1e-13)
     amplification = net.lipschitz_bounds().inverse
-    assert relative_error(loose.x, exact.x) <= amplification * tolerance
+    assert relative_error(loose.x, accurate.x) <= amplification * tolerance
     assert max(loose.residuals) <= tolerance
-    assert sum(loose.iterations) < sum(exact.iterations)
+    assert sum(loose.iterations) < sum(accurate.iterations)
 
 
 def test_float32_reaches_the_default_tolerance() -> None:
@@ -183,8 +184,7 @@ def test_gradcheck_of_the_inverse() -> None:
         torch.tensor([0.01, 0.02]),
     )
     inputs = [tensor.double().requires_grad_() for tensor in (torch.randn(2, 2, 4, 5), *stacks)]
-    exact = Stopping(1e-14, 500)
-    accuracy = Accuracy(exact, exact, 0.5, torch.float64, tf32=False)
+    accuracy = exact(1e-14, 500, bound=0.5, dtype=torch.float64)
 
     def inverse(z: Tensor, *weights: Tensor) -> Tensor:
         return invert_chain(z, Weights(*weights), accuracy).x
@@ -229,12 +229,12 @@ def test_loose_training_gradients_point_where_exact_ones_do() -> None:
         z = torch.rand(4, 1, 10, 12, generator=torch.Generator().manual_seed(3))
         return torch.cat([g.flatten() for g in gradients(net, net(z.requires_grad_()).square().mean(), z)[1:]])
 
-    exact = gradient(network(training_tolerance=1e-7).train())
+    accurate = gradient(network(training_tolerance=1e-7).train())
     loose = gradient(network().train())
     early = network().train()
     early.training_progress(0.1)
-    assert torch.cosine_similarity(loose, exact, 0) > 0.999
-    assert 0.5 < torch.cosine_similarity(gradient(early), exact, 0) < 0.9999
+    assert torch.cosine_similarity(loose, accurate, 0) > 0.999
+    assert 0.5 < torch.cosine_similarity(gradient(early), accurate, 0) < 0.9999
 
 
 def saved_bytes(net: IResNet, z: Tensor) -> tuple[int, int]:

@@ -3,8 +3,6 @@ import warnings
 
 import pytest
 import torch
-from invreg_tv.linear import Identity
-from invreg_tv.reconstructor import TotalVariation
 from tv_helpers import MatrixBlur, Measurements, SaturatingBlur, noise, shapes
 
 import invreg
@@ -12,6 +10,8 @@ from invreg.errors import ConvergenceError, ConvergenceWarning, DataError, Invre
 from invreg.operator import LinearOperator
 from invreg.problem import Problem
 from invreg.schema import parameters_model
+from invreg_tv.linear import Identity
+from invreg_tv.reconstructor import TotalVariation
 
 
 def ready(operator, image_shape=(1, 16, 16), **parameters):
@@ -165,7 +165,7 @@ def test_measurements_in_another_space():
 
 def test_missed_tolerance_is_told():
     operator, z = blurred()
-    z[0] = 0.5
+    z[0] = 0
     tv = ready(operator, weight=1e-3, max_iterations=20)
     with pytest.warns(ConvergenceWarning, match=r"2 of 3 images.* relative gaps are up to .*e.*max_iterations > 20"):
         x_hat = tv(z)
@@ -212,3 +212,17 @@ def test_in_inference_mode():
     with torch.inference_mode():
         torch.testing.assert_close(ready(operator, weight=1e-3)(z), expected)
         ready(SaturatingBlur(16), weight=1e-3)(z)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+@pytest.mark.parametrize("operator", [MatrixBlur(16), SaturatingBlur(16)], ids=["linear", "nonlinear"])
+def test_on_a_gpu(operator):
+    y = operator(shapes(3, 16))
+    z = (y + noise(y, 0.02)).float()
+    tv = ready(operator, weight=1e-3)
+    expected = tv(z)
+    tv.to("cuda")
+    found = tv(z.cuda())
+    assert found.device.type == "cuda"
+    torch.testing.assert_close(found.cpu(), expected, rtol=0, atol=2e-3)

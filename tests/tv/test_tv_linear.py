@@ -59,9 +59,7 @@ def test_denoising_agrees_with_scikit_image():
 
     x = shapes(2, 32)
     z = x + noise(x, 0.1)
-    solution = primal_dual(
-        Identity(), z, 0.1, start=z, norm=1.0, box=None, tolerance=1e-5, max_iterations=5000
-    )
+    solution = primal_dual(Identity(), z, 0.1, start=z, norm=1.0, box=None, tolerance=1e-5, max_iterations=5000)
     assert solution.converged.all()
     for ours, noisy in zip(solution.x, z, strict=True):
         theirs = denoise_tv_chambolle(noisy[0].numpy(), weight=0.1, eps=1e-12, max_num_iter=10000)
@@ -228,7 +226,7 @@ def test_an_operator_that_makes_nan_is_named():
 
 
 def test_a_norm_that_is_much_too_small_is_not_taken_for_convergence():
-    operator, z = blurred(2, 16)
+    z = shapes(2, 16)
     steep = Measurements(
         40 * torch.eye(256, dtype=torch.float64) + torch.ones(256, 256, dtype=torch.float64), (1, 16, 16)
     )

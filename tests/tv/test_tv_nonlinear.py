@@ -1,22 +1,22 @@
 import pytest
 import torch
-from invreg_tv.differences import add_adjoint, add_gradient_, project_, total_variation
-from invreg_tv.linear import Identity, primal_dual
-from invreg_tv.nonlinear import DOUBLINGS, PATIENCE, RELAXATION, RISES, _Steps, nonlinear_primal_dual
-from invreg_tv.norms import derivative_norm
-from invreg_tv.reconstructor import TotalVariation
 from tv_helpers import Disguised, MatrixBlur, SaturatingBlur, noise, shapes
 
 from invreg.errors import ConvergenceWarning
 from invreg.operator import Operator
 from invreg.problem import Problem
+from invreg_tv.differences import add_adjoint, add_gradient_, project_, total_variation
+from invreg_tv.linear import Identity, primal_dual
+from invreg_tv.nonlinear import DOUBLINGS, PATIENCE, RELAXATION, RISES, _Steps, nonlinear_primal_dual
+from invreg_tv.norms import derivative_norm
+from invreg_tv.reconstructor import TotalVariation
 
 
 def objective(operator, x, z, weight):
     return (operator(x) - z).square().flatten(1).sum(1) / 2 + weight * total_variation(x)
 
 
-def prox_gradient(operator, z, weight, start, step, iterations=400, inner=60):
+def prox_gradient(operator, z, weight, start, step, iterations=300, inner=40):
     """Another algorithm: gradient steps on the data term, and TV denoising by projected gradients on its dual."""
     x, p = start, torch.zeros(len(z), 2, *start.shape[1:], dtype=z.dtype)
     for _ in range(iterations):
@@ -148,6 +148,16 @@ def test_stuck_images_are_treated_and_then_given_up():
     kept = torch.tensor([2])
     steps.select(kept)
     assert steps.tau(4).shape == (1, 1, 1, 1)
+
+
+def test_the_norm_is_raised_by_what_is_seen_but_not_by_rounding():
+    steps = _Steps(torch.ones(4), 1e-2)
+    before = steps.tau(1)
+    change = torch.tensor([0.05, 0.3, 1e-5, 0.0])
+    distance = torch.tensor([0.1, 0.1, 1e-6, 0.0])
+    steps.watch_norm(change, distance, torch.ones(4))
+    assert (steps.tau(1) < before).tolist() == [False, True, False, False]
+    assert torch.isfinite(steps.tau(1)).all()
 
 
 def test_derivative_norm_of_a_known_operator():

@@ -25,7 +25,7 @@ def draw_comparison(findings: Findings, operator: str) -> Figure:
     means = tables["means"][tables["means"]["operator"] == operator]
     present = set(means["method"])
     styles = {label: style for label, style in method_styles(tables["methods"]).items() if label in present}
-    noises = [noise for noise in tables["noises"]["noise"].astype(str) if noise in set(means["noise"].astype(str))]
+    noises = [noise for noise in tables["noises"]["noise"] if noise in set(means["noise"])]
     metrics = tables["metrics"]
     columns = min(len(metrics), _PANELS_PER_ROW)
     rows = math.ceil(len(metrics) / columns)
@@ -42,7 +42,7 @@ def draw_comparison(findings: Findings, operator: str) -> Figure:
         for axes, metric in zip(grid.flat, metrics.itertuples(), strict=False):
             chosen = means[means["metric"] == metric.metric]
             for position, (label, style) in enumerate(styles.items()):
-                of_method = chosen[chosen["method"] == label].set_index(chosen["noise"].astype(str))
+                of_method = chosen[chosen["method"] == label].set_index("noise")
                 shift = _SPREAD * ((position + 0.5) / len(styles) - 0.5)
                 _draw_method(axes, of_method, noises, shift, label, style)
             _name_groups(axes, noises, str(findings.scalars["noise"]))

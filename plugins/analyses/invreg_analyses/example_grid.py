@@ -19,12 +19,14 @@ from invreg.streams import stream_key
 from invreg.study_analyzer import CompletedStudy, StudyAnalyzer, StudyCell
 from invreg_analyses.grid_figures import draw_grid
 from invreg_analyses.pictures import busiest_region
-from invreg_analyses.study_choice import At, Choice, choose, file_name, image_metrics, methods_in, metrics_in
+from invreg_analyses.study_choice import At, Choice, choose, file_names, image_metrics, methods_in, metrics_in
 
 if TYPE_CHECKING:
-    import pandas as pd
     from matplotlib.figure import Figure
+    from numpy.typing import NDArray
     from torch import Tensor
+
+    _Picture = NDArray[np.float32]
 
 
 class ExampleGrid(StudyAnalyzer):
@@ -71,15 +73,19 @@ class ExampleGrid(StudyAnalyzer):
         entries = [entry for panel in panels for group in panel for entry in group]
         name = self._choose_image(entries, first)
         images = _TestImages()
-        arrays, scores, grids, shown = {}, [], [], 0
+        arrays: dict[str, Any] = {}
+        scores: list[dict[str, Any]] = []
+        grids: list[dict[str, Any]] = []
         for panel in panels:
             for group in panel:
                 truth, data, own = images.measured(group[0].cell, name)
                 found = np.stack([_reconstruction(entry, name) for entry in group])
+                shown = len(grids)
                 prefix = f"grid_{shown}"
                 arrays |= {f"{prefix}_truth": truth, f"{prefix}_reconstructions": found}
-                # A method that hands the data on shows them already.
-                has_data = data is not None and not any(np.array_equal(x_hat, data) for x_hat in found)
+                # A method that hands the data on shows them already, and differs from all others everywhere.
+                real = [x_hat for x_hat in found if data is None or not np.array_equal(x_hat, data)]
+                has_data = data is not None and len(real) == len(found)
                 if has_data and data is not None:
                     arrays[f"{prefix}_data"] = data
                     scores.append({"grid": shown, "method": "", **own})
@@ -88,8 +94,16 @@ class ExampleGrid(StudyAnalyzer):
                     for e in group
                 ]
                 row = {"grid": shown, "operator": group[0].operator, "noise": group[0].noise, "has_data": has_data}
-                grids.append(row | dict(zip(("top", "left", "height", "width"), self._region(found), strict=True)))
-                shown += 1
+                grids.append(
+                    row
+                    | dict(
+                        zip(
+                            ("top", "left", "height", "width"),
+                            self._region(np.stack(real or list(found)), truth),
+                            strict=True,
+                        )
+                    )
+                )
         tables = {
             "grids": pd.DataFrame(grids),
             "scores": pd.DataFrame(scores),
@@ -105,10 +119,9 @@ class ExampleGrid(StudyAnalyzer):
         return Findings({"image": name, "noise": choices.noise_title}, tables, arrays, text)
 
     def draw(self, findings: Findings) -> Mapping[str, Figure]:
-        return {
-            file_name(f"{grid['operator']}_{grid['noise']}"): draw_grid(findings, int(grid["grid"]))
-            for grid in findings.tables["grids"].to_dict("records")
-        }
+        grids = findings.tables["grids"].to_dict("records")
+        names = file_names([f"{grid['operator']} {grid['noise']}" for grid in grids])
+        return {name: draw_grid(findings, int(grid["grid"])) for name, grid in zip(names, grids, strict=True)}
 
     def _choose_image(self, entries: list[Choice], metric: str) -> str:
         import pandas as pd
@@ -125,11 +138,11 @@ class ExampleGrid(StudyAnalyzer):
         ranked = values.loc[names].mean(axis=1).sort_values(kind="stable")
         return str(ranked.index[len(ranked) // 2])
 
-    def _region(self, reconstructions: np.ndarray) -> tuple[int, int, int, int]:
-        """Where the reconstructions differ most among each other."""
-        height, width = (max(round(self.zoom * side), 1) for side in reconstructions.shape[-2:])
-        spread = ((reconstructions - reconstructions.mean(0)) ** 2).sum((0, 1)).astype(float)
-        return busiest_region(spread, height, width)
+    def _region(self, reconstructions: _Picture, truth: _Picture) -> tuple[int, int, int, int]:
+        """Where the reconstructions differ most among each other; a single one, from the truth."""
+        height, width = (max(round(self.zoom * side), 1) for side in truth.shape[-2:])
+        center = reconstructions.mean(0) if len(reconstructions) > 1 else truth
+        return busiest_region(((reconstructions - center) ** 2).sum((0, 1)).astype(float), height, width)
 
 
 class _TestImages:
@@ -138,7 +151,7 @@ class _TestImages:
     def __init__(self) -> None:
         self._kept: tuple[str, ImageStack] | None = None
 
-    def measured(self, cell: StudyCell, name: str) -> tuple[np.ndarray, np.ndarray | None, dict[str, float]]:
+    def measured(self, cell: StudyCell, name: str) -> tuple[_Picture, _Picture | None, dict[str, float]]:
         """The truth and the data `[C, H, W]` of an image, and the data's own scores; no data where they are no images.
 
         Raises:
@@ -174,13 +187,13 @@ def _ends(entries: list[Choice], noises: list[str]) -> list[list[Choice]]:
     return [[entry for entry in entries if entry.noise == noise] for noise in ends]
 
 
-def _reconstruction(entry: Choice, name: str) -> np.ndarray:
+def _reconstruction(entry: Choice, name: str) -> NDArray[np.float32]:
     store = RunFolder(entry.cell.folder)
     index = store.read_json("run.json")["test"].index(name)
     file = store.method(entry.method).relative_to(store.path) / "reconstructions.safetensors"
     return _array(store.read_tensors(file)["reconstructions"][index : index + 1])
 
 
-def _array(images: Tensor) -> np.ndarray[Any, Any]:
-    array: np.ndarray[Any, Any] = images[0].detach().to(torch.float32).cpu().numpy()
+def _array(images: Tensor) -> NDArray[np.float32]:
+    array: NDArray[np.float32] = images[0].detach().to(torch.float32).cpu().numpy()
     return array

@@ -20,7 +20,7 @@ from invreg_analyses.study_choice import (
     At,
     Choices,
     choose,
-    file_name,
+    file_names,
     image_metrics,
     methods_in,
     metrics_in,
@@ -82,32 +82,38 @@ class LipschitzSweep(StudyAnalyzer):
                 study, "mean", table[name], operator=operator, noise=noise, method=method, value=value, metric=name
             )
             for name in metrics["metric"]
-            for (operator, noise, method), tables in values.items()
-            for value, table in tables.items()
+            for (operator, noise, method), by_value in values.items()
+            for value, table in by_value.items()
         ]
         gains = []
         for name in metrics["metric"]:
-            for (operator, noise, method), tables in values.items():
-                (first, before), *_, (last, after) = [*tables.items()] if len(tables) > 1 else [(0.0, None)] * 2
-                if before is not None and after is not None:
-                    names = {"operator": operator, "noise": noise, "method": method, "start": first, "end": last}
-                    gains.append(self._row(study, "gain", (after[name] - before[name]).dropna(), **names, metric=name))
+            for (operator, noise, method), by_value in values.items():
+                if len(by_value) > 1:
+                    start, end = min(by_value), max(by_value)
+                    difference = (by_value[end][name] - by_value[start][name]).dropna()
+                    names = {"operator": operator, "noise": noise, "method": method, "start": start, "end": end}
+                    gains.append(self._row(study, "gain", difference, **names, metric=name))
         tables = {
             "means": pd.DataFrame(rows),
             "gains": pd.DataFrame(gains, columns=_GAINS),
             "methods": methods_in(study),
             "metrics": metrics,
             "operators": pd.DataFrame({"operator": choices.operators}),
-            "noises": pd.DataFrame({"noise": choices.noises}).astype(str),
+            "noises": pd.DataFrame({"noise": choices.noises}),
         }
         parameter = "lipschitz" if self.axis is None else self.axis.rpartition(".")[2]
-        scalars = {"parameter": parameter, "noise": choices.noise_title, "confidence": self.confidence}
+        scalars: dict[str, float | int | str | bool] = {
+            "parameter": parameter,
+            "noise": choices.noise_title,
+            "confidence": self.confidence,
+        }
         return Findings(scalars, tables, text=_sentence(tables, choices, parameter))
 
     def draw(self, findings: Findings) -> Mapping[str, Figure]:
+        operators = [str(operator) for operator in findings.tables["operators"]["operator"]]
         return {
-            file_name(str(operator)): draw_sweep(findings, str(operator))
-            for operator in findings.tables["operators"]["operator"]
+            name: draw_sweep(findings, operator)
+            for name, operator in zip(file_names(operators), operators, strict=True)
         }
 
     def _row(self, study: CompletedStudy, column: str, values: pd.Series, **names: Any) -> dict[str, Any]:
@@ -160,7 +166,7 @@ def _values(choices: Choices, paths: Mapping[str, str]) -> dict[tuple[str, str, 
                 found.setdefault((entry.operator, entry.noise, entry.method), {})[float(value)] = table
     if not found:
         raise SpecError(f"no finished cell with {', '.join(paths)}", where="axis", expected="at least one")
-    return {key: dict(sorted(tables.items())) for key, tables in found.items()}
+    return {key: dict(sorted(by_value.items())) for key, by_value in found.items()}
 
 
 def _sentence(tables: Mapping[str, pd.DataFrame], choices: Choices, parameter: str) -> str:

@@ -14,11 +14,12 @@ from invreg.streams import stream_key
 from invreg.study_analyzer import CompletedStudy, StudyAnalyzer
 from invreg_analyses.comparison_figures import draw_comparison
 from invreg_analyses.statistics import mean_interval
-from invreg_analyses.study_choice import At, Choices, choose, file_name, image_metrics, methods_in, metrics_in
+from invreg_analyses.study_choice import At, Choices, choose, file_names, image_metrics, methods_in, metrics_in
 
 if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.figure import Figure
+    from numpy.typing import NDArray
 
 #: Methods that the sentence names, for each operator and noise level.
 _NAMED = 2
@@ -100,7 +101,7 @@ class MethodComparison(StudyAnalyzer):
             "methods": methods,
             "metrics": metrics,
             "operators": pd.DataFrame({"operator": choices.operators}),
-            "noises": pd.DataFrame({"noise": choices.noises}).astype(str),
+            "noises": pd.DataFrame({"noise": choices.noises}),
         }
         return Findings(
             {"confidence": self.confidence, "resamples": self.resamples, "noise": choices.noise_title},
@@ -109,12 +110,13 @@ class MethodComparison(StudyAnalyzer):
         )
 
     def draw(self, findings: Findings) -> Mapping[str, Figure]:
+        operators = [str(operator) for operator in findings.tables["operators"]["operator"]]
         return {
-            file_name(str(operator)): draw_comparison(findings, str(operator))
-            for operator in findings.tables["operators"]["operator"]
+            name: draw_comparison(findings, operator)
+            for name, operator in zip(file_names(operators), operators, strict=True)
         }
 
-    def _interval(self, column: str, values: np.ndarray, seed: int, *names: str) -> dict[str, float]:
+    def _interval(self, column: str, values: NDArray[np.float64], seed: int, *names: str) -> dict[str, float]:
         key = stream_key(seed, "method_comparison", column, *names)
         found = mean_interval(values, self.confidence, self.resamples, key)
         return {

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from pydantic import Field
 
 from invreg.errors import SpecError, did_you_mean
+from invreg.plan import unique_names
 from invreg.spec import Spec
 from invreg.store import RunFolder
 from invreg.study_analyzer import CompletedStudy, StudyCell
@@ -71,20 +72,22 @@ def choose(study: CompletedStudy, at: Mapping[str, Any] | None, free: Sequence[s
         free: paths that are not held: with them, several cells stand for a method.
 
     Raises:
-        SpecError: if `at` names a path or a value that the study does not have, or leaves nothing.
+        SpecError: if `at` names a path or a value that the study does not have, or leaves nothing, or if no cell is
+            finished.
     """
-    at = dict(at or {})
+    at, methods = dict(at or {}), methods_of(study)
     _check(study, at)
     operator_paths = [path for path in study.axes if path.split(".")[0] == "operator"]
     noise_paths = [path for path in study.axes if path.split(".")[0] == "noise"]
-    entries, held = [], {path: [] for path in study.axes if path not in (*operator_paths, *noise_paths, *free)}
+    entries: list[Choice] = []
+    held: dict[str, list[Any]] = {path: [] for path in study.axes if path not in (*operator_paths, *noise_paths, *free)}
     groups: dict[tuple[str, str], list[StudyCell]] = {}
     for cell in study.cells:
-        operator = group_name(cell, operator_paths, cell.spec.operator.name)
-        noise = group_name(cell, noise_paths, cell.spec.noise.name)
+        operator = _operator_name(cell, operator_paths)
+        noise = _noise_name(cell, noise_paths)
         groups.setdefault((operator, noise), []).append(cell)
     for (operator, noise), cells in groups.items():
-        for method in methods_of(study):
+        for method in methods:
             found = [cell for cell in cells if method in cell.spec.methods and _agrees(cell, at, method)]
             for path, used in held.items():
                 if not found or not concerns(path, method):
@@ -150,15 +153,25 @@ def image_metrics(cell: StudyCell, method: str) -> pd.DataFrame:
     return table[table["method"] == method].set_index("image").drop(columns=["method", "seconds"])
 
 
-def group_name(cell: StudyCell, paths: Sequence[str], default: str) -> str:
-    """A cell's values at the varied paths, in words; a single value stands for itself."""
-    values = {path: cell.values[path] for path in paths if path in cell.values}
-    if len(values) < 2:
-        return plain_value(next(iter(values.values()), default))
-    return ", ".join(
-        plain_value(value) if path in ("operator", "noise") else f"{path.partition('.')[2]} {plain_value(value)}"
-        for path, value in values.items()
-    )
+def _operator_name(cell: StudyCell, paths: Sequence[str]) -> str:
+    """The operator as the tables show it, with its parameters that are varied."""
+    name = plain_value(cell.values.get("operator", cell.spec.operator.name))
+    return ", ".join([name, *_parameters(cell, paths)])
+
+
+def _noise_name(cell: StudyCell, paths: Sequence[str]) -> str:
+    """The noise as the tables show it; a single parameter that is varied stands for itself."""
+    if len(paths) == 1 and paths[0] in cell.values:
+        return plain_value(cell.values[paths[0]])
+    return ", ".join([plain_value(cell.values.get("noise", cell.spec.noise.name)), *_parameters(cell, paths)])
+
+
+def _parameters(cell: StudyCell, paths: Sequence[str]) -> list[str]:
+    return [
+        f"{path.partition('.')[2]} {plain_value(cell.values[path])}"
+        for path in paths
+        if "." in path and path in cell.values
+    ]
 
 
 def plain_value(value: Any) -> str:
@@ -179,9 +192,13 @@ def value_at(spec: Spec, path: str) -> Any:
     return node
 
 
-def file_name(text: str) -> str:
-    """A name for a figure from any text."""
-    return "_".join("".join(c if c.isalnum() and c.isascii() or c in ".-" else " " for c in text).split()) or "figure"
+def file_names(texts: list[str]) -> list[str]:
+    """Names of figures from any texts, all different."""
+    return unique_names([_file_name(text) for text in texts])
+
+
+def _file_name(text: str) -> str:
+    return "_".join("".join(c if (c.isalnum() and c.isascii()) or c in ".-" else " " for c in text).split()) or "figure"
 
 
 def _check(study: CompletedStudy, at: Mapping[str, Any]) -> None:

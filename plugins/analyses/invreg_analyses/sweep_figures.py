@@ -6,6 +6,8 @@ import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from invreg.analyzer import Findings
 from invreg.display import metric_title
 from invreg_analyses.style import INK, WIDTH, drawing, dress, method_styles, new_figure, shortened
@@ -22,7 +24,7 @@ def draw_sweep(findings: Findings, operator: str) -> Figure:
     """Rows of panels for the metrics, columns for the noise levels; one line for each network."""
     tables = findings.tables
     means = tables["means"][tables["means"]["operator"] == operator]
-    noises = [noise for noise in tables["noises"]["noise"].astype(str) if noise in set(means["noise"].astype(str))]
+    noises = [noise for noise in tables["noises"]["noise"] if noise in set(means["noise"])]
     metrics = list(tables["metrics"].itertuples())
     parameter = str(findings.scalars["parameter"])
     place = _scale([float(value) for value in means["value"]], parameter)
@@ -37,7 +39,7 @@ def draw_sweep(findings: Findings, operator: str) -> Figure:
             chosen = means[means["metric"] == metric.metric]
             for column, noise in enumerate(noises):
                 axes = grid[row, column]
-                _draw_lines(axes, chosen[chosen["noise"].astype(str) == noise], tables["methods"], place)
+                _draw_lines(axes, chosen[chosen["noise"] == noise], tables["methods"], place)
                 _ticks(axes, sorted(set(means["value"].astype(float))), place, parameter, row == len(metrics) - 1)
                 if row == 0:
                     axes.set_title(_heading(str(findings.scalars["noise"]), noise))
@@ -88,7 +90,8 @@ def _equal_spans(row: Sequence[Axes]) -> None:
     """The same span for all panels of a row, each around its own lines: slopes can be compared."""
     limits = []
     for axes in row:
-        found = [y for line in axes.get_lines() for y in line.get_ydata() if math.isfinite(y)]
+        data: list[Any] = [y for line in axes.get_lines() for y in np.asarray(line.get_ydata())]
+        found = [float(y) for y in data if math.isfinite(y)]
         limits.append((min(found), max(found)) if found else (0.0, 0.0))
     span = max(high - low for low, high in limits) * (1 + 2 * _MARGIN) or 1e-3
     for axes, (low, high) in zip(row, limits, strict=True):

@@ -19,30 +19,12 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from invreg_iresnet.accuracy import Accuracy
 from invreg_iresnet.convergence import not_finite, warn_if_short
-from invreg_iresnet.fixed_point import Course, Solution, Stopping, Update, solve
+from invreg_iresnet.fixed_point import Course, Solution, Update, solve
 from invreg_iresnet.precision import arithmetic
 from invreg_iresnet.residuals import Weights
 from invreg_iresnet.subnetwork import Subnetwork, subnetworks
-
-
-@dataclass(frozen=True)
-class Accuracy:
-    """How accurately a chain is inverted.
-
-    Attributes:
-        forward: when the fixed points x_i end.
-        backward: when the fixed points w of the gradients end.
-        bound: the Lipschitz bound of the residual functions, which is that of the contractions.
-        dtype: of the convolutions; states and residuals keep the dtype of z.
-        tf32: whether gradients may be computed in TF32 on a GPU.
-    """
-
-    forward: Stopping
-    backward: Stopping
-    bound: float
-    dtype: torch.dtype
-    tf32: bool
 
 
 @dataclass(frozen=True)
@@ -80,10 +62,12 @@ class Inversion:
 def invert_chain(z: Tensor, weights: Weights, accuracy: Accuracy) -> Inversion:
     """phi^-1(z), differentiable (once) with respect to z and the weights.
 
+    To be called within `arithmetic`, without autocast; gradients, which come later, see to that themselves.
+
     Args:
         z: states, `[B, M, H, W]`.
         weights: of all subnetworks.
-        accuracy: how accurately; autocast and TF32 are the caller's business here, and only gradients keep to it.
+        accuracy: how accurately.
 
     Raises:
         ConvergenceError: if values turn up that are not finite.

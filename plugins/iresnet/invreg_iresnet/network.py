@@ -14,21 +14,13 @@ from invreg.operator import LinearOperator, NormalOperator, Operator, Shape
 from invreg.problem import Problem
 from invreg.reconstructor import Reconstructor
 from invreg.trainer import search_choices
+from invreg_iresnet.accuracy import Accuracy, exact, for_training
 from invreg_iresnet.bounds import LipschitzBounds, residual_bounds
 from invreg_iresnet.convergence import warn_if_short
-from invreg_iresnet.fixed_point import Stopping
-from invreg_iresnet.inversion import Accuracy, Inversion, invert_chain
+from invreg_iresnet.inversion import Inversion, invert_chain
 from invreg_iresnet.lifting import Lifting
 from invreg_iresnet.precision import arithmetic, autocast_dtype
 from invreg_iresnet.residuals import ResidualStack, residual
-
-# In the first half of a training, gradients need not be accurate: one iteration each way, after which the forward one
-# is evaluated (and linearised) once more.
-_EARLY = 0.5
-_EARLY_FORWARD, _EARLY_BACKWARD = Stopping(0, 2), Stopping(0, 1)
-
-# A gradient may be this much less accurate than the point at which it is taken.
-_GRADIENT_SLACK = 10
 
 
 class IResNet(Reconstructor):
@@ -41,9 +33,9 @@ class IResNet(Reconstructor):
         Lip(phi^-1) <= prod 1 / (1 - L_i) = 1 / (1 - L),    (1 - L_i)^N = 1 - L,    equation (2.3).
 
     An image is brought into X^M by subtracting a constant, reflect padding and stacking M/C copies; a state is
-    brought back by the mean over the copies (see `Lifting`). So the reconstruction is R(z) = C m(phi^-1(s(P z))), and
-    the learned forward operator on X is x -> C m(phi(s(P x))). The second inverts the first on X^M, but in X only
-    approximately, as the mean and the crop forget something.
+    brought back by the mean over the copies (see `Lifting`). So, up to that constant, the reconstruction is R(z) = C
+    m(phi^-1(s(P z))), and the learned forward operator on X is x -> C m(phi(s(P x))). On X^M, phi and phi^-1 are
+    inverse to each other; in X, these two maps are so only approximately, as the mean and the crop forget something.
 
     Where measurements are not in X, a linear operator A is replaced by A*A / ||A||^2 and z by A* z / ||A||^2.
 
@@ -244,9 +236,8 @@ class IResNet(Reconstructor):
                 where="iresnet.invert",
                 expected="a positive tolerance and at least one iteration",
             )
-        stopping = Stopping(tolerance, max_iterations)
         dtype = stack.kernels.dtype
-        accuracy = Accuracy(stopping, stopping, self.residual_bound, dtype, tf32=False)
+        accuracy = exact(tolerance, max_iterations, bound=self.residual_bound, dtype=dtype)
         with arithmetic(z.device, tf32=False):
             return invert_chain(z.to(dtype), stack.weights(), accuracy)
 
@@ -286,21 +277,11 @@ class IResNet(Reconstructor):
         return self.lifting, self.residuals
 
     def _accuracy(self, stack: ResidualStack) -> Accuracy:
-        dtype = self._convolution_dtype(stack)
-        if not self.training:
-            stopping = Stopping(self.tolerance, self.max_iterations)
-            return Accuracy(stopping, stopping, self.residual_bound, dtype, tf32=False)
-        if self._progress is not None and self._progress < _EARLY:
-            return Accuracy(_EARLY_FORWARD, _EARLY_BACKWARD, self.residual_bound, dtype, tf32=True)
-        # Less than what the convolutions can resolve is not asked of them.
-        tolerance = max(self.training_tolerance, torch.finfo(dtype).eps / 4)
-        return Accuracy(
-            Stopping(tolerance, self.max_iterations),
-            Stopping(_GRADIENT_SLACK * tolerance, self.max_iterations),
-            self.residual_bound,
-            dtype,
-            tf32=True,
-        )
+        bound, dtype = self.residual_bound, self._convolution_dtype(stack)
+        if self.training:
+            progress, tolerance = self._progress, self.training_tolerance
+            return for_training(progress, tolerance, self.max_iterations, bound=bound, dtype=dtype)
+        return exact(self.tolerance, self.max_iterations, bound=bound, dtype=dtype)
 
     def _convolution_dtype(self, stack: ResidualStack) -> torch.dtype:
         return autocast_dtype(stack.kernels) if self.training else stack.kernels.dtype

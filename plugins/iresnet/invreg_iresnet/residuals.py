@@ -16,7 +16,7 @@ from invreg_iresnet.norms import amplification, most_amplified_waves
 # grid moves.
 _TRAINING_DENSITY, _FINE_DENSITY = 8, 16
 
-_START_THRESHOLD = 0.03
+_START_THRESHOLD = 0.02
 
 # Thresholds are positive and differ by factors, so their logarithm is what is learned. One unit of the parameter is
 # three units of the logarithm: with the rate of the biases, that lets a threshold move by an order of magnitude in a
@@ -89,7 +89,10 @@ class ResidualStack(nn.Module):
         return f"{len(self)} x [{channels} -> {hidden} -> {channels}], kernel_size={size}, bound={self.bound:.4g}"
 
     def weights(self) -> Weights:
-        """The weights with their norms, differentiable with respect to the parameters."""
+        """The weights with their norms, differentiable with respect to the parameters.
+
+        In training mode, every call takes the other grid.
+        """
         return self._projected(*self._moving_waves()) if self.training else self.evaluation_weights()
 
     def evaluation_weights(self) -> Weights:

@@ -90,7 +90,7 @@ def nonlinear_primal_dual(
 
         if iteration % check_every == 0 or iteration == max_iterations:
             value = operator(x_next)
-            steps.watch_norm(lengths(value_bar - value) / lengths(x_bar - x_next))
+            steps.watch_norm(lengths(value_bar - value), lengths(x_bar - x_next), lengths(x_next))
             add_adjoint(operator.vjp(x_next, y_next), p_next, weight, out=w)
             gap, objective = primal_dual_gap(x_next, y_next, p_next, value - z, w, weight, box)
             converged = has_converged(gap, objective, tolerance, z, weight, math.prod(x.shape[1:]))
@@ -142,9 +142,13 @@ class _Steps:
     def relaxation(self, dimensions: int) -> Tensor:
         return _column(self._relaxation, dimensions)
 
-    def watch_norm(self, ratio: Tensor) -> None:
-        """Told how much faster than its argument F changed (NaN where that did not move)."""
-        self._norm = torch.where(ratio > self._norm, NORM_MARGIN * ratio, self._norm)
+    def watch_norm(self, change: Tensor, distance: Tensor, size: Tensor) -> None:
+        """Told how much F changed over which distance; raises ||F'|| if that was more than it allows.
+
+        A distance that is next to rounding, compared with the `size` of x, says nothing.
+        """
+        faster = (change > self._norm * distance) & (distance > 1000 * torch.finfo(size.dtype).eps * size)
+        self._norm = torch.where(faster, NORM_MARGIN * change / distance, self._norm)
 
     def watch_gap(self, gap: Tensor, iteration: int) -> Tensor:
         """Told the gaps; treats images that are stuck, and says which are to be given up."""

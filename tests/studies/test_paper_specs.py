@@ -1,0 +1,80 @@
+"""The ready specs of the paper's study: they are valid, and say what the paper says."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from invreg.preflight import make_method
+from invreg.problem import Problem
+from invreg.registry import Registry
+from invreg.shared import method_digest
+from invreg.spec import read_content
+from invreg.study import plan_study
+
+FOLDER = Path(__file__).parents[2] / "specs" / "paper"
+LEVELS = [0.01, 0.025, 0.05]
+#: Table 1 of the paper: weights, epochs, batch size, learning rate.
+TABLE = {
+    "iresnet": (4_263_700, 500, 32, 1e-4),
+    "small iresnet": (640_140, 300, 32, 1e-3),
+    "diffnet": (101_310, 100, 16, 2e-3),
+    "unet": (5_468_705, 500, 64, 5e-4),
+    "conv_resnet": (4_263_873, 300, 16, 1e-4),
+}
+
+
+@pytest.fixture(scope="module")
+def registry() -> Registry:
+    return Registry.installed()
+
+
+def plan(name: str, registry: Registry) -> Any:
+    return plan_study(read_content(FOLDER / f"{name}.yaml"), registry)
+
+
+@pytest.mark.parametrize("name", ["smoke", "tiny", "small", "full"])
+def test_each_spec_has_the_papers_cells_and_trains_nothing_twice(name: str, registry: Registry) -> None:
+    study = plan(name, registry)
+    found = {(str(cell.values["operator"]), cell.values["noise.std"]) for cell in study.cells}
+    assert found == {(operator, std) for operator in ("perona_malik", "gaussian_blur") for std in LEVELS}
+    assert study.axes["methods.iresnet.reconstructor.lipschitz"] == [0.95, 0.99, 0.999]
+    assert len(study.cells) == 18
+    for label in study.cells[0].plan.spec.methods:
+        trainings = {method_digest(cell.plan, label) for cell in study.cells}
+        assert len(trainings) == (18 if "iresnet" in label else 6), label
+    for cell in study.cells:
+        networks = [m.reconstructor for label, m in cell.plan.spec.methods.items() if "iresnet" in label]
+        assert len({network.parameters["lipschitz"] for network in networks}) == 1
+        assert {"observation", "tv", "iresnet", "conv_resnet", "unet", "diffnet"} <= set(cell.plan.spec.methods)
+
+
+def test_smoke_and_tiny_differ_in_the_length_of_training_only(registry: Registry) -> None:
+    smoke, tiny = (plan(name, registry).cells[0].plan.spec for name in ("smoke", "tiny"))
+    for field in ("data", "operator", "noise", "metrics", "analyses", "seed"):
+        assert getattr(smoke, field) == getattr(tiny, field), field
+    for label, method in smoke.methods.items():
+        assert method.reconstructor == tiny.methods[label].reconstructor
+        if method.trainer is not None and "steps" in method.trainer.parameters:
+            assert method.trainer.parameters["steps"] <= 10
+
+
+def test_full_is_table_1(registry: Registry) -> None:
+    planned = plan("full", registry).cells[0].plan
+    problem = Problem(planned.operator, planned.noise)
+    for label, (weights, epochs, batch_size, lr) in TABLE.items():
+        method = make_method(planned, planned.methods[label], problem, (1, 96, 96), torch.device("cpu"))
+        network = method.build()
+        assert sum(parameter.numel() for parameter in network.parameters()) == weights, label
+        trainer = planned.spec.methods[label].trainer.parameters
+        assert (trainer["epochs"], trainer["batch_size"], trainer["lr"]) == (epochs, batch_size, lr), label
+        assert trainer["optimizer"] == "adam"
+        assert (trainer["gradient_clip"], trainer["warmup"], trainer["final_lr"]) == (None, 0, 1)
+        parameters = planned.spec.methods[label].reconstructor.parameters
+        assert (parameters["padding"], parameters["center"]) == (0, 0)
+    assert planned.spec.data.parameters["train"] == 16_284
+    blur = plan("full", registry).cells[-1].plan.spec.operator.parameters
+    assert (blur["kernel_size"], blur["std"]) == (11, pytest.approx(5 / 3, abs=1e-12))
