@@ -297,6 +297,12 @@ def test_results_have_the_dtype_of_the_parameters() -> None:
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_weights_in_low_precision_are_refused(dtype: torch.dtype) -> None:
+    with pytest.raises(InvregError, match=r"weights in torch\.(.|\n)*torch.autocast"):
+        network().to(dtype)(torch.rand(1, 1, 10, 12))
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 def test_training_under_autocast(dtype: torch.dtype) -> None:
     z, target = torch.rand(2, 2, 1, 10, 12)
     seen: list[torch.dtype] = []

@@ -38,8 +38,8 @@ class ExampleGrid(StudyAnalyzer):
     The truth comes from the data set of the spec, the data are measured again as the run did: with the same noise.
 
     Args:
-        image: name of the test image; None for the one in the middle of all, ordered by the mean of the first metric
-            over all methods and cells that are shown.
+        image: name of the test image; None for that of highest contrast among the middle third of all, ordered by the
+            mean of the first metric over all methods and cells that are shown.
         at: varied path to the value, as the study's table shows it, at which it is held; the last value else.
         zoom: side of the enlarged region as a share of the image's.
 
@@ -52,7 +52,7 @@ class ExampleGrid(StudyAnalyzer):
 
     def __init__(
         self,
-        image: Annotated[str | None, Field(description="name of a test image; null: the one in the middle")] = None,
+        image: Annotated[str | None, Field(description="name of a test image; null: a typical one")] = None,
         at: At = None,
         zoom: Annotated[float, Field(gt=0.02, le=0.5, description="side of the enlarged region, share of image")] = 0.3,
     ) -> None:
@@ -71,8 +71,8 @@ class ExampleGrid(StudyAnalyzer):
             if (panel := _ends([entry for entry in choices.entries if entry.operator == operator], choices.noises))
         ]
         entries = [entry for panel in panels for group in panel for entry in group]
-        name = self._choose_image(entries, first)
         images = _TestImages()
+        name = self._choose_image(entries, first, images)
         arrays: dict[str, Any] = {}
         scores: list[dict[str, Any]] = []
         grids: list[dict[str, Any]] = []
@@ -110,9 +110,12 @@ class ExampleGrid(StudyAnalyzer):
             "methods": methods_in(study),
             "metrics": metrics,
         }
-        text = f"The test image {name}" + (
-            "." if self.image else f", in the middle of all by the mean {metric_title(first)} of the methods shown."
-        )
+        text = f"The test image {name}"
+        if self.image is None:
+            text += (
+                f": among the middle third by the mean {metric_title(first)} of the methods, that of highest contrast"
+            )
+        text += "."
         if len(choices.noises) > 1:
             text += f" Lowest and highest noise: {choices.noise_title} {choices.noises[0]} and {choices.noises[-1]}."
         text = " ".join(filter(None, [text, choices.in_words]))
@@ -123,7 +126,7 @@ class ExampleGrid(StudyAnalyzer):
         names = file_names([f"{grid['operator']} {grid['noise']}" for grid in grids])
         return {name: draw_grid(findings, int(grid["grid"])) for name, grid in zip(names, grids, strict=True)}
 
-    def _choose_image(self, entries: list[Choice], metric: str) -> str:
+    def _choose_image(self, entries: list[Choice], metric: str, images: _TestImages) -> str:
         import pandas as pd
 
         columns = [image_metrics(entry.cell, entry.method)[metric] for entry in entries]
@@ -136,7 +139,9 @@ class ExampleGrid(StudyAnalyzer):
         if not names:
             raise DataError("the cells have no test image in common", where="data", expected="at least one")
         ranked = values.loc[names].mean(axis=1).sort_values(kind="stable")
-        return str(ranked.index[len(ranked) // 2])
+        outside = (len(ranked) - 1) // 3
+        middle = [str(name) for name in ranked.index[outside : len(ranked) - outside]]
+        return max(middle, key=lambda name: images.contrast(entries[0].cell, name))
 
     def _region(self, reconstructions: _Picture, truth: _Picture) -> tuple[int, int, int, int]:
         """Where the reconstructions differ most among each other; a single one, from the truth."""
@@ -150,6 +155,12 @@ class _TestImages:
 
     def __init__(self) -> None:
         self._kept: tuple[str, ImageStack] | None = None
+
+    def contrast(self, cell: StudyCell, name: str) -> float:
+        """The standard deviation of an image; zero if the data set no longer has it."""
+        stack = self._stack(cell)
+        names = list(stack.names)
+        return float(stack.images[names.index(name)].std()) if name in names else 0.0
 
     def measured(self, cell: StudyCell, name: str) -> tuple[_Picture, _Picture | None, dict[str, float]]:
         """The truth and the data `[C, H, W]` of an image, and the data's own scores; no data where they are no images.

@@ -48,7 +48,8 @@ def draw_columns(
 
     The first column must not have an error: the scale stands in its place.
     """
-    blocks, per_block = math.ceil(len(columns) / _COLUMNS), min(len(columns), _COLUMNS)
+    blocks = math.ceil(len(columns) / _COLUMNS)
+    per_block = math.ceil(len(columns) / blocks)
     height, width = columns[0].image.shape[-2:]
     cell = min(WIDTH / max(per_block, 4), 2.4)
     lines = max(len(column.lines) for column in columns)

@@ -274,6 +274,14 @@ class IResNet(Reconstructor):
             raise InvregError(
                 "the network has no weights yet", where="iresnet", hint="call net.setup(problem, image_shape) first"
             )
+        dtype = self.residuals.kernels.dtype
+        if dtype not in (torch.float32, torch.float64):
+            raise InvregError(
+                f"weights in {dtype}",
+                where="iresnet",
+                expected="float32 or float64: neither norms nor fixed points can be had in less",
+                hint="net.float(), and train under torch.autocast for fast convolutions",
+            )
         return self.lifting, self.residuals
 
     def _accuracy(self, stack: ResidualStack) -> Accuracy:
