@@ -62,7 +62,7 @@ def draw_columns(
             axes.set_axis_off()
         drawn = None
         for position, column in enumerate(columns):
-            block, place = divmod(position, _COLUMNS)
+            block, place = divmod(position, per_block)
             drawn = _draw_column(grid[3 * block : 3 * block + 3, place], column, region, limit) or drawn
         if drawn is not None:
             _draw_scale(grid[2, 0], drawn, limit, scale_title)
