@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import shutil
 import time
-import traceback
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -302,10 +301,9 @@ class _Run:
             if not self.folder.has(base / "figures.json"):
                 self.folder.write_figures(key, analyzer.draw(found))
         except Exception as error:  # noqa: BLE001 (an analysis may be anyone's code)
-            message = str(error) if isinstance(error, InvregError) else f"{type(error).__name__}: {error}"
-            self.folder.write_text(base / "failure.txt", f"{message}\n\n{traceback.format_exc()}")
+            self.folder.write_failure(base, error)
             return None
-        (self.folder.path / base / "failure.txt").unlink(missing_ok=True)
+        self.folder.clear_failure(base)
         return found
 
     def _fail_if_an_analysis_failed(self) -> None:

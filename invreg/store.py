@@ -11,13 +11,14 @@ import math
 import os
 import re
 import tempfile
+import traceback
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from invreg.analyzer import Findings
-from invreg.errors import SpecError, StoreError
+from invreg.errors import InvregError, SpecError, StoreError
 from invreg.spec import Spec, dump_yaml, read_spec
 
 if TYPE_CHECKING:
@@ -208,6 +209,18 @@ class RunFolder:
         path = Path("methods") / label / "log.csv"
         is_empty = self.has(path) and not (self.path / path).read_text(encoding="utf-8").strip()
         return pd.DataFrame() if is_empty else self.read_table(path)
+
+    # -- failures of cells and analyses, which cost nothing but themselves
+
+    def write_failure(self, base: str | Path, error: Exception) -> str:
+        """Saves the error that is being handled, with its traceback, as `failure.txt`; returns its message."""
+        message = str(error) if isinstance(error, InvregError) else f"{type(error).__name__}: {error}"
+        self.write_text(Path(base) / "failure.txt", f"{message}\n\n{traceback.format_exc()}")
+        return message
+
+    def clear_failure(self, base: str | Path) -> None:
+        """Takes back what `write_failure` has left."""
+        (self.path / base / "failure.txt").unlink(missing_ok=True)
 
     # -- findings of analyses
 

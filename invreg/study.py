@@ -10,7 +10,6 @@ import hashlib
 import json
 import re
 import shlex
-import traceback
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -184,10 +183,9 @@ def _run_cell(
     except KeyboardInterrupt:
         raise
     except Exception as error:  # noqa: BLE001 (whatever stops one cell must not stop the others)
-        failure = str(error) if isinstance(error, InvregError) else f"{type(error).__name__}: {error}"
-        RunFolder(path).write_text("failure.txt", f"{failure}\n\n{traceback.format_exc()}")
+        failure = RunFolder(path).write_failure("", error)
     else:
-        (path / "failure.txt").unlink(missing_ok=True)
+        RunFolder(path).clear_failure("")
     return StudyCell(cell.values, cell.plan.spec, path, failure, registry)
 
 
@@ -204,10 +202,9 @@ def _analyse(plan: _StudyPlan, folder: RunFolder, cells: list[StudyCell], table:
             folder.write_figures(key, analyzer.draw(findings[key]))
         except Exception as error:  # noqa: BLE001 (an analysis may be anyone's code)
             findings.pop(key, None)
-            message = str(error) if isinstance(error, InvregError) else f"{type(error).__name__}: {error}"
-            folder.write_text(base / "failure.txt", f"{message}\n\n{traceback.format_exc()}")
+            folder.write_failure(base, error)
         else:
-            (folder.path / base / "failure.txt").unlink(missing_ok=True)
+            folder.clear_failure(base)
     return findings
 
 
