@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     import torch
     from matplotlib.figure import Figure
 
+    from invreg.certificate import StabilityCertificate
     from invreg.dataset import Splits
     from invreg.metrics import Metric
     from invreg.problem import Problem
@@ -54,6 +55,8 @@ class CompletedRun:
         metrics: one row per method and image: method, image, one column per metric, seconds.
         metric_components: the metrics by name.
         batch_size: number of images to handle at once.
+        certificates: of the methods that certify their stability, by label; each is made (or read and verified) when it
+            is first asked for.
     """
 
     title: str
@@ -67,6 +70,7 @@ class CompletedRun:
     metrics: pd.DataFrame
     metric_components: Mapping[str, Metric]
     batch_size: int = 16
+    certificates: Mapping[str, StabilityCertificate] = field(default_factory=dict)
 
 
 class Analyzer(Component, ABC):

@@ -71,6 +71,10 @@ class ConvergenceError(InvregError):
     """An iteration did not reach its tolerance where the result would be worthless without it."""
 
 
+class CertificateError(InvregError):
+    """A certificate cannot be made, or does not hold for these weights."""
+
+
 class StoreError(InvregError):
     """A run folder cannot be written, read or resumed."""
 

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from invreg.component import Component
 
 if TYPE_CHECKING:
+    from invreg.certificate import StabilityCertificate
     from invreg.operator import Operator, Shape
     from invreg.problem import Problem
 
@@ -56,4 +57,34 @@ class FollowsTraining(Protocol):
 
     def training_progress(self, fraction: float) -> None:
         """Told by trainers before each step: the share of all steps that is done, in [0, 1)."""
+        ...
+
+
+@runtime_checkable
+class FinalisesWeights(Protocol):
+    """A reconstructor whose weights are put into their final form after training, before they are saved."""
+
+    def finalise(self) -> None:
+        """Told once after training; what is saved, evaluated and certified is what it leaves."""
+        ...
+
+
+@runtime_checkable
+class CertifiesStability(Protocol):
+    """A reconstructor that can prove Lipschitz bounds of itself, for the weights that it has."""
+
+    def certificate(self) -> StabilityCertificate:
+        """Makes a certificate of the weights as evaluation uses them; it may take a minute.
+
+        Raises:
+            CertificateError: if nothing can be certified (weights that are not finite, say).
+        """
+        ...
+
+    def verify(self, certificate: StabilityCertificate) -> None:
+        """Checks a certificate against the weights, without searching again; much faster than making it.
+
+        Raises:
+            CertificateError: if it belongs to other weights, or claims what does not hold.
+        """
         ...

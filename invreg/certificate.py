@@ -1,0 +1,106 @@
+"""Certificates: proven bounds on how a trained reconstruction method reacts to changes of its measurement."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from decimal import ROUND_CEILING, Context
+from typing import Any
+
+from invreg.errors import CertificateError
+
+_FORMAT = "invreg-certificate-1"
+
+
+@dataclass(frozen=True)
+class StabilityCertificate:
+    """Proven Lipschitz bounds of a network phi, of its inverse, and of the reconstruction R that is made of it.
+
+    All bounds are about Euclidean norms, exact arithmetic and the stored weights, whose hash is part of the
+    certificate. A bound that could not be proven is None, never infinity or a guess.
+
+    Attributes:
+        content: the certificate as plain data, as it lies in `certificate.json`. Its keys are at least `format`,
+            `inverse_lipschitz` and `forward_lipschitz` (each a mapping from the way in which a bound was proven to the
+            bound, and `certified`, the smallest of them), `reconstruction_lipschitz` (a number or None) and `weights`
+            (the hash). The network that made it may add what it needs to verify it.
+
+    Raises:
+        CertificateError: if the content is not that of a certificate.
+    """
+
+    content: Mapping[str, Any]
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.content, Mapping) or self.content.get("format") != _FORMAT:
+            found = self.content.get("format") if isinstance(self.content, Mapping) else self.content
+            raise CertificateError(f"format {found!r}", where="certificate", expected=repr(_FORMAT))
+        missing = {"inverse_lipschitz", "forward_lipschitz", "reconstruction_lipschitz", "weights"} - set(self.content)
+        if missing:
+            raise CertificateError(f"without {', '.join(sorted(missing))}", where="certificate", expected="a whole one")
+        for side in ("inverse_lipschitz", "forward_lipschitz"):
+            if "certified" not in self.content[side]:
+                raise CertificateError("without `certified`", where=f"certificate.{side}", expected="a whole one")
+
+    @property
+    def inverse_lipschitz(self) -> dict[str, float | None]:
+        """Bounds of Lip(phi^-1) by the way in which they were proven; `certified` is the smallest."""
+        return dict(self.content["inverse_lipschitz"])
+
+    @property
+    def forward_lipschitz(self) -> dict[str, float | None]:
+        """Bounds of Lip(phi) by the way in which they were proven; `certified` is the smallest."""
+        return dict(self.content["forward_lipschitz"])
+
+    @property
+    def reconstruction_lipschitz(self) -> float | None:
+        """The bound of Lip(R), from measurements to images: what a padding before the inversion adds is in it."""
+        bound = self.content["reconstruction_lipschitz"]
+        return None if bound is None else float(bound)
+
+    @property
+    def sentence(self) -> str:
+        """The certificate in words."""
+        bound = self.reconstruction_lipschitz
+        if bound is None:
+            return "No bound could be proven for this network."
+        return (
+            "Proven: two measurements that differ by d in the Euclidean norm give reconstructions that differ by at "
+            f"most {_rounded_up(bound)} d."
+        )
+
+
+def certificate_content(
+    inverse: Mapping[str, float | None],
+    forward: Mapping[str, float | None],
+    reconstruction: float | None,
+    weights: str,
+    further: Mapping[str, Any],
+) -> dict[str, Any]:
+    """The content of a certificate, in the current format.
+
+    Args:
+        inverse: bounds of Lip(phi^-1) with `certified`.
+        forward: bounds of Lip(phi) with `certified`.
+        reconstruction: the bound of Lip(R).
+        weights: hash of the weights.
+        further: whatever the network needs to verify it.
+    """
+    return {
+        "format": _FORMAT,
+        "weights": weights,
+        "inverse_lipschitz": dict(inverse),
+        "forward_lipschitz": dict(forward),
+        "reconstruction_lipschitz": reconstruction,
+        **further,
+    }
+
+
+def smallest(bounds: Mapping[str, float | None]) -> float | None:
+    """The smallest of the bounds that could be proven; None if none could."""
+    return min((bound for bound in bounds.values() if bound is not None), default=None)
+
+
+def _rounded_up(bound: float) -> str:
+    """Four digits, never less than the bound."""
+    return f"{Context(prec=4, rounding=ROUND_CEILING).create_decimal_from_float(bound):f}"
