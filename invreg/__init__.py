@@ -14,6 +14,7 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "Analyzer": "invreg.analyzer",
+    "Architecture": "invreg.architecture",
     "CompletedRun": "invreg.analyzer",
     "CompletedStudy": "invreg.study_analyzer",
     "CertificateError": "invreg.errors",
@@ -22,6 +23,7 @@ _HOMES = {
     "ConvergenceError": "invreg.errors",
     "ConvergenceWarning": "invreg.errors",
     "DataError": "invreg.errors",
+    "DescribesArchitecture": "invreg.reconstructor",
     "FinalisesWeights": "invreg.reconstructor",
     "Findings": "invreg.analyzer",
     "FollowsTraining": "invreg.reconstructor",

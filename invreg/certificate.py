@@ -54,7 +54,10 @@ class StabilityCertificate:
 
     @property
     def reconstruction_lipschitz(self) -> float | None:
-        """The bound of Lip(R), from measurements to images: what a padding before the inversion adds is in it."""
+        """The bound of Lip(R), from measurements to images: what a padding before the inversion adds is in it.
+
+        Where measurements are not in X, it is with respect to what the network inverts, A*z / ||A||^2.
+        """
         bound = self.content["reconstruction_lipschitz"]
         return None if bound is None else float(bound)
 

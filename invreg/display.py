@@ -8,6 +8,7 @@ import math
 MISSING = "–"
 
 _DECIMALS = {"dB": 2}
+_SUBSCRIPT = str.maketrans("-0123456789", "₋₀₁₂₃₄₅₆₇₈₉")
 
 
 def metric_title(name: str) -> str:
@@ -73,3 +74,14 @@ def duration(seconds: float) -> str:
 def count(value: int) -> str:
     """A whole number with its thousands set apart: 4,263,700."""
     return f"{value:,}"
+
+
+def subscript(value: int) -> str:
+    """A whole number as an index: `"φ" + subscript(20)` is "φ₂₀"."""
+    return str(value).translate(_SUBSCRIPT)
+
+
+def composition(first: str, last: str, length: int) -> str:
+    """A chain of maps by its two ends: `composition("f₁", "f₅", 5)` is "f₁ ∘ ⋯ ∘ f₅"."""
+    shown = {1: [first], 2: [first, last]}.get(length, [first, "⋯", last])
+    return " ∘ ".join(shown)

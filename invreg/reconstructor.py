@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from invreg.component import Component
 
 if TYPE_CHECKING:
+    from invreg.architecture import Architecture
     from invreg.certificate import StabilityCertificate
     from invreg.operator import Operator, Shape
     from invreg.problem import Problem
@@ -52,6 +53,28 @@ class LearnsForwardMap(Protocol):
 
 
 @runtime_checkable
+class ActsOnLiftedStates(Protocol):
+    """A reconstructor R = unlift o phi^-1 o lift, whose network phi maps states to states instead of images to images.
+
+    The state of an image `[B, C, H, W]` has M channels, M/C stacked copies of each of the image's, and may have more
+    pixels (a padding). What is proven of phi and phi^-1 holds among states: there they are inverse to each other, which
+    images only inherit approximately. Distances of states, divided by sqrt(M/C), compare with those of images.
+    """
+
+    def lift(self, x: Tensor) -> Tensor:
+        """The states `[B, M, ...]` of the images, or of measurements that are images, `[B, C, H, W]`."""
+        ...
+
+    def phi(self, state: Tensor) -> Tensor:
+        """The network, on states."""
+        ...
+
+    def unlift(self, state: Tensor) -> Tensor:
+        """The images of states: `unlift(lift(x))` is x, and distances shrink by sqrt(M/C) at least."""
+        ...
+
+
+@runtime_checkable
 class FollowsTraining(Protocol):
     """A reconstructor that changes with the progress of its training (say, the accuracy of an inner solver)."""
 
@@ -86,5 +109,18 @@ class CertifiesStability(Protocol):
 
         Raises:
             CertificateError: if it belongs to other weights, or claims what does not hold.
+        """
+        ...
+
+
+@runtime_checkable
+class DescribesArchitecture(Protocol):
+    """A reconstructor that can say what it is made of."""
+
+    def architecture(self) -> Architecture:
+        """The network as it is built, for images of the shape that `setup` was told.
+
+        Raises:
+            InvregError: before `setup`.
         """
         ...

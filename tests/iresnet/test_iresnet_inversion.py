@@ -143,7 +143,7 @@ def test_subnetwork_is_the_residual_function_and_its_adjoint_derivative() -> Non
         torch.testing.assert_close(subnetwork.output(hidden), expected.detach())
         pulled, *stacks = torch.autograd.grad(expected, [x, *weights], w, retain_graph=True)
         torch.testing.assert_close(subnetwork.adjoint(subnetwork.hidden_adjoint(w, hidden)), pulled)
-        ours = subnetwork.weight_gradients(x.detach(), hidden, w)
+        ours = subnetwork.weight_gradients(x.detach(), hidden, w, subnetwork.hidden_adjoint(w, hidden))
         for mine, stack in zip(ours, stacks, strict=True):
             torch.testing.assert_close(mine, stack[index])
 
@@ -168,7 +168,7 @@ def test_implicit_gradients_are_those_of_a_long_unrolled_inversion(training: boo
     target = torch.rand(2, 1, 10, 12, dtype=torch.float64)
     ours = gradients(net, (net(z) - target).square().sum(), z)
     if training:
-        stack_of(net).shifted_grid.logical_not_()  # so that both use the same grid
+        stack_of(net).normalisation.shifted_grid.logical_not_()  # so that both use the same grid
     plain = gradients(net, (unrolled(net, z) - target).square().sum(), z)
     for mine, theirs in zip(ours, plain, strict=True):
         assert relative_error(mine, theirs) < 1e-6

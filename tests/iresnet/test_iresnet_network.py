@@ -403,7 +403,8 @@ def test_state_dict_holds_everything() -> None:
     z = torch.rand(2, 1, 10, 12)
     assert torch.equal(twin.eval()(z), net.eval()(z))
     assert torch.equal(twin.train()(z), net.train()(z))
-    assert set(net.state_dict()) - {name for name, _ in net.named_parameters()} == {"residuals.shifted_grid"}
+    buffers = set(net.state_dict()) - {name for name, _ in net.named_parameters()}
+    assert buffers == {"residuals.normalisation.shifted_grid", "residuals.final_digest"}
 
 
 def test_copies_are_independent() -> None:
@@ -455,7 +456,7 @@ def test_the_cache_is_never_stale(change: Callable[[IResNet], None]) -> None:
 
 
 def test_evaluation_looks_for_norms_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    from invreg_iresnet import residuals
+    from invreg_iresnet import normalisation, residuals
 
     calls: list[int] = []
     real = residuals.most_amplified_waves
@@ -465,6 +466,7 @@ def test_evaluation_looks_for_norms_once(monkeypatch: pytest.MonkeyPatch) -> Non
         return real(*args, **kwargs)
 
     monkeypatch.setattr(residuals, "most_amplified_waves", spy)
+    monkeypatch.setattr(normalisation, "most_amplified_waves", spy)
     net = network()
     z = torch.rand(1, 1, 10, 12)
     net(z)

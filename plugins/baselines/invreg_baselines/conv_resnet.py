@@ -8,8 +8,12 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
+from invreg.architecture import Stage
+from invreg.display import composition, subscript
 from invreg.errors import SpecError
+from invreg.operator import Shape
 from invreg.trainer import search_choices, search_range
+from invreg_baselines.description import Parts, layer, layers_in, parameters_of
 from invreg_baselines.layers import convolution
 from invreg_baselines.network import Center, ImageNetwork, KernelSize, Padding, require_positive
 
@@ -108,6 +112,28 @@ class ConvResNet(ImageNetwork):
             state = state + block(state)
         with torch.autocast(x.device.type, enabled=False):
             return self.unlift(state)
+
+    def parts(self, shape: Shape, entrance: str) -> Parts:
+        lift = layer(self.lift, shape)
+        inside, count = lift.shape_out, len(self.blocks)
+        unlift = layer(self.unlift, inside)
+        block = [module for module in self.blocks[0].modules() if not isinstance(module, nn.Sequential)]
+        stages = [
+            Stage("V", f"{lift.operation}, learned", lift.shape_in, inside, lift.parameters),
+            Stage(
+                "residual blocks",
+                "u + fᵢ(u)",
+                inside,
+                inside,
+                parameters_of(self.blocks[0]),
+                repeats=count,
+                residual="+",
+                layers=layers_in(block, inside),
+            ),
+            Stage("U", f"{unlift.operation}, learned", inside, unlift.shape_out, unlift.parameters),
+        ]
+        chain = composition(f"(Id + f{subscript(count)})", "(Id + f₁)", count)
+        return Parts(f"U ∘ {chain} ∘ V", stages)
 
     def _block(self, sign: int) -> nn.Sequential:
         isometry = _isometry(self.hidden, self.channels)[..., None, None]

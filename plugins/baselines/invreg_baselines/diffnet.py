@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, cast
 
 import torch
 import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
 
+from invreg.architecture import Layer, Stage
+from invreg.display import composition, subscript
+from invreg.operator import Shape
 from invreg.trainer import search_choices, search_range
+from invreg_baselines.description import Parts, layers_in, parameters_of
 from invreg_baselines.layers import convolution
 from invreg_baselines.network import Center, ImageNetwork, KernelSize, Padding, require_positive
 
@@ -70,6 +74,24 @@ class DiffNet(ImageNetwork):
 
     def transform(self, x: Tensor) -> Tensor:
         return self.steps(x)
+
+    def parts(self, shape: Shape, entrance: str) -> Parts:
+        step = cast(DiffusionStep, self.steps[0])
+        # Each convolution together with the ReLU that follows it.
+        *inner, last = [step.filters[i : i + 2] for i in range(0, len(step.filters), 2)]
+        chosen = layers_in([*inner, last], shape)
+        differences = Layer("filtering, × Δt", chosen[-1].shape_out, shape, step.step_size.numel())
+        stage = Stage(
+            "diffusion steps Sᵢ",
+            "u + Δt (k₁u↑ + k₂u↓ + k₃u← + k₄u→ − k₀u), with filters k = k(u)",
+            shape,
+            shape,
+            parameters_of(step),
+            repeats=len(self.steps),
+            residual="+",
+            layers=[*chosen, differences],
+        )
+        return Parts(composition(f"S{subscript(len(self.steps))}", "S₁", len(self.steps)), [stage])
 
 
 class DiffusionStep(nn.Module):

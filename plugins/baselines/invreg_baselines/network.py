@@ -10,12 +10,14 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
+from invreg.architecture import Architecture
 from invreg.errors import InvregError, ShapeError, SpecError
 from invreg.operator import Shape
 from invreg.problem import Problem
 from invreg.reconstructor import Reconstructor
 from invreg.trainer import search_choices
-from invreg_baselines.pull_back import image_input
+from invreg_baselines.description import Parts, Surroundings
+from invreg_baselines.pull_back import PullBack, image_input
 
 KernelSize = Annotated[
     int, Field(ge=1, description="of the convolutions, odd", json_schema_extra=search_choices([3, 5, 7]))
@@ -36,7 +38,8 @@ class ImageNetwork(Reconstructor):
 
     Images of any size are taken, whatever the size in training: the padding reflects them as often as it needs to.
 
-    Subclasses write `build`, which makes the layers once the number of channels is known, and `transform`, which is N.
+    Subclasses write `build`, which makes the layers once the number of channels is known, `transform`, which is N, and
+    `parts`, which says what N is made of.
 
     Args:
         kernel_size: of all convolutions that have one, odd.
@@ -68,6 +71,7 @@ class ImageNetwork(Reconstructor):
             raise SpecError(f"padding {padding}", where=f"{self.name}.padding", expected="0 or more pixels")
         self.kernel_size, self.center, self.padding = kernel_size, center, padding
         self.image_channels: int | None = None
+        self._shapes: tuple[Shape, Shape] | None = None
 
     def setup(self, problem: Problem, image_shape: Shape) -> None:
         """Makes the layers for images of this many channels.
@@ -84,6 +88,7 @@ class ImageNetwork(Reconstructor):
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.pull_back = pull_back
         self.image_channels = image_shape[0]
+        self._shapes = tuple(problem.operator.range_shape(tuple(image_shape))), tuple(image_shape)
         self.train(self.training)  # what was built a moment ago follows eval() that was called before
 
     @abstractmethod
@@ -94,6 +99,24 @@ class ImageNetwork(Reconstructor):
     def transform(self, x: Tensor) -> Tensor:
         """N(x), of the shape of x `[B, C, H, W]`, for x that is centred and padded."""
 
+    @abstractmethod
+    def parts(self, shape: Shape, entrance: str) -> Parts:
+        """What N is made of, for what it is given of this shape; `entrance` is the stage before it."""
+
+    def architecture(self) -> Architecture:
+        """The network as it is built, for images of the shape that `setup` was told.
+
+        Raises:
+            InvregError: before `setup`.
+        """
+        if self._shapes is None:
+            raise self._no_layers()
+        range_shape, (channels, *size) = self._shapes
+        padded = channels, *(self._padded(length) for length in size)
+        pulls_back = isinstance(self.pull_back, PullBack)
+        surroundings = Surroundings(range_shape, (channels, *size), padded, pulls_back, self.center)
+        return surroundings.around(self.parts(padded, surroundings.entrance))
+
     def forward(self, z: Tensor) -> Tensor:
         """R(z) `[B, C, H, W]`, for z `[B, ...range]`.
 
@@ -102,7 +125,7 @@ class ImageNetwork(Reconstructor):
             ShapeError: if z is no batch of measurements of images with the right number of channels.
         """
         if self.image_channels is None:
-            raise InvregError(f"{self.name} has no layers yet", where=self.name, hint="setup(problem, image_shape)")
+            raise self._no_layers()
         y = self.pull_back(z)
         if y.ndim != 4 or y.shape[1] != self.image_channels or 0 in y.shape[2:]:
             raise ShapeError(
@@ -123,11 +146,17 @@ class ImageNetwork(Reconstructor):
 
     def _reflected(self, size: int, device: torch.device) -> Tensor:
         """The pixels of an axis in the order in which the padded axis shows them."""
-        padded = size + 2 * self.padding
-        padded += -padded % self.multiple
         period = max(2 * (size - 1), 1)
-        index = torch.arange(-self.padding, padded - self.padding, device=device) % period
+        index = torch.arange(-self.padding, self._padded(size) - self.padding, device=device) % period
         return torch.minimum(index, period - index)
+
+    def _padded(self, size: int) -> int:
+        """The length of an axis with its padding."""
+        padded = size + 2 * self.padding
+        return padded + -padded % self.multiple
+
+    def _no_layers(self) -> InvregError:
+        return InvregError(f"{self.name} has no layers yet", where=self.name, hint="setup(problem, image_shape)")
 
 
 def require_positive(name: str, **values: float) -> None:

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from itertools import pairwise
-from typing import Annotated
+from typing import Annotated, cast
 
 import torch
 from pydantic import Field
 from torch import Tensor, nn
 
+from invreg.architecture import Layer, Skip, Stage
 from invreg.errors import ShapeError, SpecError
+from invreg.operator import Shape
 from invreg.trainer import search_choices
+from invreg_baselines.description import Parts, layer, layers_in, parameters_of
 from invreg_baselines.layers import convolution
 from invreg_baselines.network import Center, ImageNetwork, KernelSize, Padding
 
@@ -109,6 +112,47 @@ class UNet(ImageNetwork):
         for skip, up in zip(reversed(self.skip), reversed(self.up), strict=True):
             found = up(torch.cat([_doubled(found), skip(features.pop())], 1))
         return x + self.last(found)
+
+    def parts(self, shape: Shape, entrance: str) -> Parts:
+        first = layer(self.first, shape)
+        stages = [Stage("first", first.operation, shape, first.shape_out, first.parameters, layers=[first])]
+        skips = []
+        for scale, down in enumerate(self.down, 2):
+            layers = layers_in([*cast(nn.Sequential, down)], stages[-1].shape_out)
+            stages.append(_stage(f"down to scale {scale}", "halve, convolve", layers))
+        for scale in reversed(range(1, len(self.channels))):
+            source = stages[scale - 1]
+            skip = layer(self.skip[scale - 1], source.shape_out)
+            name = f"up to scale {scale}"
+            layers = _way_up(stages[-1].shape_out, skip.shape_out, [*cast(nn.Sequential, self.up[scale - 1])])
+            stages.append(_stage(name, "double, join, convolve", layers))
+            skips.append(
+                Skip(
+                    source.name,
+                    name,
+                    skip.shape_out,
+                    skip.operation,
+                    "concatenated",
+                    parameters_of(self.skip[scale - 1]),
+                )
+            )
+        last = layer(self.last, stages[-1].shape_out)
+        stages.append(Stage("last", f"{last.operation}, + input", last.shape_in, shape, last.parameters))
+        skips.append(Skip(entrance, "last", shape))
+        return Parts("Id + U-Net", stages, skips)
+
+
+def _stage(name: str, operation: str, layers: list[Layer]) -> Stage:
+    parameters = sum(one.parameters for one in layers)
+    return Stage(name, operation, layers[0].shape_in, layers[-1].shape_out, parameters, layers=layers)
+
+
+def _way_up(coarse: Shape, skip: Shape, modules: list[nn.Module]) -> list[Layer]:
+    """What is done at one scale on the way up, the doubling and the joining included."""
+    doubled = coarse[0], *skip[1:]
+    joined = coarse[0] + skip[0], *skip[1:]
+    joining = Layer("concatenation with the skip", doubled, joined)
+    return [Layer("bilinear doubling", coarse, doubled), joining, *layers_in(modules, joined)]
 
 
 def _unit(channels_in: int, channels_out: int, kernel_size: int, stride: int = 1) -> nn.Sequential:

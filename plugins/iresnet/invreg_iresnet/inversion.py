@@ -110,7 +110,8 @@ class _ChainInverse(torch.autograd.Function):
                 courses.append(solution.course)
                 path = [*path[-2:], solution.value]
                 if any(ctx.needs_input_grad[3:]):
-                    gradients.append(subnetwork.weight_gradients(x, hidden, solution.value))
+                    u = subnetwork.hidden_adjoint(solution.value, hidden)
+                    gradients.append(subnetwork.weight_gradients(x, hidden, solution.value, u))
         # A gradient that is not finite is passed on: loss scaling counts on some, and trainers look at what they get.
         warn_if_short(
             courses[::-1],

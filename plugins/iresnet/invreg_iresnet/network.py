@@ -9,21 +9,20 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from invreg.errors import InvregError, SpecError, TrainingError
-from invreg.operator import LinearOperator, NormalOperator, Operator, Shape
-from invreg.problem import Problem
-from invreg.reconstructor import Reconstructor
+from invreg.errors import SpecError
 from invreg.trainer import search_choices
-from invreg_iresnet.accuracy import Accuracy, exact, for_training
+from invreg_iresnet.accuracy import Accuracy, exact
 from invreg_iresnet.bounds import LipschitzBounds, residual_bounds
+from invreg_iresnet.chain import InvertibleChain
 from invreg_iresnet.convergence import warn_if_short
 from invreg_iresnet.inversion import Inversion, invert_chain
-from invreg_iresnet.lifting import Lifting
-from invreg_iresnet.precision import arithmetic, autocast_dtype
+from invreg_iresnet.network_certificate import Role
+from invreg_iresnet.normalisation import NormalisationName
+from invreg_iresnet.precision import arithmetic
 from invreg_iresnet.residuals import ResidualStack, residual
 
 
-class IResNet(Reconstructor):
+class IResNet(InvertibleChain):
     """Reconstruction by the inverse of an invertible residual network that has learned to be the forward operator.
 
     The network is phi = phi_1 o ... o phi_N with phi_i = Id - f_i, equation (2.1) of the paper, on states in X^M.
@@ -48,6 +47,9 @@ class IResNet(Reconstructor):
     The paper has `padding=0` and `center=0`; its small network has 12 subnetworks, 32 channels and 64 hidden ones. For
     derivatives with respect to z only, `requires_grad_(False)` saves the gradients of the weights.
 
+    After training, `finalise` puts the stored weights into their final form, for which `certificate` proves bounds that
+    are much smaller than 1 / (1 - L), and `reconstruct` gives images with a proven distance to the exact R(z).
+
     Args:
         subnetworks: N; more of them make smaller L_i and faster iterations.
         channels: M, a multiple of the channels C of an image.
@@ -60,6 +62,8 @@ class IResNet(Reconstructor):
         max_iterations: largest number of iterations for each subnetwork.
         training_tolerance: the same in training; with the default, gradients have a cosine of 0.997 or more with exact
             ones (measured on small networks), and a smaller one did not improve the result.
+        normalisation: `grid` for norms on a grid of frequencies; `power_iteration` for the paper's way, which is below
+            the norm and slower.
 
     Raises:
         SpecError: if a number is out of its range.
@@ -67,9 +71,7 @@ class IResNet(Reconstructor):
     Source: Arndt & Nickel 2024, sections 2 and 4.1.
     """
 
-    _operator: Operator
-    _normal: NormalOperator | None
-    _image_size: tuple[int, int]
+    role: Role = "forward"
 
     def __init__(
         self,
@@ -101,108 +103,45 @@ class IResNet(Reconstructor):
         tolerance: Annotated[float, Field(description="relative residual of each inversion", gt=0, lt=1)] = 1e-5,
         max_iterations: Annotated[int, Field(description="largest number of iterations per subnetwork", ge=1)] = 200,
         training_tolerance: Annotated[float, Field(description="relative residual while training", gt=0, lt=1)] = 3e-3,
+        normalisation: Annotated[
+            NormalisationName, Field(description="how norms are found in training; power iteration is the paper's way")
+        ] = "grid",
     ) -> None:
-        super().__init__()
-        _check("subnetworks", subnetworks, subnetworks >= 1, "at least 1")
-        _check("channels", channels, channels >= 1, "at least 1")
-        _check("hidden", hidden, hidden >= 1, "at least 1")
-        _check("kernel_size", kernel_size, kernel_size >= 3 and kernel_size % 2 == 1, "an odd number from 3 on")
-        _check("lipschitz", lipschitz, 0 < lipschitz < 1, "0 < L < 1, for a network that is surely invertible")
-        _check("padding", padding, padding >= 0, "at least 0")
-        _check("center", center, math.isfinite(center), "a finite number")
-        _check("tolerance", tolerance, 0 < tolerance < 1, "a number between 0 and 1")
-        _check("max_iterations", max_iterations, max_iterations >= 1, "at least 1")
-        _check("training_tolerance", training_tolerance, 0 < training_tolerance < 1, "a number between 0 and 1")
-        self.subnetworks, self.channels, self.hidden, self.kernel_size = subnetworks, channels, hidden, kernel_size
-        self.lipschitz, self.padding, self.center = lipschitz, padding, center
-        self.tolerance, self.max_iterations = tolerance, max_iterations
-        self.training_tolerance = training_tolerance
-        self.residuals: ResidualStack | None = None
-        self.lifting: Lifting | None = None
-        self._progress: float | None = None
+        super().__init__(
+            subnetworks,
+            channels,
+            hidden,
+            kernel_size,
+            lipschitz,
+            padding,
+            center,
+            tolerance,
+            max_iterations,
+            training_tolerance,
+            normalisation,
+        )
 
     @property
     def residual_bound(self) -> float:
         """L_i = 1 - (1 - L)^(1/N), the Lipschitz bound of each residual function."""
         return -math.expm1(math.log1p(-self.lipschitz) / self.subnetworks)
 
-    def setup(self, problem: Problem, image_shape: Shape) -> None:
-        """Makes the weights, from torch's global random numbers.
-
-        Raises:
-            SpecError: if the channels of the images do not divide `channels`, or a nonlinear operator leaves X.
-            ShapeError: if the images are too small for the padding.
-        """
-        image_channels, height, width = image_shape
-        if self.channels % image_channels:
-            raise SpecError(
-                f"{self.channels} channels for images with {image_channels}",
-                where="iresnet.channels",
-                expected=f"a multiple of {image_channels}: a state is a stack of copies of the image",
-                hint=f"{math.ceil(self.channels / image_channels) * image_channels}",
-            )
-        lifting = Lifting(image_channels, self.channels // image_channels, self.padding, self.center)
-        lifting.check_size(height, width)
-        operator = problem.operator
-        in_image_space = tuple(operator.range_shape(image_shape)) == tuple(image_shape)
-        normal = None if in_image_space else _normal_operator(operator, image_shape)
-        # Past nn.Module's bookkeeping: operators are no part of this network, to be saved or counted with its weights.
-        self.__dict__.update(_normal=normal, _operator=normal or operator)
-        self.lifting = lifting
-        self.residuals = ResidualStack(
-            self.subnetworks, self.channels, self.hidden, self.kernel_size, self.residual_bound
+    def _invert(self, z: Tensor, stack: ResidualStack, accuracy: Accuracy) -> Tensor:
+        inversion = invert_chain(z, stack.weights(), accuracy)
+        warn_if_short(
+            inversion.courses,
+            what="a reconstruction",
+            tolerance=accuracy.forward.tolerance,
+            bound=accuracy.bound,
+            dtype=accuracy.dtype,
         )
-        self._image_size = height, width
+        return inversion.x
 
-    @property
-    def target_operator(self) -> Operator:
-        """F, or A*A / ||A||^2 where measurements are not in X."""
-        self._parts()
-        return self._operator
-
-    def forward(self, z: Tensor) -> Tensor:
-        """R(z) `[B, C, H, W]` for measurements z `[B, ...range]`, in the dtype of the parameters.
-
-        Images may have another size than those of `setup`. What becomes of an image does not depend on the batch it
-        is in.
-
-        Raises:
-            ShapeError: if z does not have the shape of measurements, or is too small for the padding.
-            ConvergenceError: if z or the weights are not finite.
-        """
-        lifting, stack = self._parts()
-        accuracy = self._accuracy(stack)
-        with arithmetic(z.device, tf32=self.training):
-            if self._normal is not None:
-                z = self._normal.pull_back(z.to(stack.kernels.dtype))
-            inversion = invert_chain(self.lift(z), stack.weights(), accuracy)
-            warn_if_short(
-                inversion.courses,
-                what="a reconstruction",
-                tolerance=accuracy.forward.tolerance,
-                bound=accuracy.bound,
-                dtype=accuracy.dtype,
-            )
-            return lifting.unlift(inversion.x)
-
-    def forward_map(self, x: Tensor) -> Tensor:
-        """What the network believes F(x) to be, C m(phi(s(P x))), for images x `[B, C, H, W]`.
+    def phi(self, state: Tensor) -> Tensor:
+        """phi(x) = phi_1(...(phi_N(x))) for states x `[B, M, H, W]`.
 
         Explicit, and differentiable in every way that torch.func knows.
         """
-        return self.unlift(self.phi(self.lift(x)))
-
-    def lift(self, x: Tensor) -> Tensor:
-        """The state `[B, M, H + 2 padding, W + 2 padding]` of images (or measurements in X) `[B, C, H, W]`."""
-        lifting, stack = self._parts()
-        return lifting.lift(x.to(stack.kernels.dtype))
-
-    def unlift(self, state: Tensor) -> Tensor:
-        """The image `[B, C, H, W]` of a state."""
-        return self._parts()[0].unlift(state)
-
-    def phi(self, state: Tensor) -> Tensor:
-        """phi(x) = phi_1(...(phi_N(x))) for states x `[B, M, H, W]`."""
         lifting, stack = self._parts()
         lifting.check_state(state)
         dtype = self._convolution_dtype(stack)
@@ -257,55 +196,3 @@ class IResNet(Reconstructor):
         with torch.no_grad():
             residuals = residual_bounds(stack.evaluation_weights(), points or 32 * (self.kernel_size // 2))
         return LipschitzBounds(residuals, lifting.padding_norm(*self._image_size))
-
-    def training_progress(self, fraction: float) -> None:
-        """Told by trainers before each step: the share of all steps that is done; early steps are cheaper."""
-        if not 0 <= fraction <= 1:
-            raise TrainingError(
-                f"progress {fraction}", where="iresnet.training_progress", expected="0 <= fraction <= 1"
-            )
-        self._progress = fraction
-
-    def extra_repr(self) -> str:
-        return f"lipschitz={self.lipschitz}, padding={self.padding}, center={self.center}, tolerance={self.tolerance}"
-
-    def _parts(self) -> tuple[Lifting, ResidualStack]:
-        if self.lifting is None or self.residuals is None:
-            raise InvregError(
-                "the network has no weights yet", where="iresnet", hint="call net.setup(problem, image_shape) first"
-            )
-        dtype = self.residuals.kernels.dtype
-        if dtype not in (torch.float32, torch.float64):
-            raise InvregError(
-                f"weights in {dtype}",
-                where="iresnet",
-                expected="float32 or float64: neither norms nor fixed points can be had in less",
-                hint="net.float(), and train under torch.autocast for fast convolutions",
-            )
-        return self.lifting, self.residuals
-
-    def _accuracy(self, stack: ResidualStack) -> Accuracy:
-        bound, dtype = self.residual_bound, self._convolution_dtype(stack)
-        if self.training:
-            progress, tolerance = self._progress, self.training_tolerance
-            return for_training(progress, tolerance, self.max_iterations, bound=bound, dtype=dtype)
-        return exact(self.tolerance, self.max_iterations, bound=bound, dtype=dtype)
-
-    def _convolution_dtype(self, stack: ResidualStack) -> torch.dtype:
-        return autocast_dtype(stack.kernels) if self.training else stack.kernels.dtype
-
-
-def _check(name: str, value: float, fine: bool, expected: str) -> None:
-    if not fine:
-        raise SpecError(f"{value}", where=f"iresnet.{name}", expected=expected)
-
-
-def _normal_operator(operator: Operator, image_shape: Shape) -> NormalOperator:
-    if isinstance(operator, LinearOperator):
-        return NormalOperator(operator, image_shape)
-    raise SpecError(
-        f"{type(operator).__name__} maps images {tuple(image_shape)} to {tuple(operator.range_shape(image_shape))}",
-        where="iresnet",
-        expected="an operator from X to X, or a linear one (which is replaced by A*A / ||A||^2)",
-        hint="another reconstructor, or an operator that ends with a map back to X",
-    )

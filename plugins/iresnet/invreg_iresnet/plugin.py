@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from invreg.hookspecs import hookimpl
+from invreg_iresnet.explicit import ExplicitIResNet
 from invreg_iresnet.network import IResNet
 
 
 @hookimpl
 def invreg_components() -> Mapping[str, type]:
-    return {"iresnet": IResNet}
+    return {"iresnet": IResNet, "explicit_iresnet": ExplicitIResNet}

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from invreg_iresnet.finalisation import clamped_to_norm, digest, scaled_to_norm
 from invreg_iresnet.initialisation import high_pass_start
+from invreg_iresnet.normalisation import NormalisationName, grid_points, make_normalisation
 from invreg_iresnet.norms import amplification, most_amplified_waves
 
-# Grid points per axis for each half kernel width m = (k - 1)/2: 16 and 32 for 5x5 kernels. By the Bernstein-Szego
-# factor a norm is missed by at most 17 % and 4 %; by experience by less than 2.4 % and 0.6 %, and in training the
-# grid moves.
-_TRAINING_DENSITY, _FINE_DENSITY = 8, 16
+# Grid points per axis for each half kernel width m = (k - 1)/2, for evaluation before weights are final: 32 for 5x5
+# kernels. By the Bernstein-Szego factor a norm is missed by at most 4 %; by experience by less than 0.6 %.
+_FINE_DENSITY = 16
 
 _START_THRESHOLD = 0.02
 
@@ -51,9 +53,10 @@ class ResidualStack(nn.Module):
     are part of the computation that gradients are taken of. As S_i is nonexpansive, Lip(f_i) <= ||W_i|| ||K_i|| <=
     L_i.
 
-    Norms are the largest singular values of the symbols over a grid of frequencies (see `invreg_iresnet.norms`). In
-    training the grid is coarse and moves by half a cell with every step, so that weights do not learn to hide between
-    its points; in evaluation it is finer, and looked through again only after a parameter has changed.
+    While training, norms are those of the `normalisation`. In evaluation they are the largest singular values of the
+    symbols over a fine grid of frequencies (see `invreg_iresnet.norms`), looked for again only after a parameter has
+    changed. `finalise` replaces the parameters by their projections with certified norms: from then on, and as long as
+    they stay what they are, evaluation takes them as they are stored.
 
     Args:
         subnetworks: N.
@@ -61,13 +64,22 @@ class ResidualStack(nn.Module):
         hidden: H.
         kernel_size: k, odd.
         bound: L_i, below 1 for residual functions that are contractions.
+        normalisation: how norms are found in training.
 
     Source: Arndt & Nickel 2024, section 4.1.
     """
 
-    shifted_grid: Tensor
+    final_digest: Tensor
 
-    def __init__(self, subnetworks: int, channels: int, hidden: int, kernel_size: int, bound: float) -> None:
+    def __init__(
+        self,
+        subnetworks: int,
+        channels: int,
+        hidden: int,
+        kernel_size: int,
+        bound: float,
+        normalisation: NormalisationName = "grid",
+    ) -> None:
         super().__init__()
         self.bound = bound
         kernels, mixings = high_pass_start(subnetworks, channels, hidden, kernel_size, bound)
@@ -77,9 +89,10 @@ class ResidualStack(nn.Module):
         self.output_biases = nn.Parameter(torch.zeros(subnetworks, channels))
         start = torch.tensor(_START_THRESHOLD).log() / _LOG_THRESHOLD_UNIT
         self.log_thresholds = nn.Parameter(start.repeat(subnetworks))
-        # Saved with the weights: a training that goes on from a checkpoint uses the grids that it would have used.
-        self.register_buffer("shifted_grid", torch.tensor(False))
-        self._waves_of: tuple[Tensor, Tensor, tuple[Tensor, Tensor]] | None = None
+        self.normalisation = make_normalisation(normalisation, subnetworks, channels, kernel_size)
+        # Says which kernels and mixings are final. Other ones (of further training, say) do not match it.
+        self.register_buffer("final_digest", torch.zeros(4, dtype=torch.int64))
+        self._seen: _Seen | None = None
 
     def __len__(self) -> int:
         return len(self.kernels)
@@ -88,53 +101,85 @@ class ResidualStack(nn.Module):
         _, hidden, channels, size, _ = self.kernels.shape
         return f"{len(self)} x [{channels} -> {hidden} -> {channels}], kernel_size={size}, bound={self.bound:.4g}"
 
+    @property
+    def is_final(self) -> bool:
+        """Whether the stored kernels and mixings are what `finalise` left: their certified norms keep the bound."""
+        return self._look().is_final
+
     def weights(self) -> Weights:
         """The weights with their norms, differentiable with respect to the parameters.
 
-        In training mode, every call takes the other grid.
+        In training mode, every call moves the normalisation on.
         """
-        return self._projected(*self._moving_waves()) if self.training else self.evaluation_weights()
+        if not self.training:
+            return self.evaluation_weights()
+        return self._projected(*self.normalisation(self.kernels, self.mixings))
 
     def evaluation_weights(self) -> Weights:
         """The weights as evaluation uses them, whatever the mode."""
-        return self._projected(*self._fine_waves())
+        seen = self._look()
+        if seen.is_final:
+            return self._with(self.kernels, self.mixings)
+        if seen.waves is None:
+            seen.waves = self._fine_waves()
+        kernel_waves, mixing_waves = seen.waves
+        return self._projected(amplification(self.kernels, kernel_waves), amplification(self.mixings, mixing_waves))
 
-    def _projected(self, kernel_waves: Tensor, mixing_waves: Tensor) -> Weights:
+    @torch.no_grad()
+    def finalise(self) -> None:
+        """Replaces kernels and mixings by their projections, with certified norms of at most 1 and L_i.
+
+        Raises:
+            CertificateError: if they are not finite.
+        """
+        for kernel, mixing in zip(self.kernels, self.mixings, strict=True):
+            kernel.copy_(scaled_to_norm(kernel, 1))
+            mixing.copy_(clamped_to_norm(mixing, self.bound))
+        self.final_digest.copy_(digest(self.kernels, self.mixings))
+        self._seen = None
+
+    def _projected(self, kernel_norms: Tensor, mixing_norms: Tensor) -> Weights:
         tiny = torch.finfo(self.kernels.dtype).tiny
-        kernel_norms = amplification(self.kernels, kernel_waves).clamp_min(tiny)
-        mixing_norms = amplification(self.mixings, mixing_waves).clamp_min(tiny)
+        kernels = self.kernels / _per_subnetwork(kernel_norms.clamp_min(tiny))
+        mixings = self.mixings * _per_subnetwork((self.bound / mixing_norms.clamp_min(tiny)).clamp_max(1))
+        return self._with(kernels, mixings)
+
+    def _with(self, kernels: Tensor, mixings: Tensor) -> Weights:
         return Weights(
-            kernels=self.kernels / _per_subnetwork(kernel_norms),
+            kernels=kernels,
             hidden_biases=self.hidden_biases,
-            mixings=self.mixings * _per_subnetwork((self.bound / mixing_norms).clamp_max(1)),
+            mixings=mixings,
             output_biases=self.output_biases,
             thresholds=torch.exp(self.log_thresholds * _LOG_THRESHOLD_UNIT),
         )
 
-    def _moving_waves(self) -> tuple[Tensor, Tensor]:
-        points = self._grid_points(_TRAINING_DENSITY)
-        waves = most_amplified_waves(self.kernels, points, shifted=bool(self.shifted_grid))
-        self.shifted_grid.logical_not_()
-        return waves, most_amplified_waves(self.mixings, 1)
-
     @torch.inference_mode(False)  # what is kept must be usable outside inference mode, too
-    def _fine_waves(self) -> tuple[Tensor, Tensor]:
-        if self._waves_of is not None:
-            kernels, mixings, waves = self._waves_of
-            # Compared by content: no way of changing a parameter can be missed, and it takes microseconds.
-            if _same(kernels, self.kernels) and _same(mixings, self.mixings):
-                return waves
-        points = self._grid_points(_FINE_DENSITY)
-        # One by one, because the symbols of all kernels of a large network would not fit into memory.
-        waves = (
-            torch.cat([most_amplified_waves(kernel[None], points) for kernel in self.kernels]),
-            most_amplified_waves(self.mixings, 1),
-        )
-        self._waves_of = self.kernels.detach().clone(), self.mixings.detach().clone(), waves
-        return waves
+    def _look(self) -> _Seen:
+        """What is known of the kernels and mixings, looked for again only where something has changed."""
+        seen = self._seen
+        # Compared by content: no way of changing a parameter can be missed, and it takes microseconds.
+        known = (self.kernels, self.mixings, self.final_digest)
+        if seen is None or not all(_same(old, new) for old, new in zip(seen.of, known, strict=True)):
+            is_final = bool((digest(self.kernels, self.mixings) == self.final_digest.cpu()).all())
+            of = tuple(tensor.detach().clone() for tensor in known)
+            seen = self._seen = _Seen(of, is_final)
+        return seen
 
-    def _grid_points(self, density: int) -> int:
-        return max(density, density * (self.kernels.shape[-1] // 2))
+    @torch.inference_mode(False)
+    def _fine_waves(self) -> tuple[Tensor, Tensor]:
+        points = grid_points(self.kernels.shape[-1], _FINE_DENSITY)
+        # One by one, because the symbols of all kernels of a large network would not fit into memory.
+        kernel_waves = torch.cat([most_amplified_waves(kernel[None], points) for kernel in self.kernels])
+        return kernel_waves, most_amplified_waves(self.mixings, 1)
+
+
+@dataclass
+class _Seen:
+    """What is known of the parameters `of`: whether they are final and, if that was asked, the waves they amplify."""
+
+    of: tuple[Tensor, ...]
+    is_final: bool
+    waves: tuple[Tensor, Tensor] | None = None
 
 
 def residual(x: Tensor, weights: Weights, index: int, dtype: torch.dtype) -> Tensor:

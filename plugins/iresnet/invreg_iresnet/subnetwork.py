@@ -61,9 +61,15 @@ class Subnetwork(NamedTuple):
         """K* u; together, f'(x)* w = K* S'(K x) W* w."""
         return convolution_adjoint(u, self.kernel)
 
-    def weight_gradients(self, x: Tensor, hidden: Tensor, w: Tensor) -> tuple[Tensor, ...]:
-        """Gradients of the fields, in their order and in the dtype of w, for the gradient w of f(x)."""
-        u = self.hidden_adjoint(w, hidden)
+    def weight_gradients(self, x: Tensor, hidden: Tensor, w: Tensor, u: Tensor) -> tuple[Tensor, ...]:
+        """Gradients of the fields, in their order and in the dtype of w.
+
+        Args:
+            x: where f was evaluated.
+            hidden: h there.
+            w: the gradient of f(x).
+            u: what `hidden_adjoint` gave for it.
+        """
         narrow = w.to(u.dtype)
         return (
             conv2d_weight(x, self.kernel.shape, u, padding=self.padding).to(w.dtype),

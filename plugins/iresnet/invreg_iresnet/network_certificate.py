@@ -1,0 +1,216 @@
+"""The certificate of a whole network: from the bounds of its subnetworks to those of phi and of its inverse.
+
+A network is a chain of subnetworks, and Lipschitz constants of a chain multiply. The numbers of a certificate are exact
+products of the certified bounds of the subnetworks, rounded upwards, so that whoever verifies it gets the same ones.
+"""
+
+from __future__ import annotations
+
+import math
+import platform
+from collections.abc import Callable, Mapping, Sequence
+from fractions import Fraction
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from invreg import __version__
+from invreg.certificate import StabilityCertificate, certificate_content, smallest
+from invreg.errors import CertificateError
+from invreg_iresnet.composition import (
+    SubnetworkBounds,
+    as_content,
+    certify_subnetwork,
+    check_subnetwork,
+    from_content,
+)
+from invreg_iresnet.directed_rounding import down, up
+from invreg_iresnet.finalisation import hexadecimal_digest
+from invreg_iresnet.residuals import Weights
+
+#: What the residual functions are part of: phi_i = Id - f_i (`forward`), or phi_i^-1 = Id + g_i (`inverse`).
+Role = Literal["forward", "inverse"]
+
+_METHOD = {
+    "norms": "suprema of the symbols over all frequencies: cells of a quadtree, each closed by a verified Cholesky "
+    "factorisation; they hold for zero-padded convolutions on images of any size",
+    "rounding": "float64 with bounds of all rounding errors; sums, products and roots of bounds rounded upwards",
+    "arithmetic": "exact arithmetic of the stored weights; Euclidean norms",
+}
+
+_Bound = Fraction | None
+
+
+def certify_chain(weights: Weights, role: Role, padding_norm: float) -> StabilityCertificate:
+    """Proves the bounds of a network.
+
+    Args:
+        weights: as evaluation uses them.
+        role: what the residual functions are part of.
+        padding_norm: ||P||, the norm of the padding before the inversion.
+
+    Raises:
+        CertificateError: if weights are not finite.
+    """
+    _check_finite(weights)
+    subnetworks = [certify_subnetwork(*pair) for pair in _pairs(weights, role)]
+    return StabilityCertificate(_content(subnetworks, role, padding_norm, weights_digest(weights)))
+
+
+def verify_chain(certificate: StabilityCertificate, weights: Weights, role: Role, padding_norm: float) -> None:
+    """Checks a certificate against weights: every claim is proven again, from the scalings that it names.
+
+    Raises:
+        CertificateError: if it belongs to other weights or another kind of network, or claims what does not hold.
+    """
+    content = certificate.content
+    _check_finite(weights)
+    _expect(content.get("role") == role, "role", content.get("role"), role, "the kind of network it was made for")
+    found = weights_digest(weights)
+    _expect(content["weights"] == found, "weights", content["weights"], found, "the weights that it was made for")
+    claimed = content.get("subnetworks")
+    _expect(
+        isinstance(claimed, Sequence) and len(claimed) == len(weights.kernels),
+        "subnetworks",
+        len(claimed) if isinstance(claimed, Sequence) else claimed,
+        f"{len(weights.kernels)} of them",
+    )
+    assert isinstance(claimed, Sequence)
+    subnetworks = []
+    for number, (pair, one) in enumerate(zip(_pairs(weights, role), claimed, strict=True), 1):
+        try:
+            subnetworks.append(from_content(one["bounds"] if isinstance(one, Mapping) else one))
+            check_subnetwork(*pair, subnetworks[-1])
+        except CertificateError as error:
+            raise error.at(f"certificate.subnetworks.{number}") from None
+    follows = _content(subnetworks, role, padding_norm, found)
+    for key in ("inverse_lipschitz", "forward_lipschitz", "reconstruction_lipschitz", "padding_norm", "subnetworks"):
+        _expect(content.get(key) == follows[key], key, content.get(key), follows[key], "what follows from the bounds")
+
+
+def bounds_of(certificate: StabilityCertificate) -> list[SubnetworkBounds]:
+    """The bounds of the subnetworks, phi_1 first."""
+    return [from_content(one["bounds"]) for one in certificate.content["subnetworks"]]
+
+
+def inverse_constants(certificate: StabilityCertificate) -> list[float | None]:
+    """kappa_i >= Lip(phi_i^-1) for each subnetwork, phi_1 first; None where none is proven."""
+    role = certificate.content["role"]
+    return [_up(_inverse_constant(bounds, role)) for bounds in bounds_of(certificate)]
+
+
+def weights_digest(weights: Weights) -> str:
+    """SHA-256 of the kernels and mixings: biases and thresholds (which are positive) do not enter the bounds."""
+    return f"sha256:{hexadecimal_digest(weights.kernels, weights.mixings)}"
+
+
+def _content(subnetworks: Sequence[SubnetworkBounds], role: Role, padding_norm: float, weights: str) -> dict[str, Any]:
+    # With Lip(f) <= s: Lip(Id +- f) <= 1 + s, and Lip((Id +- f)^-1) <= 1 / (1 - s).
+    grows = _bounds(subnetworks, "schur", lambda s: 1 + s, lambda one: Fraction(one.expansion))
+    shrinks = _bounds(
+        subnetworks, "mu", lambda s: 1 / (1 - s) if s < 1 else None, lambda one: _reciprocal(one.contraction)
+    )
+    inverse, forward = (shrinks, grows) if role == "forward" else (grows, shrinks)
+    certified = inverse["certified"]
+    return certificate_content(
+        inverse,
+        forward,
+        None if certified is None else _up(Fraction(certified) * Fraction(padding_norm)),
+        weights,
+        {
+            "role": role,
+            "padding_norm": padding_norm,
+            "subnetworks": [_subnetwork_content(one, role) for one in subnetworks],
+            "method": _METHOD,
+            "versions": {"invreg": __version__, "torch": torch.__version__, "python": platform.python_version()},
+        },
+    )
+
+
+def _bounds(
+    subnetworks: Sequence[SubnetworkBounds],
+    sharpest: str,
+    from_lipschitz: Callable[[Fraction], _Bound],
+    directly: Callable[[SubnetworkBounds], _Bound],
+) -> dict[str, float | None]:
+    """Bounds of a chain: from the product bound, from the better of product and LipSDP, and directly."""
+    found = {
+        "product": _chained([from_lipschitz(Fraction(one.product)) for one in subnetworks]),
+        "lipsdp": _chained([from_lipschitz(_lipschitz(one)) for one in subnetworks]),
+        sharpest: _chained([directly(one) for one in subnetworks]),
+    }
+    return {**found, "certified": smallest(found)}
+
+
+def _subnetwork_content(bounds: SubnetworkBounds, role: Role) -> dict[str, Any]:
+    s = _lipschitz(bounds)
+    # <phi_i(x) - phi_i(y), x - y> >= m ||x - y||^2; for phi_i^-1 = Id + g_i by x = v + g(v): (1 - s) / (1 + s)^2.
+    monotone = (1 - s if role == "forward" else (1 - s) / (1 + s) ** 2) if s < 1 else None
+    # What the inverse contracts most: by 1 / Lip(phi_i) for Id - f_i, by 1 - Lip(g_i) for Id + g_i.
+    contracts = 1 / (1 + s) if role == "forward" else max(1 - s, Fraction(0))
+    return {
+        "lipschitz": _up(s),
+        "inverse_lipschitz": _up(_inverse_constant(bounds, role)),
+        "monotonicity": _down(monotone),
+        "smallest_contraction": _down(contracts),
+        "bounds": as_content(bounds),
+    }
+
+
+def _inverse_constant(bounds: SubnetworkBounds, role: Role) -> _Bound:
+    return _reciprocal(bounds.contraction) if role == "forward" else Fraction(bounds.expansion)
+
+
+def _lipschitz(bounds: SubnetworkBounds) -> Fraction:
+    return min(Fraction(bounds.product), Fraction(bounds.lipsdp))
+
+
+def _reciprocal(value: float | None) -> _Bound:
+    return None if value is None or value <= 0 else 1 / Fraction(value)
+
+
+def _chained(bounds: Sequence[_Bound]) -> float | None:
+    proven = [bound for bound in bounds if bound is not None]
+    return _up(math.prod(proven, start=Fraction(1))) if len(proven) == len(bounds) else None
+
+
+def _up(value: _Bound) -> float | None:
+    return None if value is None else up(value)
+
+
+def _down(value: _Bound) -> float | None:
+    return None if value is None else down(value)
+
+
+def _pairs(weights: Weights, role: Role) -> list[tuple[Tensor, Tensor]]:
+    """Kernel and mixing of each f_i, where the subnetwork or its inverse is Id - f_i."""
+    sign = 1 if role == "forward" else -1
+    return [(kernel, sign * mixing) for kernel, mixing in zip(weights.kernels, weights.mixings, strict=True)]
+
+
+def _check_finite(weights: Weights) -> None:
+    for name, stack in weights._asdict().items():
+        for number, one in enumerate(stack, 1):
+            if not torch.isfinite(one).all():
+                raise CertificateError(
+                    f"{name} that are not finite",
+                    where=f"iresnet, subnetwork {number} of {len(stack)}",
+                    expected="finite weights",
+                    hint="training diverged: a smaller learning rate, or the weights of an earlier step",
+                )
+
+
+def _expect(fine: bool, where: str, found: Any, expected: Any, meaning: str = "") -> None:
+    if not fine:
+        raise CertificateError(
+            f"the certificate says {_short(found)}",
+            where=f"certificate.{where}",
+            expected=f"{_short(expected)}{f', {meaning}' if meaning else ''}",
+            hint="make a new one: net.certificate(), or `invreg certify RUN` after certificate.json was deleted",
+        )
+
+
+def _short(value: Any) -> str:
+    text = str(value)
+    return text if len(text) <= 80 else f"{text[:77]}..."
