@@ -1,4 +1,4 @@
-"""The command line: `invreg run`, `validate`, `plugins`, `describe`, `report`.
+"""The command line: `invreg run`, `validate`, `plugins`, `describe`, `report`, `certify`.
 
 Everything heavy is imported inside the commands, so that `--help` answers at once.
 """
@@ -12,7 +12,7 @@ from typing import Annotated, Any
 
 import typer
 
-from invreg.errors import InvregError
+from invreg.errors import CertificateError, InvregError
 
 app = typer.Typer(
     name="invreg",
@@ -123,11 +123,29 @@ def describe(
 
 
 @app.command()
-def report(folder: Annotated[Path, typer.Argument(help="A run folder.")]) -> None:
-    """Draw the figures of a run again from its findings and write its report anew."""
+def report(folder: Annotated[Path, typer.Argument(help="A run or study folder.")]) -> None:
+    """Draw the figures of a run or a study again from saved findings and write its report anew."""
     from invreg.pipeline import redraw
 
     print(redraw(folder))
+
+
+@app.command()
+def certify(folder: Annotated[Path, typer.Argument(help="A run folder.")]) -> None:
+    """Prove stability bounds for the trained networks of a run, or verify those that lie there."""
+    from invreg import pipeline
+
+    certificates = pipeline.certify(folder)
+    if not certificates:
+        raise CertificateError(
+            "no method of this run can certify its stability",
+            where=str(folder),
+            expected="at least one, like iresnet",
+        )
+    for label, certificate in certificates.items():
+        print(f"{label}: {certificate.sentence}")
+    if any(certificate.reconstruction_lipschitz is None for certificate in certificates.values()):
+        raise typer.Exit(1)
 
 
 def main() -> None:

@@ -67,6 +67,11 @@ class TrainingImages:
         return self._pixels.device
 
     @property
+    def nbytes(self) -> int:
+        """Memory of the pixels."""
+        return self._pixels.nbytes
+
+    @property
     def crop_shape(self) -> tuple[int, int, int]:
         """(C, H, W) of each crop."""
         return (self.channels, *self.crop)

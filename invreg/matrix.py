@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -73,6 +74,11 @@ def value_label(value: Any, among: Sequence[Any]) -> Any:
         return name
     differing = {k: v for k, v in value.items() if k != "name" and any(other.get(k) != v for other in alike)}
     return f"{name or ''}({', '.join(f'{k}={v}' for k, v in differing.items()) or 'defaults'})"
+
+
+def in_words(values: Mapping[str, Any]) -> str:
+    """The varied values of a cell, as its title has them: "iresnet.reconstructor.lipschitz 0.99, noise.std 0.01"."""
+    return ", ".join(f"{re.sub('^methods[.]', '', path)} {value}" for path, value in values.items())
 
 
 def _entries(given: Any, name: str) -> list[dict[str, Any]]:

@@ -17,23 +17,27 @@ import pandas as pd
 import torch
 
 from invreg.analyzer import Analyzer, CompletedRun, Findings
+from invreg.certification import RunCertificates
 from invreg.environment import choose_device, describe_environment
 from invreg.errors import InvregError, StoreError
 from invreg.evaluation import measure_quality, reconstruct, recorded_warnings, summarize
 from invreg.events import Events
 from invreg.listeners import TerminalProgress, TrainingLogFiles
+from invreg.loading import holds_study, load_method, load_run, method_result
 from invreg.plan import Plan, PlannedMethod, make_plan
-from invreg.preflight import Setting, build_reconstructor, check_methods, fingerprint, load_setting, make_method
-from invreg.problem import Problem
+from invreg.preflight import Setting, check_methods, fingerprint, load_setting, make_method
+from invreg.reconstructor import FinalisesWeights
+from invreg.redrawing import redraw_run
 from invreg.registry import Registry, spec_of
 from invreg.report import write_report
-from invreg.result import MethodResult, Result
+from invreg.result import Result
 from invreg.shared import Shared
 from invreg.spec import Spec, read_content, read_spec
 from invreg.store import RunFolder
 from invreg.trainer import Method, TrainedMethod, TrainingContext, TrainingLog
 
 if TYPE_CHECKING:
+    from invreg.certificate import StabilityCertificate
     from invreg.study import StudyResult
 
 
@@ -68,21 +72,23 @@ def run(
         from invreg.study import run_study
 
         return run_study(content, where, device, progress, registry)
-    return run_plan(make_plan(read_spec(content), registry), where, choose_device(device), progress, Shared())
+    plan, chosen, shared = make_plan(read_spec(content), registry), choose_device(device), Shared()
+    return run_plan(plan, check_plan(plan, chosen, shared), where, chosen, progress, shared)
 
 
 def check_plan(plan: Plan, device: torch.device, shared: Shared) -> Setting:
     """Reads the images and checks that problem, images, methods and analyses fit together; nothing is trained."""
-    setting = load_setting(plan, shared.images(plan), device)
+    setting = load_setting(plan, shared.images(plan, device), device)
     check_methods(
         plan, setting, lambda planned: make_method(plan, planned, setting.problem, setting.image_shape, device)
     )
     return setting
 
 
-def run_plan(plan: Plan, output: Path, device: torch.device, progress: bool, shared: Shared) -> Result:
-    """Runs a plan in its folder below `output`."""
-    setting = check_plan(plan, device, shared)
+def run_plan(
+    plan: Plan, setting: Setting, output: Path, device: torch.device, progress: bool, shared: Shared
+) -> Result:
+    """Runs a plan, whose check gave the setting, in its folder below `output`."""
     folder = RunFolder.create(output, plan.spec, plan.digest)
     terminal = [TerminalProgress()] if progress else []
     with folder.locked():
@@ -94,44 +100,64 @@ def run_plan(plan: Plan, output: Path, device: torch.device, progress: bool, sha
                 listener.close()
 
 
-def load(folder: str | Path, device: str = "auto", registry: Registry | None = None) -> Result:
-    """The result of a finished run from its folder, reconstructors ready to use; the images are not needed.
+def load(folder: str | Path, device: str = "auto", registry: Registry | None = None) -> Result | StudyResult:
+    """What a finished run or study gave, from its folder, reconstructors ready to use; the images are not needed.
+
+    Args:
+        folder: the folder of a run or of a study.
+        device: where reconstructors are put. The cells of a study are loaded when their `result` is first asked for.
+        registry: where components come from; all installed plugins if None.
 
     Raises:
-        StoreError: if the folder holds no run, or an unfinished one.
-        SpecError: if a plugin that the run used is missing.
+        StoreError: if the folder holds neither, or it is not finished.
+        SpecError: if a plugin that it needs is missing.
     """
-    store = RunFolder.existing(Path(folder).expanduser())
-    plan = make_plan(store.spec, registry or Registry.installed())
-    where = choose_device(device)
-    problem = Problem(plan.operator, plan.noise).to(where)
-    image_shape = tuple(store.read_json("run.json")["image_shape"])
-    methods = {label: _load_method(plan, label, store, problem, image_shape, where) for label in plan.methods}
-    findings = {key: store.read_findings(key) for key in plan.analyses}
-    return Result(
-        folder=store.path,
-        spec=plan.spec,
-        problem=problem,
-        metrics=store.read_table("metrics.csv"),
-        summary=store.read_table("summary.csv"),
-        methods={label: _method_result(store, label, trained) for label, trained in methods.items()},
-        findings=findings,
-    )
+    path, registry = Path(folder).expanduser(), registry or Registry.installed()
+    if holds_study(path):
+        from invreg.study_folder import load_study
+
+        return load_study(path, device, registry)
+    return load_run(path, device, registry)
 
 
 def redraw(folder: str | Path, registry: Registry | None = None) -> Path:
-    """Draws all figures of a run again from its saved findings and writes its report anew; nothing is computed.
+    """Draws all figures of a run or a study again from saved findings and writes its report anew; nothing is computed.
+
+    The figures and reports of a study's finished cells are made anew, too.
 
     Returns:
         The report.
+
+    Raises:
+        StoreError: if the folder holds neither a run nor a study, or it is not finished.
+        InvregError: if figures could not be drawn; all others are.
     """
-    store = RunFolder.existing(Path(folder).expanduser())
-    plan = make_plan(store.spec, registry or Registry.installed())
+    path, registry = Path(folder).expanduser(), registry or Registry.installed()
+    if holds_study(path):
+        from invreg.study_folder import redraw_study
+
+        return redraw_study(path, registry)
+    return redraw_run(path, registry)
+
+
+def certify(folder: str | Path, registry: Registry | None = None) -> dict[str, StabilityCertificate]:
+    """Makes the certificates of a finished run that are missing, verifies those that are there, and renews its report.
+
+    Returns:
+        The certificates by label, of the methods that can certify their stability.
+
+    Raises:
+        CertificateError: if none can be made, or one that is there does not hold.
+        StoreError: if the folder holds no finished run.
+    """
+    registry = registry or Registry.installed()
+    result = load_run(Path(folder).expanduser(), "cpu", registry)
+    store = RunFolder.existing(result.folder)
     with store.locked():
-        for key, analyzer in plan.analyses.items():
-            if store.has(store.analysis(key) / "findings.json"):
-                store.write_figures(key, analyzer.draw(store.read_findings(key)))
-        return write_report(store, plan)
+        certificates = RunCertificates(store, {label: one.reconstructor for label, one in result.methods.items()})
+        found = dict(certificates)
+        write_report(store, make_plan(store.spec, registry))
+    return found
 
 
 @dataclass(frozen=True)
@@ -149,7 +175,7 @@ class _Run:
         self._begin()
         methods = {label: self._train(planned) for label, planned in self.plan.methods.items()}
         reconstructions, metrics = self._evaluate(methods)
-        results = {label: _method_result(self.folder, label, trained) for label, trained in methods.items()}
+        results = {label: method_result(self.folder, label, trained) for label, trained in methods.items()}
         summary = summarize(
             metrics,
             {label: _count_parameters(trained) for label, trained in methods.items()},
@@ -187,13 +213,14 @@ class _Run:
         problem, shape = self.setting.problem, self.setting.image_shape
         self.shared.fetch(self.plan, label, self.folder.method(label))
         if self.folder.has(base / "training.json"):
-            trained = _load_method(self.plan, label, self.folder, problem, shape, self.device)
+            trained = load_method(self.plan, label, self.folder, problem, shape, self.device)
         else:
             method = make_method(self.plan, planned, problem, shape, self.device)
             messages: list[str] = []
             start = time.perf_counter()
             with recorded_warnings(messages):
                 trained = self._fit(planned, method)
+                self._finalise(label, trained)
             trained.reconstructor.eval()
             seconds = trained.log.summary.get("seconds", time.perf_counter() - start if planned.trainer else 0.0)
             self._save_method(label, trained, seconds, messages)
@@ -221,6 +248,14 @@ class _Run:
             return planned.trainer.fit(method, context)
         except InvregError as error:
             raise error.at(f"methods.{planned.label}") from None
+
+    def _finalise(self, label: str, trained: TrainedMethod) -> None:
+        """After the last step of training and before anything is saved, so that evaluation sees what is saved."""
+        if isinstance(trained.reconstructor, FinalisesWeights):
+            try:
+                trained.reconstructor.finalise()
+            except InvregError as error:
+                raise error.at(f"methods.{label}") from None
 
     def _save_method(self, label: str, trained: TrainedMethod, seconds: float, messages: list[str]) -> None:
         base = Path("methods") / label
@@ -256,7 +291,8 @@ class _Run:
                 self.folder.write_json(base / "evaluation.json", {"warnings": messages})
                 table = measure_quality(label, x_hat, test.images, list(test.names), seconds, metrics)
                 self.folder.write_table(base / "metrics.csv", table)
-                self.shared.offer(self.plan, label, self.folder.method(label))
+            # Also what was there already: the run may have been killed just before it could offer it.
+            self.shared.offer(self.plan, label, self.folder.method(label))
             reconstructions[label] = self.folder.read_tensors(base / "reconstructions.safetensors")["reconstructions"]
             tables.append(self.folder.read_table(base / "metrics.csv"))
         return reconstructions, pd.concat(tables, ignore_index=True)
@@ -278,6 +314,9 @@ class _Run:
             metrics=metrics,
             metric_components=self.plan.metrics,
             batch_size=self.plan.spec.evaluation.batch_size,
+            certificates=RunCertificates(
+                self.folder, {label: trained.reconstructor for label, trained in methods.items()}
+            ),
         )
         findings = {}
         for number, (key, analyzer) in enumerate(self.plan.analyses.items()):
@@ -294,7 +333,9 @@ class _Run:
         """One analysis. What it raises is recorded, so that it costs neither the others nor the report."""
         base = Path("analyses") / key
         try:
-            if not self.folder.has(base / "findings.json"):
+            if not self._is_found(key, analyzer):
+                self.folder.forget_findings(key)
+                self.folder.write_json(base / "analyzer.json", spec_of(analyzer, self.plan.registry))
                 self.folder.write_findings(key, analyzer.analyze(completed))
             # Read back even what was just written: figures must come from what is saved.
             found = self.folder.read_findings(key)
@@ -306,6 +347,13 @@ class _Run:
         self.folder.clear_failure(base)
         return found
 
+    def _is_found(self, key: str, analyzer: Analyzer) -> bool:
+        """Whether the findings that lie there are those of this analyzer: its parameters may have changed since."""
+        base = Path("analyses") / key
+        if not (self.folder.has(base / "findings.json") and self.folder.has(base / "analyzer.json")):
+            return False
+        return bool(self.folder.read_json(base / "analyzer.json") == spec_of(analyzer, self.plan.registry))
+
     def _fail_if_an_analysis_failed(self) -> None:
         failed = [key for key in self.plan.analyses if self.folder.has(Path("analyses") / key / "failure.txt")]
         if failed:
@@ -316,33 +364,6 @@ class _Run:
                 where=f"analyses: {', '.join(failed)}",
                 hint=f"see {first}; the rest of the run is complete, and the same command takes up this analysis only",
             )
-
-
-def _load_method(
-    plan: Plan, label: str, folder: RunFolder, problem: Problem, image_shape: tuple[int, ...], device: torch.device
-) -> TrainedMethod:
-    base = Path("methods") / label
-    record = folder.read_json(base / "training.json")
-    spec = folder.read_json(base / "reconstructor.json")
-    weights = folder.read_tensors(base / "weights.safetensors")
-    reconstructor = build_reconstructor(plan, label, spec, problem, image_shape, device)
-    try:
-        reconstructor.load_state_dict(weights)
-    except RuntimeError as error:
-        raise StoreError(
-            f"the weights do not fit the reconstructor: {error}",
-            where=str(folder.method(label) / "weights.safetensors"),
-            hint="the plugin may have changed since: compare environment.json with `invreg plugins`",
-        ) from None
-    rows = [{str(key): value for key, value in row.items()} for row in folder.read_log(label).to_dict("records")]
-    return TrainedMethod(reconstructor.eval(), TrainingLog(rows, record["summary"]))
-
-
-def _method_result(folder: RunFolder, label: str, trained: TrainedMethod) -> MethodResult:
-    record = folder.read_json(Path("methods") / label / "training.json")
-    evaluated = folder.read_json(Path("methods") / label / "evaluation.json")
-    messages = [*record["warnings"], *evaluated["warnings"]]
-    return MethodResult(trained.reconstructor, trained.log, record["seconds"], messages)
 
 
 def _count_parameters(trained: TrainedMethod) -> int:

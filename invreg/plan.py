@@ -34,7 +34,8 @@ class Plan:
 
     Attributes:
         spec: the resolved spec.
-        digest: hash of the resolved spec without its title; the name of the run folder carries it.
+        digest: hash of the resolved spec without its title and its analyses; the name of the run folder carries it. So
+            a finished run that is asked for one more analysis is the same run, and nothing is trained again.
     """
 
     spec: Spec
@@ -112,5 +113,5 @@ def unique_names(names: list[str]) -> list[str]:
 
 
 def _digest(spec: Spec) -> str:
-    content = spec.model_dump(mode="json", exclude={"title"})
+    content = spec.model_dump(mode="json", exclude={"title", "analyses"})
     return hashlib.blake2b(json.dumps(content, sort_keys=True).encode(), digest_size=16).hexdigest()

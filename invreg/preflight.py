@@ -40,6 +40,16 @@ class Setting:
     val_measurements: Tensor
     test_measurements: Tensor
 
+    @property
+    def measurement_bytes(self) -> int:
+        """Memory of the measurements."""
+        return self.val_measurements.nbytes + self.test_measurements.nbytes
+
+    @property
+    def image_bytes(self) -> int:
+        """Memory of the images, which settings may share."""
+        return self.images.train.nbytes + self.images.val.images.nbytes + self.images.test.images.nbytes
+
 
 def load_setting(plan: Plan, images: Splits, device: torch.device) -> Setting:
     """Checks the images against the operator and measures them.
@@ -89,6 +99,7 @@ def make_method(
         build=lambda **changes: build_reconstructor(
             plan, planned.label, {**given.model_dump(), **changes}, problem, image_shape, device
         ),
+        registry=plan.registry,
     )
 
 

@@ -230,7 +230,7 @@ class Registry:
             )
         if isinstance(value, dict):
             return {key: self._map_nested(item, mark, f"{where}.{key}", function) for key, item in value.items()}
-        return value if function == self._built else _plain(value, where)
+        return value if function == self._built else plain_form(value, where)
 
     def _resolved_dict(self, mark: Nested, value: ComponentSpec, where: str) -> dict[str, Any]:
         self._check_base(mark, value, where)
@@ -339,12 +339,16 @@ def spec_of(component: Component, registry: Registry | None = None) -> dict[str,
             expected="a component that a plugin registers",
             hint="register its class in a plugin's invreg_components()",
         )
-    parameters = {key: _plain(value, f"{name}.{key}", registry) for key, value in built_with(component).items()}
+    parameters = {key: plain_form(value, f"{name}.{key}", registry) for key, value in built_with(component).items()}
     return {"name": name, **parameters}
 
 
-def _plain(value: Any, where: str, registry: Registry | None = None) -> Any:
-    """The value as YAML and JSON can hold it."""
+def plain_form(value: Any, where: str, registry: Registry | None = None) -> Any:
+    """The value as YAML and JSON can hold it: components as their specs, paths as texts.
+
+    Raises:
+        SpecError: if it has no such form.
+    """
     if isinstance(value, Component):
         return spec_of(value, registry)
     if isinstance(value, BaseModel):
@@ -352,9 +356,9 @@ def _plain(value: Any, where: str, registry: Registry | None = None) -> Any:
     if isinstance(value, Path):
         return str(value)
     if isinstance(value, Mapping):
-        return {str(key): _plain(item, f"{where}.{key}", registry) for key, item in value.items()}
+        return {str(key): plain_form(item, f"{where}.{key}", registry) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_plain(item, f"{where}.{index}", registry) for index, item in enumerate(value)]
+        return [plain_form(item, f"{where}.{index}", registry) for index, item in enumerate(value)]
     if value is None or isinstance(value, bool | int | float | str):
         return value
     raise SpecError(

@@ -10,14 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from invreg.display import count, duration, metric_title, number, with_unit
 from invreg.report_collection import collect_report
-from invreg.report_content import (
-    AnalysisContent,
-    ComponentContent,
-    FigureContent,
-    MethodContent,
-    MetricContent,
-    ReportContent,
-)
+from invreg.report_content import AnalysisContent, ComponentContent, FigureContent, ReportContent
 from invreg.report_tables import plain, results_table, to_table
 
 if TYPE_CHECKING:
@@ -159,16 +152,3 @@ def _sourced(figure: FigureContent, as_png: bool) -> dict[str, Any]:
     width = round(struct.unpack(">I", content[16:20])[0] * 96 / PNG_DPI) if is_png else None
     caption = figure.caption or _heading(figure.name)
     return {"uri": f"data:{kind};base64,{base64.b64encode(content).decode()}", "width": width, "caption": caption}
-
-
-__all__ = [
-    "AnalysisContent",
-    "ComponentContent",
-    "FigureContent",
-    "MethodContent",
-    "MetricContent",
-    "ReportContent",
-    "headline",
-    "render_report",
-    "write_report",
-]

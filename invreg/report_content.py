@@ -41,6 +41,7 @@ class MethodContent:
         log: the training log; None or empty if there is none.
         log_summary: single values from the training.
         warnings: what did not go as it should.
+        certificate: what is proven of its stability, in words; empty if nothing was certified.
     """
 
     label: str
@@ -51,6 +52,7 @@ class MethodContent:
     log: pd.DataFrame | None = None
     log_summary: Mapping[str, Any] = field(default_factory=dict)
     warnings: Sequence[str] = ()
+    certificate: str = ""
 
 
 @dataclass(frozen=True)

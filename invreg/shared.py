@@ -7,9 +7,13 @@ import json
 import shutil
 import tempfile
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from invreg.dataset import Splits
 from invreg.plan import Plan
+
+if TYPE_CHECKING:
+    import torch
 
 
 class Shared:
@@ -17,17 +21,22 @@ class Shared:
 
     Args:
         folder: where finished methods are kept; None for a run on its own, which shares nothing.
+        before: what has been shared so far, whose images are taken over.
     """
 
-    def __init__(self, folder: Path | None = None) -> None:
+    def __init__(self, folder: Path | None = None, before: Shared | None = None) -> None:
         self._folder = folder
-        self._images: tuple[str, Splits] | None = None
+        self._images: tuple[str, Splits] | None = before._images if before else None
 
-    def images(self, plan: Plan) -> Splits:
-        """The images of a plan. Only the last ones are kept: the cells of a study come in an order that suits that."""
+    def images(self, plan: Plan, device: torch.device) -> Splits:
+        """The images of a plan, those for training on the device.
+
+        Only the last ones are kept: the cells of a study come in an order that suits that.
+        """
         key = plan.spec.data.model_dump_json()
         if self._images is None or self._images[0] != key:
-            self._images = (key, plan.dataset.splits())
+            read = plan.dataset.splits()
+            self._images = (key, Splits(read.train.to(device), read.val, read.test))
         return self._images[1]
 
     def fetch(self, plan: Plan, label: str, target: Path) -> None:

@@ -34,9 +34,10 @@ class RunFolder:
     spec.yaml  environment.json  run.json        what was run, with what, on which images
     metrics.csv  summary.csv  report.html        the results
     methods/<label>/                             reconstructor.json, weights.safetensors, log.csv, training.json,
-                                                 metrics.csv, reconstructions.safetensors; training/ while it trains
-    analyses/<name>/                             findings.json, tables/*.csv, arrays.npz, figures/*.svg and *.png,
-                                                 failure.txt if it failed
+                                                 metrics.csv, reconstructions.safetensors; training/ while it trains;
+                                                 certificate.json if it was certified
+    analyses/<name>/                             analyzer.json, findings.json, tables/*.csv, arrays.npz, figures/*.svg
+                                                 and *.png, failure.txt if it failed
     ```
 
     Args:
@@ -76,8 +77,7 @@ class RunFolder:
             StoreError: if there is no run.
         """
         if not (path / "spec.yaml").is_file():
-            what = "holds no run (spec.yaml is missing)" if path.is_dir() else "no such folder"
-            raise StoreError(what, where=str(path), expected="the folder that `invreg run` printed")
+            raise _no_run(path)
         return cls(path)
 
     @contextmanager
@@ -164,6 +164,10 @@ class RunFolder:
     def read_json(self, name: str | Path) -> Any:
         return self._read(name, lambda path: json.loads(path.read_text(encoding="utf-8")))
 
+    def read_text(self, name: str | Path) -> str:
+        text: str = self._read(name, lambda path: path.read_text(encoding="utf-8"))
+        return text
+
     def read_table(self, name: str | Path, text: Iterable[str] = ("method", "image")) -> pd.DataFrame:
         """A table; the columns named in `text` stay text, whatever they hold (a label may be `1e3` or `NA`)."""
         import pandas as pd
@@ -241,6 +245,11 @@ class RunFolder:
         names = {"tables": text, "arrays": list(findings.arrays)}
         self.write_json(base / "findings.json", {"text": findings.text, "scalars": findings.scalars, **names})
 
+    def forget_findings(self, key: str) -> None:
+        """Removes what marks findings and figures as whole; the files themselves are written over."""
+        for name in ("findings.json", "figures.json"):
+            (self.path / "analyses" / key / name).unlink(missing_ok=True)
+
     def read_findings(self, key: str) -> Findings:
         import numpy as np
 
@@ -273,6 +282,25 @@ class RunFolder:
                     figure.savefig(buffer, format=suffix, dpi=160, metadata=metadata)
                 self.write_bytes(Path("analyses") / key / "figures" / f"{name}.{suffix}", buffer.getvalue())
         self.write_json(Path("analyses") / key / "figures.json", list(figures))
+
+
+def _no_run(path: Path) -> StoreError:
+    """What is wrong with a folder that holds no run, and where there may be one."""
+    expected = "the folder that `invreg run` printed"
+    if not path.is_dir():
+        what = "is a file, no folder" if path.exists() else "no such folder"
+        return StoreError(what, where=str(path), expected=expected)
+    if (path / "study.yaml").is_file():
+        return StoreError(
+            "holds a study, no run", where=str(path), expected="a single run", hint=f"a cell below {path / 'cells'}"
+        )
+    inside = sorted(child.parent for name in ("spec.yaml", "study.yaml") for child in path.glob(f"*/{name}"))
+    return StoreError(
+        "holds no run and no study (neither spec.yaml nor study.yaml is there)",
+        where=str(path),
+        expected=expected,
+        hint=f"one of those in it: {', '.join(map(str, inside[:5]))}" if inside else None,
+    )
 
 
 def _text_columns(table: pd.DataFrame) -> list[str]:

@@ -8,32 +8,32 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
-import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.parse import quote
 
 from invreg.analyzer import Findings
-from invreg.describe import first_sentence
 from invreg.environment import choose_device
 from invreg.errors import InvregError, SpecError
-from invreg.matrix import expand, value_label
+from invreg.matrix import expand, in_words, value_label
 from invreg.pipeline import check_plan, run_plan
 from invreg.plan import Plan, make_plan, unique_names
-from invreg.registry import Registry
-from invreg.report_collection import collect_analysis
+from invreg.preflight import Setting
+from invreg.registry import Registry, plain_form
 from invreg.shared import Shared
 from invreg.spec import ComponentSpec, dump_yaml, join_errors, read_spec
 from invreg.store import RunFolder
 from invreg.study_analyzer import CompletedStudy, StudyAnalyzer, StudyCell
-from invreg.study_report import CellContent, StudyContent, write_study_report
+from invreg.study_record import make_record
+from invreg.study_report import collect_study, write_study_report
 
 if TYPE_CHECKING:
     import pandas as pd
     import torch
+
+#: Images and measurements that are kept from the check of all cells until each is run, in bytes.
+_KEPT = 2**30
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ class StudyResult:
     @property
     def warnings(self) -> list[str]:
         """All warnings of the finished cells, each with its cell and method."""
-        return [f"{cell.folder.name}: {text}" for cell in self.cells if not cell.failure for text in _warnings(cell)]
+        return [f"{cell.folder.name}: {text}" for cell in self.cells if not cell.failure for text in cell.warnings]
 
     @property
     def summary(self) -> pd.DataFrame:
@@ -90,7 +90,7 @@ class _StudyPlan:
 
     @property
     def digest(self) -> str:
-        content = [[cell.plan.digest for cell in self.cells], [spec.model_dump() for spec in self.specs]]
+        content = [cell.plan.digest for cell in self.cells]
         return hashlib.blake2b(json.dumps(content).encode(), digest_size=16).hexdigest()
 
 
@@ -100,6 +100,8 @@ def plan_study(content: Mapping[str, Any], registry: Registry) -> _StudyPlan:
     Raises:
         SpecError: with the problems of all cells, each said once.
     """
+    # As a file would give it: components as their specs, and numbers of Python.
+    content = json.loads(json.dumps({key: plain_form(value, key, registry) for key, value in content.items()}))
     base = {key: value for key, value in content.items() if key not in ("matrix", "study_analyses")}
     title = str(base.get("title", "Study"))
     expanded = expand(base, _mapping(content["matrix"]))
@@ -110,10 +112,10 @@ def plan_study(content: Mapping[str, Any], registry: Registry) -> _StudyPlan:
     for cell in expanded:
         values = {path: value_label(cell.values[path], raw[path]) for path in paths if path in cell.values}
         try:
-            spec = read_spec({**cell.content, "title": f"{title}: {_in_words(values)}"})
+            spec = read_spec({**cell.content, "title": f"{title}: {in_words(values)}"})
             cells.append(_PlannedCell(values, make_plan(spec, registry)))
         except SpecError as error:
-            problems.setdefault(str(error), SpecError(str(error), where=f"cell {_in_words(values)}"))
+            problems.setdefault(str(error), SpecError(str(error), where=f"cell {in_words(values)}"))
     analyses, specs = _study_analyses(content.get("study_analyses") or [], registry, problems)
     if problems:
         raise join_errors(list(problems.values()))
@@ -135,17 +137,20 @@ def run_study(content: Mapping[str, Any], output: Path, device: str, progress: b
         SpecError: if any cell is wrong; nothing has been computed.
     """
     plan = plan_study(content, registry)
-    where = choose_device(device)
-    _check_cells(plan, where)
+    where, checking = choose_device(device), Shared()
+    settings = _check_cells(plan, where, checking)
     folder = RunFolder.create(output, plan.cells[0].plan.spec.model_copy(update={"title": plan.title}), plan.digest)
     with folder.locked():
-        folder.write_text("study.yaml", dump_yaml(_plain(content)))
-        shared = Shared(folder.path / "shared")
-        cells = [_run_cell(cell, folder, where, progress, shared, registry) for cell in plan.cells]
+        folder.write_text("study.yaml", dump_yaml(plan.content))
+        shared = Shared(folder.path / "shared", checking)
+        # Each setting is let go with its cell.
+        cells = [_run_cell(cell, settings.pop(0), folder, where, progress, shared) for cell in plan.cells]
         table = tidy_table(cells, list(plan.axes))
         folder.write_table("study.csv", table)
         findings = _analyse(plan, folder, cells, table)
-        write_study_report(folder, _report_content(plan, folder, cells, table, registry))
+        record = make_record(plan.title, plan.axes, cells, plan.specs)
+        write_study_report(folder, collect_study(folder, record, cells, table, registry))
+        record.write(folder)
     return StudyResult(folder.path, table, cells, findings)
 
 
@@ -162,31 +167,51 @@ def tidy_table(cells: list[StudyCell], paths: list[str]) -> pd.DataFrame:
     return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=["cell", *paths, "method"])
 
 
-def _check_cells(plan: _StudyPlan, device: torch.device) -> None:
-    """Reads the images and sets every method up, for each cell, before the first one starts."""
-    shared = Shared()
+def _check_cells(plan: _StudyPlan, device: torch.device, shared: Shared) -> list[Setting | None]:
+    """Reads the images and sets every method up, for each cell, before the first one starts.
+
+    Returns:
+        The settings of the cells; None for those for which there is no room until they are run.
+    """
+    settings: list[Setting | None] = []
+    room, kept = _KEPT, set()
     for cell in plan.cells:
         try:
-            check_plan(cell.plan, device, shared)
+            setting = check_plan(cell.plan, device, shared)
         except InvregError as error:
-            raise error.at(f"cell {_in_words(cell.values)}") from None
+            raise error.at(f"cell {in_words(cell.values)}") from None
+        images = id(setting.images.test)
+        size = setting.measurement_bytes + (0 if images in kept else setting.image_bytes)
+        if size > room:
+            settings.append(None)
+            continue
+        room -= size
+        kept.add(images)
+        settings.append(setting)
+    return settings
 
 
 def _run_cell(
-    cell: _PlannedCell, folder: RunFolder, device: torch.device, progress: bool, shared: Shared, registry: Registry
+    cell: _PlannedCell,
+    setting: Setting | None,
+    folder: RunFolder,
+    device: torch.device,
+    progress: bool,
+    shared: Shared,
 ) -> StudyCell:
-    output = folder.path / "cells"
-    path = RunFolder.create(output, cell.plan.spec, cell.plan.digest).path
+    output, plan = folder.path / "cells", cell.plan
+    store = RunFolder.create(output, plan.spec, plan.digest)
+    store.write_spec(plan.spec)
     failure = None
     try:
-        run_plan(cell.plan, output, device, progress, shared)
+        run_plan(plan, setting or check_plan(plan, device, shared), output, device, progress, shared)
     except KeyboardInterrupt:
         raise
     except Exception as error:  # noqa: BLE001 (whatever stops one cell must not stop the others)
-        failure = RunFolder(path).write_failure("", error)
+        failure = store.write_failure("", error)
     else:
-        RunFolder(path).clear_failure("")
-    return StudyCell(cell.values, cell.plan.spec, path, failure, registry)
+        store.clear_failure("")
+    return StudyCell(cell.values, plan.spec, store.path, failure, plan.registry)
 
 
 def _analyse(plan: _StudyPlan, folder: RunFolder, cells: list[StudyCell], table: pd.DataFrame) -> dict[str, Findings]:
@@ -201,7 +226,8 @@ def _analyse(plan: _StudyPlan, folder: RunFolder, cells: list[StudyCell], table:
             findings[key] = folder.read_findings(key)
             folder.write_figures(key, analyzer.draw(findings[key]))
         except Exception as error:  # noqa: BLE001 (an analysis may be anyone's code)
-            findings.pop(key, None)
+            if findings.pop(key, None) is None:
+                folder.forget_findings(key)  # those of an earlier time are not these
             folder.write_failure(base, error)
         else:
             folder.clear_failure(base)
@@ -223,41 +249,6 @@ def _study_analyses(
     return dict(zip(unique_names([spec.name for spec in specs]), built, strict=True)), specs
 
 
-def _report_content(
-    plan: _StudyPlan, folder: RunFolder, cells: list[StudyCell], table: pd.DataFrame, registry: Registry
-) -> StudyContent:
-    analyses = [
-        collect_analysis(folder, key, first_sentence(registry.entry("study_analyzer", spec.name).cls))
-        for key, spec in zip(plan.analyses, plan.specs, strict=True)
-    ]
-    return StudyContent(
-        title=plan.title,
-        cells=[
-            CellContent(
-                name=_in_words(cell.values),
-                report=f"cells/{quote(cell.folder.name)}/report.html",
-                failure=cell.failure or "",
-                warnings=[] if cell.failure else _warnings(cell),
-            )
-            for cell in cells
-        ],
-        table=table,
-        analyses=analyses,
-        spec_yaml=dump_yaml(_plain(plan.content)),
-        command=f"invreg run study.yaml --output {shlex.quote(str(folder.path.parent))}",
-    )
-
-
-def _warnings(cell: StudyCell) -> list[str]:
-    """The warnings of a finished cell, from its files: loading the reconstructors would take longer."""
-    found = []
-    for label in cell.spec.methods:
-        for name in ("training.json", "evaluation.json"):
-            record = RunFolder(cell.folder).read_json(Path("methods") / label / name)
-            found += [f"{label}: {text}" for text in record["warnings"]]
-    return found
-
-
 def _mapping(matrix: Any) -> Mapping[str, Any]:
     if not isinstance(matrix, Mapping) or not matrix:
         raise SpecError(f"{matrix!r}", where="matrix", expected="a mapping of dotted paths to lists of values")
@@ -266,13 +257,3 @@ def _mapping(matrix: Any) -> Mapping[str, Any]:
 
 def _distinct(values: list[Any]) -> list[Any]:
     return [value for index, value in enumerate(values) if value not in values[:index]]
-
-
-def _in_words(values: Mapping[str, Any]) -> str:
-    return ", ".join(f"{re.sub('^methods[.]', '', path)} {value}" for path, value in values.items())
-
-
-def _plain(content: Mapping[str, Any]) -> dict[str, Any]:
-    """The content as YAML can hold it, whatever mapping types it was made of."""
-    plain: dict[str, Any] = json.loads(json.dumps(content, default=str))
-    return plain

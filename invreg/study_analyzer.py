@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from invreg.component import Component
+from invreg.store import RunFolder
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from invreg.registry import Registry
     from invreg.result import Result
     from invreg.spec import Spec
+    from invreg.trainer import TrainingLog
 
 
 @dataclass(frozen=True)
@@ -31,6 +33,7 @@ class StudyCell:
         folder: its run folder.
         failure: why it could not be finished; None if it was.
         registry: where the components of its result come from.
+        device: where the reconstructors of its result are put.
     """
 
     values: dict[str, Any]
@@ -38,13 +41,36 @@ class StudyCell:
     folder: Path
     failure: str | None
     registry: Registry
+    device: str = "cpu"
 
     @cached_property
     def result(self) -> Result:
-        """The finished run, loaded from its folder on first use, on the CPU."""
-        from invreg.pipeline import load
+        """The finished run, loaded from its folder on first use."""
+        from invreg.loading import load_run
 
-        return load(self.folder, "cpu", self.registry)
+        return load_run(self.folder, self.device, self.registry)
+
+    def log(self, label: str) -> TrainingLog:
+        """How the training of a method went: from its file alone, without loading the reconstructor.
+
+        Raises:
+            StoreError: if there is no such method, or its training is not done.
+        """
+        from invreg.loading import load_log
+
+        return load_log(RunFolder(self.folder), label)
+
+    @property
+    def warnings(self) -> list[str]:
+        """What did not go as it should, each with its method; from files alone, too.
+
+        Raises:
+            StoreError: if the cell is not finished.
+        """
+        from invreg.loading import load_warnings
+
+        folder = RunFolder(self.folder)
+        return [f"{label}: {text}" for label in self.spec.methods for text in load_warnings(folder, label)]
 
 
 @dataclass(frozen=True)

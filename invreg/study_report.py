@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
+from urllib.parse import quote
 
+from invreg.describe import first_sentence
+from invreg.matrix import in_words
 from invreg.report import report_environment, with_sources
+from invreg.report_collection import collect_analysis
 from invreg.report_content import AnalysisContent
 
 if TYPE_CHECKING:
@@ -14,7 +19,10 @@ if TYPE_CHECKING:
 
     import pandas as pd
 
+    from invreg.registry import Registry
     from invreg.store import RunFolder
+    from invreg.study_analyzer import StudyCell
+    from invreg.study_record import StudyRecord
 
 
 @dataclass(frozen=True)
@@ -46,6 +54,43 @@ class StudyContent:
     analyses: Sequence[AnalysisContent]
     spec_yaml: str
     command: str
+
+
+def collect_study(
+    folder: RunFolder, record: StudyRecord, cells: Sequence[StudyCell], table: pd.DataFrame, registry: Registry
+) -> StudyContent:
+    """Reads everything that the report of a study shows; nothing is computed.
+
+    Args:
+        folder: the study folder.
+        record: the study.
+        cells: its cells.
+        table: one row per finished cell and method.
+        registry: knows the study analyses.
+
+    Raises:
+        StoreError: if a file is missing.
+    """
+    described = zip(record.analysis_keys, record.analyses, strict=True)
+    return StudyContent(
+        title=record.title,
+        cells=[
+            CellContent(
+                name=in_words(cell.values),
+                report=f"cells/{quote(cell.folder.name)}/report.html",
+                failure=cell.failure or "",
+                warnings=[] if cell.failure else cell.warnings,
+            )
+            for cell in cells
+        ],
+        table=table,
+        analyses=[
+            collect_analysis(folder, key, first_sentence(registry.entry("study_analyzer", spec.name).cls))
+            for key, spec in described
+        ],
+        spec_yaml=folder.read_text("study.yaml"),
+        command=f"invreg run study.yaml --output {shlex.quote(str(folder.path.parent))}",
+    )
 
 
 def write_study_report(folder: RunFolder, content: StudyContent) -> Path:

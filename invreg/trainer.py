@@ -20,6 +20,12 @@ if TYPE_CHECKING:
     from invreg.operator import Shape
     from invreg.problem import Problem
     from invreg.reconstructor import Reconstructor
+    from invreg.registry import Registry
+
+
+def never_stop(step: int, value: float) -> str | None:
+    """The judge of trainings that nobody wants to end early."""
+    return None
 
 
 @dataclass(frozen=True)
@@ -31,12 +37,14 @@ class Method:
         parameters: the parameters of its reconstructor, as given in the spec.
         schema: the model of all its parameters, with defaults, ranges and search ranges.
         build: makes a reconstructor that is set up; keyword arguments change parameters from those of the spec.
+        registry: knows the components that parameters can name; None for those that are installed.
     """
 
     label: str
     parameters: Mapping[str, Any]
     schema: type[BaseModel]
     build: Callable[..., Reconstructor]
+    registry: Registry | None = None
 
 
 @dataclass(frozen=True)
@@ -54,6 +62,9 @@ class TrainingContext:
         events: who listens to progress.
         metrics: the metrics of the run by name; the first is used to choose.
         batch_size: number of images to reconstruct at once when validating.
+        judge: to be asked after each validation that is not the last, with the number of steps done and the value of
+            the first metric; it says why the training should end there, or None for going on. A trainer that does not
+            ask cannot be stopped by a search. Where several processes train together, each of them asks.
     """
 
     problem: Problem
@@ -66,6 +77,7 @@ class TrainingContext:
     events: Events
     metrics: Mapping[str, Metric]
     batch_size: int = 16
+    judge: Callable[[int, float], str | None] = never_stop
 
 
 @dataclass

@@ -58,6 +58,34 @@ def test_trials_are_points_of_settings_and_values(tmp_path: Path) -> None:
     assert findings.text.startswith("tv: 3 trials in 3 s, best validation PSNR 21.00 dB")
 
 
+def test_stopped_trials_are_marked_and_never_the_best(tmp_path: Path) -> None:
+    values = [22.0, None, 25.0, None, None, 21.0]
+    states = ["complete", "failed", "complete", "stopped at step 6", "stopped at step 12", "complete"]
+    rows = [
+        {"trial": i, "reconstructor.narrow": 1 + i / 9, "trainer.lr": 10.0 ** (i - 6), "noise": f"white(std={i % 2})"}
+        | {"val_psnr": value, "seconds": 1.0, "state": state, "cause": "why"}
+        for i, (value, state) in enumerate(zip(values, states, strict=True))
+    ]
+    run = make_run({"m": 0.1})
+    run.methods["m"] = TrainedMethod(Declared(), TrainingLog(rows, {"seconds": 6.0}))  # type: ignore[index]
+    findings = through_files(TrainingCurves().analyze(run), tmp_path)
+    table = findings.tables["trials"]
+    assert list(table["parameter"].unique()) == ["reconstructor.narrow", "trainer.lr", "noise"]
+    assert list(table["stopped"][:6]) == [False, False, False, True, True, False]
+    assert table.groupby("parameter")["log"].first().to_dict() == {
+        "noise": False,
+        "reconstructor.narrow": True,  # declared
+        "trainer.lr": True,
+    }
+    assert findings.text == "m: 6 trials (2 stopped early) in 6 s, best validation PSNR 25.00 dB."
+    found = texts(draw_svgs(TrainingCurves(), findings)["search_1"])
+    assert found.count("1 of 6 trials failed, 2 stopped early") == 3
+    assert {"white(std=0)", "white(std=1)"} <= set(found)
+    findings.tables["trials"] = table.drop(columns="stopped")  # type: ignore[index]
+    found = texts(draw_svgs(TrainingCurves(), findings)["search_1"])
+    assert found.count("3 of 6 trials failed") == 3
+
+
 class Declared(Stand):
     def __init__(
         self,

@@ -241,3 +241,29 @@ def test_an_unfinished_run_cannot_be_loaded(registry: Registry, tmp_path: Path) 
     (made.folder / "methods/gain/training.json").unlink()
     with pytest.raises(StoreError, match=r"training\.json"):
         load(made.folder, "cpu", registry)
+
+
+def test_another_analysis_joins_a_finished_run(registry: Registry, tmp_path: Path) -> None:
+    first = run(changed(analyses=[]), tmp_path, "cpu", progress=False, registry=registry)
+    toy.CALLS.clear()
+    second = run(changed(analyses=["peek"]), tmp_path, "cpu", progress=False, registry=registry)
+    assert second.folder == first.folder
+    assert toy.CALLS == ["analyze", "draw"]
+    assert list(second.findings) == ["peek"]
+    assert "Gains" in second.report.read_text()
+    again = run(changed(analyses=[]), tmp_path, "cpu", progress=False, registry=registry)
+    assert again.findings == {}
+    assert "Gains" not in again.report.read_text()
+
+
+def test_findings_of_other_parameters_are_not_used(registry: Registry, tmp_path: Path) -> None:
+    analyses = [{"name": "peek", "fail": True}]
+    with pytest.raises(InvregError, match="a bug in the analysis"):
+        run(changed(analyses=analyses), tmp_path, "cpu", progress=False, registry=registry)
+    result = run(changed(analyses=["peek"]), tmp_path, "cpu", progress=False, registry=registry)
+    assert list(result.findings) == ["peek"]
+    toy.CALLS.clear()
+    with pytest.raises(InvregError, match="a bug in the analysis"):
+        run(changed(analyses=analyses), tmp_path, "cpu", progress=False, registry=registry)
+    assert toy.CALLS == ["analyze"]
+    assert not (result.folder / "analyses/peek/findings.json").exists()

@@ -15,15 +15,14 @@ import pytest
 
 from invreg import report
 from invreg.display import duration, metric_title, number, with_unit
-from invreg.report import (
+from invreg.report import headline, render_report
+from invreg.report_content import (
     AnalysisContent,
     ComponentContent,
     FigureContent,
     MethodContent,
     MetricContent,
     ReportContent,
-    headline,
-    render_report,
 )
 from invreg.report_tables import ROWS, plain, results_table, to_table
 

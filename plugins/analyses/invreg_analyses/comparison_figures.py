@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from invreg.analyzer import Findings
 from invreg.display import metric_title
-from invreg_analyses.style import INK, WIDTH, MethodStyle, drawing, dress, method_styles, new_figure, shortened
+from invreg_analyses.style import INK, WARNING, WIDTH, MethodStyle, drawing, dress, method_styles, new_figure, shortened
+from invreg_analyses.training_sufficiency import TOO_BRIEF
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -17,6 +18,8 @@ _PANELS_PER_ROW = 2
 #: Share of the distance between two noise levels that the methods take up.
 _SPREAD = 0.72
 _LEGEND_COLUMNS = 7
+#: Of trainings that were too brief: a triangle that stands on the point (matplotlib's CARETUPBASE).
+_MARK: dict[str, Any] = {"linestyle": "none", "marker": 10, "markersize": 6, "color": WARNING}
 
 
 def draw_comparison(findings: Findings, operator: str) -> Figure:
@@ -34,6 +37,9 @@ def draw_comparison(findings: Findings, operator: str) -> Figure:
         f"{titles} under {operator} by method and noise level: means over the test images with "
         f"{findings.scalars['confidence']:.0%} intervals"
     )
+    brief = _trained_too_briefly(findings, operator)
+    if brief:
+        description += f"; triangles mark what was {TOO_BRIEF}"
     with drawing():
         figure = new_figure(WIDTH, 0.7 + 2.9 * rows, description)
         grid = figure.subplots(rows, columns, squeeze=False)
@@ -45,13 +51,33 @@ def draw_comparison(findings: Findings, operator: str) -> Figure:
                 of_method = chosen[chosen["method"] == label].set_index("noise")
                 shift = _SPREAD * ((position + 0.5) / len(styles) - 0.5)
                 _draw_method(axes, of_method, noises, shift, label, style)
+                for noise in noises if metric.Index == 0 else []:
+                    if (noise, label) in brief:
+                        _mark(axes, noises.index(noise) + shift, of_method.loc[noise])
             _name_groups(axes, noises, str(findings.scalars["noise"]))
             unit = f", {metric.unit}" if metric.unit else ""
             axes.set_title(f"{metric_title(metric.metric)}{unit} ({_better(metric)})")
+        if brief:
+            grid.flat[0].plot([], [], label=TOO_BRIEF, **_MARK)
         handles, labels = grid.flat[0].get_legend_handles_labels()
         figure.legend(handles, labels, loc="outside lower center", ncols=min(len(labels), _LEGEND_COLUMNS))
         figure.suptitle(shortened(operator, 60), x=0.01, ha="left", fontsize=10.5, color=INK)
     return figure
+
+
+def _trained_too_briefly(findings: Findings, operator: str) -> set[tuple[str, str]]:
+    """Noise levels and methods; findings of earlier versions do not know."""
+    table = findings.tables.get("training")
+    if table is None:
+        return set()
+    table = table[(table["operator"] == operator) & (table["verdict"] == TOO_BRIEF)]
+    return set(zip(table["noise"], table["method"], strict=True))
+
+
+def _mark(axes: Axes, x: float, row: Any) -> None:
+    """A triangle above the point and its interval."""
+    top = row["high"] if math.isfinite(row["high"]) else row["mean"]
+    axes.plot([x], [top], zorder=4, **_MARK)
 
 
 def _better(metric: Any) -> str:

@@ -15,6 +15,7 @@ from invreg.study_analyzer import CompletedStudy, StudyAnalyzer
 from invreg_analyses.comparison_figures import draw_comparison
 from invreg_analyses.statistics import mean_interval
 from invreg_analyses.study_choice import At, Choices, choose, file_names, image_metrics, methods_in, metrics_in
+from invreg_analyses.training_sufficiency import row_if_behind, sufficiency_in_words, sufficiency_table
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -35,6 +36,9 @@ class MethodComparison(StudyAnalyzer):
     Intervals are bootstrap intervals of the mean over the images (see `mean_interval`). They hold for other images;
     as all methods saw the same ones, differences between methods are better known than the intervals suggest:
     `differences` gives those to the best method without weights, image by image, with intervals of their own.
+
+    Where a learned method is not better than the best one without weights, `training` and the text say how long it was
+    trained, and whether its log shows that this was too brief (see `judge`); figures mark these with a triangle.
 
     Args:
         at: varied path to the value, as the study's table shows it, at which it is held.
@@ -95,9 +99,12 @@ class MethodComparison(StudyAnalyzer):
             for label in group["method"]
             if label != reference
         ]
+        found = pd.DataFrame(differences, columns=_DIFFERENCES)
+        training = _training(choices, found, metrics.iloc[0], methods)
         tables = {
             "means": means,
-            "differences": pd.DataFrame(differences, columns=_DIFFERENCES),
+            "differences": found,
+            "training": training,
             "methods": methods,
             "metrics": metrics,
             "operators": pd.DataFrame({"operator": choices.operators}),
@@ -106,7 +113,7 @@ class MethodComparison(StudyAnalyzer):
         return Findings(
             {"confidence": self.confidence, "resamples": self.resamples, "noise": choices.noise_title},
             tables,
-            text=_sentence(means, metrics, choices),
+            text=_sentence(means, metrics, choices, training),
         )
 
     def draw(self, findings: Findings) -> Mapping[str, Figure]:
@@ -128,6 +135,7 @@ class MethodComparison(StudyAnalyzer):
         }
 
 
+_PLACE = ("operator", "noise")
 _DIFFERENCES = ["operator", "noise", "method", "reference", "metric", "difference", "low", "high", "images", "missing"]
 
 
@@ -141,8 +149,22 @@ def _reference(means: pd.DataFrame, methods: pd.DataFrame, higher_is_better: boo
     return str(found.loc[best, "method"])
 
 
-def _sentence(means: pd.DataFrame, metrics: pd.DataFrame, choices: Choices) -> str:
-    """The best methods under each operator, at the lowest and the highest noise."""
+def _training(choices: Choices, differences: pd.DataFrame, metric: pd.Series, methods: pd.DataFrame) -> pd.DataFrame:
+    """How the learned methods that are not better than the best one without weights were trained."""
+    learned = set(methods.loc[methods["weights"] > 0, "method"])
+    cells = {(entry.operator, entry.noise, entry.method): entry.cell for entry in choices.entries}
+    rows = []
+    for _, pair in differences[differences["metric"] == metric["metric"]].iterrows():
+        place = {name: pair[name] for name in _PLACE}
+        if pair["method"] in learned:
+            log = cells[pair["operator"], pair["noise"], pair["method"]].log(pair["method"])
+            row = row_if_behind(pair["method"], pair["reference"], pair, log, metric)
+            rows += [place | row] if row else []
+    return sufficiency_table(rows, _PLACE)
+
+
+def _sentence(means: pd.DataFrame, metrics: pd.DataFrame, choices: Choices, training: pd.DataFrame) -> str:
+    """The best methods under each operator, at the lowest and the highest noise, and trainings that were too brief."""
     metric = metrics.iloc[0]
     parts = []
     for operator in choices.operators:
@@ -164,4 +186,6 @@ def _sentence(means: pd.DataFrame, metrics: pd.DataFrame, choices: Choices) -> s
         if levels:
             parts.append(f"{operator} ({'; '.join(levels)})")
     text = f"Best mean {metric_title(metric['metric'])} under " + ", under ".join(parts) + "."
-    return " ".join(filter(None, [text, choices.in_words]))
+    at = f" at {choices.noise_title} " if choices.noise_title else ""
+    places = [f"under {row.operator}" + (at + row.noise if at else "") for row in training.itertuples()]
+    return " ".join(filter(None, [text, sufficiency_in_words(training, metric, places), choices.in_words]))

@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from invreg.hookspecs import hookimpl
+from invreg_analyses.architecture import Architecture
+from invreg_analyses.certificate import Certificate
+from invreg_analyses.convergence import Convergence
 from invreg_analyses.example_grid import ExampleGrid
 from invreg_analyses.examples import Examples
 from invreg_analyses.firm_nonexpansiveness import FirmNonexpansiveness
@@ -13,6 +16,7 @@ from invreg_analyses.lipschitz_sweep import LipschitzSweep
 from invreg_analyses.method_comparison import MethodComparison
 from invreg_analyses.quality import Quality
 from invreg_analyses.settings_table import SettingsTable
+from invreg_analyses.stability import Stability
 from invreg_analyses.training_curves import TrainingCurves
 
 
@@ -23,9 +27,13 @@ def invreg_components() -> Mapping[str, type]:
         "examples": Examples,
         "training_curves": TrainingCurves,
         "forward_map": ForwardMap,
+        "architecture": Architecture,
+        "certificate": Certificate,
+        "stability": Stability,
         "firm_nonexpansiveness": FirmNonexpansiveness,
         "method_comparison": MethodComparison,
         "lipschitz_sweep": LipschitzSweep,
         "example_grid": ExampleGrid,
         "settings_table": SettingsTable,
+        "convergence": Convergence,
     }

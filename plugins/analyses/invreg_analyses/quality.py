@@ -15,6 +15,7 @@ from invreg.streams import stream_key
 from invreg_analyses.quality_figures import draw_differences, draw_values
 from invreg_analyses.statistics import mean_interval
 from invreg_analyses.tables import methods_table, metrics_table, values_by_image
+from invreg_analyses.training_sufficiency import row_if_behind, sufficiency_in_words, sufficiency_table
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -31,6 +32,9 @@ class Quality(Analyzer):
     confidence interval of the mean. For each pair of methods, the better one first: the mean of the differences image
     by image, with its interval, and on how many images the first is better. Pairs say more than two separate
     intervals, because images differ far more among each other than methods do on one image.
+
+    Where a learned method is not better than the best one without learned weights, the table `training` and the text
+    say how long it was trained, and whether its log shows that this was too brief (see `judge`).
 
     The intervals are bootstrap intervals over the images, drawn with keys that derive from the run's seed; they say
     nothing about another training of the same network. Values that are NaN or infinite are left out and counted in the
@@ -70,7 +74,14 @@ class Quality(Analyzer):
             for name, table in values.items()
             for label in table.columns
         ]
-        tables = {"means": means, "differences": differences, "values": pd.concat(long, ignore_index=True)}
+        training = _training(run, first, baseline, methods, differences)
+        tables = {
+            "means": means,
+            "differences": differences,
+            "training": training,
+            "values": pd.concat(long, ignore_index=True),
+        }
+        resampling = f"Intervals: bootstrap over the images, {count(self.resamples)} resamples from the run's seed."
         return Findings(
             scalars={
                 "best": ranking[0],
@@ -79,8 +90,16 @@ class Quality(Analyzer):
                 "resamples": self.resamples,
             },
             tables={**tables, "methods": methods, "metrics": metrics},
-            text=_sentence(first, ranking, baseline, means, differences, self.confidence)
-            + f" Intervals: bootstrap over the images, {count(self.resamples)} resamples from the run's seed.",
+            text=" ".join(
+                filter(
+                    None,
+                    [
+                        _sentence(first, ranking, baseline, means, differences, self.confidence),
+                        sufficiency_in_words(training, first),
+                        resampling,
+                    ],
+                )
+            ),
         )
 
     def draw(self, findings: Findings) -> Mapping[str, Figure]:
@@ -141,6 +160,22 @@ def _baseline(methods: pd.DataFrame, ranking: list[str]) -> str:
     """The best method without learned weights; the first of the spec if all have some."""
     references = set(methods.loc[methods["weights"] == 0, "method"])
     return next((label for label in ranking if label in references), str(methods["method"].iloc[0]))
+
+
+def _training(
+    run: CompletedRun, metric: pd.Series, baseline: str, methods: pd.DataFrame, differences: pd.DataFrame
+) -> pd.DataFrame:
+    """How the learned methods that are not better than the baseline were trained."""
+    weights = methods.set_index("method")["weights"]
+    rows = []
+    if weights[baseline] == 0:
+        pairs = differences[(differences["metric"] == metric["metric"]) & (differences["method"] == baseline)]
+        for _, pair in pairs.iterrows():
+            if weights[pair["other"]] > 0:
+                turned = {"difference": -pair["difference"], "low": -pair["high"], "high": -pair["low"]}
+                log = run.methods[pair["other"]].log
+                rows.append(row_if_behind(pair["other"], baseline, turned, log, metric))
+    return sufficiency_table([row for row in rows if row])
 
 
 def _sentence(

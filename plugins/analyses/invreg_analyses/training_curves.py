@@ -23,6 +23,7 @@ class TrainingCurves(Analyzer):
     A log whose axis (its first column) is called `trial` is a search. Its columns up to the validation metric are the
     parameters that were searched; each trial is a point, its value over each parameter, on a logarithmic axis where the
     reconstructor declares a logarithmic search range, or declares none and the settings span more than a factor of 30.
+    Trials without a value failed or, where their `state` says so, were stopped early: marks below show their settings.
     Every other log is a training: its columns called `loss` or ending in `_loss` are drawn on a logarithmic axis, those
     that begin with `val_` on a linear one.
     """
@@ -45,7 +46,8 @@ class TrainingCurves(Analyzer):
         tables = {
             "curves": pd.DataFrame(curves, columns=["method", "kind", "quantity", "axis", "position", "value"]),
             "trials": pd.DataFrame(
-                trials, columns=["method", "trial", "parameter", "setting", "text", "log", "quantity", "value"]
+                trials,
+                columns=["method", "trial", "parameter", "setting", "text", "log", "quantity", "value", "stopped"],
             ),
             "methods": methods_table(run),
             "metrics": metrics_table(run),
@@ -99,7 +101,7 @@ def _trials(
     found = []
     for parameter in columns[1 : columns.index(quantity)]:
         values = [_value(row.get(parameter)) for row in rows]
-        log = logarithmic.get(parameter, _spans_decades(values))
+        log = logarithmic.get(parameter.removeprefix("reconstructor."), _spans_decades(values))
         found += [
             {
                 "method": label,
@@ -110,10 +112,16 @@ def _trials(
                 "log": log,
                 "quantity": quantity,
                 "value": _value(row.get(quantity)),
+                "stopped": _stopped(row),
             }
             for row, value in zip(rows, values, strict=True)
         ]
     return found
+
+
+def _stopped(row: Mapping[str, Any]) -> bool:
+    """Whether a search stopped this trial early."""
+    return str(row.get("state")).startswith("stopped")
 
 
 def _values_of_trials(metrics: Sequence[str]) -> list[str]:
@@ -153,6 +161,9 @@ def _ending(label: str, rows: Sequence[Mapping[str, Any]], summary: Mapping[str,
     """One sentence: how much was done, in what time, how good it became."""
     axis = next(iter(rows[0]))
     text = f"{label}: {len(rows)} trials" if axis == "trial" else f"{label}: {_value(rows[-1][axis]):g} {axis}s"
+    stopped = sum(map(_stopped, rows))
+    if axis == "trial" and stopped:
+        text += f" ({stopped} stopped early)"
     seconds = _value(summary.get("seconds"))
     if seconds > 0:
         text += f" in {duration(seconds)}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -113,10 +114,30 @@ def _scatter(axes: Axes, chosen: pd.DataFrame, style: MethodStyle, higher: bool)
     if finite.any():
         best = np.argmax(np.where(finite, values if higher else -values, -np.inf))
         axes.plot(settings[best], values[best], "o", markersize=10, markerfacecolor="none", color=INK)
-    if not finite.all():
-        axes.annotate(
-            f"{(~finite).sum()} of {len(finite)} trials failed", (0.02, 0.04), xycoords="axes fraction", fontsize=8
-        )
+    # Findings of earlier versions do not know which trials were stopped.
+    stopped = ~finite & chosen["stopped"].to_numpy(dtype=bool) if "stopped" in chosen else np.zeros_like(finite)
+    _mark_without_value(axes, settings, {"failed": ~finite & ~stopped, "stopped early": stopped}, style)
+
+
+def _mark_without_value(axes: Axes, settings: np.ndarray, kinds: Mapping[str, np.ndarray], style: MethodStyle) -> None:
+    """The settings of trials that have no value, as marks at the foot of a panel, and how many they are."""
+    said = []
+    for (kind, among), marker in zip(kinds.items(), ("x", "v"), strict=True):
+        if among.any():
+            said.append(f"{among.sum()} {kind}" if said else f"{among.sum()} of {len(among)} trials {kind}")
+            foot = np.full(among.sum(), 0.03)
+            axes.scatter(
+                settings[among],
+                foot,
+                s=18,
+                marker=marker,
+                color=style.color,
+                alpha=0.5,
+                linewidths=1 if marker == "x" else 0,
+                transform=axes.get_xaxis_transform(),
+            )
+    if said:
+        axes.annotate(", ".join(said), (0.02, 0.07), xycoords="axes fraction", fontsize=8)
 
 
 def _legend(figure: Figure, axes: Axes) -> None:

@@ -1,0 +1,159 @@
+"""What certificates cost and what they prove, for the invertible networks of a finished run.
+
+    invreg run && python benchmarks/certificates.py runs/NAME
+
+Measures making and verifying a certificate, its bounds, the proven distance of reconstructions against the true one (an
+inversion in float64 to rounding), and the share of a training step that the norms take.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+
+import invreg
+from invreg_iresnet.accuracy import exact
+from invreg_iresnet.chain import InvertibleChain
+from invreg_iresnet.inversion import invert_chain
+from invreg_iresnet.network import IResNet
+from invreg_iresnet.residuals import ResidualStack, Weights
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("run", type=Path)
+    parser.add_argument("--images", type=int, default=100)
+    parser.add_argument("--size", type=int, default=96)
+    parser.add_argument("--tolerances", type=float, nargs="+", default=[1e-1, 1e-2, 1e-3])
+    parser.add_argument("--json", type=Path)
+    options = parser.parse_args()
+    result = invreg.load(options.run)
+    found = {
+        label: of_network(method.reconstructor, result.problem, options)
+        for label, method in result.methods.items()
+        if isinstance(method.reconstructor, InvertibleChain)
+    }
+    found["normalisation, 12/32/64, batch 8, 96x96"] = share_of_norms()
+    for label, values in found.items():
+        print(f"\n{label}\n\n| | |\n|---|---|")
+        for name, value in values.items():
+            print(f"| {name} | {value if isinstance(value, str) else format(value, '.4g')} |")
+    if options.json:
+        options.json.write_text(json.dumps(found, indent=2))
+
+
+def of_network(net: Any, problem: Any, options: argparse.Namespace) -> dict[str, float | str]:
+    net.eval().requires_grad_(False)
+    start = time.perf_counter()
+    certificate = net.certificate()
+    made = time.perf_counter() - start
+    start = time.perf_counter()
+    net.verify(certificate)
+    verified = time.perf_counter() - start
+    values: dict[str, float | str] = {"making it, s": made, "verifying it, s": verified}
+    for side in ("inverse", "forward"):
+        bounds = getattr(certificate, f"{side}_lipschitz")
+        values |= {f"{side}, {proof}": bound if bound is not None else "not proven" for proof, bound in bounds.items()}
+    x = scenes(options.images, options.size)
+    z = problem.measure(x, seed=0)
+    truth = torch.cat([true_reconstruction(net, part) for part in z.split(10)])
+    start = time.perf_counter()
+    plain = torch.cat([net(part) for part in z.split(10)])
+    seconds = time.perf_counter() - start
+    error = distance(plain, truth)
+    values["net(z): true distance, mean and worst"] = f"{error.mean():.2e}, {error.max():.2e}"
+    for tolerance in options.tolerances:
+        start = time.perf_counter()
+        parts = [net.reconstruct(part, tolerance) for part in z.split(10)]
+        ratio = (time.perf_counter() - start) / seconds
+        bound = torch.cat([part.error_bound for part in parts])
+        error = distance(torch.cat([part.image for part in parts]), truth)
+        met = sum(int((part.error_bound <= tolerance).sum()) for part in parts)
+        values[f"reconstruct to {tolerance:g}"] = (
+            f"proven {bound.mean():.2e}, true {error.mean():.2e}, ratio {(bound / error).mean():.1f} on average, "
+            f"{(bound / error).min():.1f} at least; {met} of {len(bound)} met; {ratio:.1f} x the time of net(z); "
+            f"{sum(parts[0].iterations)} evaluations"
+        )
+    return values
+
+
+def scenes(count: int, size: int) -> torch.Tensor:
+    """Crops of the photographs of scikit-image, `[count, 1, size, size]`."""
+    from invreg_datasets.photos import Photos
+
+    training = Photos(image_size=size, train_size=size).splits().train
+    return training.batch(0, 0, count)
+
+
+def true_reconstruction(net: Any, z: torch.Tensor) -> torch.Tensor:
+    """R(z) in float64 to rounding, for the weights as they are."""
+    weights = Weights(*(stack.double() for stack in net.residuals.evaluation_weights()))
+    state = net.lifting.lift(z.double())
+    if isinstance(net, IResNet):
+        accuracy = exact(1e-14, 3000, bound=net.residual_bound, dtype=torch.float64)
+        return net.lifting.unlift(invert_chain(state, weights, accuracy).x)
+    from invreg_iresnet.residuals import residual
+
+    for index in range(len(weights.kernels)):
+        state = state + residual(state, weights, index, torch.float64)
+    return net.lifting.unlift(state)
+
+
+def distance(image: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
+    return (image.double() - other.double()).flatten(1).norm(dim=1)
+
+
+def share_of_norms() -> dict[str, float | str]:
+    """Time of the norms and of their derivative against a whole training step of the paper's small network."""
+    net = IResNet(subnetworks=12, channels=32, hidden=64)
+    net.setup(invreg.Problem(invreg.Registry.installed().build("operator", {"name": "identity"})), (1, 96, 96))
+    net.train()
+    z = torch.rand(8, 1, 96, 96)
+    assert net.residuals is not None
+
+    def step() -> None:
+        net.training_progress(0.9)
+        net.zero_grad()
+        net(z).square().mean().backward()
+
+    def norms() -> None:
+        assert net.residuals is not None
+        net.zero_grad()
+        weights = net.residuals.weights()
+        (weights.kernels.sum() + weights.mixings.sum()).backward()
+
+    whole, part = median_seconds(step, 5), median_seconds(norms, 9)
+    power = ResidualStack(12, 32, 64, 5, net.residual_bound, "power_iteration").train()
+
+    def powers() -> None:
+        power.zero_grad()
+        weights = power.weights()
+        (weights.kernels.sum() + weights.mixings.sum()).backward()
+
+    return {
+        "training step, s": whole,
+        "norms and their gradient, s": part,
+        "share of the step": f"{part / whole:.1%}",
+        "one power iteration on 32x32 instead, s": median_seconds(powers, 9),
+    }
+
+
+def median_seconds(call: Callable[[], None], repetitions: int) -> float:
+    call()
+    seconds = []
+    for _ in range(repetitions):
+        start = time.perf_counter()
+        call()
+        seconds.append(time.perf_counter() - start)
+    return statistics.median(seconds)
+
+
+if __name__ == "__main__":
+    main()
