@@ -13,6 +13,7 @@ from invreg.hookspecs import hookimpl
 __version__ = "0.1.0"
 
 _HOMES = {
+    "ActsOnLiftedStates": "invreg.reconstructor",
     "Analyzer": "invreg.analyzer",
     "Architecture": "invreg.architecture",
     "CompletedRun": "invreg.analyzer",

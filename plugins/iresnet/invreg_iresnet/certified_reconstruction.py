@@ -71,14 +71,12 @@ class Chain:
         weights: as evaluation uses them.
         role: what the residual functions are part of.
         lifting: from images to states.
-        padding_norm: the norm of the padding.
         certificate: of these weights.
     """
 
     weights: Weights
     role: Role
     lifting: Lifting
-    padding_norm: float
     certificate: StabilityCertificate
 
 
@@ -137,9 +135,8 @@ def reconstruct_certified(
         return CertifiedReconstruction(image, None, None, tolerance, tuple(iterations))
     # One part in 10^9 is more than all roundings of the sums above.
     bound = (total / math.sqrt(copies) + added) * (1 + 1e-9)
-    found = CertifiedReconstruction(
-        image, bound, _with_data_error(chain, bound, data_error), tolerance, tuple(iterations)
-    )
+    with_data_error = _with_data_error(chain, bound, data_error, (z.shape[-2], z.shape[-1]))
+    found = CertifiedReconstruction(image, bound, with_data_error, tolerance, tuple(iterations))
     if not found.met:
         _warn(found, z.dtype)
     return found
@@ -234,12 +231,14 @@ def _image(lifting: Lifting, state: Tensor, dtype: torch.dtype) -> tuple[Tensor,
     return image, _norms(image.double() - exact) + 1.01 * (mean + shift)
 
 
-def _with_data_error(chain: Chain, bound: Tensor, data_error: float) -> Tensor | None:
+def _with_data_error(chain: Chain, bound: Tensor, data_error: float, size: tuple[int, int]) -> Tensor | None:
     if not data_error:
         return None
-    lipschitz = chain.certificate.reconstruction_lipschitz
-    assert lipschitz is not None
-    return (bound + lipschitz * data_error) * (1 + 1e-12)
+    inverse = chain.certificate.inverse_lipschitz["certified"]
+    assert inverse is not None
+    # Of these images: the certificate's is for images of the size that the network was set up for.
+    padding = chain.lifting.padding_norm(*size)
+    return (bound + padding * inverse * data_error) * (1 + 1e-12)
 
 
 def _warn(found: CertifiedReconstruction, dtype: torch.dtype) -> None:

@@ -199,9 +199,9 @@ class InvertibleChain(Reconstructor):
         """Proves Lipschitz bounds of phi and phi^-1 for the weights as evaluation uses them.
 
         For each subnetwork, the product bound, the LipSDP bound in Schur form, and the bounds of Id - f itself and of
-        its inverse, each a certified norm of one modified convolution; so they hold for images of any size (the norm of
-        the padding for images that are longer than twice the padding). Takes seconds for small networks, minutes for
-        the paper's large one.
+        its inverse, each a certified norm of one modified convolution; so they hold for images of any size. (Only the
+        norm of the padding depends on the size: it is for the images of `setup`, and for all whose sides are at least
+        two pixels longer than twice the padding.) Takes seconds for small networks, minutes for the paper's large one.
 
         Raises:
             CertificateError: if weights are not finite.
@@ -209,7 +209,7 @@ class InvertibleChain(Reconstructor):
         lifting, stack = self._parts()
         with torch.no_grad():
             weights = stack.evaluation_weights()
-            self._proven = certify_chain(weights, self.role, self._padding_norm(lifting))
+            self._proven = certify_chain(weights, self.role, self._padding_norm(lifting), self.residual_bound)
         return self._proven
 
     def verify(self, certificate: StabilityCertificate) -> None:
@@ -244,7 +244,7 @@ class InvertibleChain(Reconstructor):
         lifting, stack = self._parts()
         with torch.no_grad(), arithmetic(z.device, tf32=False):
             weights = stack.evaluation_weights()
-            chain = Chain(weights, self.role, lifting, self._padding_norm(lifting), self._proof(weights))
+            chain = Chain(weights, self.role, lifting, self._proof(weights))
             z = self._in_image_space(z).to(stack.kernels.dtype)
             return reconstruct_certified(chain, z, tolerance, certify, data_error, self.max_iterations)
 

@@ -60,13 +60,16 @@ class SubnetworkBounds:
     norms: Mapping[str, float]
 
 
-def certify_subnetwork(kernel: Tensor, mixing: Tensor, tolerance: float = 1e-4) -> SubnetworkBounds:
+def certify_subnetwork(
+    kernel: Tensor, mixing: Tensor, tolerance: float = 1e-4, budgets: tuple[float, float] = (math.inf, math.inf)
+) -> SubnetworkBounds:
     """Finds and proves bounds. Deterministic; computes on the CPU.
 
     Args:
         kernel: K, `[H, M, k, k]`, k odd, of a zero-padded convolution.
         mixing: W, `[M, H]` or `[M, H, 1, 1]`; -W for bounds of Id + f.
         tolerance: how much certified norms may exceed the norms, see `certified_norm`.
+        budgets: what ||K|| and ||W|| were scaled to: taken where it is proven and smaller than what is found.
 
     Raises:
         CertificateError: if a weight is not finite, or so large or small that nothing can be computed.
@@ -74,8 +77,8 @@ def certify_subnetwork(kernel: Tensor, mixing: Tensor, tolerance: float = 1e-4) 
         SpecError: if the tolerance is not between 0 and 1.
     """
     kernel, mixing = _checked(kernel, mixing)
-    kernel_norm = certified_norm(kernel, tolerance)
-    mixing_norm = certified_norm(mixing[:, :, None, None], tolerance)
+    kernel_norm = _norm_within(kernel, tolerance, budgets[0])
+    mixing_norm = _norm_within(mixing[:, :, None, None], tolerance, budgets[1])
     alive = _alive(kernel, mixing)
     for name, norm in (("kernel", kernel_norm), ("mixing", mixing_norm)):
         if alive.any() and not _ORDINARY[0] <= norm <= _ORDINARY[1]:
@@ -154,6 +157,11 @@ def from_content(content: Mapping[str, Any]) -> SubnetworkBounds:
         scalings={name: [_number(one, f"scalings.{name}") for one in scalings[name]] for name in FORMS},
         norms={name: _number(norms[name], f"norms.{name}") for name in FORMS},
     )
+
+
+def _norm_within(kernel: Tensor, tolerance: float, budget: float) -> float:
+    found = certified_norm(kernel, tolerance)
+    return budget if budget < found and norm_is_at_most(kernel, budget) else found
 
 
 def _best_bound(name: str, kernel: Tensor, mixing: Tensor, tolerance: float) -> tuple[Tensor, float]:

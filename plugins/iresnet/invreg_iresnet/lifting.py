@@ -95,8 +95,8 @@ class Lifting:
     def padding_norm(self, height: int, width: int) -> float:
         """The operator norm ||P|| of the padding on images of `height` x `width` pixels.
 
-        P copies pixels and P*P counts the copies, so ||P|| is the square root of the largest count: 2 if the padding
-        is at most half as wide as the image, 1 without padding.
+        P copies pixels and P*P counts the copies, so ||P|| is the square root of the largest count: 2 if both
+        sides have at least two pixels more than twice the padding, 3 at most, 1 without padding.
         """
         return math.sqrt(_most_copies(height, self.padding) * _most_copies(width, self.padding))
 

@@ -42,19 +42,20 @@ _METHOD = {
 _Bound = Fraction | None
 
 
-def certify_chain(weights: Weights, role: Role, padding_norm: float) -> StabilityCertificate:
+def certify_chain(weights: Weights, role: Role, padding_norm: float, bound: float) -> StabilityCertificate:
     """Proves the bounds of a network.
 
     Args:
         weights: as evaluation uses them.
         role: what the residual functions are part of.
         padding_norm: ||P||, the norm of the padding before the inversion.
+        bound: L_i, to which the mixings were scaled, as the kernels were to 1.
 
     Raises:
         CertificateError: if weights are not finite.
     """
     _check_finite(weights)
-    subnetworks = [certify_subnetwork(*pair) for pair in _pairs(weights, role)]
+    subnetworks = [certify_subnetwork(*pair, budgets=(1.0, bound)) for pair in _pairs(weights, role)]
     return StabilityCertificate(_content(subnetworks, role, padding_norm, weights_digest(weights)))
 
 
