@@ -155,13 +155,15 @@ def test_bounds_are_ordered_and_hold(kind: str) -> None:
     certificate = net.certificate()
     inverse, forward = certificate.inverse_lipschitz, certificate.forward_lipschitz
     sharp = {"iresnet": ("mu", "schur"), "explicit_iresnet": ("schur", "mu")}[kind]
-    assert set(inverse) == {"product", "lipsdp", sharp[0], "certified"}
+    assert set(inverse) == {"product", "lipsdp", sharp[0], "chain", "certified"}
     assert set(forward) == {"product", "lipsdp", sharp[1], "certified"}
     for bounds in (inverse, forward):
         assert bounds["certified"] == min(value for value in bounds.values() if value is not None)
         assert bounds["certified"] < bounds["product"]
     assert inverse["product"] <= 10.001
-    assert certificate.reconstruction_lipschitz == inverse["certified"]
+    assert inverse["chain"] == inverse["certified"] < 0.8 * inverse[sharp[0]]
+    image = certificate.reconstruction_lipschitz
+    assert image == certificate.content["image_lipschitz"] <= inverse["certified"]
     # The derivative at any state is a product of matrices, whose singular values keep the bounds.
     net.requires_grad_(False)
     x = torch.randn(1, 4, 6, 7, dtype=torch.float64)
@@ -170,6 +172,10 @@ def test_bounds_are_ordered_and_hold(kind: str) -> None:
     grows, shrinks = (forward, inverse) if kind == "iresnet" else (inverse, forward)
     assert 1.2 < float(values.max()) <= grows["certified"]
     assert 1.2 < float(1 / values.min()) <= shrinks["certified"]
+    # From images to images: a sum over equal copies before, a mean over them after.
+    z = torch.rand(1, 1, 6, 7, dtype=torch.float64)
+    of_images = torch.linalg.svdvals(torch.autograd.functional.jacobian(net, z).reshape(42, 42))
+    assert 1.1 < float(of_images.max()) <= image
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -190,7 +196,7 @@ def test_padding_is_part_of_the_reconstruction() -> None:
     net = network(lipschitz=0.9)
     certificate = net.certificate()
     assert certificate.content["padding_norm"] == 2
-    assert certificate.reconstruction_lipschitz == 2 * certificate.inverse_lipschitz["certified"]
+    assert certificate.reconstruction_lipschitz == 2 * certificate.content["image_lipschitz"]
     assert "at most" in certificate.sentence
 
 
@@ -202,7 +208,8 @@ def test_a_network_that_exceeds_its_bound_gets_no_number() -> None:
         stack.mixings.mul_(40)
         stack.final_digest.copy_(digest(stack.kernels, stack.mixings))  # as if they were final
     certificate = net.certificate()
-    assert certificate.inverse_lipschitz == {"product": None, "lipsdp": None, "mu": None, "certified": None}
+    assert certificate.inverse_lipschitz == dict.fromkeys(["product", "lipsdp", "mu", "chain", "certified"])
+    assert certificate.content["chain"] is None
     assert certificate.reconstruction_lipschitz is None
     assert certificate.forward_lipschitz["certified"] is not None
     assert certificate.sentence == "No bound could be proven for this network."
@@ -268,6 +275,30 @@ def change_monotonicity(content: Any) -> None:
     content["subnetworks"][0]["monotonicity"] = 0.99
 
 
+def change_image(content: Any) -> None:
+    content["image_lipschitz"] = 1.0
+
+
+def change_copies(content: Any) -> None:
+    content["copies"] = 8
+
+
+def change_gain(content: Any) -> None:
+    content["chain"]["images"][0]["squared_gain"] *= 0.9
+
+
+def change_chain_scaling(content: Any) -> None:
+    content["chain"]["states"][0]["scalings"][0][0] *= 30
+
+
+def drop_chain(content: Any) -> None:
+    content["chain"] = None
+
+
+def nonsense_chain(content: Any) -> None:
+    content["chain"] = [1, 2]
+
+
 def no_bounds(content: Any) -> None:
     content["subnetworks"][0] = {"bounds": 3}
 
@@ -289,6 +320,12 @@ def no_subnetworks(content: Any) -> None:
         change_contraction,
         change_scaling,
         change_monotonicity,
+        change_image,
+        change_copies,
+        change_gain,
+        change_chain_scaling,
+        drop_chain,
+        nonsense_chain,
         no_bounds,
         no_subnetworks,
     ],

@@ -234,11 +234,10 @@ def _image(lifting: Lifting, state: Tensor, dtype: torch.dtype) -> tuple[Tensor,
 def _with_data_error(chain: Chain, bound: Tensor, data_error: float, size: tuple[int, int]) -> Tensor | None:
     if not data_error:
         return None
-    inverse = chain.certificate.inverse_lipschitz["certified"]
-    assert inverse is not None
+    image = chain.certificate.content["image_lipschitz"]
     # Of these images: the certificate's is for images of the size that the network was set up for.
     padding = chain.lifting.padding_norm(*size)
-    return (bound + padding * inverse * data_error) * (1 + 1e-12)
+    return (bound + padding * image * data_error) * (1 + 1e-12)
 
 
 def _warn(found: CertifiedReconstruction, dtype: torch.dtype) -> None:

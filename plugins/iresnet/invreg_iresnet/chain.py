@@ -18,7 +18,7 @@ from invreg_iresnet.accuracy import Accuracy, exact, for_training
 from invreg_iresnet.architecture import chain_architecture
 from invreg_iresnet.certified_reconstruction import CertifiedReconstruction, Chain, reconstruct_certified
 from invreg_iresnet.lifting import Lifting
-from invreg_iresnet.network_certificate import Role, certify_chain, verify_chain, weights_digest
+from invreg_iresnet.network_certificate import LiftingNorms, Role, certify_chain, verify_chain, weights_digest
 from invreg_iresnet.normalisation import NormalisationName
 from invreg_iresnet.precision import arithmetic, autocast_dtype
 from invreg_iresnet.residuals import ResidualStack, Weights
@@ -209,7 +209,7 @@ class InvertibleChain(Reconstructor):
         lifting, stack = self._parts()
         with torch.no_grad():
             weights = stack.evaluation_weights()
-            self._proven = certify_chain(weights, self.role, self._padding_norm(lifting), self.residual_bound)
+            self._proven = certify_chain(weights, self.role, self._norms(lifting), self.residual_bound)
         return self._proven
 
     def verify(self, certificate: StabilityCertificate) -> None:
@@ -220,7 +220,7 @@ class InvertibleChain(Reconstructor):
         """
         lifting, stack = self._parts()
         with torch.no_grad():
-            verify_chain(certificate, stack.evaluation_weights(), self.role, self._padding_norm(lifting))
+            verify_chain(certificate, stack.evaluation_weights(), self.role, self._norms(lifting))
         self._proven = certificate
 
     def reconstruct(
@@ -256,8 +256,8 @@ class InvertibleChain(Reconstructor):
             return self.certificate()
         return self._proven
 
-    def _padding_norm(self, lifting: Lifting) -> float:
-        return lifting.padding_norm(*self._image_size)
+    def _norms(self, lifting: Lifting) -> LiftingNorms:
+        return LiftingNorms(lifting.copies, lifting.padding_norm(*self._image_size))
 
     def _in_image_space(self, z: Tensor) -> Tensor:
         if self._normal is None:

@@ -79,14 +79,14 @@ def certify_subnetwork(
     kernel, mixing = _checked(kernel, mixing)
     kernel_norm = _norm_within(kernel, tolerance, budgets[0])
     mixing_norm = _norm_within(mixing[:, :, None, None], tolerance, budgets[1])
-    alive = _alive(kernel, mixing)
+    living = alive(kernel, mixing)
     for name, norm in (("kernel", kernel_norm), ("mixing", mixing_norm)):
-        if alive.any() and not _ORDINARY[0] <= norm <= _ORDINARY[1]:
+        if living.any() and not _ORDINARY[0] <= norm <= _ORDINARY[1]:
             raise _out_of_range(f"a {name} of norm {norm:.3g}")
     scalings, norms = {}, {}
     for name in FORMS:
-        scaling, norms[name] = _best_bound(name, kernel[alive], mixing[:, alive], tolerance)
-        scalings[name] = kernel.new_zeros(len(alive)).masked_scatter(alive, scaling).tolist()
+        scaling, norms[name] = _best_bound(name, kernel[living], mixing[:, living], tolerance)
+        scalings[name] = kernel.new_zeros(len(living)).masked_scatter(living, scaling).tolist()
     return _concluded(kernel_norm, mixing_norm, scalings, norms)
 
 
@@ -104,12 +104,12 @@ def check_subnetwork(kernel: Tensor, mixing: Tensor, claimed: SubnetworkBounds) 
     """
     kernel, mixing = _checked(kernel, mixing)
     claimed = from_content(as_content(claimed))
-    alive = _alive(kernel, mixing)
+    living = alive(kernel, mixing)
     _check_norm("kernel_norm", norm_is_at_most(kernel, claimed.kernel_norm), claimed.kernel_norm)
     _check_norm("mixing_norm", norm_is_at_most(mixing[:, :, None, None], claimed.mixing_norm), claimed.mixing_norm)
     for name in FORMS:
         scaling = torch.tensor(claimed.scalings[name], dtype=torch.float64, device="cpu")
-        if len(scaling) != len(kernel) or not torch.equal(scaling > 0, alive):
+        if len(scaling) != len(kernel) or not torch.equal(scaling > 0, living):
             raise CertificateError(
                 f"{len(scaling)} numbers, {int((scaling > 0).sum())} of them positive",
                 where=f"scalings.{name}",
@@ -118,7 +118,7 @@ def check_subnetwork(kernel: Tensor, mixing: Tensor, claimed: SubnetworkBounds) 
             )
         bound = claimed.norms[name]
         try:
-            proven = _norm_is_proven(kernel[alive], mixing[:, alive], scaling[alive], name, bound)
+            proven = _norm_is_proven(kernel[living], mixing[:, living], scaling[living], name, bound)
         except CertificateError as error:
             raise error.at(f"scalings.{name}") from None
         _check_norm(f"norms.{name}", proven, bound)
@@ -152,10 +152,10 @@ def from_content(content: Mapping[str, Any]) -> SubnetworkBounds:
             raise CertificateError(f"{values!r}", where=f"scalings.{name}", expected="a list of numbers")
     contraction = content["contraction"]
     return SubnetworkBounds(
-        **{name: _number(content[name], name) for name in numbers},
-        contraction=None if contraction is None else _number(contraction, "contraction"),
-        scalings={name: [_number(one, f"scalings.{name}") for one in scalings[name]] for name in FORMS},
-        norms={name: _number(norms[name], f"norms.{name}") for name in FORMS},
+        **{name: checked_number(content[name], name) for name in numbers},
+        contraction=None if contraction is None else checked_number(contraction, "contraction"),
+        scalings={name: [checked_number(one, f"scalings.{name}") for one in scalings[name]] for name in FORMS},
+        norms={name: checked_number(norms[name], f"norms.{name}") for name in FORMS},
     )
 
 
@@ -235,7 +235,7 @@ def _checked(kernel: Tensor, mixing: Tensor) -> tuple[Tensor, Tensor]:
     return kernel.detach().to("cpu", torch.float64), mixing.detach().to("cpu", torch.float64)
 
 
-def _alive(kernel: Tensor, mixing: Tensor) -> Tensor:
+def alive(kernel: Tensor, mixing: Tensor) -> Tensor:
     """Hidden channels that f depends on: differences of the others are 0, or not mixed in."""
     return (kernel != 0).flatten(1).any(1) & (mixing != 0).any(0)
 
@@ -260,7 +260,12 @@ def _mapping(content: Any, where: str, keys: set[str]) -> Mapping[str, Any]:
     return cast(Mapping[str, Any], content)
 
 
-def _number(value: Any, where: str) -> float:
+def checked_number(value: Any, where: str) -> float:
+    """The value as a float.
+
+    Raises:
+        CertificateError: if it is not a number of at least 0.
+    """
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < math.inf:
         raise CertificateError(f"{value!r}", where=where, expected="a number of at least 0")
     return float(value)

@@ -126,6 +126,11 @@ class IResNet(InvertibleChain):
         """L_i = 1 - (1 - L)^(1/N), the Lipschitz bound of each residual function."""
         return -math.expm1(math.log1p(-self.lipschitz) / self.subnetworks)
 
+    @property
+    def forward_map_radius(self) -> int:
+        """Each subnetwork sees half a kernel; a pixel of the reflect padding is no farther away than what it copies."""
+        return self.subnetworks * (self.kernel_size // 2)
+
     def _invert(self, z: Tensor, stack: ResidualStack, accuracy: Accuracy) -> Tensor:
         inversion = invert_chain(z, stack.weights(), accuracy)
         warn_if_short(

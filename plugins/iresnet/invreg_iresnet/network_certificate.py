@@ -10,7 +10,7 @@ import math
 import platform
 from collections.abc import Callable, Mapping, Sequence
 from fractions import Fraction
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor
@@ -18,6 +18,15 @@ from torch import Tensor
 from invreg import __version__
 from invreg.certificate import StabilityCertificate, certificate_content, smallest
 from invreg.errors import CertificateError
+from invreg_iresnet.chain_bounds import (
+    ChainBounds,
+    certify_chain_gains,
+    chain_content,
+    chain_from_content,
+    check_chain_gains,
+    image_gain,
+    state_gain,
+)
 from invreg_iresnet.composition import (
     SubnetworkBounds,
     as_content,
@@ -35,20 +44,49 @@ Role = Literal["forward", "inverse"]
 _METHOD = {
     "norms": "suprema of the symbols over all frequencies: cells of a quadtree, each closed by a verified Cholesky "
     "factorisation; they hold for zero-padded convolutions on images of any size",
+    "chain": "one condition for many subnetworks at once, as the norm of one convolution",
     "rounding": "float64 with bounds of all rounding errors; sums, products and roots of bounds rounded upwards",
     "arithmetic": "exact arithmetic of the stored weights; Euclidean norms",
 }
 
+#: What follows from the bounds of subnetworks and chain.
+_FOLLOWING = (
+    "inverse_lipschitz",
+    "forward_lipschitz",
+    "image_lipschitz",
+    "reconstruction_lipschitz",
+    "copies",
+    "padding_norm",
+    "subnetworks",
+)
+
 _Bound = Fraction | None
 
 
-def certify_chain(weights: Weights, role: Role, padding_norm: float, bound: float) -> StabilityCertificate:
+class _Proven(NamedTuple):
+    subnetworks: Sequence[SubnetworkBounds]
+    chain: ChainBounds | None
+
+
+class LiftingNorms(NamedTuple):
+    """What lies between images and states.
+
+    Attributes:
+        copies: q, how many copies of an image make up a state; their mean is the image of a state.
+        padding: ||P||, the norm of the padding before the inversion.
+    """
+
+    copies: int
+    padding: float
+
+
+def certify_chain(weights: Weights, role: Role, lifting: LiftingNorms, bound: float) -> StabilityCertificate:
     """Proves the bounds of a network.
 
     Args:
         weights: as evaluation uses them.
         role: what the residual functions are part of.
-        padding_norm: ||P||, the norm of the padding before the inversion.
+        lifting: between images and states.
         bound: L_i, to which the mixings were scaled, as the kernels were to 1.
 
     Raises:
@@ -56,10 +94,15 @@ def certify_chain(weights: Weights, role: Role, padding_norm: float, bound: floa
     """
     _check_finite(weights)
     subnetworks = [certify_subnetwork(*pair, budgets=(1.0, bound)) for pair in _pairs(weights, role)]
-    return StabilityCertificate(_content(subnetworks, role, padding_norm, weights_digest(weights)))
+    kernels, mixings = _steps(weights)
+    # A step of the inverse is x_j = x_{j-1} + W_j S_j K_j x_j if phi_j = Id - f_j, and with K_j x_{j-1} otherwise.
+    chain = certify_chain_gains(
+        kernels, mixings, role == "forward", weights.mixings.shape[1] // lifting.copies, subnetworks
+    )
+    return StabilityCertificate(_content(_Proven(subnetworks, chain), role, lifting, weights_digest(weights)))
 
 
-def verify_chain(certificate: StabilityCertificate, weights: Weights, role: Role, padding_norm: float) -> None:
+def verify_chain(certificate: StabilityCertificate, weights: Weights, role: Role, lifting: LiftingNorms) -> None:
     """Checks a certificate against weights: every claim is proven again, from the scalings that it names.
 
     Raises:
@@ -85,8 +128,16 @@ def verify_chain(certificate: StabilityCertificate, weights: Weights, role: Role
             check_subnetwork(*pair, subnetworks[-1])
         except CertificateError as error:
             raise error.at(f"certificate.subnetworks.{number}") from None
-    follows = _content(subnetworks, role, padding_norm, found)
-    for key in ("inverse_lipschitz", "forward_lipschitz", "reconstruction_lipschitz", "padding_norm", "subnetworks"):
+    chain = None
+    try:
+        if content.get("chain") is not None:
+            chain = chain_from_content(content["chain"])
+            image_channels = weights.mixings.shape[1] // lifting.copies
+            check_chain_gains(*_steps(weights), role == "forward", image_channels, chain)
+    except CertificateError as error:
+        raise error.at("certificate.chain") from None
+    follows = _content(_Proven(subnetworks, chain), role, lifting, found)
+    for key in _FOLLOWING:
         _expect(content.get(key) == follows[key], key, content.get(key), follows[key], "what follows from the bounds")
 
 
@@ -106,22 +157,33 @@ def weights_digest(weights: Weights) -> str:
     return f"sha256:{hexadecimal_digest(weights.kernels, weights.mixings)}"
 
 
-def _content(subnetworks: Sequence[SubnetworkBounds], role: Role, padding_norm: float, weights: str) -> dict[str, Any]:
+def _content(proven: _Proven, role: Role, lifting: LiftingNorms, weights: str) -> dict[str, Any]:
+    subnetworks, chain = proven
     # With Lip(f) <= s: Lip(Id +- f) <= 1 + s, and Lip((Id +- f)^-1) <= 1 / (1 - s).
     grows = _bounds(subnetworks, "schur", lambda s: 1 + s, lambda one: Fraction(one.expansion))
     shrinks = _bounds(
         subnetworks, "mu", lambda s: 1 / (1 - s) if s < 1 else None, lambda one: _reciprocal(one.contraction)
     )
     inverse, forward = (shrinks, grows) if role == "forward" else (grows, shrinks)
-    certified = inverse["certified"]
+    inverse["chain"] = _up(None if chain is None else state_gain(chain))
+    for bounds in (inverse, forward):
+        bounds["certified"] = smallest(bounds)
+    of_images = {
+        "states": inverse["certified"],
+        "images": _up(None if chain is None else image_gain(chain, lifting.copies)),
+    }
+    image = smallest(of_images)
     return certificate_content(
         inverse,
         forward,
-        None if certified is None else _up(Fraction(certified) * Fraction(padding_norm)),
+        None if image is None else _up(Fraction(image) * Fraction(lifting.padding)),
         weights,
         {
             "role": role,
-            "padding_norm": padding_norm,
+            "image_lipschitz": image,
+            "copies": lifting.copies,
+            "padding_norm": lifting.padding,
+            "chain": None if chain is None else chain_content(chain),
             "subnetworks": [_subnetwork_content(one, role) for one in subnetworks],
             "method": _METHOD,
             "versions": {"invreg": __version__, "torch": torch.__version__, "python": platform.python_version()},
@@ -136,12 +198,11 @@ def _bounds(
     directly: Callable[[SubnetworkBounds], _Bound],
 ) -> dict[str, float | None]:
     """Bounds of a chain: from the product bound, from the better of product and LipSDP, and directly."""
-    found = {
+    return {
         "product": _chained([from_lipschitz(Fraction(one.product)) for one in subnetworks]),
         "lipsdp": _chained([from_lipschitz(_lipschitz(one)) for one in subnetworks]),
         sharpest: _chained([directly(one) for one in subnetworks]),
     }
-    return {**found, "certified": smallest(found)}
 
 
 def _subnetwork_content(bounds: SubnetworkBounds, role: Role) -> dict[str, Any]:
@@ -188,6 +249,12 @@ def _pairs(weights: Weights, role: Role) -> list[tuple[Tensor, Tensor]]:
     """Kernel and mixing of each f_i, where the subnetwork or its inverse is Id - f_i."""
     sign = 1 if role == "forward" else -1
     return [(kernel, sign * mixing) for kernel, mixing in zip(weights.kernels, weights.mixings, strict=True)]
+
+
+def _steps(weights: Weights) -> tuple[list[Tensor], list[Tensor]]:
+    """Kernels and mixings of the steps of the inverse, in their order, as exact numbers."""
+    kernels, mixings = (one.detach().to("cpu", torch.float64) for one in (weights.kernels, weights.mixings))
+    return list(kernels), list(mixings[..., 0, 0])
 
 
 def _check_finite(weights: Weights) -> None:

@@ -26,6 +26,7 @@ import torch
 from torch import Tensor
 
 from invreg_iresnet.schur_forms import Form
+from invreg_iresnet.symbol_grid import grid_symbols
 
 # Grid points per axis for each half kernel width m = (k - 1)/2.
 _COARSE_DENSITY = 5
@@ -62,12 +63,12 @@ def best_scaling(kernel: Tensor, mixing: Tensor, form: Form) -> Tensor:
     """
     half = kernel.shape[-1] // 2
     fine_points = max(1, _FINE_DENSITY * half)
-    everywhere = _Problem(_symbols(kernel, fine_points), mixing, form)
+    everywhere = _Problem(grid_symbols(kernel, fine_points), mixing, form)
     unit = min((find(kernel, mixing, form) for find in (uniform_scaling, balanced_scaling)), key=everywhere.largest)
     # In these units, the search starts at 1.
     kernel, mixing = kernel * unit.sqrt()[:, None, None, None], mixing / unit.sqrt()
-    everywhere = _Problem(_symbols(kernel, fine_points), mixing, form)
-    problem = _Problem(_symbols(kernel, max(1, _COARSE_DENSITY * half)), mixing, form)
+    everywhere = _Problem(grid_symbols(kernel, fine_points), mixing, form)
+    problem = _Problem(grid_symbols(kernel, max(1, _COARSE_DENSITY * half)), mixing, form)
     scaling = torch.ones_like(unit)
     best, smallest = scaling, everywhere.largest(scaling)
     for gap in _GAPS:
@@ -94,7 +95,7 @@ def uniform_scaling(kernel: Tensor, mixing: Tensor, form: Form) -> Tensor:
     """
     mixing_norm = float(torch.linalg.matrix_norm(mixing, ord=2))
     points = max(1, _COARSE_DENSITY * (kernel.shape[-1] // 2))
-    product = mixing_norm * float(torch.linalg.matrix_norm(_symbols(kernel, points), ord=2).max())
+    product = mixing_norm * float(torch.linalg.matrix_norm(grid_symbols(kernel, points), ord=2).max())
     x = product / max(1 - form.mixing_sign * product, product / 100) if form.centre_sign else 1.0
     return mixing.new_full((len(kernel),), mixing_norm**2 / x)
 
@@ -227,15 +228,3 @@ def _smoothed(problem: _Problem, scaling: Tensor, sharpness: float) -> tuple[flo
             break
     value = sharpness * largest + above - float((distances + above).log().sum()) - log_barrier
     return value, largest + above / sharpness
-
-
-def _symbols(kernel: Tensor, points: int) -> Tensor:
-    """K^(w) with the centre tap at the origin, for one of each two opposite frequencies of a grid, `[w, H, M]`."""
-    axis = torch.arange(points, device="cpu")
-    w = torch.cartesian_prod(axis, axis)
-    opposite = -w % points
-    w = w[w[:, 0] * points + w[:, 1] <= opposite[:, 0] * points + opposite[:, 1]]
-    taps = torch.arange(kernel.shape[-1], device="cpu") - kernel.shape[-1] // 2
-    angles = -(w @ torch.cartesian_prod(taps, taps).mT % points).double() * (2 * math.pi / points)
-    phases = torch.complex(angles.cos(), angles.sin())
-    return (phases @ kernel.flatten(2).flatten(0, 1).mT.to(phases.dtype)).unflatten(1, kernel.shape[:2])
