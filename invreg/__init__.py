@@ -59,6 +59,7 @@ _HOMES = {
     "TrainingImages": "invreg.crops",
     "TrainingLog": "invreg.trainer",
     "load": "invreg.pipeline",
+    "reconstruct_in_tiles": "invreg.tiles",
     "run": "invreg.pipeline",
     "search_choices": "invreg.trainer",
     "search_range": "invreg.trainer",

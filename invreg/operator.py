@@ -43,6 +43,14 @@ class Operator(Component, nn.Module, ABC):
         """
         return tuple(domain_shape)
 
+    @property
+    def stencil_radius(self) -> int | None:
+        """How far F(x) sees: its value at a pixel depends only on pixels at most so many rows and columns away.
+
+        None where this is unknown, or not so (an operator that acts globally, or joins opposite ends of an image).
+        """
+        return None
+
     def jvp(self, x: Tensor, h: Tensor) -> Tensor:
         """The directional derivative F'(x) h; x and h have the same shape."""
         return torch.func.jvp(self.forward, (x,), (h,))[1]
@@ -165,6 +173,10 @@ class Linearization(LinearOperator):
 
     def range_shape(self, domain_shape: Shape) -> Shape:
         return self.operator.range_shape(domain_shape)
+
+    @property
+    def stencil_radius(self) -> int | None:
+        return self.operator.stencil_radius
 
     def domain_shape(self, range_shape: Shape) -> Shape:
         return tuple(self.x.shape[1:])

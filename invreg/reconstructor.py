@@ -53,6 +53,16 @@ class LearnsForwardMap(Protocol):
 
 
 @runtime_checkable
+class HasLocalForwardMap(Protocol):
+    """A reconstructor whose forward map sees only the surroundings of each pixel, and knows how far."""
+
+    @property
+    def forward_map_radius(self) -> int:
+        """The forward map at a pixel depends only on pixels at most so many rows and columns away."""
+        ...
+
+
+@runtime_checkable
 class ActsOnLiftedStates(Protocol):
     """A reconstructor R = unlift o phi^-1 o lift, whose network phi maps states to states instead of images to images.
 

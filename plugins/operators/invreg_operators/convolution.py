@@ -64,6 +64,10 @@ class Convolution(LinearOperator):
         check_size(domain_shape, radii(self.kernel), self.boundary, "convolution")
         return tuple(domain_shape)
 
+    @property
+    def stencil_radius(self) -> int | None:
+        return None if self.boundary == "circular" else max(radii(self.kernel))
+
     def extra_repr(self) -> str:
         return f"{len(self.kernel)}x{len(self.kernel[0])}, boundary={self.boundary!r}"
 

@@ -89,6 +89,10 @@ class GaussianBlur(LinearOperator):
         check_size(domain_shape, (radius, radius), self.boundary, "gaussian_blur")
         return tuple(domain_shape)
 
+    @property
+    def stencil_radius(self) -> int | None:
+        return None if self.boundary == "circular" else self.kernel_size // 2
+
     def norm(self, domain_shape: Shape, *, tolerance: float = 1e-6, seed: int = 0) -> NormEstimate:
         """The operator norm: 1 for `symmetric` and `circular`, and the product of the norms of both axes otherwise.
 

@@ -23,6 +23,10 @@ class Identity(LinearOperator):
         check_images(domain_shape, "identity")
         return tuple(domain_shape)
 
+    @property
+    def stencil_radius(self) -> int:
+        return 0
+
     def norm(self, domain_shape: Shape, *, tolerance: float = 1e-6, seed: int = 0) -> NormEstimate:
         """Exactly 1."""
         return NormEstimate(1.0, 0.0)

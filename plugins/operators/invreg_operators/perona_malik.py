@@ -110,6 +110,11 @@ class PeronaMalik(Operator):
         check_images(domain_shape, "perona_malik")
         return tuple(domain_shape)
 
+    @property
+    def stencil_radius(self) -> int:
+        """f sees one pixel in each direction, whatever the stencil; a step applies it twice, one after another."""
+        return 2 * self.steps
+
     def extra_repr(self) -> str:
         return (
             f"contrast={self.contrast}, steps={self.steps}, step_size={self.step_size}, "
