@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping
 from dataclasses import dataclass
 from decimal import ROUND_CEILING, Context
@@ -9,7 +10,8 @@ from typing import Any
 
 from invreg.errors import CertificateError
 
-_FORMAT = "invreg-certificate-1"
+_FORMAT = "invreg-certificate-2"
+_KEYS = {"inverse_lipschitz", "forward_lipschitz", "reconstruction_lipschitz", "reads", "weights"}
 
 
 @dataclass(frozen=True)
@@ -22,8 +24,9 @@ class StabilityCertificate:
     Attributes:
         content: the certificate as plain data, as it lies in `certificate.json`. Its keys are at least `format`,
             `inverse_lipschitz` and `forward_lipschitz` (each a mapping from the way in which a bound was proven to the
-            bound, and `certified`, the smallest of them), `reconstruction_lipschitz` (a number or None) and `weights`
-            (the hash). The network that made it may add what it needs to verify it.
+            bound, and `certified`, the smallest of them), `reconstruction_lipschitz` (a number or None), `reads` (what
+            the network starts from: `z`, the measurement, or a formula for what is made of it) and `weights` (the
+            hash). The network that made it may add what it needs to verify it. It is copied.
 
     Raises:
         CertificateError: if the content is not that of a certificate.
@@ -34,13 +37,20 @@ class StabilityCertificate:
     def __post_init__(self) -> None:
         if not isinstance(self.content, Mapping) or self.content.get("format") != _FORMAT:
             found = self.content.get("format") if isinstance(self.content, Mapping) else self.content
-            raise CertificateError(f"format {found!r}", where="certificate", expected=repr(_FORMAT))
-        missing = {"inverse_lipschitz", "forward_lipschitz", "reconstruction_lipschitz", "weights"} - set(self.content)
+            raise CertificateError(
+                f"format {found!r}",
+                where="certificate",
+                expected=repr(_FORMAT),
+                hint="a new certificate: net.certificate(), or `invreg certify RUN` after the old file was deleted",
+            )
+        missing = _KEYS - set(self.content)
         if missing:
             raise CertificateError(f"without {', '.join(sorted(missing))}", where="certificate", expected="a whole one")
         for side in ("inverse_lipschitz", "forward_lipschitz"):
-            if "certified" not in self.content[side]:
+            if not isinstance(self.content[side], Mapping) or "certified" not in self.content[side]:
                 raise CertificateError("without `certified`", where=f"certificate.{side}", expected="a whole one")
+        # Nobody else can change what has been verified.
+        object.__setattr__(self, "content", copy.deepcopy(dict(self.content)))
 
     @property
     def inverse_lipschitz(self) -> dict[str, float | None]:
@@ -54,22 +64,24 @@ class StabilityCertificate:
 
     @property
     def reconstruction_lipschitz(self) -> float | None:
-        """The bound of Lip(R), from measurements to images: what a padding before the inversion adds is in it.
+        """The bound of Lip(R), from what the network `reads` to images: what a padding adds is in it.
 
-        Where measurements are not in X, it is with respect to what the network inverts, A*z / ||A||^2.
+        That is the measurement z, or A*z / ||A||^2 where measurements are not in X.
         """
         bound = self.content["reconstruction_lipschitz"]
         return None if bound is None else float(bound)
 
     @property
     def sentence(self) -> str:
-        """The certificate in words."""
+        """The certificate in words, as far as it is true: that is for `verify` to say."""
         bound = self.reconstruction_lipschitz
         if bound is None:
             return "No bound could be proven for this network."
+        reads = self.content["reads"]
+        which = "two measurements that" if reads == "z" else f"two measurements z whose {reads}"
         return (
-            "Proven: two measurements that differ by d in the Euclidean norm give reconstructions that differ by at "
-            f"most {_rounded_up(bound)} d."
+            f"Proven: {which} differ by d in the Euclidean norm have exact reconstructions that differ by at most "
+            f"{_rounded_up(bound)} d."
         )
 
 
@@ -78,6 +90,7 @@ def certificate_content(
     forward: Mapping[str, float | None],
     reconstruction: float | None,
     weights: str,
+    reads: str,
     further: Mapping[str, Any],
 ) -> dict[str, Any]:
     """The content of a certificate, in the current format.
@@ -87,11 +100,13 @@ def certificate_content(
         forward: bounds of Lip(phi) with `certified`.
         reconstruction: the bound of Lip(R).
         weights: hash of the weights.
+        reads: what the network starts from, `z` or a formula.
         further: whatever the network needs to verify it.
     """
     return {
         "format": _FORMAT,
         "weights": weights,
+        "reads": reads,
         "inverse_lipschitz": dict(inverse),
         "forward_lipschitz": dict(forward),
         "reconstruction_lipschitz": reconstruction,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -60,6 +61,7 @@ class RunCertificates(Mapping[str, StabilityCertificate]):
             else:
                 found = method.certificate()
                 self._folder.write_json(name, found.content)
+            self._folder.write_json(_verified_file(label), {"sha256": _digest(self._folder, label)})
             self._known[label] = found
         return self._known[label]
 
@@ -67,6 +69,27 @@ class RunCertificates(Mapping[str, StabilityCertificate]):
 def certificate_file(label: str) -> Path:
     """Where the certificate of a method lies within a run folder."""
     return Path("methods") / label / "certificate.json"
+
+
+def verified_sentence(folder: RunFolder, label: str) -> str:
+    """What the certificate of a method says, if it lies there as it was when it was last verified; else that it is not.
+
+    An empty text where there is none.
+    """
+    if not folder.has(certificate_file(label)):
+        return ""
+    record = folder.read_json(_verified_file(label)) if folder.has(_verified_file(label)) else {}
+    if record.get("sha256") != _digest(folder, label):
+        return "certificate.json has not been verified as it is now; `invreg certify` does so."
+    return read_certificate(folder, label).sentence
+
+
+def _verified_file(label: str) -> Path:
+    return Path("methods") / label / "certificate-verified.json"
+
+
+def _digest(folder: RunFolder, label: str) -> str:
+    return hashlib.sha256((folder.path / certificate_file(label)).read_bytes()).hexdigest()
 
 
 def read_certificate(folder: RunFolder, label: str) -> StabilityCertificate:

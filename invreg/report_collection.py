@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from invreg.certification import certificate_file, read_certificate
+from invreg.certification import verified_sentence
 from invreg.describe import first_sentence
 from invreg.report_content import (
     AnalysisContent,
@@ -82,7 +82,7 @@ def _method(store: RunFolder, plan: Plan, label: str, weights: int) -> MethodCon
         log=store.read_log(label),
         log_summary=record["summary"],
         warnings=[*record["warnings"], *evaluated["warnings"]],
-        certificate=read_certificate(store, label).sentence if store.has(certificate_file(label)) else "",
+        certificate=verified_sentence(store, label),
     )
 
 

@@ -27,7 +27,7 @@ class Certified(Stand):
 
 def certificate(inverse: dict[str, Any], whole: float | None, **further: Any) -> StabilityCertificate:
     forward = {"product": 3.0, "schur": 2.0, "certified": 2.0}
-    return StabilityCertificate(certificate_content(inverse, forward, whole, "", further))
+    return StabilityCertificate(certificate_content(inverse, forward, whole, "", "z", further))
 
 
 @pytest.fixture

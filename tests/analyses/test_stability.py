@@ -57,7 +57,7 @@ class Matrix(Given):
 
 
 def bound_of(value: float | None) -> StabilityCertificate:
-    return StabilityCertificate(certificate_content({"certified": value}, {"certified": None}, value, "", {}))
+    return StabilityCertificate(certificate_content({"certified": value}, {"certified": None}, value, "", "z", {}))
 
 
 def attacked(
@@ -408,7 +408,7 @@ def test_a_bound_for_pulled_back_measurements_is_carried_over() -> None:
     assert findings.scalars["proven_net"] == pytest.approx(5 / norm, rel=1e-6)
     assert findings.scalars["found_net"] == pytest.approx(5 / norm, rel=1e-3)
     assert findings.scalars["violations"] == 0
-    assert "which is about A*z/‖A‖², times 1/‖A‖ = 2.83" in findings.text
+    assert "which is about A*z/‖A‖², times 1/‖A‖ = 2.83, which is computed and not proven" in findings.text
 
 
 @pytest.mark.parametrize(

@@ -39,7 +39,7 @@ class CertifiedGain(toy.Gain):
         MADE.append(gain)
         bounds = {"product": gain, "better": None}
         inverse = {**bounds, "certified": smallest(bounds)}
-        return StabilityCertificate(certificate_content(inverse, {"certified": None}, gain, str(gain), {}))
+        return StabilityCertificate(certificate_content(inverse, {"certified": None}, gain, str(gain), "z", {}))
 
     def verify(self, certificate: StabilityCertificate) -> None:
         if certificate.reconstruction_lipschitz != float(self.gain.detach()):
@@ -96,6 +96,16 @@ def test_a_certificate_is_made_once_and_verified_when_read(registry: Registry, t
     certify(folder, registry)
     assert MADE == [1.5, 1.5]
     assert "at most 1.5" in (folder / "report.html").read_text()
+
+
+def test_the_report_does_not_say_what_was_not_verified(registry: Registry, tmp_path: Path) -> None:
+    folder = run(spec(), tmp_path, "cpu", progress=False, registry=registry).folder
+    file = folder / "methods/sure/certificate.json"
+    assert "have exact reconstructions that differ by at most 1.5" in (folder / "report.html").read_text()
+    file.write_text(file.read_text().replace('"reconstruction_lipschitz": 1.5', '"reconstruction_lipschitz": 1.25'))
+    report = pipeline.redraw(folder, registry).read_text()
+    assert "at most 1.25" not in report
+    assert "has not been verified as it is now" in report
 
 
 def test_a_certificate_of_other_weights_stops_the_command(registry: Registry, tmp_path: Path) -> None:
@@ -163,7 +173,7 @@ def test_command_says_where_nothing_can_be_certified(
 
 @pytest.mark.parametrize(("bound", "text"), [(10.7, "10.70"), (1000.4999, "1001"), (1.23456e5, "123500"), (2.0, "2")])
 def test_bounds_are_rounded_up(bound: float, text: str) -> None:
-    content = certificate_content({"certified": bound}, {"certified": None}, bound, "", {})
+    content = certificate_content({"certified": bound}, {"certified": None}, bound, "", "z", {})
     sentence = StabilityCertificate(content).sentence
     assert f"at most {text} d" in sentence
     assert float(text) >= bound

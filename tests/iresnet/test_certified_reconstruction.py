@@ -12,7 +12,7 @@ from iresnet_helpers import EveryOther, network, stack_of
 from test_network_certificate import explicit
 from torch import Tensor
 
-from invreg.errors import ConvergenceError, ConvergenceWarning, SpecError
+from invreg.errors import ConvergenceError, ConvergenceWarning, ShapeError, SpecError
 from invreg_iresnet import residual_defect
 from invreg_iresnet.accuracy import exact
 from invreg_iresnet.inversion import invert_chain
@@ -248,3 +248,33 @@ def test_no_warning_where_all_is_well() -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         net.reconstruct(measurements(), 1e-2)
+
+
+@pytest.mark.parametrize("kind", ["iresnet", "explicit_iresnet"])
+def test_measurements_in_double_precision_are_what_bounds_are_about(kind: str) -> None:
+    """A float32 network may round them, but then it has to account for that."""
+    net = (network(lipschitz=0.9) if kind == "iresnet" else explicit()).float()
+    net.finalise()
+    z = measurements(3).double() + 1e-8 * measurements(3, seed=1).double()
+    assert not torch.equal(z.float().double(), z)
+    found = net.reconstruct(z, 1e-5)
+    assert found.error_bound is not None
+    assert (found.error_bound >= distance(found.image, truth(net, z))).all()
+    assert found.image.dtype == torch.float32
+
+
+def test_weights_that_broke_after_the_proof_are_refused() -> None:
+    net = network(lipschitz=0.9)
+    net.finalise()
+    net.reconstruct(measurements(1))
+    with torch.no_grad():
+        stack_of(net).output_biases[0, 0] = math.nan
+    with pytest.raises(ConvergenceError, match="weights that are not finite"):
+        net.reconstruct(measurements(1))
+
+
+def test_an_empty_batch_is_refused() -> None:
+    net = network(lipschitz=0.9)
+    net.finalise()
+    with pytest.raises(ShapeError, match="no measurement"):
+        net.reconstruct(measurements(0))

@@ -275,6 +275,21 @@ def test_long_chains_are_cut_into_groups_whose_gains_multiply(monkeypatch: pytes
         check_chain_gains(kernels, mixings, True, 1, swapped)
 
 
+def test_gains_of_other_groups_do_not_count(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A strong subnetwork in the middle cannot borrow the gain of a weak one."""
+    kernels, mixings = weights(4, steps=4, channels=2, hidden=3)
+    mixings = [mixing * size for mixing, size in zip(mixings, (0.01, 1.5, 0.01, 0.01), strict=True)]
+    single = [certify_subnetwork(*pair) for pair in zip(kernels, mixings, strict=True)]
+    monkeypatch.setattr(chain_bounds, "_groups", lambda count, longest: [range(i, i + 1) for i in range(count)])
+    bounds = certify_chain_gains(kernels, mixings, True, 1, single)
+    assert bounds is not None
+    check_chain_gains(kernels, mixings, True, 1, bounds)
+    assert bounds.images[2] == bounds.states[2] != bounds.images[1]
+    forged = replace(bounds, images=[bounds.images[0], bounds.states[2], bounds.images[2], bounds.images[3]])
+    with pytest.raises(CertificateError, match=r"images\.2"):
+        check_chain_gains(kernels, mixings, True, 1, forged)
+
+
 def test_large_subnetworks_are_left_to_their_own_bounds(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(chain_bounds, "_LARGEST", 7)
     kernels, mixings = weights(4, steps=2, channels=2, hidden=3)

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import torch
-from iresnet_helpers import Smooth, network, stack_of
+from iresnet_helpers import EveryOther, Smooth, network, stack_of
 from torch import Tensor
 
 from invreg.certificate import StabilityCertificate
@@ -18,7 +18,6 @@ from invreg.problem import Problem
 from invreg.reconstructor import CertifiesStability, FinalisesWeights
 from invreg_iresnet.certified_norm import certified_norm, norm_is_at_most
 from invreg_iresnet.explicit import ExplicitIResNet
-from invreg_iresnet.finalisation import digest
 
 KINDS = ["iresnet", "explicit_iresnet"]
 
@@ -103,6 +102,15 @@ def test_single_precision_weights_stay_final_in_double() -> None:
     net = network().float()
     net.finalise()
     assert stack_of(net.double()).is_final
+
+
+def test_weights_that_keep_another_bound_are_not_final() -> None:
+    loose, tight = network(lipschitz=0.999), network(lipschitz=0.5)
+    loose.finalise()
+    tight.load_state_dict(loose.state_dict())
+    assert not stack_of(tight).is_final
+    norms = torch.linalg.matrix_norm(stack_of(tight).evaluation_weights().mixings[..., 0, 0], ord=2)
+    assert float(norms.max()) <= tight.residual_bound * (1 + 1e-9)
 
 
 def test_training_goes_on_after_finalisation() -> None:
@@ -206,7 +214,7 @@ def test_a_network_that_exceeds_its_bound_gets_no_number() -> None:
     stack = stack_of(net)
     with torch.no_grad():
         stack.mixings.mul_(40)
-        stack.final_digest.copy_(digest(stack.kernels, stack.mixings))  # as if they were final
+        stack.final_digest.copy_(stack._digest())  # as if they were final
     certificate = net.certificate()
     assert certificate.inverse_lipschitz == dict.fromkeys(["product", "lipsdp", "mu", "chain", "certified"])
     assert certificate.content["chain"] is None
@@ -337,6 +345,82 @@ def test_whatever_is_changed_is_found(tamper: Any) -> None:
     tamper(content)
     with pytest.raises(CertificateError, match="certificate"):
         net.verify(StabilityCertificate(content))
+
+
+def without_bounds(content: Any) -> None:
+    content["subnetworks"][0] = {}
+
+
+def null_side(content: Any) -> None:
+    content["inverse_lipschitz"] = None
+
+
+def huge_integer(content: Any) -> None:
+    content["subnetworks"][0]["bounds"]["lipsdp"] = 10**400
+
+
+@pytest.mark.parametrize("tamper", [without_bounds, null_side, huge_integer])
+def test_malformed_certificates_are_certificate_errors(tamper: Any) -> None:
+    net = network(lipschitz=0.9)
+    net.finalise()
+    content = rewritten(net.certificate())
+    tamper(content)
+    with pytest.raises(CertificateError):
+        net.verify(StabilityCertificate(content))
+
+
+def test_nobody_changes_what_has_been_verified() -> None:
+    net = network(lipschitz=0.9)
+    net.finalise()
+    given = rewritten(net.certificate())
+    certificate = StabilityCertificate(given)
+    net.verify(certificate)
+    z = torch.rand(1, 1, 10, 12, dtype=torch.float64)
+    before = net.reconstruct(z, 1e-2, data_error=1.0).data_error_bound
+    given["image_lipschitz"] = 1e-3
+    certificate.content["image_lipschitz"] = 1e-3  # type: ignore[index]
+    certificate.content["subnetworks"][0]["bounds"]["contraction"] = 1.0
+    assert torch.equal(net.reconstruct(z, 1e-2, data_error=1.0).data_error_bound, before)
+
+
+def test_a_network_that_is_set_up_again_forgets_its_certificate() -> None:
+    net = network(lipschitz=0.9)
+    net.finalise()
+    state = copy.deepcopy(net.state_dict())
+    grey = net.certificate()
+    net.setup(Problem(Smooth()), (2, 10, 12))
+    net.load_state_dict(state)
+    net.double().eval()
+    assert net.certificate().content["copies"] == 2 != grey.content["copies"]
+    with pytest.raises(CertificateError, match="certificate"):
+        net.verify(grey)
+
+
+def test_the_sentence_says_what_it_is_about() -> None:
+    net = network(EveryOther(), image_shape=(1, 10, 12), lipschitz=0.9)
+    certificate = net.certificate()
+    assert certificate.content["reads"] == "A*z / ||A||^2"
+    assert "two measurements z whose A*z / ||A||^2 differ by d" in certificate.sentence
+    assert "exact reconstructions" in certificate.sentence
+    with pytest.raises(SpecError, match=r"not in X[\s\S]*A\*z"):
+        net.reconstruct(torch.rand(1, 1, 5, 12), data_error=0.1)
+    content = rewritten(certificate)
+    content["reads"] = "z"
+    with pytest.raises(CertificateError, match="reads"):
+        net.verify(StabilityCertificate(content))
+
+
+def test_symmetric_networks_with_nothing_to_expand_are_certified() -> None:
+    """K proportional to W': Id - f expands nothing, so there is nothing left to minimise."""
+    net = network(lipschitz=0.9, kernel_size=3)
+    stack = stack_of(net)
+    with torch.no_grad():
+        stack.kernels.zero_()
+        stack.kernels[..., 1, 1] = stack.mixings[..., 0, 0].mT
+    net.finalise()
+    certificate = net.certificate()
+    assert certificate.forward_lipschitz["schur"] < 1.01
+    net.verify(certificate)
 
 
 def test_other_weights_are_found() -> None:

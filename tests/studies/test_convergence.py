@@ -100,7 +100,7 @@ class CertifiedScaling(LiftedScaling):
     def certificate(self) -> StabilityCertificate:
         bound = (1e-3 if self.wrong else 1) / self.factor
         sides = {"product": 10 * bound, "certified": bound}
-        return StabilityCertificate(certificate_content(sides, {"certified": None}, 99 * bound, "none", {}))
+        return StabilityCertificate(certificate_content(sides, {"certified": None}, 99 * bound, "none", "z", {}))
 
     def verify(self, certificate: StabilityCertificate) -> None:
         if self.broken:

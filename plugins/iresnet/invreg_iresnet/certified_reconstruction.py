@@ -20,12 +20,12 @@ import torch
 from torch import Tensor
 
 from invreg.certificate import StabilityCertificate
-from invreg.errors import CertificateError, ConvergenceError, ConvergenceWarning, SpecError
+from invreg.errors import CertificateError, ConvergenceError, ConvergenceWarning, ShapeError, SpecError
 from invreg_iresnet.lifting import Lifting
 from invreg_iresnet.network_certificate import Role, bounds_of, inverse_constants
 from invreg_iresnet.residual_defect import Defects
 from invreg_iresnet.residuals import Weights
-from invreg_iresnet.subnetwork import Subnetwork, subnetworks
+from invreg_iresnet.subnetwork import DIVERGED, Subnetwork, subnetworks
 
 # The part of the tolerance that fixed points may use up; the rest is for what rounding adds.
 _SHARE = 0.9
@@ -87,7 +87,7 @@ def reconstruct_certified(
 
     Args:
         chain: the network.
-        z: `[B, C, H, W]` in the dtype of the network.
+        z: `[B, C, H, W]`, at least one, of any floating dtype: bounds are about these numbers, as they are.
         tolerance: wanted Euclidean distance of each image.
         certify: whether to prove it.
         data_error: distance within which the exact measurement lies.
@@ -106,6 +106,12 @@ def reconstruct_certified(
             expected="residual functions that are certified contractions",
             hint="net.finalise() scales the weights until they are",
         )
+    if not all(torch.isfinite(stack).all() for stack in chain.weights):
+        raise ConvergenceError(
+            "weights that are not finite", where="reconstruct", expected="finite numbers", hint=DIVERGED
+        )
+    if not len(z):
+        raise ShapeError("no measurement", where="reconstruct", expected="a batch of at least one")
     if not torch.isfinite(z).all():
         raise ConvergenceError(
             "measurements that are not finite",
@@ -116,10 +122,11 @@ def reconstruct_certified(
     amplifications = _amplifications(kappas)
     copies = chain.lifting.copies
     wanted = _tolerances(chain, _SHARE * tolerance * math.sqrt(copies), amplifications)
-    narrow = subnetworks(chain.weights, z.dtype)
+    dtype = chain.weights.kernels.dtype
+    narrow = subnetworks(chain.weights, dtype)
     wide = [Defects(one) for one in subnetworks(Weights(*(stack.double() for stack in chain.weights)), torch.float64)]
     lifted = chain.lifting.lift(z.double())
-    state, before = lifted.to(z.dtype), lifted
+    state, before = lifted.to(dtype), lifted
     # Lifting subtracts a constant, in float64: one rounding, which all subnetworks pass on.
     total = _UNIT * _norms(lifted) * amplifications[0]
     iterations = []
@@ -130,7 +137,7 @@ def reconstruct_certified(
         total = total + residuals * amplification
         iterations.append(count)
         before = state.double()
-    image, added = _image(chain.lifting, before, z.dtype)
+    image, added = _image(chain.lifting, before, dtype)
     if not certify:
         return CertifiedReconstruction(image, None, None, tolerance, tuple(iterations))
     # One part in 10^9 is more than all roundings of the sums above.
@@ -138,7 +145,7 @@ def reconstruct_certified(
     with_data_error = _with_data_error(chain, bound, data_error, (z.shape[-2], z.shape[-1]))
     found = CertifiedReconstruction(image, bound, with_data_error, tolerance, tuple(iterations))
     if not found.met:
-        _warn(found, z.dtype)
+        _warn(found, dtype)
     return found
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from abc import abstractmethod
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -18,7 +19,7 @@ from invreg_iresnet.accuracy import Accuracy, exact, for_training
 from invreg_iresnet.architecture import chain_architecture
 from invreg_iresnet.certified_reconstruction import CertifiedReconstruction, Chain, reconstruct_certified
 from invreg_iresnet.lifting import Lifting
-from invreg_iresnet.network_certificate import LiftingNorms, Role, certify_chain, verify_chain, weights_digest
+from invreg_iresnet.network_certificate import Role, Surroundings, certify_chain, verify_chain, weights_digest
 from invreg_iresnet.normalisation import NormalisationName
 from invreg_iresnet.precision import arithmetic, autocast_dtype
 from invreg_iresnet.residuals import ResidualStack, Weights
@@ -82,7 +83,7 @@ class InvertibleChain(Reconstructor):
         self.residuals: ResidualStack | None = None
         self.lifting: Lifting | None = None
         self._progress: float | None = None
-        self._proven: StabilityCertificate | None = None
+        self._proven: tuple[tuple[Any, ...], StabilityCertificate] | None = None
 
     # -- what subclasses say
 
@@ -128,6 +129,7 @@ class InvertibleChain(Reconstructor):
             self.subnetworks, self.channels, self.hidden, self.kernel_size, self.residual_bound, self.normalisation
         )
         self._image_size = height, width
+        self._proven = None
 
     @property
     def target_operator(self) -> Operator:
@@ -209,8 +211,9 @@ class InvertibleChain(Reconstructor):
         lifting, stack = self._parts()
         with torch.no_grad():
             weights = stack.evaluation_weights()
-            self._proven = certify_chain(weights, self.role, self._norms(lifting), self.residual_bound)
-        return self._proven
+            found = certify_chain(weights, self.role, self._around(lifting), self.residual_bound)
+        self._keep(found)
+        return found
 
     def verify(self, certificate: StabilityCertificate) -> None:
         """Checks a certificate against the weights, without a search.
@@ -219,9 +222,10 @@ class InvertibleChain(Reconstructor):
             CertificateError: if it belongs to other weights or another kind of network, or claims what does not hold.
         """
         lifting, stack = self._parts()
+        claimed = StabilityCertificate(certificate.content)
         with torch.no_grad():
-            verify_chain(certificate, stack.evaluation_weights(), self.role, self._norms(lifting))
-        self._proven = certificate
+            verify_chain(claimed, stack.evaluation_weights(), self.role, self._around(lifting))
+        self._keep(claimed)
 
     def reconstruct(
         self, z: Tensor, tolerance: float = 1e-3, certify: bool = True, data_error: float = 0.0
@@ -234,30 +238,45 @@ class InvertibleChain(Reconstructor):
             certify: whether residuals are evaluated in float64 with a bound of their rounding, from which the distance
                 is proven. Without, the same tolerances are used and nothing is proven.
             data_error: delta, the Euclidean distance between z and the measurement that is meant; the bound under it
-                is given, too.
+                is given, too. Only for measurements in X: for others, it is not known how much A* makes of delta.
 
         Raises:
             CertificateError: if no Lipschitz bound of the inverse can be proven.
-            SpecError: if the tolerance is not positive, or the error negative.
+            SpecError: if the tolerance is not positive, the error negative, or not for measurements in X.
             ConvergenceError: if z or the weights are not finite.
         """
         lifting, stack = self._parts()
+        if data_error and self._normal is not None:
+            raise SpecError(
+                f"data_error {data_error} for measurements that are not in X",
+                where=f"{self._name}.reconstruct",
+                expected="0: the bound is about A*z / ||A||^2, which the network reads",
+                hint="error_bound + certificate.reconstruction_lipschitz * (the distance of that)",
+            )
         with torch.no_grad(), arithmetic(z.device, tf32=False):
             weights = stack.evaluation_weights()
-            chain = Chain(weights, self.role, lifting, self._proof(weights))
-            z = self._in_image_space(z).to(stack.kernels.dtype)
+            chain = Chain(weights, self.role, lifting, self._proof(weights, lifting))
+            z = self._in_image_space(z)
             return reconstruct_certified(chain, z, tolerance, certify, data_error, self.max_iterations)
 
     # -- parts
 
-    def _proof(self, weights: Weights) -> StabilityCertificate:
+    def _proof(self, weights: Weights, lifting: Lifting) -> StabilityCertificate:
         """The certificate of these weights: the last one, if it is theirs, or a new one."""
-        if self._proven is None or self._proven.content["weights"] != weights_digest(weights):
-            return self.certificate()
-        return self._proven
+        own = (weights_digest(weights), *self._around(lifting))
+        if self._proven is None or self._proven[0] != own:
+            self.certificate()
+        assert self._proven is not None
+        return self._proven[1]
 
-    def _norms(self, lifting: Lifting) -> LiftingNorms:
-        return LiftingNorms(lifting.copies, lifting.padding_norm(*self._image_size))
+    def _keep(self, proven: StabilityCertificate) -> None:
+        """Keeps a copy, which nobody else can change, with what it is about."""
+        own = StabilityCertificate(proven.content)
+        self._proven = (own.content["weights"], *self._around(self._parts()[0])), own
+
+    def _around(self, lifting: Lifting) -> Surroundings:
+        reads = "z" if self._normal is None else "A*z / ||A||^2"
+        return Surroundings(reads, lifting.copies, lifting.padding_norm(*self._image_size))
 
     def _in_image_space(self, z: Tensor) -> Tensor:
         if self._normal is None:

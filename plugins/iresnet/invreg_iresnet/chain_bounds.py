@@ -134,6 +134,7 @@ def check_chain_gains(
     """
     channels = len(mixings[0])
     identity = torch.eye(channels, dtype=torch.float64, device="cpu")
+    proven: dict[range, GroupGain] = {}
     for name, claims in (("states", claimed.states), ("images", claimed.images)):
         if sum(one.length for one in claims) != len(kernels) or any(one.length < 1 for one in claims):
             raise CertificateError(
@@ -142,9 +143,10 @@ def check_chain_gains(
                 expected=f"{len(kernels)} in all",
             )
         groups = _of_lengths([one.length for one in claims])
+        inner = groups[1:-1] if name == "images" else []
         for number, (group, claim) in enumerate(zip(groups, claims, strict=True), 1):
-            if name == "images" and claim in claimed.states and 1 < number < len(groups):
-                continue  # an inner group, from states to states: proven above
+            if group in inner and proven.get(group) == claim:
+                continue  # from states to states, of the same subnetworks: proven above
             ends = Ends(identity, identity)
             if name == "images":
                 ends = _image_ends(group, groups, identity, _stack(channels, image_channels))
@@ -152,6 +154,7 @@ def check_chain_gains(
                 _check([kernels[index] for index in group], [mixings[index] for index in group], implicit, ends, claim)
             except CertificateError as error:
                 raise error.at(f"{name}.{number}") from None
+            proven[group] = claim
 
 
 def state_gain(bounds: ChainBounds) -> Fraction:

@@ -137,7 +137,7 @@ def as_content(bounds: SubnetworkBounds) -> dict[str, Any]:
     return asdict(bounds)
 
 
-def from_content(content: Mapping[str, Any]) -> SubnetworkBounds:
+def from_content(content: Any) -> SubnetworkBounds:
     """The bounds from what `as_content` gave. Whether they hold, `check_subnetwork` says.
 
     Raises:
@@ -267,5 +267,8 @@ def checked_number(value: Any, where: str) -> float:
         CertificateError: if it is not a number of at least 0.
     """
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < math.inf:
-        raise CertificateError(f"{value!r}", where=where, expected="a number of at least 0")
-    return float(value)
+        raise CertificateError(f"{str(value)[:60]}", where=where, expected="a number of at least 0")
+    try:
+        return float(value)
+    except OverflowError:
+        raise CertificateError("an integer beyond all floats", where=where, expected="a number") from None

@@ -55,6 +55,7 @@ _FOLLOWING = (
     "forward_lipschitz",
     "image_lipschitz",
     "reconstruction_lipschitz",
+    "reads",
     "copies",
     "padding_norm",
     "subnetworks",
@@ -68,25 +69,27 @@ class _Proven(NamedTuple):
     chain: ChainBounds | None
 
 
-class LiftingNorms(NamedTuple):
-    """What lies between images and states.
+class Surroundings(NamedTuple):
+    """What lies around the chain of subnetworks.
 
     Attributes:
+        reads: what is lifted: `z`, the measurement, or a formula for what is made of it.
         copies: q, how many copies of an image make up a state; their mean is the image of a state.
         padding: ||P||, the norm of the padding before the inversion.
     """
 
+    reads: str
     copies: int
     padding: float
 
 
-def certify_chain(weights: Weights, role: Role, lifting: LiftingNorms, bound: float) -> StabilityCertificate:
+def certify_chain(weights: Weights, role: Role, around: Surroundings, bound: float) -> StabilityCertificate:
     """Proves the bounds of a network.
 
     Args:
         weights: as evaluation uses them.
         role: what the residual functions are part of.
-        lifting: between images and states.
+        around: what lies around them.
         bound: L_i, to which the mixings were scaled, as the kernels were to 1.
 
     Raises:
@@ -97,12 +100,12 @@ def certify_chain(weights: Weights, role: Role, lifting: LiftingNorms, bound: fl
     kernels, mixings = _steps(weights)
     # A step of the inverse is x_j = x_{j-1} + W_j S_j K_j x_j if phi_j = Id - f_j, and with K_j x_{j-1} otherwise.
     chain = certify_chain_gains(
-        kernels, mixings, role == "forward", weights.mixings.shape[1] // lifting.copies, subnetworks
+        kernels, mixings, role == "forward", weights.mixings.shape[1] // around.copies, subnetworks
     )
-    return StabilityCertificate(_content(_Proven(subnetworks, chain), role, lifting, weights_digest(weights)))
+    return StabilityCertificate(_content(_Proven(subnetworks, chain), role, around, weights_digest(weights)))
 
 
-def verify_chain(certificate: StabilityCertificate, weights: Weights, role: Role, lifting: LiftingNorms) -> None:
+def verify_chain(certificate: StabilityCertificate, weights: Weights, role: Role, around: Surroundings) -> None:
     """Checks a certificate against weights: every claim is proven again, from the scalings that it names.
 
     Raises:
@@ -124,7 +127,7 @@ def verify_chain(certificate: StabilityCertificate, weights: Weights, role: Role
     subnetworks = []
     for number, (pair, one) in enumerate(zip(_pairs(weights, role), claimed, strict=True), 1):
         try:
-            subnetworks.append(from_content(one["bounds"] if isinstance(one, Mapping) else one))
+            subnetworks.append(from_content(one.get("bounds") if isinstance(one, Mapping) else one))
             check_subnetwork(*pair, subnetworks[-1])
         except CertificateError as error:
             raise error.at(f"certificate.subnetworks.{number}") from None
@@ -132,11 +135,11 @@ def verify_chain(certificate: StabilityCertificate, weights: Weights, role: Role
     try:
         if content.get("chain") is not None:
             chain = chain_from_content(content["chain"])
-            image_channels = weights.mixings.shape[1] // lifting.copies
+            image_channels = weights.mixings.shape[1] // around.copies
             check_chain_gains(*_steps(weights), role == "forward", image_channels, chain)
     except CertificateError as error:
         raise error.at("certificate.chain") from None
-    follows = _content(_Proven(subnetworks, chain), role, lifting, found)
+    follows = _content(_Proven(subnetworks, chain), role, around, found)
     for key in _FOLLOWING:
         _expect(content.get(key) == follows[key], key, content.get(key), follows[key], "what follows from the bounds")
 
@@ -157,7 +160,7 @@ def weights_digest(weights: Weights) -> str:
     return f"sha256:{hexadecimal_digest(weights.kernels, weights.mixings)}"
 
 
-def _content(proven: _Proven, role: Role, lifting: LiftingNorms, weights: str) -> dict[str, Any]:
+def _content(proven: _Proven, role: Role, around: Surroundings, weights: str) -> dict[str, Any]:
     subnetworks, chain = proven
     # With Lip(f) <= s: Lip(Id +- f) <= 1 + s, and Lip((Id +- f)^-1) <= 1 / (1 - s).
     grows = _bounds(subnetworks, "schur", lambda s: 1 + s, lambda one: Fraction(one.expansion))
@@ -170,19 +173,20 @@ def _content(proven: _Proven, role: Role, lifting: LiftingNorms, weights: str) -
         bounds["certified"] = smallest(bounds)
     of_images = {
         "states": inverse["certified"],
-        "images": _up(None if chain is None else image_gain(chain, lifting.copies)),
+        "images": _up(None if chain is None else image_gain(chain, around.copies)),
     }
     image = smallest(of_images)
     return certificate_content(
         inverse,
         forward,
-        None if image is None else _up(Fraction(image) * Fraction(lifting.padding)),
+        None if image is None else _up(Fraction(image) * Fraction(around.padding)),
         weights,
+        around.reads,
         {
             "role": role,
             "image_lipschitz": image,
-            "copies": lifting.copies,
-            "padding_norm": lifting.padding,
+            "copies": around.copies,
+            "padding_norm": around.padding,
             "chain": None if chain is None else chain_content(chain),
             "subnetworks": [_subnetwork_content(one, role) for one in subnetworks],
             "method": _METHOD,
@@ -238,7 +242,9 @@ def _chained(bounds: Sequence[_Bound]) -> float | None:
 
 
 def _up(value: _Bound) -> float | None:
-    return None if value is None else up(value)
+    """The bound rounded up; None also where no float is as large."""
+    rounded = None if value is None else up(value)
+    return None if rounded == math.inf else rounded
 
 
 def _down(value: _Bound) -> float | None:

@@ -135,8 +135,12 @@ class ResidualStack(nn.Module):
         for kernel, mixing in zip(self.kernels, self.mixings, strict=True):
             kernel.copy_(scaled_to_norm(kernel, 1))
             mixing.copy_(clamped_to_norm(mixing, self.bound))
-        self.final_digest.copy_(digest(self.kernels, self.mixings))
+        self.final_digest.copy_(self._digest())
         self._seen = None
+
+    def _digest(self) -> Tensor:
+        """Of kernels, mixings and the bound: weights that keep another one are not final here."""
+        return digest(self.kernels, self.mixings, torch.tensor(self.bound, dtype=torch.float32))
 
     def _projected(self, kernel_norms: Tensor, mixing_norms: Tensor) -> Weights:
         tiny = torch.finfo(self.kernels.dtype).tiny
@@ -160,7 +164,7 @@ class ResidualStack(nn.Module):
         # Compared by content: no way of changing a parameter can be missed, and it takes microseconds.
         known = (self.kernels, self.mixings, self.final_digest)
         if seen is None or not all(_same(old, new) for old, new in zip(seen.of, known, strict=True)):
-            is_final = bool((digest(self.kernels, self.mixings) == self.final_digest.cpu()).all())
+            is_final = bool((self._digest() == self.final_digest.cpu()).all())
             of = tuple(tensor.detach().clone() for tensor in known)
             seen = self._seen = _Seen(of, is_final)
         return seen

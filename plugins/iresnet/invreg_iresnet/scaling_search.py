@@ -80,6 +80,8 @@ def best_scaling(kernel: Tensor, mixing: Tensor, form: Form) -> Tensor:
         reached = float(of_the_problem.max())
         if float(values.max()) < smallest:
             best, smallest = scaling, float(values.max())
+        if not reached > 0:
+            break  # nothing smaller than 0
         joining = values.argsort(descending=True, stable=True)[:_JOINING]
         joining = joining[values[joining] > (1 - gap / 10) * reached]
         staying = problem.symbols[of_the_problem > _LEAVING * reached]
