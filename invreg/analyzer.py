@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from invreg.component import Component
+from invreg.events import Events
 
 if TYPE_CHECKING:
     import numpy as np
@@ -57,6 +58,7 @@ class CompletedRun:
         batch_size: number of images to handle at once.
         certificates: of the methods that certify their stability, by label; each is made (or read and verified) when it
             is first asked for.
+        events: who listens to the progress of long analyses.
     """
 
     title: str
@@ -71,6 +73,7 @@ class CompletedRun:
     metric_components: Mapping[str, Metric]
     batch_size: int = 16
     certificates: Mapping[str, StabilityCertificate] = field(default_factory=dict)
+    events: Events = field(default_factory=Events)
 
 
 class Analyzer(Component, ABC):

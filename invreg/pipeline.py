@@ -317,6 +317,7 @@ class _Run:
             certificates=RunCertificates(
                 self.folder, {label: trained.reconstructor for label, trained in methods.items()}
             ),
+            events=self.events,
         )
         findings = {}
         for number, (key, analyzer) in enumerate(self.plan.analyses.items()):

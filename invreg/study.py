@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING, Any
 from invreg.analyzer import Findings
 from invreg.environment import choose_device
 from invreg.errors import InvregError, SpecError
+from invreg.events import Events
+from invreg.listeners import TerminalProgress
 from invreg.matrix import expand, in_words, value_label
 from invreg.pipeline import check_plan, run_plan
 from invreg.plan import Plan, make_plan, unique_names
@@ -147,7 +149,8 @@ def run_study(content: Mapping[str, Any], output: Path, device: str, progress: b
         cells = [_run_cell(cell, settings.pop(0), folder, where, progress, shared) for cell in plan.cells]
         table = tidy_table(cells, list(plan.axes))
         folder.write_table("study.csv", table)
-        findings = _analyse(plan, folder, cells, table)
+        events = Events(registry.manager, [TerminalProgress()] if progress else [])
+        findings = _analyse(plan, folder, cells, table, events)
         record = make_record(plan.title, plan.axes, cells, plan.specs)
         write_study_report(folder, collect_study(folder, record, cells, table, registry))
         record.write(folder)
@@ -214,10 +217,12 @@ def _run_cell(
     return StudyCell(cell.values, plan.spec, store.path, failure, plan.registry)
 
 
-def _analyse(plan: _StudyPlan, folder: RunFolder, cells: list[StudyCell], table: pd.DataFrame) -> dict[str, Findings]:
+def _analyse(
+    plan: _StudyPlan, folder: RunFolder, cells: list[StudyCell], table: pd.DataFrame, events: Events
+) -> dict[str, Findings]:
     """The study analyses; they are made anew each time, because cells may have joined since."""
     finished = [cell for cell in cells if cell.failure is None]
-    completed = CompletedStudy(plan.title, plan.axes, table, finished)
+    completed = CompletedStudy(plan.title, plan.axes, table, finished, events)
     findings = {}
     for key, analyzer in plan.analyses.items():
         base = Path("analyses") / key

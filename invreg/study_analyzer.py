@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from invreg.component import Component
+from invreg.events import Events
 from invreg.store import RunFolder
 
 if TYPE_CHECKING:
@@ -82,12 +83,14 @@ class CompletedStudy:
         axes: varied path to its values, in order, as the tables show them.
         table: one row per cell and method: cell, the varied paths, and the columns of `summary.csv`.
         cells: the finished cells.
+        events: who listens to the progress of long analyses.
     """
 
     title: str
     axes: Mapping[str, Sequence[Any]]
     table: pd.DataFrame
     cells: Sequence[StudyCell]
+    events: Events = field(default_factory=Events)
 
 
 class StudyAnalyzer(Component, ABC):

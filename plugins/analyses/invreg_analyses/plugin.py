@@ -8,6 +8,7 @@ from invreg.hookspecs import hookimpl
 from invreg_analyses.architecture import Architecture
 from invreg_analyses.certificate import Certificate
 from invreg_analyses.convergence import Convergence
+from invreg_analyses.edge_saliency import EdgeSaliency
 from invreg_analyses.example_grid import ExampleGrid
 from invreg_analyses.examples import Examples
 from invreg_analyses.firm_nonexpansiveness import FirmNonexpansiveness
@@ -15,6 +16,8 @@ from invreg_analyses.forward_map import ForwardMap
 from invreg_analyses.lipschitz_sweep import LipschitzSweep
 from invreg_analyses.method_comparison import MethodComparison
 from invreg_analyses.quality import Quality
+from invreg_analyses.saliency_by_noise import SaliencyByNoise
+from invreg_analyses.saliency_clusters import SaliencyClusters
 from invreg_analyses.settings_table import SettingsTable
 from invreg_analyses.stability import Stability
 from invreg_analyses.training_curves import TrainingCurves
@@ -31,9 +34,12 @@ def invreg_components() -> Mapping[str, type]:
         "certificate": Certificate,
         "stability": Stability,
         "firm_nonexpansiveness": FirmNonexpansiveness,
+        "saliency_clusters": SaliencyClusters,
+        "edge_saliency": EdgeSaliency,
         "method_comparison": MethodComparison,
         "lipschitz_sweep": LipschitzSweep,
         "example_grid": ExampleGrid,
         "settings_table": SettingsTable,
         "convergence": Convergence,
+        "saliency_by_noise": SaliencyByNoise,
     }

@@ -74,7 +74,8 @@ def _proven(row: Any) -> str:
         return "nothing proven"
     text = f"proven at most {rounded_up(row.proven)}"
     if row.factor != 1:
-        text += f" (that of the certificate, which is about A*z/‖A‖², times 1/‖A‖ = {number(row.factor)}, which is computed and not proven)"
+        factor = f"1/‖A‖ = {number(row.factor)}, which is computed and not proven"
+        text += f" (that of the certificate, which is about A*z/‖A‖², times {factor})"
     return text
 
 

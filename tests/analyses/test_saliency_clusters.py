@@ -1,0 +1,290 @@
+"""Clusters of saliency maps: planted ones are found, equal maps have equal ones, nonsense is refused."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from analysis_helpers import Learner, Stand, draw_svgs, make_run, texts, through_files, with_learners
+from numpy.typing import NDArray
+from torch import Tensor
+
+from invreg.analyzer import CompletedRun
+from invreg.dataset import ImageStack, Splits
+from invreg.errors import DataError, InvregError, SpecError
+from invreg.operator import Operator
+from invreg.problem import Problem
+from invreg.registry import Registry
+from invreg_analyses.canny_edges import NO_EDGE, STRONG, WEAK, find_edges, smooth_areas
+from invreg_analyses.cluster_numbers import cluster_numbers
+from invreg_analyses.clustering import agreement, by_edges, cluster, k_means, pca_k_means, spectral
+from invreg_analyses.kernel_spread import normalised, spread_of
+from invreg_analyses.saliency_clusters import SaliencyClusters, typical_images
+from invreg_operators.gaussian_blur import GaussianBlur
+from invreg_operators.perona_malik import PeronaMalik
+
+SMALL = {"pixels": 150, "window": 5, "count": 1, "largest": 4, "references": 3, "repeats": 2}
+
+
+def contours(count: int = 3, size: tuple[int, int] = (24, 28)) -> Tensor:
+    """Dark images with bright rectangles: clear edges and smooth areas."""
+    x = torch.full((count, 1, *size), 0.2) + 0.01 * torch.rand(
+        (count, 1, *size), generator=torch.Generator().manual_seed(0)
+    )
+    for index in range(count):
+        x[index, :, 8:16, 8 : 14 + 2 * index] += 0.6
+    return x
+
+
+class KeepsEdges(Operator):
+    """Two kinds of pixels: what is bright stays as it is, what is dark is blurred."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        mask = (x.detach() > 0.5).to(x.dtype)
+        blurred = (x + x.roll(1, -1) + x.roll(-1, -1) + x.roll(1, -2) + x.roll(-1, -2)) / 5
+        return mask * x + (1 - mask) * blurred
+
+
+def run_on(x: Tensor, operator: Operator, phi: Callable[[Tensor], Tensor] | None = None, seed: int = 0) -> CompletedRun:
+    names = [f"image-{index}" for index in range(len(x))]
+    run = make_run({"net": 0.1, "raw": 0.2}, len(x), tuple(x.shape[-2:]), x.shape[1], metrics=("psnr",), seed=seed)  # type: ignore[arg-type]
+    stack = ImageStack(x, names)
+    run = replace(run, problem=Problem(operator), images=Splits(run.images.train, stack, stack))
+    return with_learners(run, net=Learner(operator, phi or operator.forward))
+
+
+# -- the whole analysis
+
+
+def test_planted_clusters_are_found(tmp_path: Path) -> None:
+    run = run_on(contours(), KeepsEdges())
+    findings = SaliencyClusters(**SMALL).analyze(run)
+    labels, pixels = findings.arrays["labels"], findings.arrays["pixels"]
+    truth = findings.arrays["truth"][0, 0]
+    bright = truth[pixels[:, 0], pixels[:, 1]] > 0.5
+    for own in labels[:, 0]:
+        assert agreement(own, bright.astype(int)) == 1.0
+    clusters = findings.tables["clusters"].set_index(["map", "cluster"])
+    kept = "green" if clusters.loc[("F", "green"), "center"] == pytest.approx(1.0) else "orange"
+    blurred = "orange" if kept == "green" else "green"
+    assert clusters.loc[("net", kept), "radius"] == pytest.approx(0.0, abs=1e-6)
+    assert clusters.loc[("net", blurred), "center"] == pytest.approx(0.2, abs=1e-6)
+    assert clusters.loc[("net", blurred), "radius"] == pytest.approx(np.sqrt(0.8), abs=1e-6)
+    assert clusters.loc["F", "edge_pixels"].iloc[0] >= clusters.loc["F", "edge_pixels"].iloc[-1]
+    assert set(findings.tables["choices"]["gap"]) == {2}
+    assert set(findings.tables["choices"]["elbow"]) == {2}
+    stability = findings.tables["stability"]
+    assert (stability[["seeds", "samples", "k_means", "pca_k_means", "like_operator"]] == 1).all(axis=None)
+    assert findings.scalars["operator"] == "F"
+    assert "image-" in findings.text
+    drawn = draw_svgs(SaliencyClusters(), through_files(findings, tmp_path))
+    assert list(drawn) == ["pixels_1", "means_1", "numbers"]
+    assert {"operator F", "net"} <= set(texts(drawn["pixels_1"]))
+    assert drawn == draw_svgs(SaliencyClusters(), findings)
+
+
+def test_equal_maps_have_equal_clusters_and_every_time_the_same() -> None:
+    operator = PeronaMalik(steps=2)
+    run = run_on(contours(), operator)
+    findings = SaliencyClusters(**SMALL).analyze(run)
+    first, second = findings.arrays["kernels"]
+    np.testing.assert_allclose(first, second, atol=2e-6)
+    np.testing.assert_array_equal(*findings.arrays["labels"])
+    assert findings.tables["stability"]["like_operator"].tolist() == [1.0, 1.0]
+    again = SaliencyClusters(**SMALL).analyze(run)
+    for name, array in findings.arrays.items():
+        np.testing.assert_array_equal(array, again.arrays[name])
+    for name, table in findings.tables.items():
+        assert table.equals(again.tables[name])
+    assert findings.text == again.text
+    other = SaliencyClusters(**SMALL).analyze(replace(run, seed=1))
+    assert not np.array_equal(other.arrays["pixels"], findings.arrays["pixels"])
+
+
+def test_perona_malik_keeps_edges_apart() -> None:
+    x = contours()
+    findings = SaliencyClusters(**(SMALL | {"pixels": 300})).analyze(run_on(x, PeronaMalik()))
+    clusters = findings.tables["clusters"].set_index(["map", "cluster"])
+    green, orange = clusters.loc[("F", "green")], clusters.loc[("F", "orange")]
+    assert green["edge_share"] > 3 * orange["edge_share"]
+    assert green["radius"] < orange["radius"]
+    assert green["pixels"] + orange["pixels"] == 300
+
+
+def test_equal_maps_everywhere_are_one_cluster() -> None:
+    """A linear blur does the same to every pixel: nothing must be made of rounding errors."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        findings = SaliencyClusters(**SMALL).analyze(run_on(contours(), GaussianBlur(kernel_size=5, std=1.0)))
+    assert (findings.arrays["labels"] == 0).all()
+    assert findings.tables["clusters"]["cluster"].tolist() == ["green", "green"]
+    assert set(findings.tables["choices"]["gap"]) == {1}
+    assert "the maps of F are all the same, one cluster" in findings.text
+    assert np.isnan(findings.arrays["mean_kernels"][:, :, 1]).all()
+    assert "no such" in draw_svgs(SaliencyClusters(), findings)["means_1"]
+
+
+def test_colour_images_and_several_images() -> None:
+    x = contours(4).repeat(1, 3, 1, 1)
+    findings = SaliencyClusters(**(SMALL | {"count": 2, "repeats": 1, "references": 2})).analyze(
+        run_on(x, KeepsEdges())
+    )
+    assert findings.arrays["labels"].shape == (2, 2, 150)
+    assert findings.arrays["truth"].shape == (2, 3, 24, 28)
+    assert len(findings.tables["images"]) == 2
+    assert len(draw_svgs(SaliencyClusters(), findings)) == 5
+    few = SaliencyClusters(**(SMALL | {"count": 9, "repeats": 1, "references": 2})).analyze(
+        run_on(contours(2), KeepsEdges())
+    )
+    assert len(few.tables["images"]) == 2
+
+
+def test_weights_and_modes_are_left_as_they_were() -> None:
+    net = Learner(KeepsEdges(), KeepsEdges().forward)
+    net.train()
+    run = with_learners(run_on(contours(), KeepsEdges()), net=net)
+    SaliencyClusters(**SMALL).analyze(run)
+    assert net.training
+    assert all(parameter.requires_grad for parameter in net.parameters())
+
+
+# -- nonsense
+
+
+@pytest.mark.parametrize(
+    ("parameters", "message"),
+    [
+        ({"window": 8}, "odd"),
+        ({"clusters": 1}, "one cluster tells nothing apart"),
+        ({"clusters": 99}, "from 2 to 8"),
+        ({"pixels": 5}, "at least 10"),
+    ],
+)
+def test_parameters_are_checked_when_built(parameters: dict[str, Any], message: str) -> None:
+    with pytest.raises(SpecError, match=message):
+        SaliencyClusters(**parameters)
+    with pytest.raises(SpecError):
+        Registry.installed().build("analyzer", {"name": "saliency_clusters", **parameters})
+
+
+@pytest.mark.parametrize(
+    ("x", "parameters", "error", "message"),
+    [
+        (contours(), {"pixels": 700}, DataError, "700 pixels of images of 24x28"),
+        (contours(), {"window": 25}, SpecError, "at most 24"),
+        (torch.full((2, 1, 24, 28), 0.4), {}, DataError, "none of 2 test images has edges"),
+        (0.45 + 0.02 * contours(), {}, DataError, "has edges"),
+    ],
+)
+def test_unsuitable_images_are_refused(
+    x: Tensor, parameters: dict[str, Any], error: type[InvregError], message: str
+) -> None:
+    with pytest.raises(error, match=message):
+        SaliencyClusters(**(SMALL | parameters)).analyze(run_on(x, KeepsEdges()))
+
+
+def test_a_method_without_a_forward_map_is_not_looked_at() -> None:
+    run = run_on(contours(), KeepsEdges())
+    assert list(SaliencyClusters().methods_of(run)) == ["net"]
+    assert not SaliencyClusters().methods_of(with_learners(run, net=Stand()))
+
+
+# -- the parts
+
+
+def two_kinds(count: int = 120) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+    rng = np.random.default_rng(0)
+    kinds = np.arange(count) % 3 == 0
+    kernels = np.where(kinds[:, None, None], np.eye(5), np.ones((5, 5)) / 25)
+    return (kernels + 0.002 * rng.standard_normal((count, 5, 5))).astype(np.float32), kinds.astype(np.int64)
+
+
+@pytest.mark.parametrize("method", [spectral, k_means, pca_k_means])
+def test_all_methods_find_planted_clusters(method: Callable[..., NDArray[np.int64]]) -> None:
+    kernels, kinds = two_kinds()
+    assert agreement(cluster(kernels, 2, 3, method), kinds) == 1.0
+
+
+def test_maps_that_differ_everywhere_do_not_stall_spectral_clustering() -> None:
+    noise = np.random.default_rng(0).standard_normal((300, 9, 9)).astype(np.float32)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert set(np.unique(cluster(noise, 3, 0))) <= {0, 1, 2}
+
+
+def test_statistics_find_the_number_of_planted_clusters() -> None:
+    rng = np.random.default_rng(1)
+    centers = 4 * np.eye(3, 10)
+    vectors = np.concatenate([center + 0.2 * rng.standard_normal((60, 10)) for center in centers])
+    found = cluster_numbers(vectors, 6, 5, 0)
+    assert (found.elbow, found.by_gap, found.by_gap_star) == (3, 3, 3)
+    assert (np.diff(found.within) <= 0).all()
+    one = cluster_numbers(rng.uniform(size=(200, 3)), 5, 10, 0)
+    assert one.by_gap == 1
+    same = cluster_numbers(np.ones((50, 4)), 5, 3, 0)
+    assert (same.elbow, same.by_gap, same.by_gap_star) == (1, 1, 1)
+
+
+def test_within_is_the_sum_of_squares_of_pairs() -> None:
+    vectors = np.random.default_rng(2).standard_normal((40, 3))
+    pairs = ((vectors[:, None] - vectors) ** 2).sum()
+    assert cluster_numbers(vectors, 3, 2, 0).within[0] == pytest.approx(pairs / (2 * 40))
+
+
+def test_green_has_most_edge_pixels() -> None:
+    labels = np.array([5, 5, 5, 5, 7, 7, 9])
+    edges = np.array([0, 0, 1, 0, 2, 1, 0], dtype=np.uint8)
+    assert by_edges(labels, edges).tolist() == [1, 1, 1, 1, 0, 0, 2]
+    # The same number: where edges are more frequent.
+    assert by_edges(np.array([1, 1, 1, 2]), np.array([1, 0, 0, 1], dtype=np.uint8)).tolist() == [1, 1, 1, 0]
+
+
+def test_measures_of_known_kernels() -> None:
+    center, box = np.zeros((3, 3), np.float32), np.ones((3, 3), np.float32)
+    center[1, 1] = 2
+    sharp = -box / 9
+    sharp[1, 1] = 17 / 9
+    found = spread_of(np.stack([center, box, sharp, 0 * box]))
+    np.testing.assert_allclose(found["radius"][:2], [0, np.sqrt(12 / 9)])
+    np.testing.assert_allclose(found["reach"][:2], [0, np.sqrt(12 / 9)])
+    np.testing.assert_allclose(found["center"][:3], [1, 1 / 9, 17 / 25], rtol=1e-6)
+    np.testing.assert_allclose(found["negative"][:3], [0, 0, 8 / 25], rtol=1e-6)
+    np.testing.assert_allclose(found["sum"], [2, 9, 1, 0], rtol=1e-6)
+    assert np.isnan(found["radius"][3])
+    vectors = normalised(np.stack([-center, sharp]))
+    assert vectors[0].min() == -1.0
+    assert vectors[0].max() == 0.0
+    assert vectors[1, 4] == 1.0
+    assert (vectors[1] < 0).sum() == 8
+    assert (normalised(0 * box[None]) == 0).all()
+
+
+def test_edges_are_weak_or_strong_and_smooth_is_away_from_them() -> None:
+    x = torch.full((1, 20, 40), 0.3)
+    x[:, :, 10:] += 0.5
+    x[:, :, 30:] += 0.09  # 18 % of the other step
+    edges = find_edges(x)
+    assert set(np.unique(edges)) == {NO_EDGE, WEAK, STRONG}
+    rows, columns = np.nonzero(edges == STRONG)
+    assert set(columns) <= {9, 10}
+    assert set(np.nonzero(edges == WEAK)[1]) <= {29, 30}
+    assert rows.min() >= 1
+    smooth = smooth_areas(edges)
+    distance = np.abs(np.arange(40)[:, None] - np.unique(np.nonzero(edges)[1])).min(1)
+    np.testing.assert_array_equal(smooth[10], distance >= 2)
+    assert not find_edges(torch.full((1, 20, 40), 0.3)).any()
+
+
+def test_a_single_image_is_a_typical_one() -> None:
+    edges = [np.zeros((20, 20), np.uint8) for _ in range(6)]
+    for index, one in enumerate(edges):
+        one[10, 4 : 4 + 3 * index] = 1
+    assert typical_images(edges, 3, 1) == [4]  # the middle of 3, 4 and 5: the others have fewer than 2 %
+    assert typical_images(edges, 3, 3) == [3, 4, 5]
+    assert typical_images([edges[1], edges[0]], 3, 5) == [0]
