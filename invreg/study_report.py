@@ -99,6 +99,15 @@ def write_study_report(folder: RunFolder, content: StudyContent) -> Path:
     return folder.path / "report.html"
 
 
+def _by_text(cells: Sequence[CellContent]) -> dict[str, list[str]]:
+    """Each warning once, with the cells that gave it: what cells share warns in all of them."""
+    found: dict[str, list[str]] = {}
+    for cell in cells:
+        for text in dict.fromkeys(cell.warnings):
+            found.setdefault(text, []).append(cell.name)
+    return found
+
+
 def render_study(content: StudyContent) -> str:
     """The report of a study as one HTML document: no scripts, no network; everything that is shown is escaped."""
     failed = [cell for cell in content.cells if cell.failure]
@@ -111,7 +120,7 @@ def render_study(content: StudyContent) -> str:
             content=content,
             headline=f"{headline}.",
             failed=failed,
-            warned=[cell for cell in content.cells if cell.warnings],
+            warnings=_by_text(content.cells),
             figures=with_sources(content.analyses),
         )
     )

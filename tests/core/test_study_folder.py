@@ -327,3 +327,17 @@ def test_every_cell_folder_says_what_it_was_to_be(registry: Registry, tmp_path: 
     assert len(ran.failures) == 2  # the images of the third were still there
     assert {cell.spec.data.parameters["shift"] for cell in load_study(ran.folder, registry).cells} == {1, 2, 3}
     assert all(RunFolder(cell.folder).has("spec.yaml") for cell in ran.cells)
+
+
+def test_a_warning_that_cells_share_is_said_once() -> None:
+    from invreg.study_report import CellContent, StudyContent, render_study
+
+    cells = [
+        CellContent("noise 0.1", "a", warnings=["tv: <slow>", "tv: <slow>", "net: odd"]),
+        CellContent("noise 0.2", "b", warnings=["tv: <slow>"]),
+        CellContent("noise 0.3", "c"),
+    ]
+    page = render_study(StudyContent("Title", cells, pd.DataFrame({"cell": ["a"]}), [], "", ""))
+    assert page.count("tv: &lt;slow&gt;") == 1
+    assert "2 different warnings" in page
+    assert "noise 0.1; noise 0.2" in page

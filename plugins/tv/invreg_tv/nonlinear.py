@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import math
-
 import torch
 from torch import Tensor
 
 from invreg.operator import Operator
-from invreg_tv.differences import GRADIENT_NORM_SQUARED, add_adjoint, add_gradient_, project_
+from invreg_tv.differences import GRADIENT_NORM_SQUARED
+from invreg_tv.iteration import Look, Steps, minimise
 from invreg_tv.norms import derivative_norm, lengths
-from invreg_tv.solution import Batch, Box, TVSolution, has_converged, primal_dual_gap
+from invreg_tv.solution import Box, TVSolution
 
 #: Over-relaxation, until an image is stuck: with it, the iteration circles around the solution more easily.
 RELAXATION = 1.5
@@ -42,10 +41,9 @@ def nonlinear_primal_dual(
 ) -> TVSolution:
     """Looks for a stationary point of ½||F(x) - z||² + weight TV(x) over x in the box, for each image of a batch.
 
-    The iteration is that of [`primal_dual`][invreg_tv.linear.primal_dual] with A* replaced by F'(x)* at the current x,
-    and A x̄ by F(x̄); with ρ = 16 weight, σ = 7 sqrt(weight) / ||F'||, but at least 0.2 and at most 0.4,
-    and τ (σ ||F'||² + 8 ρ) = 0.99, found by experiment. The problem is not convex, convergence is a local matter, and
-    the answer depends on the start.
+    The iteration is [`minimise`][invreg_tv.iteration.minimise] with the over-relaxation 1.5, ρ = 16 weight,
+    σ = 7 sqrt(weight) / ||F'||, but at least 0.2 and at most 0.4, and τ (σ ||F'||² + 8 ρ) = 0.99, found by experiment.
+    The problem is not convex, convergence is a local matter, and the answer depends on the start.
 
     What nobody knows beforehand is watched, image by image:
 
@@ -70,79 +68,48 @@ def nonlinear_primal_dual(
     Raises:
         ConvergenceError: if the iterates become NaN or infinite.
     """
-    low, high = box or (-torch.inf, torch.inf)
-    x = start.clamp(low, high)
-    y = operator(x) - z
-    p = x.new_zeros((x.shape[0], 2, *x.shape[1:]))
-    x_next, y_next, p_next = map(torch.empty_like, (x, y, p))
-    x_bar, w, scratch = torch.empty_like(x), torch.empty_like(x), torch.empty_like(x)
-    steps = _Steps(NORM_MARGIN * derivative_norm(operator, x), weight)
-    batch = Batch(len(z), z.device)
-
-    for iteration in range(1, max_iterations + 1):
-        add_adjoint(operator.vjp(x, y), p, weight, out=w)
-        torch.addcmul(x, steps.tau(x.dim()), w, value=-1, out=x_next).clamp_(low, high)
-        torch.lerp(x, x_next, 2.0, out=x_bar)  # 2 x⁺ - x
-        value_bar = operator(x_bar)
-        torch.sub(value_bar, z, out=y_next)
-        torch.lerp(y, y_next, steps.data_share(y.dim()), out=y_next)
-        project_(add_gradient_(p_next.copy_(p), x_bar, GRADIENT_STEP), scratch)
-
-        if iteration % check_every == 0 or iteration == max_iterations:
-            value = operator(x_next)
-            steps.watch_norm(lengths(value_bar - value), lengths(x_bar - x_next), lengths(x_next))
-            add_adjoint(operator.vjp(x_next, y_next), p_next, weight, out=w)
-            gap, objective = primal_dual_gap(x_next, y_next, p_next, value - z, w, weight, box)
-            converged = has_converged(gap, objective, tolerance, z, weight, math.prod(x.shape[1:]))
-            done = converged | steps.watch_gap(gap, iteration) | (iteration == max_iterations)
-            if bool(done.any()) or not len(done):
-                rest = batch.settle(
-                    done,
-                    x=x_next,
-                    data_dual=y_next,
-                    tv_dual=p_next,
-                    gap=gap,
-                    objective=objective,
-                    iterations=torch.full_like(batch.active, iteration),
-                    converged=converged,
-                )
-                if not len(rest):
-                    break
-                z, x, y, p, x_next, y_next, p_next = (t[rest] for t in (z, x, y, p, x_next, y_next, p_next))
-                x_bar, w, scratch = (buffer[: len(rest)] for buffer in (x_bar, w, scratch))
-                steps.select(rest)
-
-        for current, proposed in ((x, x_next), (y, y_next), (p, p_next)):
-            current.lerp_(proposed, steps.relaxation(current.dim()))
-    return batch.solution()
+    norm = NORM_MARGIN * derivative_norm(operator, start.clamp(*(box or (-torch.inf, torch.inf))))
+    return minimise(
+        operator,
+        z,
+        weight,
+        start=start,
+        steps=_Steps(norm, weight),
+        box=box,
+        tolerance=tolerance,
+        max_iterations=max_iterations,
+        check_every=check_every,
+    )
 
 
-class _Steps:
+class _Steps(Steps):
     """Step sizes of each image, and what makes them change."""
+
+    gradient_step = GRADIENT_STEP
 
     def __init__(self, norm: Tensor, weight: float) -> None:
         self._weight = weight
         self._norm = norm
         self._sigma = (7 * weight**0.5 / norm).clamp(*DATA_STEPS)
-        self._relaxation = torch.full_like(norm, RELAXATION)
+        self.relaxation = torch.full_like(norm, RELAXATION)
         self._doublings = torch.zeros_like(norm)
         self._last = torch.full_like(norm, torch.inf)
         self._reference = torch.full_like(norm, torch.inf)  # the gap that was there at iteration `_since`
         self._since = torch.zeros_like(norm)
         self._rises = torch.zeros_like(norm)  # since then
+        self._update()
 
-    def tau(self, dimensions: int) -> Tensor:
-        tau = 0.99 / (self._sigma * self._norm**2 + GRADIENT_NORM_SQUARED * GRADIENT_STEP * self._weight)
-        return _column(tau, dimensions)
+    def watch(self, look: Look) -> Tensor:
+        self._watch_norm(lengths(look.residual_bar - look.residual), lengths(look.x_bar - look.x), lengths(look.x))
+        given_up = self._watch_gap(look.gap, look.iteration)
+        self._update()
+        return given_up
 
-    def data_share(self, dimensions: int) -> Tensor:
-        """σ / (1 + σ): how far the dual variable of the data term goes towards the residual."""
-        return _column(self._sigma / (1 + self._sigma), dimensions)
+    def _update(self) -> None:
+        self.tau = 0.99 / (self._sigma * self._norm**2 + GRADIENT_NORM_SQUARED * GRADIENT_STEP * self._weight)
+        self.data_share = self._sigma / (1 + self._sigma)
 
-    def relaxation(self, dimensions: int) -> Tensor:
-        return _column(self._relaxation, dimensions)
-
-    def watch_norm(self, change: Tensor, distance: Tensor, size: Tensor) -> None:
+    def _watch_norm(self, change: Tensor, distance: Tensor, size: Tensor) -> None:
         """Told how much F changed over which distance; raises ||F'|| if that was more than it allows.
 
         A distance that is next to rounding, compared with the `size` of x, says nothing.
@@ -150,7 +117,7 @@ class _Steps:
         faster = (change > self._norm * distance) & (distance > 1000 * torch.finfo(size.dtype).eps * size)
         self._norm = torch.where(faster, NORM_MARGIN * change / distance, self._norm)
 
-    def watch_gap(self, gap: Tensor, iteration: int) -> Tensor:
+    def _watch_gap(self, gap: Tensor, iteration: int) -> Tensor:
         """Told the gaps; treats images that are stuck, and says which are to be given up."""
         self._rises = self._rises + (gap > self._last)
         self._last = gap
@@ -158,20 +125,10 @@ class _Steps:
         stuck = ~progress & (iteration - self._since >= PATIENCE * 2**self._doublings) & (self._rises >= RISES)
         given_up = stuck & (self._doublings == DOUBLINGS)
         self._sigma = torch.where(stuck, 2 * self._sigma, self._sigma)
-        self._relaxation = torch.where(stuck, 1.0, self._relaxation)
+        self.relaxation = torch.where(stuck, 1.0, self.relaxation)
         self._doublings = self._doublings + stuck
         news = progress | stuck
         self._reference = torch.where(news, gap, self._reference)
         self._since = torch.where(news, float(iteration), self._since)
         self._rises = torch.where(news, 0.0, self._rises)
         return given_up
-
-    def select(self, rest: Tensor) -> None:
-        """Forgets all images but those at the positions `rest`."""
-        for name in [name for name, value in vars(self).items() if isinstance(value, Tensor)]:
-            setattr(self, name, getattr(self, name)[rest])
-
-
-def _column(values: Tensor, dimensions: int) -> Tensor:
-    """One value per image, as a tensor of so many dimensions that broadcasts over a batch."""
-    return values.view(-1, *[1] * (dimensions - 1))
