@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from invreg.errors import CertificateError
-from invreg_iresnet import chain_bounds
+from invreg_iresnet import chain_bounds, gain_search
 from invreg_iresnet.certified_norm import certified_norm
 from invreg_iresnet.chain_bounds import (
     ChainBounds,
@@ -123,6 +123,7 @@ def test_no_slopes_exceed_the_gains(
     bounds = bounds_of(kernels, mixings, implicit)
     states, images = float(state_gain(bounds)), float(image_gain(bounds, channels))
     assert images <= states * 1.03
+    assert states <= product_of_single_bounds(kernels, mixings, implicit) * 1.03
     generator = torch.Generator().manual_seed(data.draw(st.integers(0, 10**6)))
     height, width = data.draw(st.sampled_from([(1, 1), (2, 3), (4, 4)]))
     for _ in range(20):
@@ -246,6 +247,28 @@ def test_condition_is_proven_exactly_where_its_eigenvalues_allow_it() -> None:
         assert is_proven(condition, 0.55 * float(eigenvalues.max())) == proven
         # The largest eigenvalue counts, too: a centre that is too small proves nothing.
         assert not is_proven(condition, 0.45 * float(eigenvalues.max()))
+
+
+def test_scalings_without_a_gain_between_the_points_of_the_coarse_grid_are_not_taken(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A search that sees too few frequencies goes where others have no gain; it has to come back, and go on."""
+    kernels, mixings = weights(7, steps=4, channels=2, hidden=4, size=0.9)
+    identity = torch.eye(2, dtype=torch.float64)
+    single = [certify_subnetwork(*pair) for pair in zip(kernels, mixings, strict=True)]
+    start = chain_bounds._start(single, [torch.ones(4, dtype=torch.bool)] * 4, True)
+    assert start is not None
+    steps, ends = Steps(kernels, mixings, True), Ends(identity, identity)
+    whole = smallest_gain(steps, ends, start)
+    monkeypatch.setattr(gain_search, "_COARSE_DENSITY", 1)  # one frequency: w = 0
+    found = smallest_gain(steps, ends, start)
+    assert whole is not None
+    assert found is not None
+    assert found.squared_gain < 1.2 * whole.squared_gain
+    monkeypatch.setattr(gain_search, "_RETRIES", 0)
+    stuck = smallest_gain(steps, ends, start)
+    assert stuck is not None
+    assert stuck.squared_gain > 1.5 * whole.squared_gain
 
 
 def test_hopeless_scalings_have_no_gain() -> None:

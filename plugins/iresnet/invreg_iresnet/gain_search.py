@@ -32,6 +32,10 @@ _FINE_DENSITY = 24
 # at first, and less than one at last.
 _STAGES = ((8, 40), (40, 40), (200, 40))
 _JOINING = 24
+# How often a stage is done again, from a point in between, if it has led to where some frequency has no gamma.
+_RETRIES = 4
+_SHARES = (0.9, 0.75, 0.5, 0.25, 0.1)
+_HUGE = 1e300
 
 _MEMORY = 20
 _DECREASE = 1e-4
@@ -75,12 +79,19 @@ def smallest_gain(steps: Steps, ends: Ends, start: Sequence[Tensor]) -> Candidat
     if not math.isfinite(smallest):
         return None
     for exponent, iterations in _STAGES:
-        x = _minimised(partial(gains.smoothed, exponent=exponent), x, iterations)
-        values = fine.values(x)
-        if float(values.max()) < smallest:
-            best, smallest = x, float(values.max())
-        worst = values.argsort(descending=True, stable=True)[:_JOINING]
-        gains = gains.joined_by(fine, worst[values[worst] > 0.9 * values[worst[0]]])
+        for _ in range(_RETRIES):
+            found = _minimised(partial(gains.smoothed, exponent=exponent), x, iterations)
+            values = fine.values(found)
+            worst = values.argsort(descending=True, stable=True)[:_JOINING]
+            gains = gains.joined_by(fine, worst[values[worst] >= min(0.9 * float(values.max()), _HUGE)])
+            feasible = math.isfinite(float(values.max()))
+            # Between the points of the coarse grid, there may be no gamma; somewhere on the way from `best`, there is.
+            x = found if feasible else _retracted(fine, best, found)
+            largest = fine.largest(x)
+            if largest < smallest:
+                best, smallest = x, largest
+            if feasible:
+                break
     return Candidate(list(best.exp().split([len(one) for one in start])), smallest)
 
 
@@ -106,9 +117,9 @@ class _Gains:
         """The largest gamma at each frequency, infinite where there is none."""
         found = []
         for chunk in zip(*(one.split(_CHUNK) for one in self._symbols), strict=True):
-            eliminated = self._eliminated(x, chunk)
-            none = x.new_full((len(chunk[0]),), math.inf)
-            found.append(none if eliminated is None else torch.linalg.eigvalsh(eliminated[0])[:, -1])
+            reduced, _, failed = self._eliminated(x, chunk)
+            reduced[failed] = 0
+            found.append(torch.linalg.eigvalsh(reduced)[:, -1].masked_fill(failed, math.inf))
         return torch.cat(found)
 
     def largest(self, x: Tensor) -> float:
@@ -120,10 +131,9 @@ class _Gains:
         The eigenvalue is the largest value of output plus constraints over s, so its derivative with respect to T_j is
         that of the constraint, 2 <s_j, K_j e> - 2 <s_j, s_j>, at the s that attains it.
         """
-        eliminated = self._eliminated(x, self._symbols)
-        if eliminated is None:
+        reduced, feedbacks, failed = self._eliminated(x, self._symbols)
+        if failed.any():
             return math.inf, torch.zeros_like(x)
-        reduced, feedbacks = eliminated
         eigenvalues, vectors = torch.linalg.eigh(reduced)
         logarithms = exponent * eigenvalues.clamp_min(1e-300).log()
         total = float(torch.logsumexp(logarithms.flatten(), 0))
@@ -139,12 +149,13 @@ class _Gains:
         # The chain rule for logarithms.
         return total / exponent, torch.cat(slopes) * x.exp()
 
-    def _eliminated(self, x: Tensor, symbols: Sequence[Tensor]) -> tuple[Tensor, list[Tensor]] | None:
-        """B' R_0 B at each frequency, and the matrices Q^{-1} M of all steps; None if a Q is not positive definite."""
+    def _eliminated(self, x: Tensor, symbols: Sequence[Tensor]) -> tuple[Tensor, list[Tensor], Tensor]:
+        """B' R_0 B at each frequency, the matrices Q^{-1} M of all steps, and where a Q is not positive definite."""
         exit_, entry = (one.to(torch.complex128) for one in (self._ends.exit, self._ends.entry))
         r = (exit_.mT @ exit_).expand(len(symbols[0]), -1, -1)
         scalings = x.exp().split([len(kernel) for kernel in self._steps.kernels])
         feedbacks = []
+        failed = torch.zeros(len(symbols[0]), dtype=torch.bool, device="cpu")
         for t, symbol, mixing in zip(reversed(scalings), reversed(symbols), reversed(self._mixings), strict=True):
             scaled = t[:, None] * symbol
             pulled = r @ mixing
@@ -152,13 +163,27 @@ class _Gains:
             if self._steps.implicit:
                 coupling = scaled @ mixing
                 q = q - coupling - coupling.mH
-            lower, failed = torch.linalg.cholesky_ex(q)
-            if failed.any() or not torch.isfinite(t).all():
-                return None
+            # Where it has failed before, this may be anything, and is looked at no more.
+            lower, info = torch.linalg.cholesky_ex(q)
+            failed |= (info != 0) | ~torch.isfinite(torch.view_as_real(lower)).all(-1).all(-1).all(-1)
             half = torch.linalg.solve_triangular(lower, scaled + pulled.mH, upper=False)
             r = r + half.mH @ half
             feedbacks.append(torch.linalg.solve_triangular(lower.mH, half, upper=True))
-        return entry.mT @ r @ entry, feedbacks[::-1]
+        reduced = entry.mT @ r @ entry
+        failed |= ~torch.isfinite(torch.view_as_real(reduced)).all(-1).all(-1).all(-1)
+        return reduced, feedbacks[::-1], failed
+
+
+def _retracted(gains: _Gains, feasible: Tensor, x: Tensor) -> Tensor:
+    """The point nearest to x, of some between it and a feasible one, at which all frequencies have a gamma.
+
+    All T with a gamma are a convex set, so there are such points unless `feasible` is at its boundary.
+    """
+    for share in _SHARES:
+        between = (share * x.exp() + (1 - share) * feasible.exp()).log()
+        if math.isfinite(gains.largest(between)):
+            return between
+    return feasible
 
 
 def _minimised(function: Callable[[Tensor], tuple[float, Tensor]], x: Tensor, iterations: int) -> Tensor:
