@@ -5,7 +5,7 @@ from tv_helpers import shapes
 from invreg_tv.differences import (
     GRADIENT_NORM_SQUARED,
     add_adjoint,
-    add_gradient_,
+    add_gradient,
     gradient,
     project_,
     total_variation,
@@ -26,7 +26,7 @@ def test_scales_and_bases_are_respected():
     x, v = shapes(2, 9)
     x, v = x[None], v[None]
     p = gradient(v)
-    torch.testing.assert_close(add_gradient_(p.clone(), x, -0.3), p - 0.3 * gradient(x))
+    torch.testing.assert_close(add_gradient(p, x, -0.3, out=p.clone()), p - 0.3 * gradient(x))
     plain = add_adjoint(torch.zeros_like(x), p, 1.0, out=torch.empty_like(x))
     torch.testing.assert_close(add_adjoint(x, p, 0.7, out=torch.empty_like(x)), x + 0.7 * plain)
 

@@ -5,7 +5,7 @@ from tv_helpers import Disguised, MatrixBlur, SaturatingBlur, noise, shapes
 from invreg.errors import ConvergenceWarning
 from invreg.operator import Operator
 from invreg.problem import Problem
-from invreg_tv.differences import add_adjoint, add_gradient_, project_, total_variation
+from invreg_tv.differences import add_adjoint, add_gradient, project_, total_variation
 from invreg_tv.linear import Identity, primal_dual
 from invreg_tv.nonlinear import DOUBLINGS, PATIENCE, RELAXATION, RISES, _Steps, nonlinear_primal_dual
 from invreg_tv.norms import derivative_norm
@@ -16,14 +16,14 @@ def objective(operator, x, z, weight):
     return (operator(x) - z).square().flatten(1).sum(1) / 2 + weight * total_variation(x)
 
 
-def prox_gradient(operator, z, weight, start, step, iterations=300, inner=40):
+def prox_gradient(operator, z, weight, start, step, iterations=150, inner=25):
     """Another algorithm: gradient steps on the data term, and TV denoising by projected gradients on its dual."""
     x, p = start, torch.zeros(len(z), 2, *start.shape[1:], dtype=z.dtype)
     for _ in range(iterations):
         v = x - step * operator.vjp(x, operator(x) - z)
         for _ in range(inner):
             x = add_adjoint(v, p, -step * weight, out=torch.empty_like(v)).clamp(0, 1)
-            p = project_(add_gradient_(p, x, 1 / (8 * step * weight)), torch.empty_like(v))
+            p = project_(add_gradient(p, x, 1 / (8 * step * weight), out=p), torch.empty_like(v))
         x = add_adjoint(v, p, -step * weight, out=torch.empty_like(v)).clamp(0, 1)
     return x
 
@@ -135,7 +135,7 @@ def test_stuck_images_are_treated_and_then_given_up():
         # Falling steadily, circling, falling too slowly to call it progress.
         circling = 0.01 if iteration % 20 else 0.012
         gap = torch.tensor([0.99**iteration, circling, 1 - 1e-6 * iteration], dtype=torch.float64)
-        given_up = steps.watch_gap(gap, iteration)
+        given_up = steps._watch_gap(gap, iteration)
         assert given_up.tolist() in ([False, False, False], [False, True, False])
         if given_up[1]:
             given_up_at = iteration
@@ -143,21 +143,22 @@ def test_stuck_images_are_treated_and_then_given_up():
     assert given_up_at is not None
     assert given_up_at >= PATIENCE * (2 ** (DOUBLINGS + 1) - 1)
     assert (steps._sigma / first).tolist() == [1, 2 ** (DOUBLINGS + 1), 1]
-    assert steps.relaxation(1).tolist() == [RELAXATION, 1, RELAXATION]
+    assert steps.relaxation.tolist() == [RELAXATION, 1, RELAXATION]
     assert RISES > 1
     kept = torch.tensor([2])
     steps.select(kept)
-    assert steps.tau(4).shape == (1, 1, 1, 1)
+    assert steps.tau.shape == steps.data_share.shape == (1,)
 
 
 def test_the_norm_is_raised_by_what_is_seen_but_not_by_rounding():
     steps = _Steps(torch.ones(4), 1e-2)
-    before = steps.tau(1)
+    before = steps.tau
     change = torch.tensor([0.05, 0.3, 1e-5, 0.0])
     distance = torch.tensor([0.1, 0.1, 1e-6, 0.0])
-    steps.watch_norm(change, distance, torch.ones(4))
-    assert (steps.tau(1) < before).tolist() == [False, True, False, False]
-    assert torch.isfinite(steps.tau(1)).all()
+    steps._watch_norm(change, distance, torch.ones(4))
+    steps._update()
+    assert (steps.tau < before).tolist() == [False, True, False, False]
+    assert torch.isfinite(steps.tau).all()
 
 
 def test_derivative_norm_of_a_known_operator():

@@ -32,13 +32,13 @@ def primal_dual(
     """Minimises ½||A x - z||² + weight TV(x) over all x in the box, for each image of a batch.
 
     The data term and TV are both dualised, see [`minimise`][invreg_tv.iteration.minimise]; the over-relaxation is 1.8.
-    It converges if τ (σ ||A||² + 8 ρ) <= 1, 8
-    being a bound of ||gradient||². The choice σ = 1.5 sqrt(weight) / ||A||, ρ = 8 weight was found by experiment (blur
-    and identity, weights from 1e-4 to 0.5, images in [0, 1]) and is near the best one in that whole range. If A and z
-    are multiplied by a constant c and the weight by c², neither the minimiser nor any iterate x changes.
+    This converges if τ (σ ||A||² + 8 ρ) <= 1, 8 being a bound of ||gradient||². The choice ρ = 8 weight,
+    σ = 1.5 sqrt(weight) / ||A|| was found by experiment (blur and identity, weights from 1e-4 to 0.5, images in [0, 1])
+    and is near the best one in that whole range. If A and z are multiplied by a constant c and the weight by c²,
+    neither the minimiser nor any iterate x changes.
 
-    An image is done when its primal-dual gap is below `tolerance` times its objective. It then leaves the batch, so
-    that its result does not depend on the others.
+    An image is done when its primal-dual gap is below `tolerance` times its objective. It then leaves the batch, and
+    its result does not depend on the others.
 
     Source: Chambolle and Pock 2011, J. Math. Imaging Vis. 40, Algorithm 1; over-relaxation: Condat 2013, J. Optim.
     Theory Appl. 158, Theorem 3.3.
@@ -81,7 +81,7 @@ class _Steps(Steps):
         self.tau, self.data_share, self.relaxation = tau * ones, data_share * ones, RELAXATION * ones
         self.gradient_step = gradient_step
 
-    def watch(self, look: Look) -> Tensor:
+    def watch(self, look: Look, iteration: int) -> Tensor:
         return torch.zeros_like(look.gap, dtype=torch.bool)
 
 

@@ -99,9 +99,9 @@ class _Steps(Steps):
         self._rises = torch.zeros_like(norm)  # since then
         self._update()
 
-    def watch(self, look: Look) -> Tensor:
+    def watch(self, look: Look, iteration: int) -> Tensor:
         self._watch_norm(lengths(look.residual_bar - look.residual), lengths(look.x_bar - look.x), lengths(look.x))
-        given_up = self._watch_gap(look.gap, look.iteration)
+        given_up = self._watch_gap(look.gap, iteration)
         self._update()
         return given_up
 

@@ -1,0 +1,174 @@
+"""Total variation: the time to one and the same objective, for the library and for solvers of other packages.
+
+    OMP_NUM_THREADS=1 python benchmarks/tv.py [--device cuda]
+
+Everybody minimises ½||A x - z||² + weight TV(x) for the same measurements of a batch of photographs, until each image
+is within `--excess` (relative) of the least objective, which is computed beforehand. Objectives are evaluated in
+float64 by one function, outside of the time that is taken. Nobody has to find out when to stop: the iterations that a
+contestant needs are searched before it is timed, for each image if it works on single images, for the whole batch
+otherwise. The library alone stops by itself, and proves the gap that it stops at; its tolerance is the loosest that is
+good enough.
+
+Photographs are squeezed to [0.1, 0.9], so that the library's box [0, 1], which some of the others cannot have, changes
+nothing. Packages that work with NumPy or on JAX stay on the CPU, whatever the device.
+"""
+
+from __future__ import annotations
+
+import argparse
+import bisect
+import statistics
+import time
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from networks import crops, quickstart_problem
+from timing import arguments, machine, print_table, ratio, seconds_in_turns, synchronize, write_json
+from torch import Tensor
+from tv_rivals import Run, denoising_rivals, rivals
+
+import invreg
+from invreg.environment import choose_device
+from invreg.operator import LinearOperator
+from invreg_tv.differences import total_variation
+from invreg_tv.reconstructor import TotalVariation
+
+_OURS = "invreg"
+_TOLERANCES = [10 ** (-step / 8) for step in range(8, 41)]
+
+
+@dataclass
+class Task:
+    """Measurements, what is to be minimised for them, and how low that can get."""
+
+    operator: LinearOperator
+    z: Tensor
+    weight: float
+    least: Tensor = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.least = self.solver(1e-6, 20000).solve(self.z.double()).objective
+
+    def solver(self, tolerance: float, most: int = 5000) -> TotalVariation:
+        tv = TotalVariation(self.weight, tolerance, most)
+        tv.setup(invreg.Problem(self.operator), tuple(self.z.shape[1:]))
+        return tv
+
+    def excess(self, x: Tensor, rows: slice = slice(None)) -> float:
+        """(objective - least) / least, of the worst image."""
+        x, z = x.double(), self.z[rows].double()
+        objective = (self.operator(x) - z).square().flatten(1).sum(1) / 2 + self.weight * total_variation(x)
+        return float((objective / self.least[rows] - 1).max())
+
+
+def main() -> None:
+    parser = arguments(__doc__, repetitions=5)
+    parser.add_argument("--images", type=int, default=16)
+    parser.add_argument("--size", type=int, default=96)
+    parser.add_argument("--weight", type=float, default=5.5e-4, help="of TV, for the blur (noise 0.01)")
+    parser.add_argument("--denoising-weight", type=float, default=0.05, help="of TV, for denoising (noise 0.05)")
+    parser.add_argument("--excess", type=float, default=1e-4, help="relative excess of the objective to reach")
+    parser.add_argument("--longest", type=float, default=60.0, help="a contestant whose runs take longer is given up")
+    parser.add_argument("--only", nargs="+", default=[], help="of the others, those whose name contains one of these")
+    parser.add_argument("--threads", type=int, default=1)
+    options = parser.parse_args()
+    torch.set_num_threads(options.threads)
+    device = choose_device(options.device)
+    warnings.simplefilter("ignore")
+    found: dict[str, Any] = {"machine": machine(device)}
+    x = 0.1 + 0.8 * crops(options.images, options.size, 1, device)
+    problem = quickstart_problem(device)
+    blur = Task(problem.operator, problem.measure(x, seed=0), options.weight)
+    noisy = invreg.Problem(
+        invreg.Registry.installed().build("operator", "identity"),
+        invreg.Registry.installed().build("noise", {"name": "gaussian", "std": 0.05}),
+    ).to(device)
+    denoising = Task(noisy.operator, noisy.measure(x, seed=0), options.denoising_weight)
+    print(f"{options.images} images {options.size}x{options.size}, to {options.excess:g} above the least objective\n")
+    for title, task, others in (("blur", blur, rivals), ("denoising", denoising, denoising_rivals)):
+        found[title] = compare(title, task, others(task.operator, task.z, task.weight), options, device)
+        print()
+    write_json(found, options)
+
+
+def compare(
+    title: str, task: Task, others: dict[str, Run], options: argparse.Namespace, device: torch.device
+) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    steps: dict[str, Callable[[], object]] = {}
+    loosest = bisect.bisect_left(
+        _TOLERANCES, True, key=lambda one: task.excess(task.solver(one).solve(task.z).x) <= options.excess
+    )
+    ours = task.solver(_TOLERANCES[min(loosest, len(_TOLERANCES) - 1)])
+    solution = ours.solve(task.z)
+    steps[_OURS] = lambda: ours.solve(task.z)
+    found[_OURS] = {"iterations": solution.iterations.float().mean().item(), "excess": task.excess(solution.x)}
+    found[_OURS] |= {"tolerance": ours.tolerance, "gap": float(solution.relative_gap.max())}
+    for name, run in others.items():
+        if options.only and not any(word in name for word in options.only):
+            continue
+        budgets, excess, spent = search(task, run, options, device)
+        found[name] = {"iterations": statistics.mean(budgets), "excess": excess}
+        if excess <= options.excess:
+            steps[name] = lambda run=run, budgets=budgets: run_all(run, budgets, task)
+        else:
+            found[name]["seconds_not_enough"] = spent
+    taken = seconds_in_turns(steps, options.repetitions, device)
+    rows = []
+    for name, entry in found.items():
+        if name in taken:
+            entry |= {"seconds": statistics.median(taken[name]), "all_seconds": taken[name]}
+            entry[f"to_{_OURS}"] = ratio(taken[name], taken[_OURS])
+            words = [f"{entry['seconds']:.3g} s", f"{entry[f'to_{_OURS}']:.3g}"]
+        else:
+            least = entry["seconds_not_enough"] / statistics.median(taken[_OURS])
+            entry[f"to_{_OURS}_at_least"] = least
+            words = [f"not in {entry['seconds_not_enough']:.3g} s", f"> {least:.3g}"]
+        rows.append([name, *words, f"{entry['iterations']:.0f}", f"{entry['excess']:.1e}"])
+    print_table([title, "median", f"ratio to {_OURS}", "iterations", "excess of the objective"], rows)
+    return found
+
+
+def search(task: Task, run: Run, options: argparse.Namespace, device: torch.device) -> tuple[list[int], float, float]:
+    """The iterations of each part of the batch, the worst excess with them, and the seconds of the longest run."""
+    budgets, worst, longest = [], 0.0, 0.0
+    for rows in run.parts(len(task.z)):
+        tried: dict[int, float] = {}
+
+        def good(n: int, rows: slice = rows, tried: dict[int, float] = tried) -> bool:
+            nonlocal longest
+            if n not in tried:
+                synchronize(device)
+                start = time.perf_counter()
+                x = run(n, rows)
+                synchronize(device)
+                longest = max(longest, time.perf_counter() - start)
+                tried[n] = task.excess(x, rows)
+            return tried[n] <= options.excess
+
+        n = budgets[-1] if budgets else 4  # of the image before
+        while n > 4 and good(n // 2):
+            n //= 2
+        while not good(n) and longest < options.longest:
+            n *= 2
+        if good(n):  # to within an eighth
+            grid = [n // 2 + max(1, n // 16) * step for step in range(1, 9)]
+            n = grid[bisect.bisect_left(grid, True, hi=len(grid) - 1, key=good)]
+        good(n)
+        budgets.append(n)
+        worst = max(worst, tried[n])
+        if worst > options.excess:
+            break
+    return budgets, worst, longest
+
+
+def run_all(run: Run, budgets: list[int], task: Task) -> None:
+    for n, rows in zip(budgets, run.parts(len(task.z)), strict=True):
+        run(n, rows)
+
+
+if __name__ == "__main__":
+    main()
