@@ -26,9 +26,9 @@ from invreg_iresnet.gain_search import smallest_gain
 # The largest order of a condition: its verification takes about the cube of it, times thousands of frequencies.
 _LARGEST = 160
 # By how much a gain may exceed what the search found: with more of it, there is more room for the proof.
-_EXCESS = (0.005, 0.02, 0.05, 0.2)
+_EXCESS = (0.01, 0.02, 0.04, 0.08, 0.2)
 # The smallest eigenvalue of P - as a share of half the largest - for which a proof takes a moderate time.
-_MARGIN = 4e-4
+_MARGIN = 7e-4
 # What is left for other rounding errors, on the machine of whoever verifies it.
 _SPARE = 1e-9
 _GRID = 24
