@@ -179,7 +179,7 @@ def chain_from_content(content: Any) -> ChainBounds:
         CertificateError: if it is not such.
     """
     if not isinstance(content, Mapping) or set(content) != {field.name for field in fields(ChainBounds)}:
-        raise CertificateError(f"{str(content)[:60]}", where="chain", expected="a mapping with states and images")
+        raise CertificateError(f"{str(content)[:60]}", where="content", expected="a mapping with states and images")
     return ChainBounds(*(_groups_from(content[field.name], field.name) for field in fields(ChainBounds)))
 
 
