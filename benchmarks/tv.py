@@ -18,6 +18,7 @@ from __future__ import annotations
 import argparse
 import bisect
 import statistics
+import sys
 import time
 import warnings
 from collections.abc import Callable
@@ -111,6 +112,7 @@ def compare(
         if options.only and not any(word in name for word in options.only):
             continue
         budgets, excess, spent = search(task, run, options, device)
+        print(f"{name}: {statistics.mean(budgets):.0f} iterations, excess {excess:.1e}", file=sys.stderr, flush=True)
         found[name] = {"iterations": statistics.mean(budgets), "excess": excess}
         if excess <= options.excess:
             steps[name] = lambda run=run, budgets=budgets: run_all(run, budgets, task)
