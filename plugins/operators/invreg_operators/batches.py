@@ -8,8 +8,8 @@ from invreg.errors import ShapeError
 from invreg.operator import Shape
 
 
-def check_batch(x: Tensor, where: str) -> None:
-    """Refuses everything but a batch of images of real floating-point numbers.
+def check_batch(x: Tensor, where: str, expected: str = "images [B, C, H, W]") -> None:
+    """Refuses everything but a batch of images (or what is `expected`) of real floating-point numbers.
 
     Raises:
         ShapeError: if x has not four dimensions.
@@ -19,8 +19,8 @@ def check_batch(x: Tensor, where: str) -> None:
         raise ShapeError(
             f"a tensor of shape {tuple(x.shape)}",
             where=where,
-            expected="a batch of images [B, C, H, W]",
-            hint="image[None] for a single image [C, H, W], image[None, None] for [H, W]" if x.dim() < 4 else None,
+            expected=f"a batch of {expected}",
+            hint="x[None] for a single one with its channels, x[None, None] for one without" if x.dim() < 4 else None,
         )
     if not x.is_floating_point():
         raise TypeError(f"{where}: images of {x.dtype}; expected floating-point numbers, such as x.float()")

@@ -6,11 +6,18 @@ from collections.abc import Mapping
 
 from invreg.hookspecs import hookimpl
 from invreg_operators.convolution import Convolution
+from invreg_operators.fourier_sampling import FourierSampling
 from invreg_operators.gaussian_blur import GaussianBlur
 from invreg_operators.identity import Identity
 from invreg_operators.implicit_diffusion import ImplicitDiffusion
 from invreg_operators.noise import GaussianNoise, NoNoise, PoissonNoise
 from invreg_operators.perona_malik import PeronaMalik
+from invreg_operators.radon import Radon
+
+
+@hookimpl
+def invreg_interface() -> int:
+    return 1
 
 
 @hookimpl
@@ -21,6 +28,8 @@ def invreg_components() -> Mapping[str, type]:
         "convolution": Convolution,
         "perona_malik": PeronaMalik,
         "implicit_diffusion": ImplicitDiffusion,
+        "radon": Radon,
+        "fourier_sampling": FourierSampling,
         "none": NoNoise,
         "gaussian": GaussianNoise,
         "poisson": PoissonNoise,

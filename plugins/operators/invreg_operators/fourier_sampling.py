@@ -1,0 +1,139 @@
+"""Magnetic resonance imaging with a single coil: some of the frequencies of an image."""
+
+from __future__ import annotations
+
+import math
+from typing import Annotated
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from invreg.errors import ShapeError, SpecError
+from invreg.operator import LinearOperator, NormEstimate, Shape
+from invreg_operators.batches import check_batch, check_images
+from invreg_operators.sampling_masks import PATTERNS, Pattern, sampling_mask
+
+_MEASUREMENTS = "measurements [B, 2 C, H, W]"
+
+
+class FourierSampling(LinearOperator):
+    """Some frequencies of each channel of a real image,
+
+        A x = M U x,   U x [k] = (H W)^(-1/2) sum_p x[p] exp(-2 pi i <k, p>),   M a mask of zeros and ones,
+
+    with the unitary discrete Fourier transform U. Pixels and frequencies are counted from the one at (H // 2, W // 2),
+    so frequency zero is in the centre. Complex numbers are two channels: images `[B, C, H, W]` have measurements
+    `[B, 2 C, H, W]`, real and imaginary part of the first channel, of the second, and so on. What is not measured is
+    zero. A problem adds noise there, too, which is of no effect: the adjoint leaves it out.
+
+    As U is unitary, a measured value has noise of the same size as a pixel would; ||A|| = 1, since frequency zero is
+    always measured. The adjoint fills in zeros and takes the real part. The mask depends on the parameters and on the
+    size of the images only.
+
+    Args:
+        acceleration: one in so many frequencies is measured (rounded).
+        center_fraction: the share of all frequencies, the lowest ones, that is measured in any case.
+        pattern: `lines`, whole columns of frequencies, as scanners take them; `random`, single ones, as if a third
+            dimension were read out; `radial`, lines through frequency zero, a golden angle apart.
+        density: frequencies at the distance r from the centre, relative to the largest, are chosen with weights
+            (1 - r)^density; 0 chooses uniformly. For `lines` and `random`.
+        seed: of the random choice; for `radial`, of the first angle.
+
+    Raises:
+        SpecError: for parameters out of their range, or a centre that is more than may be measured.
+
+    Source: Lustig, Donoho & Pauly 2007, Magnetic Resonance in Medicine 58, 1182-1195.
+    """
+
+    def __init__(
+        self,
+        acceleration: Annotated[float, Field(description="one in so many frequencies is measured", ge=1)] = 4.0,
+        center_fraction: Annotated[
+            float, Field(description="share of the frequencies, the lowest, that is always measured", ge=0, le=1)
+        ] = 0.08,
+        pattern: Annotated[Pattern, Field(description="columns, single frequencies, or lines through zero")] = "lines",
+        density: Annotated[
+            float, Field(description="power by which the choice thins out from the centre; 0: uniform", ge=0)
+        ] = 2.0,
+        seed: Annotated[int, Field(description="of the random choice", ge=0)] = 0,
+    ) -> None:
+        super().__init__()
+        self._check("acceleration", acceleration, 1 <= acceleration < math.inf, "at least 1")
+        self._check("center_fraction", center_fraction, 0 <= center_fraction <= 1, "a number between 0 and 1")
+        self._check("density", density, 0 <= density < math.inf, "at least 0")
+        self._check("seed", seed, seed >= 0, "at least 0")
+        if pattern not in PATTERNS:
+            raise SpecError(
+                f"pattern {pattern!r}", where="fourier_sampling.pattern", expected=f"one of {', '.join(PATTERNS)}"
+            )
+        if center_fraction * acceleration > 1:
+            raise SpecError(
+                f"a centre of {center_fraction:g} of all frequencies, of which 1/{acceleration:g} is measured",
+                where="fourier_sampling.center_fraction",
+                expected=f"at most {1 / acceleration:.3g}, for this acceleration",
+            )
+        self.acceleration, self.center_fraction, self.density = float(acceleration), float(center_fraction), density
+        self.pattern: Pattern = pattern
+        self.seed = seed
+
+    def forward(self, x: Tensor) -> Tensor:
+        """A x `[B, 2 C, H, W]`, for x `[B, C, H, W]`."""
+        check_batch(x, "fourier_sampling")
+        check_images(tuple(x.shape[1:]), "fourier_sampling")
+        mask = self.mask(x.shape[2], x.shape[3]).to(x.device)
+        with torch.autocast(x.device.type, enabled=False):
+            shifted = torch.fft.ifftshift(_full_precision(x), (-2, -1))
+            spectrum = torch.fft.fftshift(torch.fft.fft2(shifted, norm="ortho"), (-2, -1)) * mask
+            return torch.stack([spectrum.real, spectrum.imag], 2).flatten(1, 2).to(x.dtype)
+
+    def adjoint(self, y: Tensor) -> Tensor:
+        """A* y `[B, C, H, W]`, the image with zeros for what was not measured, for y `[B, 2 C, H, W]`."""
+        check_batch(y, "fourier_sampling", _MEASUREMENTS)
+        self.domain_shape(tuple(y.shape[1:]))
+        mask = self.mask(y.shape[2], y.shape[3]).to(y.device)
+        with torch.autocast(y.device.type, enabled=False):
+            real, imaginary = _full_precision(y).unflatten(1, (-1, 2)).unbind(2)
+            spectrum = torch.fft.ifftshift(torch.complex(real.contiguous(), imaginary.contiguous()) * mask, (-2, -1))
+            return torch.fft.fftshift(torch.fft.ifft2(spectrum, norm="ortho"), (-2, -1)).real.to(y.dtype)
+
+    def range_shape(self, domain_shape: Shape) -> Shape:
+        check_images(domain_shape, "fourier_sampling")
+        return 2 * domain_shape[0], *domain_shape[1:]
+
+    def domain_shape(self, range_shape: Shape) -> Shape:
+        """Shape of the image whose measurement has this shape.
+
+        Raises:
+            ShapeError: if there is none.
+        """
+        if len(range_shape) != 3 or range_shape[0] % 2 or min(range_shape[1:]) < 1:
+            raise ShapeError(
+                f"measurements of shape {tuple(range_shape)}",
+                where="fourier_sampling",
+                expected="(2 channels, height, width): real and imaginary parts",
+            )
+        return range_shape[0] // 2, *range_shape[1:]
+
+    def norm(self, domain_shape: Shape, *, tolerance: float = 1e-6, seed: int = 0) -> NormEstimate:
+        """1, exactly: U is unitary, and frequency zero, all that a constant image has, is measured."""
+        self.range_shape(domain_shape)
+        return NormEstimate(1.0, 0.0)
+
+    def mask(self, height: int, width: int) -> Tensor:
+        """The measured frequencies of images of this size, `[height, width]` of bool, on the CPU."""
+        return sampling_mask(
+            height, width, self.pattern, self.acceleration, self.center_fraction, self.density, self.seed
+        ).clone()
+
+    def extra_repr(self) -> str:
+        return f"acceleration={self.acceleration:g}, pattern={self.pattern!r}, seed={self.seed}"
+
+    def _check(self, name: str, value: float, fine: bool, expected: str) -> None:
+        if not fine:
+            raise SpecError(f"{name} {value}", where=f"fourier_sampling.{name}", expected=expected)
+
+
+def _full_precision(x: Tensor) -> Tensor:
+    """Fourier transforms in half precision exist for few sizes only."""
+    return x if x.dtype in (torch.float32, torch.float64) else x.float()

@@ -1,0 +1,241 @@
+"""The Radon transform: against formulas, against another implementation, and what becomes of nonsense."""
+
+from __future__ import annotations
+
+import copy
+import math
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from invreg import Registry
+from invreg.errors import ShapeError, SpecError
+from invreg_operators.parallel_beams import beam_matrix
+from invreg_operators.radon import Radon
+
+#: Ellipses: centre x, y (to the right and up), radii, turn (radians), value; the longer side of the image has length 1.
+ELLIPSES = [(0.05, -0.08, 0.3, 0.2, 0.4, 1.0), (-0.1, 0.2, 0.08, 0.12, -0.9, -0.5), (0.2, 0.1, 0.1, 0.1, 0.0, 0.7)]
+
+
+def picture(height: int, width: int, finer: int = 8) -> Tensor:
+    """The ellipses as means over pixels, `[1, 1, H, W]`."""
+    side = max(height, width)
+    across = (torch.arange(width * finer, dtype=torch.float64) + 0.5) / finer - width / 2
+    up = height / 2 - (torch.arange(height * finer, dtype=torch.float64) + 0.5) / finer
+    image = torch.zeros(height * finer, width * finer, dtype=torch.float64)
+    for x, y, a, b, turn, value in ELLIPSES:
+        u, v = across / side - x, (up / side - y)[:, None]
+        along, beside = math.cos(turn) * u + math.sin(turn) * v, math.cos(turn) * v - math.sin(turn) * u
+        image += value * ((along / a) ** 2 + (beside / b) ** 2 <= 1)
+    return torch.nn.functional.avg_pool2d(image[None, None], finer)
+
+
+def sinogram(radon: Radon, height: int, width: int, finer: int = 16) -> Tensor:
+    """The formula for ellipses, as means over bins, `[angles, bins]`."""
+    geometry = radon.geometry((1, height, width))
+    fine = (torch.arange(geometry.detectors * finer, dtype=torch.float64) + 0.5) / finer - geometry.detectors / 2
+    t = fine * geometry.bin_width * geometry.pixel
+    theta = torch.deg2rad(
+        torch.tensor(
+            [radon.start + k * (radon.stop - radon.start) / radon.angles for k in range(radon.angles)],
+            dtype=torch.float64,
+        )
+    )[:, None]
+    total = torch.zeros(radon.angles, len(t), dtype=torch.float64)
+    for x, y, a, b, turn, value in ELLIPSES:
+        reach = (a * torch.cos(theta - turn)) ** 2 + (b * torch.sin(theta - turn)) ** 2
+        distance = t - x * torch.cos(theta) - y * torch.sin(theta)
+        total += value * 2 * a * b / reach * (reach - distance**2).clamp_min(0).sqrt()
+    return total.unflatten(1, (-1, finer)).mean(2)
+
+
+@pytest.mark.parametrize(
+    ("radon", "height", "width"),
+    [
+        (Radon(angles=24), 64, 64),
+        (Radon(angles=24), 65, 65),
+        (Radon(angles=11, image_size=(50, 73)), 50, 73),
+        (Radon(angles=9, start=-30, stop=60, detectors=45, image_size=(64, 50)), 64, 50),
+    ],
+)
+def test_ellipses_have_the_sinogram_of_the_formula(radon: Radon, height: int, width: int) -> None:
+    found, exact = radon(picture(height, width))[0, 0], sinogram(radon, height, width)
+    assert found.shape == exact.shape
+    # A pixel that an edge crosses is grey, not halved: errors next to the edges of shadows.
+    assert float((found - exact).norm() / exact.norm()) < 1.5e-2
+
+
+def test_error_falls_with_the_size_of_pixels() -> None:
+    def error(side: int) -> float:
+        radon = Radon(angles=12)
+        exact = sinogram(radon, side, side)
+        return float((radon(picture(side, side))[0, 0] - exact).norm() / exact.norm())
+
+    assert error(96) < 0.5 * error(32)
+
+
+@pytest.mark.parametrize("side", [33, 61])
+def test_agrees_with_scikit_image(side: int) -> None:
+    transform = pytest.importorskip("skimage.transform")
+    image = picture(side, side)
+    # Odd sides whose diagonal is odd, too: there its centre is the centre of the image. Its lengths are in pixels.
+    other = transform.radon(image[0, 0].numpy(), theta=np.arange(18) * 10.0, circle=False).T / side
+    found = Radon(angles=18)(image)[0, 0].numpy()
+    assert found.shape == other.shape
+    assert np.linalg.norm(found - other) / np.linalg.norm(other) < 1e-2
+
+
+def test_bins_hold_all_of_the_image() -> None:
+    """The integral over all lines of a direction is the integral of the image."""
+    for radon, shape in [
+        (Radon(angles=7), (2, 1, 13, 13)),
+        (Radon(angles=8, image_size=(12, 17)), (2, 3, 12, 17)),
+        (Radon(angles=9, detectors=5, image_size=(12, 17)), (1, 1, 12, 17)),
+        (Radon(angles=9, detectors=80, image_size=(12, 5)), (1, 1, 12, 5)),
+        (Radon(angles=4, detectors=1, image_size=(6, 5)), (1, 1, 6, 5)),
+    ]:
+        x = torch.rand(shape, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
+        geometry = radon.geometry(shape[1:])
+        totals = radon(x).sum(-1) * geometry.bin_width * geometry.pixel
+        expected = (x.sum((2, 3)) * geometry.pixel**2)[..., None].expand_as(totals)
+        torch.testing.assert_close(totals, expected, atol=1e-12, rtol=1e-12)
+
+
+def test_rows_and_columns_are_the_sums_at_right_angles() -> None:
+    x = torch.rand(1, 1, 7, 7, dtype=torch.float64)
+    first, second = Radon(angles=2)(x)[0, 0]
+    middle = slice(1, 9)  # ten bins, a half of one of them beside the pixels
+    halves = torch.nn.functional.pad(x[0, 0].sum(0) / 7, (1, 1))
+    torch.testing.assert_close(first[middle.start : middle.stop], ((halves[:-1] + halves[1:]) / 2))
+    upwards = torch.nn.functional.pad(x[0, 0].sum(1).flip(0) / 7, (1, 1))
+    torch.testing.assert_close(second[middle.start : middle.stop], ((upwards[:-1] + upwards[1:]) / 2))
+
+
+def test_values_do_not_depend_on_the_number_of_pixels() -> None:
+    for side in (8, 33, 64):
+        z = Radon(angles=4)(torch.ones(1, 1, side, side, dtype=torch.float64))
+        assert float(z[0, 0, 0].max()) == pytest.approx(1)
+        assert float(z.max()) <= math.sqrt(2) + 1e-12
+
+
+@pytest.mark.parametrize(("side", "angles"), [(24, 12), (48, 30), (32, 90)])
+def test_norm_is_near_the_documented_one(side: int, angles: int) -> None:
+    assert Radon(angles=angles).norm((1, side, side)).value ** 2 == pytest.approx(angles / side, rel=0.05)
+
+
+def test_adjoint_is_exact_in_double_precision() -> None:
+    for radon, size in [(Radon(angles=20), (40, 40)), (Radon(angles=13, image_size=(31, 44)), (31, 44))]:
+        random = torch.Generator().manual_seed(0)
+        x = torch.randn(2, 1, *size, dtype=torch.float64, generator=random)
+        y = torch.randn(2, *radon.range_shape((1, *size)), dtype=torch.float64, generator=random)
+        difference = (radon(x) * y).sum() - (x * radon.adjoint(y)).sum()
+        assert abs(float(difference)) <= 1e-10 * float(radon(x).norm() * y.norm())
+
+
+def test_the_size_of_square_images_is_told_by_their_sinograms() -> None:
+    radon = Radon(angles=3)
+    for side in range(1, 300):
+        assert radon.domain_shape(radon.range_shape((2, side, side))) == (2, side, side)
+
+
+@pytest.mark.parametrize("window", ["ramp", "shepp_logan", "cosine", "hamming", "hann"])
+def test_filtered_back_projection_recovers_smooth_images(window: str) -> None:
+    side = 64
+    grid = (torch.arange(side, dtype=torch.float64) + 0.5) / side - 0.5
+    x = torch.exp(-((grid[:, None] - 0.1) ** 2 + (grid + 0.05) ** 2) / (2 * 0.08**2))[None, None]
+    radon = Radon(angles=120)
+    found = radon.filtered_back_projection(radon(x), window)
+    assert float((found - x).norm() / x.norm()) < {"ramp": 0.01, "shepp_logan": 0.02}.get(window, 0.06)
+
+
+def test_filtered_back_projection_keeps_the_mean() -> None:
+    """Samples of |frequency| in place of the sampled filter would lower it."""
+    x = picture(64, 64)
+    radon = Radon(angles=90)
+    found = radon.filtered_back_projection(radon(x))
+    assert float(found[..., 20:44, 20:44].mean()) == pytest.approx(float(x[..., 20:44, 20:44].mean()), rel=5e-3)
+
+
+def test_filtered_back_projection_works_with_other_bins_and_images() -> None:
+    x = picture(48, 64)
+    for radon in (Radon(angles=120, image_size=(48, 64)), Radon(angles=120, detectors=150, image_size=(48, 64))):
+        found = radon.filtered_back_projection(radon(x), "hann")
+        assert float((found - x).norm() / x.norm()) < 0.25
+        assert float(found.sum() / x.sum()) == pytest.approx(1, rel=1e-2)
+
+
+def test_a_cutoff_smooths() -> None:
+    radon = Radon(angles=30)
+    z = torch.randn(1, *radon.range_shape((1, 32, 32)), generator=torch.Generator().manual_seed(0))
+    full, half = (radon.filtered_back_projection(z, "hann", cutoff) for cutoff in (1.0, 0.5))
+    assert float(half.norm()) < 0.6 * float(full.norm())
+
+
+def test_a_limited_range_is_a_part_of_the_full_one() -> None:
+    x = picture(32, 32)
+    full, part = Radon(angles=18)(x), Radon(angles=6, start=30, stop=90)(x)
+    torch.testing.assert_close(part, full[:, :, 3:9])
+
+
+def test_copies_and_first_use_leave_no_trace() -> None:
+    radon = Radon(angles=5)
+    x = torch.rand(1, 1, 9, 9)
+    before = dict(vars(radon))
+    z = radon(x)
+    assert vars(radon).keys() == before.keys()
+    assert torch.equal(copy.deepcopy(radon)(x), z)
+
+
+def test_half_precision_is_kept() -> None:
+    radon = Radon(angles=5)
+    x = torch.rand(1, 1, 9, 9)
+    assert radon(x.bfloat16()).dtype == torch.bfloat16
+    assert radon.filtered_back_projection(radon(x).bfloat16()).dtype == torch.bfloat16
+    torch.testing.assert_close(radon(x.bfloat16()).float(), radon(x), atol=1e-2, rtol=1e-2)
+
+
+def test_the_matrix_is_kept() -> None:
+    geometry = Radon(angles=5).geometry((1, 9, 9))
+    cpu = torch.device("cpu")
+    assert beam_matrix(geometry, torch.float32, cpu) is beam_matrix(geometry, torch.float32, cpu)
+
+
+@pytest.mark.parametrize(
+    ("parameters", "match"),
+    [
+        ({"angles": 0}, "angles"),
+        ({"detectors": 0, "image_size": [9, 9]}, "detectors"),
+        ({"detectors": 95}, "image_size as well"),
+        ({"start": 90.0, "stop": 90.0}, "start < stop"),
+        ({"stop": 200.0}, "half turn"),
+        ({"start": float("nan")}, "radon|start"),
+        ({"image_size": [0, 4]}, "image_size"),
+        ({"image_size": [4]}, "image_size"),
+    ],
+)
+def test_wrong_parameters_are_refused(parameters: dict[str, object], match: str) -> None:
+    with pytest.raises(SpecError, match=match):
+        Registry.installed().build("operator", {"name": "radon", **parameters})
+    if parameters != {"image_size": [4]}:
+        with pytest.raises(SpecError):
+            Radon(**parameters)
+
+
+def test_shapes_that_do_not_fit_are_refused() -> None:
+    with pytest.raises(ShapeError, match=r"image_size: \[20, 30\]"):
+        Radon()(torch.zeros(1, 1, 20, 30))
+    with pytest.raises(ShapeError, match="20x30, the image_size"):
+        Radon(image_size=(20, 30)).range_shape((1, 20, 20))
+    with pytest.raises(ShapeError, match="sinograms"):
+        Radon(angles=5).adjoint(torch.zeros(1, 1, 4, 13))
+    with pytest.raises(ShapeError, match=r"\[B, C, angles, bins\]"):
+        Radon(angles=5).filtered_back_projection(torch.zeros(5, 13))
+    # No square image has a diagonal that needs 4 bins: sqrt(2) 2 = 2.8 and sqrt(2) 3 = 4.2.
+    with pytest.raises(ShapeError, match="diagonal"):
+        Radon(angles=5).domain_shape((1, 5, 4))
+    with pytest.raises(SpecError, match="window"):
+        Radon(angles=5).filtered_back_projection(torch.zeros(1, 1, 5, 13), "hat")
+    with pytest.raises(SpecError, match="cutoff"):
+        Radon(angles=5).filtered_back_projection(torch.zeros(1, 1, 5, 13), "hann", 0.0)
