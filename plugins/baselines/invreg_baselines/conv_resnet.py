@@ -15,7 +15,7 @@ from invreg.operator import Shape
 from invreg.trainer import search_choices, search_range
 from invreg_baselines.description import Parts, layer, layers_in, parameters_of
 from invreg_baselines.layers import convolution
-from invreg_baselines.network import Center, ImageNetwork, KernelSize, Padding, require_positive
+from invreg_baselines.network import Center, ImageNetwork, KernelSize, Padding, Start, require_positive
 
 _GAUSS_STD = 1.2
 _KERNEL_NOISE = 0.3
@@ -49,6 +49,7 @@ class ConvResNet(ImageNetwork):
         threshold: of the soft shrinkage, > 0.
         center: a constant near the mean of the images.
         padding: pixels on each side.
+        start: a method without weights, such as `fbp`, whose image N is given; see `ImageNetwork`.
 
     Raises:
         SpecError: for an even kernel, sizes or a threshold that are not positive, or a negative padding.
@@ -86,8 +87,9 @@ class ConvResNet(ImageNetwork):
         ] = 0.05,
         center: Center = 0.45,
         padding: Padding = 6,
+        start: Start = None,
     ) -> None:
-        super().__init__(kernel_size, center, padding)
+        super().__init__(kernel_size, center, padding, start)
         require_positive(self.name, subnetworks=subnetworks, channels=channels, hidden=hidden, threshold=threshold)
         self.subnetworks, self.channels, self.hidden = subnetworks, channels, hidden
         self.threshold = threshold

@@ -28,14 +28,14 @@ class Surroundings:
         range_shape: of measurements.
         image_shape: of images.
         padded_shape: of what N is given.
-        pulls_back: whether y = A* z / ||A||² instead of z.
+        start: the formula of y: "z", "A*z / ‖A‖²" or that of a method, "fbp(z)".
         center: the constant.
     """
 
     range_shape: Shape
     image_shape: Shape
     padded_shape: Shape
-    pulls_back: bool
+    start: str
     center: float
 
     @property
@@ -46,7 +46,7 @@ class Surroundings:
 
     def around(self, parts: Parts) -> Architecture:
         """The whole network, with `parts` in its middle."""
-        measured = "A*z/‖A‖²" if self.pulls_back else "z"
+        measured = self.start.replace(" / ", "/")
         given = f"{measured} {self._shift(-self.center)}" if self.center else measured
         if self.padded_shape != self.image_shape:
             given = f"pad({given})"
@@ -63,8 +63,8 @@ class Surroundings:
 
     def _before(self) -> list[Stage]:
         found = []
-        if self.pulls_back:
-            found.append(Stage("pull back", "A*z / ‖A‖²", self.range_shape, self.image_shape))
+        if self.start != "z":
+            found.append(Stage("pull back", self.start, self.range_shape, self.image_shape))
         entering = self._words(self._shift(-self.center), "pad")
         if entering:
             found.append(Stage("enter", entering, self.image_shape, self.padded_shape))

@@ -15,7 +15,7 @@ from invreg.operator import Shape
 from invreg.trainer import search_choices, search_range
 from invreg_baselines.description import Parts, layers_in, parameters_of
 from invreg_baselines.layers import convolution
-from invreg_baselines.network import Center, ImageNetwork, KernelSize, Padding, require_positive
+from invreg_baselines.network import Center, ImageNetwork, KernelSize, Padding, Start, require_positive
 
 # The last convolution of each block starts this much smaller than usual, so that the network starts near the identity.
 _LAST_SCALE = 0.1
@@ -37,6 +37,7 @@ class DiffNet(ImageNetwork):
         step_size: the time step at the start, > 0.
         center: a constant near the mean of the images.
         padding: pixels on each side.
+        start: a method without weights, such as `fbp`, whose image N is given; see `ImageNetwork`.
 
     Raises:
         SpecError: for an even kernel, sizes or a step that are not positive, or a negative padding.
@@ -62,8 +63,9 @@ class DiffNet(ImageNetwork):
         step_size: Annotated[float, Field(gt=0, description="time step at the start; it is learned")] = 0.2,
         center: Center = 0.45,
         padding: Padding = 6,
+        start: Start = None,
     ) -> None:
-        super().__init__(kernel_size, center, padding)
+        super().__init__(kernel_size, center, padding, start)
         require_positive(self.name, subnetworks=subnetworks, hidden=hidden, step_size=step_size)
         self.subnetworks, self.hidden, self.step_size = subnetworks, hidden, step_size
 

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import torch
 from pydantic import Field
-from torch import Tensor
+from torch import Tensor, nn
 
 from invreg.architecture import Architecture
 from invreg.errors import InvregError, ShapeError, SpecError
@@ -17,12 +17,16 @@ from invreg.problem import Problem
 from invreg.reconstructor import Reconstructor
 from invreg.trainer import search_choices
 from invreg_baselines.description import Parts, Surroundings
-from invreg_baselines.pull_back import PullBack, image_input
+from invreg_baselines.pull_back import image_input
 
 KernelSize = Annotated[
     int, Field(ge=1, description="of the convolutions, odd", json_schema_extra=search_choices([3, 5, 7]))
 ]
 Center = Annotated[float, Field(description="subtracted before the network and added after it; 0 switches it off")]
+Start = Annotated[
+    Reconstructor | None,
+    Field(description="a method without weights, whose image the network is given; by default z, or A*z/||A||²"),
+]
 Padding = Annotated[int, Field(ge=0, description="pixels of reflect padding on each side; 0 switches it off")]
 
 
@@ -32,9 +36,10 @@ class ImageNetwork(Reconstructor):
         R(z) = center + crop(N(pad(y - center))),
 
     where y = z if measurements have the shape of images, and y = A* z / ||A||² for linear operators A between different
-    spaces. Convolutions continue images by zero beyond their edges, which does the least harm where zero is near the
-    mean of the images and where the edge lies some pixels away from what is kept: hence `center` and `padding`. The
-    paper mentions neither; 0 and 0 is its form.
+    spaces; or y is the image of another method, `start`, that has no weights to be learned (`fbp`, say). Convolutions
+    continue images by zero beyond their edges, which does the least harm where zero is near the mean of the images and
+    where the edge lies some pixels away from what is kept: hence `center` and `padding`. The paper mentions neither; 0
+    and 0 is its form.
 
     Images of any size are taken, whatever the size in training: the padding reflects them as often as it needs to.
 
@@ -45,6 +50,7 @@ class ImageNetwork(Reconstructor):
         kernel_size: of all convolutions that have one, odd.
         center: a constant near the mean of the images.
         padding: pixels on each side.
+        start: what brings measurements to images; None for y as above.
 
     Raises:
         SpecError: for an even kernel, or a negative padding.
@@ -55,7 +61,7 @@ class ImageNetwork(Reconstructor):
     #: Height and width of what `transform` is given are multiples of this.
     multiple = 1
 
-    def __init__(self, kernel_size: int, center: float, padding: int) -> None:
+    def __init__(self, kernel_size: int, center: float, padding: int, start: Reconstructor | None) -> None:
         super().__init__()
         require_positive(self.name, kernel_size=kernel_size)
         if kernel_size % 2 == 0:
@@ -70,6 +76,8 @@ class ImageNetwork(Reconstructor):
         if padding < 0:
             raise SpecError(f"padding {padding}", where=f"{self.name}.padding", expected="0 or more pixels")
         self.kernel_size, self.center, self.padding = kernel_size, center, padding
+        # A tuple hides the module from torch, until it is `pull_back`.
+        self._start = (start,)
         self.image_channels: int | None = None
         self._shapes: tuple[Shape, Shape] | None = None
 
@@ -78,11 +86,12 @@ class ImageNetwork(Reconstructor):
 
         Raises:
             ShapeError: if `image_shape` is not the shape of an image.
-            SpecError: if measurements do not have the shape of images and the operator is not linear.
+            SpecError: if measurements do not have the shape of images and the operator is not linear; or if `start` has
+                weights, or is not for this problem.
         """
         if len(image_shape) != 3:
             raise ShapeError(f"image_shape {tuple(image_shape)}", where=self.name, expected="(channels, height, width)")
-        pull_back = image_input(problem, image_shape, self.name)
+        pull_back = image_input(problem, image_shape, self.name, *self._start)
         self.build(image_shape[0])
         # The layout in which CPUs and GPUs convolve fastest; for the layers only, the operator is not ours.
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -113,8 +122,7 @@ class ImageNetwork(Reconstructor):
             raise self._no_layers()
         range_shape, (channels, *size) = self._shapes
         padded = channels, *(self._padded(length) for length in size)
-        pulls_back = isinstance(self.pull_back, PullBack)
-        surroundings = Surroundings(range_shape, (channels, *size), padded, pulls_back, self.center)
+        surroundings = Surroundings(range_shape, (channels, *size), padded, _in_words(self.pull_back), self.center)
         return surroundings.around(self.parts(padded, surroundings.entrance))
 
     def forward(self, z: Tensor) -> Tensor:
@@ -157,6 +165,15 @@ class ImageNetwork(Reconstructor):
 
     def _no_layers(self) -> InvregError:
         return InvregError(f"{self.name} has no layers yet", where=self.name, hint="setup(problem, image_shape)")
+
+
+def _in_words(start: nn.Module) -> str:
+    """What the network is given, as a formula."""
+    if isinstance(start, nn.Identity):
+        return "z"
+    if isinstance(start, Reconstructor):
+        return f"{start.__dict__.get('_registered_as') or type(start).__name__}(z)"
+    return "A*z / ‖A‖²"
 
 
 def require_positive(name: str, **values: float) -> None:

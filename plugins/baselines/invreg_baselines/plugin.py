@@ -8,8 +8,14 @@ from invreg.hookspecs import hookimpl
 from invreg_baselines.adjoint import Adjoint
 from invreg_baselines.conv_resnet import ConvResNet
 from invreg_baselines.diffnet import DiffNet
+from invreg_baselines.fbp import FilteredBackProjection
 from invreg_baselines.observation import Observation
 from invreg_baselines.unet import UNet
+
+
+@hookimpl
+def invreg_interface() -> int:
+    return 1
 
 
 @hookimpl
@@ -17,6 +23,7 @@ def invreg_components() -> Mapping[str, type]:
     return {
         "observation": Observation,
         "adjoint": Adjoint,
+        "fbp": FilteredBackProjection,
         "unet": UNet,
         "conv_resnet": ConvResNet,
         "diffnet": DiffNet,

@@ -8,9 +8,10 @@ from typing import Any, Self
 import torch
 from torch import Tensor, nn
 
-from invreg.errors import SpecError
+from invreg.errors import InvregError, SpecError
 from invreg.operator import LinearOperator, NormalOperator, Shape
 from invreg.problem import Problem
+from invreg.reconstructor import Reconstructor
 
 
 class PullBack(nn.Module):
@@ -50,21 +51,25 @@ class PullBack(nn.Module):
         return super()._apply(fn, recurse)
 
 
-def image_input(problem: Problem, image_shape: Shape, where: str) -> nn.Module:
+def image_input(problem: Problem, image_shape: Shape, where: str, start: Reconstructor | None = None) -> nn.Module:
     """What brings a measurement to where an image-to-image network can start.
 
     Args:
         problem: with the operator F: X -> Y.
         image_shape: (C, H, W).
         where: the component that asks, for messages.
+        start: the method that shall do it, if one was chosen.
 
     Returns:
-        The identity if measurements have the shape of images, else A* z / ||A||².
+        `start`, set up, if there is one; the identity if measurements have the shape of images, else A* z / ||A||².
 
     Raises:
-        SpecError: if the shapes differ and the operator is not linear.
+        SpecError: if the shapes differ and the operator is not linear; or if `start` has weights, or is not for this
+            problem.
     """
     shape = tuple(image_shape)
+    if start is not None:
+        return _started(start, problem, shape, where)
     range_shape = tuple(problem.operator.range_shape(shape))
     if range_shape == shape:
         return nn.Identity()
@@ -75,3 +80,18 @@ def image_input(problem: Problem, image_shape: Shape, where: str) -> nn.Module:
         where=where,
         expected="an operator that keeps the shape of images, or a LinearOperator, whose adjoint leads back to images",
     )
+
+
+def _started(start: Reconstructor, problem: Problem, image_shape: Shape, where: str) -> Reconstructor:
+    try:
+        start.setup(problem, image_shape)
+    except InvregError as error:
+        raise error.at(f"{where}.start") from None
+    if any(parameter.requires_grad for parameter in start.parameters()):
+        raise SpecError(
+            f"{type(start).__name__} has weights, which nothing has trained",
+            where=f"{where}.start",
+            expected="a method without weights",
+            hint="adjoint or fbp",
+        )
+    return start

@@ -15,7 +15,7 @@ from invreg.operator import Shape
 from invreg.trainer import search_choices
 from invreg_baselines.description import Parts, layer, layers_in, parameters_of
 from invreg_baselines.layers import convolution
-from invreg_baselines.network import Center, ImageNetwork, KernelSize, Padding
+from invreg_baselines.network import Center, ImageNetwork, KernelSize, Padding, Start
 
 _SLOPE = 0.2
 _SEARCHED = ((16, 32, 64, 128), (32, 64, 128, 256), (16, 32, 64, 128, 256), (32, 64, 128, 256, 512))
@@ -50,6 +50,7 @@ class UNet(ImageNetwork):
         kernel_size: k, odd.
         center: a constant near the mean of the images.
         padding: pixels on each side.
+        start: a method without weights, such as `fbp`, whose image N is given; see `ImageNetwork`.
 
     Raises:
         SpecError: for an even kernel, no channels or some that are not positive, or a negative padding.
@@ -72,8 +73,9 @@ class UNet(ImageNetwork):
         kernel_size: KernelSize = 5,
         center: Center = 0.45,
         padding: Padding = 6,
+        start: Start = None,
     ) -> None:
-        super().__init__(kernel_size, center, padding)
+        super().__init__(kernel_size, center, padding, start)
         if not channels or min(channels) < 1:
             raise SpecError(
                 f"channels {list(channels)}",

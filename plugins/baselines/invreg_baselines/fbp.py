@@ -1,0 +1,98 @@
+"""Filtered back-projection, the classical reconstruction of tomography."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Annotated, Any, Self, get_args
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from invreg.back_projection import FILTER_WINDOWS, FilterWindow, HasFilteredBackProjection
+from invreg.errors import InvregError, SpecError
+from invreg.operator import Shape
+from invreg.problem import Problem
+from invreg.reconstructor import Reconstructor
+from invreg.trainer import search_choices, search_range
+
+
+class FilteredBackProjection(Reconstructor):
+    """Filtered back-projection, for operators that offer it (`radon`): sinograms are filtered with a ramp, which undoes
+    the blur of the back-projection, and projected back.
+
+    The ramp amplifies high frequencies, and noise with them. A window damps them; both its form and its cutoff can be
+    searched for on the validation images. The result is neither clamped nor otherwise brought to the range of images.
+
+    Args:
+        window: ramp (no damping below the cutoff), shepp_logan, cosine, hamming or hann.
+        cutoff: frequency from which on nothing passes, relative to the highest that the detector resolves; the window
+            is stretched to end there.
+
+    Raises:
+        SpecError: for another window, or a cutoff outside (0, 1].
+
+    Source: Kak & Slaney 1988, Principles of Computerized Tomographic Imaging, section 3.3; Natterer 2001, The
+    Mathematics of Computerized Tomography, section V.1.
+    """
+
+    def __init__(
+        self,
+        window: Annotated[
+            FilterWindow,
+            Field(description="damping of high frequencies", json_schema_extra=search_choices(get_args(FilterWindow))),
+        ] = "ramp",
+        cutoff: Annotated[
+            float,
+            Field(
+                gt=0,
+                le=1,
+                description="frequency from which on nothing passes, share of the highest",
+                json_schema_extra=search_range(0.2, 1),
+            ),
+        ] = 1.0,
+    ) -> None:
+        super().__init__()
+        if window not in FILTER_WINDOWS:
+            raise SpecError(f"window {window!r}", where="fbp.window", expected=f"one of {', '.join(FILTER_WINDOWS)}")
+        if not 0 < cutoff <= 1:
+            raise SpecError(f"cutoff {cutoff}", where="fbp.cutoff", expected="a number in (0, 1]")
+        self.window: FilterWindow = window
+        self.cutoff = cutoff
+        self._held: tuple[HasFilteredBackProjection, ...] = ()
+
+    def setup(self, problem: Problem, image_shape: Shape) -> None:
+        """Takes the operator.
+
+        Raises:
+            SpecError: if it offers no filtered back-projection.
+        """
+        if not isinstance(problem.operator, HasFilteredBackProjection):
+            raise SpecError(
+                f"{type(problem.operator).__name__} has no filtered back-projection",
+                where="fbp",
+                expected="an operator with the method filtered_back_projection, such as radon",
+                hint="adjoint, which every linear operator has",
+            )
+        # A tuple hides the operator from torch: it belongs to the problem, not to what is saved of this method.
+        self._held = (problem.operator,)
+
+    def forward(self, z: Tensor) -> Tensor:
+        """The images `[B, C, H, W]`.
+
+        Raises:
+            InvregError: before `setup`.
+            ShapeError: if z is not made of measurements of the operator.
+        """
+        if not self._held:
+            raise InvregError("not set up", where="fbp", hint="setup(problem, image_shape) first")
+        return self._held[0].filtered_back_projection(z, self.window, self.cutoff)
+
+    def extra_repr(self) -> str:
+        return f"window={self.window!r}, cutoff={self.cutoff:.4g}"
+
+    def _apply(self, fn: Callable[..., Any], recurse: bool = True) -> Self:
+        for operator in self._held:
+            if isinstance(operator, torch.nn.Module):
+                operator._apply(fn, recurse)
+        return super()._apply(fn, recurse)
