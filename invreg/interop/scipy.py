@@ -1,0 +1,199 @@
+"""SciPy: linear operators on flat NumPy vectors."""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from invreg.errors import InvregError, ShapeError
+from invreg.interop.foreign import SharesForeign
+from invreg.operator import LinearOperator, Operator, Shape
+
+if TYPE_CHECKING:
+    from scipy.sparse.linalg import LinearOperator as SciPyLinearOperator
+
+
+def operator_from_scipy(linear_operator: Any, domain_shape: Shape, range_shape: Shape | None = None) -> ScipyOperator:
+    """A SciPy linear operator as an invreg operator; vectors are images in row-major order, (C, H, W).
+
+    Args:
+        linear_operator: a `scipy.sparse.linalg.LinearOperator` with `rmatvec`, or a real sparse or dense matrix, M x N.
+        domain_shape: shape of one image, N values in all.
+        range_shape: shape of one measurement, M values in all; that of the image if None.
+
+    Raises:
+        ShapeError: if the shapes do not fit the matrix.
+        InvregError: if it is complex, or no linear operator.
+    """
+    from scipy.sparse.linalg import aslinearoperator
+
+    if not all(hasattr(linear_operator, name) for name in ("matvec", "rmatvec", "shape")):
+        try:
+            linear_operator = aslinearoperator(linear_operator)
+        except (TypeError, ValueError) as error:
+            raise InvregError(
+                f"{type(linear_operator).__name__} is no linear operator: {error}",
+                where="operator_from_scipy",
+                expected="a scipy.sparse.linalg.LinearOperator, or a matrix",
+            ) from error
+    return ScipyOperator(linear_operator, tuple(domain_shape), tuple(range_shape or domain_shape))
+
+
+def operator_to_scipy(operator: Operator, domain_shape: Shape) -> SciPyLinearOperator:
+    """A linear operator as a `scipy.sparse.linalg.LinearOperator` on flat vectors in float64.
+
+    Args:
+        operator: the operator; for a nonlinear one, `operator.linearize(x).as_scipy()` gives its derivative at x.
+        domain_shape: shape of one image, (C, H, W).
+
+    Raises:
+        InvregError: if the operator is not linear.
+        ShapeError: if it cannot handle images of this shape.
+    """
+    if not isinstance(operator, LinearOperator):
+        raise InvregError(
+            f"{type(operator).__name__} is not linear",
+            where="operator_to_scipy",
+            expected="an invreg.LinearOperator",
+            hint="operator.linearize(x).as_scipy(): its derivative at x",
+        )
+    operator.range_shape(tuple(domain_shape))
+    state = [*operator.parameters(), *operator.buffers()]
+    if any(tensor.is_floating_point() and tensor.dtype != torch.float64 for tensor in state):
+        operator = copy.deepcopy(operator).double()
+    device = state[0].device if state else None
+    return operator.linearize(torch.zeros((1, *domain_shape), dtype=torch.float64, device=device)).as_scipy()
+
+
+class ScipyOperator(SharesForeign, LinearOperator):
+    """A linear operator that computes with NumPy vectors on the CPU, image by image.
+
+    Tensors of any device and precision are taken there and back. Automatic differentiation goes through it, in both
+    directions and any number of times: the derivative of `matvec` is `rmatvec` and the other way round.
+
+    Args:
+        linear_operator: has `matvec`, `rmatvec`, `shape` and `dtype`.
+        domain_shape: shape of one image.
+        range_shape: shape of one measurement.
+    """
+
+    foreign = "linear_operator"
+
+    def __init__(self, linear_operator: Any, domain_shape: Shape, range_shape: Shape) -> None:
+        super().__init__()
+        rows, columns = linear_operator.shape
+        for name, shape, size in (("domain_shape", domain_shape, columns), ("range_shape", range_shape, rows)):
+            if math.prod(shape) != size:
+                raise ShapeError(
+                    f"{name} {shape} has {math.prod(shape)} values",
+                    where="operator_from_scipy",
+                    expected=f"{size} values: the linear operator is {rows} x {columns}",
+                )
+        dtype = getattr(linear_operator, "dtype", None)
+        if dtype is not None and np.issubdtype(dtype, np.complexfloating):
+            raise InvregError(
+                f"the linear operator is complex ({dtype})",
+                where="operator_from_scipy",
+                expected="a real one",
+                hint="real and imaginary parts as two channels",
+            )
+        self.linear_operator = linear_operator
+        self._domain, self._range = tuple(domain_shape), tuple(range_shape)
+        # The precision of a half-precision image is no precision to compute in.
+        self._least = np.dtype(np.float32) if dtype is None else np.result_type(np.float32, dtype)
+
+    def forward(self, x: Tensor) -> Tensor:
+        _check(x, self._domain, "images")
+        return _apply(x, self, False)
+
+    def adjoint(self, y: Tensor) -> Tensor:
+        _check(y, self._range, "measurements")
+        return _apply(y, self, True)
+
+    def range_shape(self, domain_shape: Shape) -> Shape:
+        return _only(domain_shape, self._domain, self._range, "images")
+
+    def domain_shape(self, range_shape: Shape) -> Shape:
+        return _only(range_shape, self._range, self._domain, "measurements")
+
+    def extra_repr(self) -> str:
+        return f"{type(self.linear_operator).__name__}, {self._domain} -> {self._range}"
+
+    def compute(self, x: Tensor, transposed: bool) -> Tensor:
+        """The product with one vector after the other, without derivatives."""
+        function, shape = self._product(transposed)
+        precision = torch.float64 if self._least == np.float64 or x.dtype == torch.float64 else torch.float32
+        result = x.new_empty((x.shape[0], *shape))
+        for index, image in enumerate(x.detach().to("cpu", precision)):
+            # A copy: what the other package does with its argument must not reach x.
+            vector = image.reshape(-1).numpy().copy()
+            result[index] = torch.from_numpy(np.array(function(vector)).reshape(shape)).to(result)
+        return result
+
+    def _product(self, transposed: bool) -> tuple[Callable[[np.ndarray], Any], Shape]:
+        if not transposed:
+            return self.linear_operator.matvec, self._range
+
+        def rmatvec(vector: np.ndarray) -> Any:
+            try:
+                return self.linear_operator.rmatvec(vector)
+            except NotImplementedError as error:
+                raise InvregError(
+                    f"{type(self.linear_operator).__name__} has no adjoint",
+                    where="operator_from_scipy",
+                    expected="a linear operator with rmatvec",
+                    hint="LinearOperator(shape, matvec=..., rmatvec=...)",
+                ) from error
+
+        return rmatvec, self._domain
+
+
+class _Product(torch.autograd.Function):
+    """The product with the matrix or its transpose, each the derivative of the other."""
+
+    @staticmethod
+    def forward(x: Tensor, operator: ScipyOperator, transposed: bool) -> Tensor:
+        return operator.compute(x, transposed)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+        _, ctx.operator, ctx.transposed = inputs
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> Any:
+        return _apply(gradient, ctx.operator, not ctx.transposed), None, None
+
+    @staticmethod
+    def jvp(ctx: Any, tangent: Tensor, *_: None) -> Any:
+        return _apply(tangent, ctx.operator, ctx.transposed)
+
+    @staticmethod
+    def vmap(info: Any, in_dims: tuple[Any, ...], x: Tensor, operator: ScipyOperator, transposed: bool) -> Any:
+        x = x.movedim(in_dims[0], 0)
+        return _apply(x.flatten(0, 1), operator, transposed).unflatten(0, x.shape[:2]), 0
+
+
+def _apply(x: Tensor, operator: ScipyOperator, transposed: bool) -> Tensor:
+    result: Tensor = _Product.apply(x, operator, transposed)  # type: ignore[no-untyped-call]
+    return result
+
+
+def _check(x: Tensor, shape: Shape, what: str) -> None:
+    if tuple(x.shape[1:]) != shape or not x.is_floating_point():
+        raise ShapeError(
+            f"{what} of shape {tuple(x.shape)}, {x.dtype}",
+            where="operator_from_scipy",
+            expected=f"[B, {', '.join(map(str, shape))}], real floating-point numbers",
+        )
+
+
+def _only(given: Shape, own: Shape, image: Shape, what: str) -> Shape:
+    if tuple(given) != own:
+        raise ShapeError(f"{what} of shape {tuple(given)}", where="operator_from_scipy", expected=f"{own}, only")
+    return image
