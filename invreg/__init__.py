@@ -8,7 +8,7 @@ from __future__ import annotations
 import importlib
 from typing import Any
 
-from invreg.hookspecs import hookimpl
+from invreg.hookspecs import INTERFACE_VERSION, hookimpl
 
 __version__ = "0.1.0"
 
@@ -67,7 +67,7 @@ _HOMES = {
     "stream_key": "invreg.streams",
 }
 
-__all__ = ["__version__", "hookimpl", *sorted(_HOMES)]
+__all__ = ["INTERFACE_VERSION", "__version__", "hookimpl", *sorted(_HOMES)]
 
 
 def __getattr__(name: str) -> Any:

@@ -80,6 +80,7 @@ def plugins(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")]
     import json
     from dataclasses import asdict
 
+    from invreg.describe import describe_plugin
     from invreg.registry import Registry
 
     registry = Registry.installed()
@@ -87,16 +88,7 @@ def plugins(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")]
         print(json.dumps([asdict(plugin) for plugin in registry.plugins], indent=2))
         return
     for plugin in registry.plugins:
-        print(f"{plugin.name} ({plugin.distribution} {plugin.version})".replace(" )", ")"))
-        if plugin.problem:
-            print(f"  SET ASIDE: {plugin.problem}")
-        for conflict in plugin.conflicts:
-            print(f"  NAME TAKEN: {conflict}")
-        by_kind: dict[str, list[str]] = {}
-        for kind, name in plugin.components:
-            by_kind.setdefault(kind, []).append(name)
-        for kind, names in by_kind.items():
-            print(f"  {kind}: {', '.join(sorted(names))}")
+        print("\n".join(describe_plugin(plugin)))
 
 
 @app.command()

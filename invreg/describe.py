@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import inspect
+from collections.abc import Iterator
 from typing import Any
 
+from invreg.discovery import SLOW_IMPORT, Plugin
+from invreg.hookspecs import INTERFACE_VERSION
 from invreg.registry import Entry
 from invreg.schema import nested, parameters_model
 
@@ -13,6 +16,24 @@ def first_sentence(cls: type) -> str:
     """The first line of the class's documentation; a colon at its end, before a formula, becomes a full stop."""
     line = (inspect.getdoc(cls) or "(no documentation)").splitlines()[0].rstrip()
     return f"{line[:-1]}." if line.endswith(":") else line
+
+
+def describe_plugin(plugin: Plugin) -> Iterator[str]:
+    """Lines that say where a plugin comes from, what it registers, and what is wrong with it."""
+    origin = f"{plugin.distribution} {plugin.version}".rstrip()
+    interface = plugin.interface or INTERFACE_VERSION
+    yield f"{plugin.name} ({origin})" + ("" if interface == INTERFACE_VERSION else f", for interface {interface}")
+    if plugin.problem:
+        yield f"  SET ASIDE: {plugin.problem}"
+    for conflict in plugin.conflicts:
+        yield f"  NAME TAKEN: {conflict}"
+    if plugin.seconds > SLOW_IMPORT:
+        yield f"  SLOW: its import took {plugin.seconds:.1f} s; heavy libraries are best imported where they are used"
+    by_kind: dict[str, list[str]] = {}
+    for kind, name in plugin.components:
+        by_kind.setdefault(kind, []).append(name)
+    for kind, names in by_kind.items():
+        yield f"  {kind}: {', '.join(sorted(names))}"
 
 
 def describe_component(entry: Entry) -> str:

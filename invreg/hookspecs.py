@@ -21,6 +21,13 @@ if TYPE_CHECKING:
     from invreg.trainer import TrainedMethod
 
 PROJECT = "invreg"
+
+#: The version of the interface between invreg and plugins: the hooks, and what components may rely on.
+INTERFACE_VERSION = 1
+
+#: Plugins that were written for earlier interfaces, down to this one, are still let in.
+OLDEST_INTERFACE = 1
+
 hookspec = pluggy.HookspecMarker(PROJECT)
 hookimpl = pluggy.HookimplMarker(PROJECT)
 
@@ -28,6 +35,11 @@ hookimpl = pluggy.HookimplMarker(PROJECT)
 @hookspec
 def invreg_components() -> Mapping[str, type]:  # type: ignore[empty-body]
     """Names to component classes; what kind each is follows from its base class."""
+
+
+@hookspec
+def invreg_interface() -> int:  # type: ignore[empty-body]
+    """The version of the plugin interface that this plugin was written for; 1 if it does not say."""
 
 
 @hookspec

@@ -92,5 +92,10 @@ class SSIM(Metric):
 
 
 @hookimpl
+def invreg_interface() -> int:
+    return 1
+
+
+@hookimpl
 def invreg_components() -> Mapping[str, type]:
     return {"psnr": PSNR, "ssim": SSIM, "mse": MSE}

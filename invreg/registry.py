@@ -1,16 +1,13 @@
-"""Discovery of plugins, and components by name.
+"""Components by name: from plugins to classes, from specs to components and back.
 
-Every entry point of the group `invreg` is loaded on its own: a plugin that cannot be imported, returns nonsense or
-misspells a hook is set aside with its cause, and everything else works.
+A plugin that cannot be imported, is written for another interface, returns nonsense or misspells a hook is set aside
+with its cause, and everything else works.
 """
 
 from __future__ import annotations
 
-import inspect
-import os
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
-from importlib import metadata
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
@@ -18,34 +15,13 @@ import pluggy
 from pydantic import BaseModel, ValidationError
 
 from invreg import hookspecs
+from invreg.admission import check_hooks, components_of, interface_of, shown
 from invreg.component import Component, built_with
+from invreg.discovery import OWN, Plugin, installed_plugins
 from invreg.errors import InvregError, PluginError, SpecError, did_you_mean
-from invreg.kinds import KINDS, kind_of
+from invreg.kinds import KINDS
 from invreg.schema import Nested, Parameters, nested, parameters_model
 from invreg.spec import ComponentSpec, spec_errors
-
-#: Plugins of these distributions keep their names when a stranger claims them too.
-_OWN = "invreg"
-
-
-@dataclass
-class Plugin:
-    """A plugin and what became of it.
-
-    Attributes:
-        name: the entry point's name.
-        distribution: the distribution that brought it, with its `version`.
-        components: (kind, name) of all that it registers.
-        problem: why it was set aside; None if it works.
-        conflicts: names that it shares with another distribution, with what follows.
-    """
-
-    name: str
-    distribution: str
-    version: str
-    components: list[tuple[str, str]] = field(default_factory=list)
-    problem: str | None = None
-    conflicts: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -78,22 +54,11 @@ class Registry:
     def installed(cls) -> Self:
         """The registry of all installed plugins, but those named in `INVREG_DISABLE_PLUGINS`."""
         registry = cls()
-        disabled = {name.strip() for name in os.environ.get("INVREG_DISABLE_PLUGINS", "").split(",")} - {""}
-        for point in sorted(_entry_points(), key=lambda p: (_distribution(p) != _OWN, _distribution(p), p.name)):
-            plugin = Plugin(point.name, _distribution(point), point.dist.version if point.dist else "")
-            if disabled & {plugin.name, plugin.distribution}:
-                plugin.problem = "switched off by INVREG_DISABLE_PLUGINS"
+        for plugin, loaded in installed_plugins():
+            if plugin.problem is None:
+                registry._admit(plugin, loaded)
+            else:
                 registry.plugins.append(plugin)
-                continue
-            try:
-                loaded = point.load()
-            except BaseException as error:
-                if isinstance(error, KeyboardInterrupt):
-                    raise
-                plugin.problem = f"cannot be imported from {point.value!r}: {type(error).__name__}: {error}"
-                registry.plugins.append(plugin)
-                continue
-            registry._admit(plugin, loaded)
         return registry
 
     # -- what there is
@@ -255,10 +220,14 @@ class Registry:
         self.plugins.append(plugin)
         registered = f"{plugin.distribution}:{plugin.name}"
         try:
+            plugin.interface = interface_of(self.manager, loaded)
             self.manager.register(loaded, registered)
-            self._check_hooks(loaded)
-            entries = list(self._components(plugin, loaded))
-        except Exception as error:  # noqa: BLE001 (whatever a stranger's plugin does, the others go on)
+            check_hooks(self.manager, loaded)
+            entries = [Entry(kind, name, cls, plugin) for kind, name, cls in components_of(self.manager, loaded)]
+            self._check_own_claims(entries)
+        except BaseException as error:  # whatever a stranger's plugin does, the others go on
+            if isinstance(error, KeyboardInterrupt):
+                raise
             if self.manager.has_plugin(registered):
                 self.manager.unregister(name=registered)
             plugin.problem = str(error) if isinstance(error, InvregError) else f"{type(error).__name__}: {error}"
@@ -267,31 +236,15 @@ class Registry:
             self._claim(entry)
         plugin.components = [(entry.kind, entry.name) for entry in entries]
 
-    def _check_hooks(self, loaded: object) -> None:
-        known = [name for name in vars(hookspecs) if name.startswith("invreg_")]
-        callers = self.manager.get_hookcallers(loaded) or []
-        for caller in callers:
-            if caller.spec is None:
-                raise PluginError(f"implements the unknown hook {caller.name!r}", hint=did_you_mean(caller.name, known))
-        if not callers:
-            raise PluginError(
-                "implements no hook",
-                expected="functions marked with @invreg.hookimpl",
-                hint="def invreg_components()",
-            )
-
-    def _components(self, plugin: Plugin, loaded: object) -> Iterable[Entry]:
-        for implementation in self.manager.hook.invreg_components.get_hookimpls():
-            if implementation.plugin is not loaded:
-                continue
-            components = implementation.function()
-            if not isinstance(components, Mapping):
-                raise PluginError(
-                    f"invreg_components() returned {_shown(components)}",
-                    expected="a mapping of names to component classes",
-                )
-            for name, cls in components.items():
-                yield Entry(_admissible_kind(name, cls), name, cls, plugin)
+    def _check_own_claims(self, entries: list[Entry]) -> None:
+        """Two plugins of one distribution cannot share a name: not even `distribution:name` could tell them apart."""
+        for entry in entries:
+            for claim in self._claims.get((entry.kind, entry.name), []):
+                if claim.plugin.distribution == entry.plugin.distribution:
+                    raise PluginError(
+                        f"registers the {entry.kind} {entry.name!r}, as does {claim.plugin.name!r} of the same package",
+                        expected="every name once in a package",
+                    )
 
     def _claim(self, entry: Entry) -> None:
         key = (entry.kind, entry.name)
@@ -302,9 +255,9 @@ class Registry:
             return
         first = claims[0].plugin
         qualified = f"{entry.plugin.distribution}:{entry.name}"
-        if first.distribution == _OWN:
+        if first.distribution == OWN:
             entry.plugin.conflicts.append(
-                f"the {entry.kind} {entry.name!r} is taken by {_OWN}; reach this one as {qualified!r}"
+                f"the {entry.kind} {entry.name!r} is taken by {OWN}; reach this one as {qualified!r}"
             )
             return
         # Between strangers nobody wins: installing one more package must not change what a name means.
@@ -331,13 +284,13 @@ def spec_of(component: Component, registry: Registry | None = None) -> dict[str,
         SpecError: if the component's class is not registered, or a parameter has no form in a spec.
     """
     if not isinstance(component, Component):
-        raise SpecError(f"{_shown(component)} is no component", expected="an instance of an invreg component class")
+        raise SpecError(f"{shown(component)} is no component", expected="an instance of an invreg component class")
     name = component.__dict__.get("_registered_as") or (registry or Registry.installed()).name_of(type(component))
     if name is None:
         raise SpecError(
             f"{type(component).__module__}.{type(component).__qualname__} is not registered, so no spec can name it",
             expected="a component that a plugin registers",
-            hint="register its class in a plugin's invreg_components()",
+            hint=getattr(component, "spec_hint", "register its class in a plugin's invreg_components()"),
         )
     parameters = {key: plain_form(value, f"{name}.{key}", registry) for key, value in built_with(component).items()}
     return {"name": name, **parameters}
@@ -362,51 +315,7 @@ def plain_form(value: Any, where: str, registry: Registry | None = None) -> Any:
     if value is None or isinstance(value, bool | int | float | str):
         return value
     raise SpecError(
-        f"{_shown(value)} cannot be written in a spec",
+        f"{shown(value)} cannot be written in a spec",
         where=where,
         expected="numbers, texts, lists, mappings or components",
     )
-
-
-def _admissible_kind(name: Any, cls: Any) -> str:
-    if not isinstance(name, str) or not name.isidentifier():
-        raise PluginError(
-            f"registers the name {name!r}",
-            expected="a name of letters, digits and underscores, as in my_operator",
-        )
-    if not isinstance(cls, type):
-        raise PluginError(
-            f"registers {_shown(cls)} as {name!r}", expected="a class", hint="give the class, not an instance"
-        )
-    kind = kind_of(cls)
-    if kind is None:
-        raise PluginError(
-            f"registers {cls.__qualname__} as {name!r}",
-            expected=f"a class that derives from one of the bases of {', '.join(KINDS)}",
-        )
-    if inspect.isabstract(cls):
-        missing = ", ".join(sorted(cls.__abstractmethods__))  # type: ignore[attr-defined]
-        raise PluginError(
-            f"registers {cls.__qualname__} as {name!r}, which lacks {missing}",
-            expected="a class that can be built",
-        )
-    parameters_model(cls)
-    return kind
-
-
-def _shown(value: object) -> str:
-    text = repr(value)
-    return f"{type(value).__name__} {text if len(text) <= 60 else text[:57] + '...'}"
-
-
-def _entry_points() -> list[metadata.EntryPoint]:
-    """All entry points of the group, each once (an editable installation can list its metadata twice)."""
-    unique = {
-        (_distribution(point), point.name, point.value): point
-        for point in metadata.entry_points(group=hookspecs.PROJECT)
-    }
-    return list(unique.values())
-
-
-def _distribution(point: metadata.EntryPoint) -> str:
-    return point.dist.name if point.dist else "unknown"

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import ast
 import inspect
 import types
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
 
-from pydantic import BaseModel, ConfigDict, PydanticUserError, Strict, create_model
+from pydantic import BaseModel, ConfigDict, PydanticUserError, Strict, ValidationError, create_model
 
 from invreg.component import Component, constructor
 from invreg.errors import PluginError
 from invreg.kinds import kind_of
+from invreg.sources import place_of
 from invreg.spec import ComponentSpec
 
 _STRICT = (bool, int, float, str)
@@ -32,7 +34,6 @@ class Parameters(BaseModel):
     model_config = ConfigDict(
         extra="forbid",
         allow_inf_nan=False,
-        arbitrary_types_allowed=True,
         protected_namespaces=(),
         validate_default=True,
     )
@@ -48,10 +49,17 @@ def parameters_model(cls: type[Component]) -> type[Parameters]:
     annotated with a component base class takes a nested component spec.
 
     Raises:
-        PluginError: if the signature cannot be a schema; the message names the parameter to change.
+        PluginError: if the signature cannot be a schema; the message names the file, the line and the parameter to
+            change.
     """
-    if cls in _models:
-        return _models[cls]
+    if cls not in _models:
+        model = _made(cls)
+        _check_defaults(cls, model)
+        _models[cls] = model
+    return _models[cls]
+
+
+def _made(cls: type[Component]) -> type[Parameters]:
     fields: dict[str, Any] = {}
     init = constructor(cls)
     if init is not None:
@@ -59,12 +67,40 @@ def parameters_model(cls: type[Component]) -> type[Parameters]:
         for parameter in list(inspect.signature(init).parameters.values())[1:]:
             fields[parameter.name] = _field(cls, parameter, hints)
     try:
-        _models[cls] = create_model(cls.__name__, __base__=Parameters, __module__=cls.__module__, **fields)
+        return create_model(cls.__name__, __base__=Parameters, __module__=cls.__module__, **fields)
     except (PydanticUserError, NameError, TypeError, ValueError) as error:
         raise PluginError(
             str(error).splitlines()[0], where=_place(cls), expected="annotations that pydantic can validate"
         ) from error
-    return _models[cls]
+
+
+def _check_defaults(cls: type[Component], model: type[Parameters]) -> None:
+    """A default that its own annotation refuses would be the fault of whoever leaves the parameter out."""
+    if any(_holds_component(info.default) for info in model.model_fields.values()):
+        return  # to write a component as a spec takes the registry, which is being made
+    try:
+        model.model_validate({})
+    except ValidationError as error:
+        for detail in error.errors(include_url=False):
+            if detail["type"] != "missing":
+                name = str(detail["loc"][0])
+                raise PluginError(
+                    f"the default of {name!r} is {detail['input']!r}: {detail['msg'][0].lower()}{detail['msg'][1:]}",
+                    where=_place(cls, name),
+                    expected="a default that the annotation allows",
+                ) from None
+    except TypeError as error:  # a range on something that has no order
+        raise PluginError(
+            str(error), where=_place(cls), expected="constraints that fit the type they are put on"
+        ) from error
+
+
+def _holds_component(value: Any) -> bool:
+    if isinstance(value, list | tuple):
+        return any(map(_holds_component, value))
+    if isinstance(value, Mapping):
+        return any(map(_holds_component, value.values()))
+    return isinstance(value, Component)
 
 
 def nested(annotation: Any) -> Nested | None:
@@ -75,8 +111,11 @@ def nested(annotation: Any) -> Nested | None:
     return next((mark for mark in map(nested, get_args(annotation)) if mark), None)
 
 
-def _place(cls: type) -> str:
-    return f"{cls.__module__}.{cls.__qualname__}.__init__"
+def _place(cls: type[Component], parameter: str | None = None) -> str:
+    init = constructor(cls)
+    if init is None:
+        return f"{cls.__module__}.{cls.__qualname__}"
+    return place_of(init, lambda node: isinstance(node, ast.arg) and node.arg == parameter)
 
 
 def _hints(cls: type[Component], init: Callable[..., None]) -> dict[str, Any]:
@@ -92,21 +131,26 @@ def _hints(cls: type[Component], init: Callable[..., None]) -> dict[str, Any]:
 
 
 def _field(cls: type[Component], parameter: inspect.Parameter, hints: dict[str, Any]) -> tuple[Any, Any]:
-    name, where = parameter.name, _place(cls)
+    name = parameter.name
+    problem = expected = hint = None
     if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
-        raise PluginError(
-            f"takes {parameter}", where=where, expected="named parameters only: the signature is the schema"
-        )
-    if parameter.kind is parameter.POSITIONAL_ONLY:
-        raise PluginError(
-            f"parameter {name!r} is positional only", where=where, expected="parameters that can be named"
-        )
-    if name == "name" or name.startswith("_"):
-        raise PluginError(f"parameter {name!r}", where=where, expected="another name: this one is reserved in specs")
-    if name not in hints:
-        raise PluginError(f"parameter {name!r} has no annotation", where=where, hint=f"{name}: float, for example")
+        problem, expected = f"takes {parameter}", "named parameters only: the signature is the schema"
+    elif parameter.kind is parameter.POSITIONAL_ONLY:
+        problem, expected = f"parameter {name!r} is positional only", "parameters that can be named"
+    elif name == "name" or name.startswith("_"):
+        problem, expected = f"parameter {name!r}", "another name: this one is reserved in specs"
+    elif name not in hints:
+        problem, hint = f"parameter {name!r} has no annotation", f"{name}: float, for example"
+    elif _is_callable(hints[name]):
+        problem, expected = f"parameter {name!r} takes a function", "something that a spec can say"
+    if problem:
+        raise PluginError(problem, where=_place(cls, name), expected=expected, hint=hint)
     default = ... if parameter.default is parameter.empty else parameter.default
     return _translate(hints[name]), default
+
+
+def _is_callable(annotation: Any) -> bool:
+    return Callable in (annotation, get_origin(annotation)) or any(map(_is_callable, get_args(annotation)))
 
 
 def _translate(annotation: Any) -> Any:

@@ -24,6 +24,11 @@ from invreg_analyses.training_curves import TrainingCurves
 
 
 @hookimpl
+def invreg_interface() -> int:
+    return 1
+
+
+@hookimpl
 def invreg_components() -> Mapping[str, type]:
     return {
         "quality": Quality,

@@ -10,5 +10,10 @@ from invreg_iresnet.network import IResNet
 
 
 @hookimpl
+def invreg_interface() -> int:
+    return 1
+
+
+@hookimpl
 def invreg_components() -> Mapping[str, type]:
     return {"iresnet": IResNet, "explicit_iresnet": ExplicitIResNet}

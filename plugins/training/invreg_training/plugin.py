@@ -8,6 +8,11 @@ from invreg.hookspecs import hookimpl
 
 
 @hookimpl
+def invreg_interface() -> int:
+    return 1
+
+
+@hookimpl
 def invreg_components() -> Mapping[str, type]:
     from invreg_training.approximation import ApproximationTraining
     from invreg_training.gradient import ReconstructionTraining
