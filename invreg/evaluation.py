@@ -6,14 +6,17 @@ import time
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
-import pandas as pd
 import torch
 from torch import Tensor
 
 from invreg.errors import ConvergenceWarning, InvregError, ShapeError
 from invreg.metrics import Metric
 from invreg.reconstructor import Reconstructor
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 #: The columns that come before `seconds` in the metrics table, where the run has them.
 _LEADING = ("psnr", "ssim")
@@ -49,6 +52,8 @@ def measure_quality(
     label: str, x_hat: Tensor, x: Tensor, names: list[str], seconds: list[float], metrics: Mapping[str, Metric]
 ) -> pd.DataFrame:
     """One row per image: method, image, psnr, ssim, seconds, further metrics."""
+    import pandas as pd
+
     if x_hat.shape != x.shape:
         raise ShapeError(
             f"reconstructs shape {tuple(x_hat.shape[1:])}",
@@ -71,6 +76,8 @@ def summarize(
     metrics: pd.DataFrame, parameters: Mapping[str, int], training_seconds: Mapping[str, float]
 ) -> pd.DataFrame:
     """One row per method: means and standard deviations over the images, size and times."""
+    import pandas as pd
+
     names = [name for name in metrics.columns if name not in ("method", "image", "seconds")]
     leading = [name for name in _LEADING if name in names]
     rows = []
