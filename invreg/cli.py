@@ -1,4 +1,4 @@
-"""The command line: `invreg run`, `validate`, `plugins`, `describe`, `report`, `certify`.
+"""The command line: `invreg run`, `validate`, `plugins`, `describe`, `schema`, `report`, `certify`.
 
 Everything heavy is imported inside the commands, so that `--help` answers at once.
 """
@@ -12,7 +12,7 @@ from typing import Annotated, Any
 
 import typer
 
-from invreg.errors import CertificateError, InvregError
+from invreg.errors import CertificateError, InvregError, StoreError
 
 app = typer.Typer(
     name="invreg",
@@ -93,25 +93,54 @@ def plugins(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 @app.command()
 def describe(
-    kind: Annotated[str, typer.Argument(help="operator, noise, dataset, reconstructor, metric, trainer or analyzer")],
+    kind: Annotated[
+        str, typer.Argument(help="operator, noise, dataset, reconstructor, metric, trainer, analyzer, ...")
+    ],
     name: Annotated[str | None, typer.Argument(help="A component; without one, all of the kind are listed.")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the JSON Schema of the parameters.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON; the parameters as a JSON Schema.")] = False,
 ) -> None:
     """Say what a component is and what its parameters are."""
-    from invreg.describe import describe_component, first_sentence
+    import json
+
+    from invreg.describe import describe_as_data, describe_component, first_sentence
     from invreg.registry import Registry
 
     registry = Registry.installed()
     if name is None:
-        for known in registry.names(kind):
-            print(f"{known:24} {first_sentence(registry.entry(kind, known).cls)}")
+        known = registry.entries(kind)
+        if as_json:
+            print(json.dumps({key: describe_as_data(entry) for key, entry in known.items()}, indent=2))
+            return
+        for key, entry in known.items():
+            print(f"{key:24} {first_sentence(entry.cls)}")
         return
-    if as_json:
-        import json
+    entry = registry.entry(kind, name)
+    print(json.dumps(describe_as_data(entry), indent=2) if as_json else describe_component(entry))
 
-        print(json.dumps(registry.parameters(kind, name).model_json_schema(), indent=2))
+
+@app.command()
+def schema(
+    output: Annotated[Path | None, typer.Option(help="File to write; without one, the schema is printed.")] = None,
+) -> None:
+    """Write the JSON Schema of a spec, with all that is installed, so that an editor can complete and check specs."""
+    import json
+
+    from invreg.json_schema import spec_schema
+    from invreg.registry import Registry
+
+    text = json.dumps(spec_schema(Registry.installed()), indent=2, ensure_ascii=False)
+    if output is None:
+        print(text)
         return
-    print(describe_component(registry.entry(kind, name)))
+    try:
+        output.write_text(text + "\n", encoding="utf-8")
+    except OSError as error:
+        raise StoreError(
+            f"cannot be written: {error.strerror or error}",
+            where=str(output),
+            expected="a file in a folder that exists",
+        ) from None
+    print(output)
 
 
 @app.command()

@@ -9,7 +9,7 @@ from typing import Any
 from invreg.discovery import SLOW_IMPORT, Plugin
 from invreg.hookspecs import INTERFACE_VERSION
 from invreg.registry import Entry
-from invreg.schema import nested, parameters_model
+from invreg.schema import NESTED_KEY, parameters_model
 
 
 def first_sentence(cls: type) -> str:
@@ -51,16 +51,31 @@ def describe_component(entry: Entry) -> str:
     ]
     for name, info in model.model_fields.items():
         described = schema["properties"][name]
-        mark = nested(info.rebuild_annotation())
-        kind = f"a {mark.kind}" if mark else _type(described)
-        default = "required" if info.is_required() else f"default {info.default!r}"
-        lines.append(f"  {name}: {kind}{_range(described)}, {default}")
+        unit = f" in {described['unit']}" if "unit" in described else ""
+        default = "required" if info.is_required() else f"default {_default(info.default)}"
+        lines.append(f"  {name}: {_type(described)}{unit}{_range(described)}, {default}")
         if info.description:
             lines.append(f"      {info.description}")
     return "\n".join(lines)
 
 
+def describe_as_data(entry: Entry) -> dict[str, Any]:
+    """What `describe_component` says, for programs: the JSON Schema of the parameters, and where they come from."""
+    origin = {"distribution": entry.plugin.distribution, "version": entry.plugin.version, "plugin": entry.plugin.name}
+    return {
+        "kind": entry.kind,
+        "name": entry.name,
+        **origin,
+        "class": f"{entry.cls.__module__}.{entry.cls.__qualname__}",
+        "documentation": inspect.getdoc(entry.cls) or "",
+        **parameters_model(entry.cls).model_json_schema(),
+    }
+
+
 def _type(described: dict[str, Any]) -> str:
+    if NESTED_KEY in described:
+        kind, _, base = str(described[NESTED_KEY]).partition(".")
+        return f"{'an' if kind[0] in 'aeiou' else 'a'} {kind}" + (f" that is a {base}" if base else "")
     if "enum" in described:
         return "one of " + ", ".join(map(repr, described["enum"]))
     if "const" in described:
@@ -74,6 +89,12 @@ def _type(described: dict[str, Any]) -> str:
     return {"null": "nothing", "object": "mapping"}.get(
         str(described.get("type")), str(described.get("type", "anything"))
     )
+
+
+def _default(value: Any) -> str:
+    if value is None:
+        return "nothing"
+    return f"{value:.6g}" if isinstance(value, float) and value != int(value) else repr(value)
 
 
 def _range(described: dict[str, Any]) -> str:

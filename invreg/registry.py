@@ -64,9 +64,18 @@ class Registry:
     # -- what there is
 
     def names(self, kind: str) -> list[str]:
-        """The names of all components of a kind, sorted; shared names as `distribution:name`."""
+        """The names of all components of a kind, sorted; shared names are left out, see `entries`."""
         self._check_kind(kind)
         return sorted(name for known, name in self._entries if known == kind)
+
+    def entries(self, kind: str) -> dict[str, Entry]:
+        """All components of a kind by the names that specs use: `distribution:name` where a name is taken."""
+        found = {name: self._entries[kind, name] for name in self.names(kind)}
+        for (known, name), claims in sorted(self._claims.items(), key=lambda item: item[0]):
+            for claim in claims if known == kind else []:
+                if self._entries.get((kind, name)) is not claim:
+                    found[f"{claim.plugin.distribution}:{name}"] = claim
+        return found
 
     def entry(self, kind: str, name: str, where: str = "") -> Entry:
         """The registered class behind a name (or `distribution:name`).

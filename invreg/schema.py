@@ -13,11 +13,14 @@ from pydantic import BaseModel, ConfigDict, PydanticUserError, Strict, Validatio
 
 from invreg.component import Component, constructor
 from invreg.errors import PluginError
-from invreg.kinds import kind_of
+from invreg.kinds import base_class, kind_of
 from invreg.sources import place_of
 from invreg.spec import ComponentSpec
 
 _STRICT = (bool, int, float, str)
+
+#: Under this key the JSON Schema of a parameter says which components it takes.
+NESTED_KEY = "invreg_component"
 
 
 @dataclass(frozen=True)
@@ -26,6 +29,14 @@ class Nested:
 
     kind: str
     base: type[Component]
+
+    @property
+    def group(self) -> str:
+        """The kind; with the class, if not every component of the kind will do."""
+        return self.kind if self.base is base_class(self.kind) else f"{self.kind}.{self.base.__qualname__}"
+
+    def __get_pydantic_json_schema__(self, core_schema: Any, handler: Any) -> dict[str, Any]:
+        return {"type": ["string", "object"], NESTED_KEY: self.group}
 
 
 class Parameters(BaseModel):

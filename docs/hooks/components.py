@@ -74,7 +74,8 @@ def _type(info: Any, described: dict[str, Any]) -> str:
     if mark:
         optional = any(option.get("type") == "null" for option in described.get("anyOf", []))
         return f"a {mark.kind}" + (" or nothing" if optional else "")
-    text = describe._type(described) + describe._range(described)
+    unit = f" in {described['unit']}" if "unit" in described else ""
+    text = describe._type(described) + unit + describe._range(described)
     return re.sub(r"'(\w+)'", r"`\1`", text).replace(">=", "≥").replace("<=", "≤")
 
 

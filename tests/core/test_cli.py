@@ -65,7 +65,7 @@ def test_describe(invreg) -> None:  # type: ignore[no-untyped-def]
     assert "gaussian_blur" in out
     status, out, _ = invreg("describe", "operator", "gaussian_blur")
     assert status == 0
-    assert "std: number (> 0)" in out
+    assert "std: number in pixels (> 0), default 1.66667" in out
     status, out, _ = invreg("describe", "operator", "gaussian_blur", "--json")
     assert json.loads(out)["properties"]["kernel_size"]["default"] == 11
 

@@ -59,7 +59,11 @@ class ImageFolder(ImageDataset):
         downsample: Downsample = 1,
         short_side: Annotated[
             int | None,
-            Field(ge=1, description="shrink images to so many pixels on the shorter side, instead of downsample"),
+            Field(
+                ge=1,
+                description="length to which the shorter side is shrunk, instead of downsample",
+                json_schema_extra={"unit": "pixels"},
+            ),
         ] = None,
         color: Color = "grey",
         val: Annotated[

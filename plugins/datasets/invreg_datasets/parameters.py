@@ -8,10 +8,17 @@ from pydantic import Field
 
 from invreg.errors import SpecError
 
-ImageSize = Annotated[int, Field(ge=1, description="height and width of the validation and test images, in pixels")]
+ImageSize = Annotated[
+    int,
+    Field(ge=1, description="height and width of the validation and test images", json_schema_extra={"unit": "pixels"}),
+]
 TrainSize = Annotated[
     int | None,
-    Field(ge=1, description="height and width of the random training crops; none: as large as the test images"),
+    Field(
+        ge=1,
+        description="height and width of the random training crops; none: as large as the test images",
+        json_schema_extra={"unit": "pixels"},
+    ),
 ]
 Downsample = Annotated[
     int, Field(ge=1, description="images are first reduced by this factor, by averaging square blocks of pixels")

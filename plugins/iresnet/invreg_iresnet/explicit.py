@@ -85,7 +85,9 @@ class ExplicitIResNet(InvertibleChain):
             float,
             Field(description="L: the inverse has Lipschitz constant 1 / (1 - L), below 2^subnetworks", gt=0, lt=1),
         ] = 0.999,
-        padding: Annotated[int, Field(description="pixels of reflect padding on each side", ge=0)] = 6,
+        padding: Annotated[
+            int, Field(description="reflect padding on each side", ge=0, json_schema_extra={"unit": "pixels"})
+        ] = 6,
         center: Annotated[
             float, Field(description="constant subtracted from images and measurements", ge=0, le=1)
         ] = 0.45,

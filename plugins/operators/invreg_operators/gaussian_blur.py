@@ -45,8 +45,12 @@ class GaussianBlur(LinearOperator):
 
     def __init__(
         self,
-        kernel_size: Annotated[int, Field(description="entries of the kernel on each axis, odd", ge=1)] = 11,
-        std: Annotated[float, Field(description="standard deviation in pixels", gt=0)] = 5 / 3,
+        kernel_size: Annotated[
+            int,
+            Field(description="entries of the kernel on each axis, odd", ge=1, json_schema_extra={"unit": "pixels"}),
+        ] = 11,
+        std: Annotated[float, Field(description="standard deviation", gt=0, json_schema_extra={"unit": "pixels"})] = 5
+        / 3,
         boundary: Annotated[Boundary, Field(description="how images continue beyond their edges")] = "symmetric",
     ) -> None:
         super().__init__()

@@ -32,7 +32,12 @@ class GaussianNoise(Noise):
         std: standard deviation on the scale of z (images: [0, 1]), >= 0.
     """
 
-    def __init__(self, std: Annotated[float, Field(description="standard deviation on the scale of z", ge=0)]) -> None:
+    def __init__(
+        self,
+        std: Annotated[
+            float, Field(description="standard deviation", ge=0, json_schema_extra={"unit": "the scale of z"})
+        ],
+    ) -> None:
         if not (0 <= std < math.inf):
             raise SpecError(f"std {std}", where="gaussian.std", expected="a number >= 0")
         self.std = std

@@ -54,7 +54,14 @@ class PeronaMalik(Operator):
 
     def __init__(
         self,
-        contrast: Annotated[float, Field(description="height of the differences that count as edges", gt=0)] = 0.1,
+        contrast: Annotated[
+            float,
+            Field(
+                description="height of the differences that count as edges",
+                gt=0,
+                json_schema_extra={"unit": "the grey scale"},
+            ),
+        ] = 0.1,
         steps: Annotated[int, Field(description="steps of Heun's method", ge=1)] = 5,
         step_size: Annotated[float, Field(description="length of a step, < 0.3", gt=0)] = 0.15,
         stencil: Annotated[

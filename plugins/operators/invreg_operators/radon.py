@@ -60,8 +60,11 @@ class Radon(LinearOperator):
             int | None,
             Field(ge=1, description="bins over the diagonal, needs image_size; by default a pixel wide"),
         ] = None,
-        start: Annotated[float, Field(description="first angle in degrees")] = 0.0,
-        stop: Annotated[float, Field(description="end of the range of angles in degrees, itself left out")] = 180.0,
+        start: Annotated[float, Field(description="first angle", json_schema_extra={"unit": "degrees"})] = 0.0,
+        stop: Annotated[
+            float,
+            Field(description="end of the range of angles, itself left out", json_schema_extra={"unit": "degrees"}),
+        ] = 180.0,
         image_size: Annotated[
             tuple[Pixels, Pixels] | None,
             Field(description="height and width of the images; by default they are square, of any size"),

@@ -55,7 +55,12 @@ class GradientTrainer(Trainer):
         ] = None,
         steps: Annotated[int | None, Field(ge=1, description="length in steps, instead of epochs")] = None,
         max_minutes: Annotated[
-            float | None, Field(gt=0, description="a cap; alone, the length, and the rate follows the clock")
+            float | None,
+            Field(
+                gt=0,
+                description="a cap; alone, the length, and the rate follows the clock",
+                json_schema_extra={"unit": "minutes"},
+            ),
         ] = None,
         batch_size: Annotated[int, Field(ge=1, description="crops in a step, over all processes")] = 32,
         optimizer: Annotated[
@@ -84,7 +89,10 @@ class GradientTrainer(Trainer):
         patience: Annotated[
             int | None, Field(ge=1, description="validations without a better value before ending; null: never")
         ] = None,
-        checkpoint_minutes: Annotated[float, Field(ge=0, description="between checkpoints; 0: after each step")] = 1.0,
+        checkpoint_minutes: Annotated[
+            float,
+            Field(ge=0, description="between checkpoints; 0: after each step", json_schema_extra={"unit": "minutes"}),
+        ] = 1.0,
     ) -> None:
         if epochs is not None and steps is not None:
             raise SpecError(
