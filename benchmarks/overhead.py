@@ -71,11 +71,12 @@ def main() -> None:
 
 
 def run_seconds(steps: int, device: torch.device) -> dict[str, float]:
+    trainer = {"name": "reconstruction", "steps": steps, "batch_size": _BATCH}
     spec = {
         "seed": 0,
         "data": {"name": "photos", "image_size": _SIZE, "train_size": _SIZE},
         **_PROBLEM,
-        "methods": {"iresnet": {"reconstructor": _NET, "trainer": {"name": "reconstruction", "steps": steps}}},
+        "methods": {"iresnet": {"reconstructor": _NET, "trainer": trainer}},
         "analyses": ["quality"],
     }
     with tempfile.TemporaryDirectory() as folder:

@@ -290,7 +290,7 @@ def test_the_second_half_goes_to_the_tolerance(progress: float | None, monkeypat
     if progress is not None:
         net.training_progress(progress)
     rules, counts = iterations_of_a_step(net, monkeypatch)
-    assert [rule.tolerance for rule in rules] == pytest.approx([1e-4] * 3 + [1e-3] * 3)
+    assert [rule.tolerance for rule in rules] == pytest.approx([1e-4] * 3 + [3e-3] * 3)
     assert min(counts) > 2
 
 

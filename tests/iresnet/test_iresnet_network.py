@@ -404,7 +404,8 @@ def test_state_dict_holds_everything() -> None:
     assert torch.equal(twin.eval()(z), net.eval()(z))
     assert torch.equal(twin.train()(z), net.train()(z))
     buffers = set(net.state_dict()) - {name for name, _ in net.named_parameters()}
-    assert buffers == {"residuals.normalisation.shifted_grid", "residuals.final_digest"}
+    of_stack = {"residuals.normalisation.shifted_grid", "residuals.final_digest"}
+    assert buffers == of_stack | {"starts.coefficients", "gradient_starts.coefficients"}
 
 
 def test_copies_are_independent() -> None:

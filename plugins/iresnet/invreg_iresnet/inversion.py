@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -24,6 +24,7 @@ from invreg_iresnet.convergence import not_finite, warn_if_short
 from invreg_iresnet.fixed_point import Course, Solution, Update, solve
 from invreg_iresnet.precision import arithmetic
 from invreg_iresnet.residuals import Weights
+from invreg_iresnet.starts import LearnedStarts, sample
 from invreg_iresnet.subnetwork import Subnetwork, subnetworks
 
 
@@ -59,7 +60,21 @@ class Inversion:
         return all(course.status == "converged" for course in self.courses)
 
 
-def invert_chain(z: Tensor, weights: Weights, accuracy: Accuracy) -> Inversion:
+class Starts(NamedTuple):
+    """Where iterations start.
+
+    Attributes:
+        forward: those of the states.
+        backward: those of the gradients.
+        learn: whether to learn from where they end.
+    """
+
+    forward: LearnedStarts
+    backward: LearnedStarts
+    learn: bool
+
+
+def invert_chain(z: Tensor, weights: Weights, accuracy: Accuracy, starts: Starts | None = None) -> Inversion:
     """phi^-1(z), differentiable (once) with respect to z and the weights.
 
     To be called within `arithmetic`, without autocast; gradients, which come later, see to that themselves.
@@ -68,50 +83,68 @@ def invert_chain(z: Tensor, weights: Weights, accuracy: Accuracy) -> Inversion:
         z: states, `[B, M, H, W]`.
         weights: of all subnetworks.
         accuracy: how accurately.
+        starts: where iterations start; those of untrained networks if left out.
 
     Raises:
         ConvergenceError: if values turn up that are not finite.
     """
     courses: list[Course] = []
     z = z.contiguous(memory_format=torch.channels_last)
+    if starts is None:
+        starts = untrained_starts(len(weights.kernels), z)
     if torch.is_grad_enabled() and any(tensor.requires_grad for tensor in (z, *weights)):
-        x = _ChainInverse.apply(z, accuracy, courses, *weights)
+        x = _ChainInverse.apply(z, accuracy, starts, courses, *weights)
     else:
-        for solution in _fixed_points(z, subnetworks(weights, accuracy.dtype), accuracy):
+        for solution in _fixed_points(z, subnetworks(weights, accuracy.dtype), accuracy, starts.forward):
             courses.append(solution.course)
         x = solution.value
     return Inversion(x, tuple(courses))
+
+
+def untrained_starts(subnetworks: int, state: Tensor) -> Starts:
+    """Starts for states like this one before anything is learned; nothing is learned from where they lead to."""
+    forward, backward = (LearnedStarts(subnetworks, state.shape[1]).to(state) for _ in range(2))
+    return Starts(forward, backward, learn=False)
 
 
 class _ChainInverse(torch.autograd.Function):
     """phi^-1 as one node in the graph of autograd."""
 
     @staticmethod
-    def forward(ctx: Any, z: Tensor, accuracy: Accuracy, courses: list[Course], *stacks: Tensor) -> Tensor:
-        ctx.chain, ctx.accuracy = subnetworks(Weights(*stacks), accuracy.dtype), accuracy
-        points, hiddens = [], []
-        for solution in _fixed_points(z, ctx.chain, accuracy):
+    def forward(
+        ctx: Any, z: Tensor, accuracy: Accuracy, starts: Starts, courses: list[Course], *stacks: Tensor
+    ) -> Tensor:
+        ctx.chain, ctx.accuracy, ctx.starts = subnetworks(Weights(*stacks), accuracy.dtype), accuracy, starts
+        points, hiddens, seen = [], [], [sample(z)]
+        for solution in _fixed_points(z, ctx.chain, accuracy, starts.forward):
             courses.append(solution.course)
             points.append(solution.point.to(accuracy.dtype))
             hiddens.append(solution.known)
+            seen.append(sample(solution.value))
+        if starts.learn:
+            starts.forward.learn(seen)
         ctx.save_for_backward(*points, *hiddens)
         return solution.value
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
-        chain, accuracy, saved = ctx.chain, ctx.accuracy, ctx.saved_tensors
+        chain, accuracy, starts, saved = ctx.chain, ctx.accuracy, ctx.starts, ctx.saved_tensors
         points, hiddens = saved[: len(chain)], saved[len(chain) :]
         path = [gradient.contiguous(memory_format=torch.channels_last)]
-        courses, gradients = [], []
+        courses, gradients, seen = [], [], [sample(path[0])]
         with arithmetic(gradient.device, tf32=accuracy.tf32):
             for subnetwork, x, hidden in zip(reversed(chain), reversed(points), reversed(hiddens), strict=True):
-                solution = solve(_adjoint_update(subnetwork, hidden, path[-1]), _guess(path), accuracy.backward)
+                start = starts.backward.start(len(seen), path)
+                solution = solve(_adjoint_update(subnetwork, hidden, path[-1]), start, accuracy.backward)
                 courses.append(solution.course)
-                path = [*path[-2:], solution.value]
-                if any(ctx.needs_input_grad[3:]):
+                path = [path[-1], solution.value]
+                seen.append(sample(solution.value))
+                if any(ctx.needs_input_grad[4:]):
                     u = subnetwork.hidden_adjoint(solution.value, hidden)
                     gradients.append(subnetwork.weight_gradients(x, hidden, solution.value, u))
+            if starts.learn:
+                starts.backward.learn(seen)
         # A gradient that is not finite is passed on: loss scaling counts on some, and trainers look at what they get.
         warn_if_short(
             courses[::-1],
@@ -121,35 +154,27 @@ class _ChainInverse(torch.autograd.Function):
             dtype=accuracy.dtype,
         )
         stacks = [torch.stack(stack) for stack in zip(*gradients[::-1], strict=True)] or len(Weights._fields) * [None]
-        return path[-1], None, None, *stacks
+        return path[-1], None, None, None, *stacks
 
 
-def _fixed_points(z: Tensor, chain: list[Subnetwork], accuracy: Accuracy) -> Iterator[Solution]:
+def _fixed_points(z: Tensor, chain: list[Subnetwork], accuracy: Accuracy, starts: LearnedStarts) -> Iterator[Solution]:
     """The fixed points x_1, ..., x_N, one after the other."""
     path = [z]
     for number, subnetwork in enumerate(chain, 1):
-        solution = solve(_update(subnetwork, path[-1]), _guess(path), accuracy.forward)
+        solution = solve(_update(subnetwork, path[-1]), starts.start(number, path), accuracy.forward)
         if solution.course.status == "not finite":
             raise not_finite(number, len(chain), subnetwork, path[-1], solution.course)
         yield solution
-        path = [*path[-2:], solution.value]
-
-
-def _guess(path: list[Tensor]) -> Tensor:
-    """Where the next iteration starts, given the last states: at the step of the last subnetwork but one.
-
-    As signs alternate when training starts, that one resembles the next more than the last does (measured: starts are
-    twice as close as without a guess; with the last one's step, they are hardly closer).
-    """
-    return path[-1] + (path[-2] - path[-3]) if len(path) > 2 else path[-1]
+        path = [path[-1], solution.value]
 
 
 def _update(subnetwork: Subnetwork, z: Tensor) -> Update:
     """x -> z + f(x), with the hidden activations at x."""
+    shifted = z + subnetwork.output_bias[:, None, None]
 
     def update(x: Tensor) -> tuple[Tensor, Tensor]:
         hidden = subnetwork.hidden(x)
-        return z + subnetwork.output(hidden), hidden
+        return shifted + subnetwork.mixed(hidden), hidden
 
     return update
 

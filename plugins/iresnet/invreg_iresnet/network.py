@@ -10,16 +10,19 @@ from pydantic import Field
 from torch import Tensor
 
 from invreg.errors import SpecError
+from invreg.operator import Shape
+from invreg.problem import Problem
 from invreg.trainer import search_choices
 from invreg_iresnet.accuracy import Accuracy, exact
 from invreg_iresnet.bounds import LipschitzBounds, residual_bounds
 from invreg_iresnet.chain import InvertibleChain
 from invreg_iresnet.convergence import warn_if_short
-from invreg_iresnet.inversion import Inversion, invert_chain
+from invreg_iresnet.inversion import Inversion, Starts, invert_chain
 from invreg_iresnet.network_certificate import Role
 from invreg_iresnet.normalisation import NormalisationName
 from invreg_iresnet.precision import arithmetic
 from invreg_iresnet.residuals import ResidualStack, residual
+from invreg_iresnet.starts import LearnedStarts
 
 
 class IResNet(InvertibleChain):
@@ -41,7 +44,7 @@ class IResNet(InvertibleChain):
     In evaluation, every fixed point is found to `tolerance`, in true float32 (or float64) whatever autocast says; a
     `ConvergenceWarning` tells if one was not. In training, the first half of the steps makes do with one iteration each
     way; from then on (or always, if nobody tells the progress), fixed points are found to `training_tolerance` and
-    gradients to ten times that. Under autocast, training runs the convolutions in its dtype, while states and residuals
+    gradients to 30 times that. Under autocast, training runs the convolutions in its dtype, while states and residuals
     keep theirs.
 
     The paper has `padding=0` and `center=0`; its small network has 12 subnetworks, 32 channels and 64 hidden ones. For
@@ -96,7 +99,9 @@ class IResNet(InvertibleChain):
         lipschitz: Annotated[
             float, Field(description="L: the inverse has Lipschitz constant 1 / (1 - L)", gt=0, lt=1)
         ] = 0.999,
-        padding: Annotated[int, Field(description="pixels of reflect padding on each side", ge=0)] = 6,
+        padding: Annotated[
+            int, Field(description="reflect padding on each side", ge=0, json_schema_extra={"unit": "pixels"})
+        ] = 6,
         center: Annotated[
             float, Field(description="constant subtracted from images and measurements", ge=0, le=1)
         ] = 0.45,
@@ -120,6 +125,8 @@ class IResNet(InvertibleChain):
             training_tolerance,
             normalisation,
         )
+        self.starts: LearnedStarts | None = None
+        self.gradient_starts: LearnedStarts | None = None
 
     @property
     def residual_bound(self) -> float:
@@ -131,8 +138,13 @@ class IResNet(InvertibleChain):
         """Each subnetwork sees half a kernel; a pixel of the reflect padding is no farther away than what it copies."""
         return self.subnetworks * (self.kernel_size // 2)
 
+    def setup(self, problem: Problem, image_shape: Shape) -> None:
+        super().setup(problem, image_shape)
+        self.starts = LearnedStarts(self.subnetworks, self.channels)
+        self.gradient_starts = LearnedStarts(self.subnetworks, self.channels)
+
     def _invert(self, z: Tensor, stack: ResidualStack, accuracy: Accuracy) -> Tensor:
-        inversion = invert_chain(z, stack.weights(), accuracy)
+        inversion = invert_chain(z, stack.weights(), accuracy, self._starts())
         warn_if_short(
             inversion.courses,
             what="a reconstruction",
@@ -183,7 +195,12 @@ class IResNet(InvertibleChain):
         dtype = stack.kernels.dtype
         accuracy = exact(tolerance, max_iterations, bound=self.residual_bound, dtype=dtype)
         with arithmetic(z.device, tf32=False):
-            return invert_chain(z.to(dtype), stack.weights(), accuracy)
+            return invert_chain(z.to(dtype), stack.weights(), accuracy, self._starts())
+
+    def _starts(self) -> Starts:
+        assert self.starts is not None  # `setup` has made it and the next one
+        assert self.gradient_starts is not None
+        return Starts(self.starts, self.gradient_starts, learn=self.training)
 
     def lipschitz_bounds(self, points: int | None = None) -> LipschitzBounds:
         """Rigorous Lipschitz bounds of the network, as it is used in evaluation.
