@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import platform
 import re
 from importlib import metadata
@@ -15,19 +16,31 @@ if TYPE_CHECKING:
 
     from invreg.registry import Registry
 
+log = logging.getLogger("invreg")
+
+# Kinds of devices that torch knows, and tells by `torch.<kind>.is_available()` whether there is one.
+_ACCELERATORS = ("cuda", "mps", "xpu")
+
 _LIBRARIES = ("torch", "numpy", "scipy", "scikit-image", "scikit-learn", "accelerate", "optuna", "pydantic", "pluggy")
 
 
 def choose_device(name: str) -> torch.device:
     """The device to compute on; `auto` takes a CUDA GPU if there is one, else the CPU.
 
+    Where a kind of accelerator is asked for that this machine does not have at all, the CPU is taken, and a line of the
+    log says so.
+
     Raises:
-        SpecError: if there is no such device here.
+        SpecError: if there is no device of this name.
     """
     import torch
 
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    kind = name.partition(":")[0]
+    if kind in _ACCELERATORS and not getattr(torch, kind).is_available():
+        log.warning("device %r was asked for, and there is no %s here: computing on the CPU", name, kind)
+        return torch.device("cpu")
     try:
         device = torch.device(name)
         torch.zeros(1, device=device)

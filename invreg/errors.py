@@ -71,6 +71,10 @@ class ConvergenceError(InvregError):
     """An iteration did not reach its tolerance where the result would be worthless without it."""
 
 
+class OutOfMemory(InvregError):
+    """A computation needs more memory than its device has."""
+
+
 class CertificateError(InvregError):
     """A certificate cannot be made, or does not hold for these weights."""
 

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from invreg.errors import ConvergenceWarning, InvregError, ShapeError
+from invreg.memory import memory_guard
 from invreg.metrics import Metric
 from invreg.reconstructor import Reconstructor
 
@@ -21,6 +22,10 @@ if TYPE_CHECKING:
 #: The columns that come before `seconds` in the metrics table, where the run has them.
 _LEADING = ("psnr", "ssim")
 
+_SMALLER = (
+    "a smaller evaluation.batch_size; or, in Python, invreg.tiles.reconstruct_in_tiles for images that are too large"
+)
+
 
 def reconstruct(
     reconstructor: Reconstructor, z: Tensor, device: torch.device, batch_size: int
@@ -29,12 +34,14 @@ def reconstruct(
 
     Raises:
         InvregError: if a reconstruction is not finite.
+        OutOfMemory: naming the size of the images.
     """
     parts, seconds = [], []
     with torch.no_grad():
         for batch in z.split(batch_size):
             start = time.perf_counter()
-            x_hat = reconstructor(batch.to(device)).cpu()
+            with memory_guard(f"reconstruction by {type(reconstructor).__name__} on {device}", batch.shape, _SMALLER):
+                x_hat = reconstructor(batch.to(device)).cpu()
             seconds += [(time.perf_counter() - start) / len(batch)] * len(batch)
             parts.append(x_hat)
     result = torch.cat(parts)

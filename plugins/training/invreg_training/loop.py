@@ -8,12 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from invreg.errors import TrainingError
+from invreg.errors import OutOfMemory, TrainingError
+from invreg.memory import memory_guard
 from invreg.reconstructor import FollowsTraining, Reconstructor
 from invreg.streams import generator, stream_key
 from invreg.trainer import Method, TrainingContext, TrainingLog
 from invreg_training.checkpoint import identity
 from invreg_training.optimizers import Optimizers
+from invreg_training.precision import usable_precision
 from invreg_training.processes import Processes
 from invreg_training.randomness import seed_layers
 from invreg_training.schedule import rate_factor
@@ -25,6 +27,8 @@ if TYPE_CHECKING:
 
 # Seconds between two reports of progress; on a GPU also between two looks at the loss, each of which waits for it.
 _REPORT_EVERY = 0.2
+
+_SMALLER = "a smaller batch_size, or smaller crops: data.train_size"
 
 _BELOW_ONE = math.nextafter(1.0, 0.0)
 
@@ -56,6 +60,7 @@ class TrainingLoop:
             betas=trainer.betas,
             weight_decay=trainer.weight_decay,
         )
+        self.precision = usable_precision(trainer.precision, context.device)
         self.state = State()
         self.path = context.folder / "checkpoint.safetensors"
         self.identity = identity(trainer, method, context)
@@ -104,12 +109,12 @@ class TrainingLoop:
             self.state.seconds = self.processes.agree(self.state.seconds, self.context.device)
 
     def _guarded_step(self, loss: torch.nn.Module, fraction: float) -> None:
+        trainer, train = self.trainer, self.context.images.train
         try:
-            self._step(loss, fraction)
-        except torch.cuda.OutOfMemoryError as error:
-            raise TrainingError(
-                f"out of memory on {self.context.device}", where="trainer", hint="a smaller batch_size"
-            ) from error
+            with memory_guard(f"training on {self.context.device}", (trainer.batch_size, *train.crop_shape), _SMALLER):
+                self._step(loss, fraction)
+        except OutOfMemory:
+            raise
         except Exception:
             self._look()  # an earlier loss that was not finite is the likelier cause of whatever failed now
             raise
@@ -125,7 +130,7 @@ class TrainingLoop:
         # Layers that draw random numbers (dropout) draw from the global generators: theirs follow the step, too.
         seed_layers(context.device, stream_key(seed, "layers", step, rank))
         self.optimizers.zero_grad()
-        with torch.autocast(context.device.type, dtype=torch.bfloat16, enabled=trainer.precision == "bf16"):
+        with torch.autocast(context.device.type, dtype=torch.bfloat16, enabled=self.precision == "bf16"):
             value = loss(z, x)
         if not value.requires_grad:
             raise TrainingError(
