@@ -1,0 +1,93 @@
+"""What all checks share: named checks, run one after the other, whose failures are reported together."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from invreg.registry import Registry
+
+
+@dataclass(frozen=True)
+class Failure:
+    """What a check has found.
+
+    Attributes:
+        check: its name.
+        found: what was seen, with numbers.
+        expected: what should have been.
+        fix: what to change.
+    """
+
+    check: str
+    found: str
+    expected: str
+    fix: str
+
+    def __str__(self) -> str:
+        return f"{self.check}: {self.found}\n    expected: {self.expected}\n    to fix:   {self.fix}"
+
+
+class CheckFailure(AssertionError):
+    """A component does not keep what its kind promises.
+
+    Attributes:
+        component: its name or class.
+        failures: all that was found.
+    """
+
+    def __init__(self, component: str, failures: Iterable[Failure]) -> None:
+        self.component = component
+        self.failures = tuple(failures)
+        listed = "\n".join(f"  {failure}" for failure in self.failures)
+        super().__init__(f"{component} fails {len(self.failures)} checks\n{listed}")
+
+    @property
+    def checks(self) -> tuple[str, ...]:
+        """The names of the checks that failed."""
+        return tuple(failure.check for failure in self.failures)
+
+
+class Refused(Exception):
+    """Ends a check that has found something.
+
+    Args:
+        found: what was seen, with numbers.
+        expected: what should have been.
+        fix: what to change.
+    """
+
+    def __init__(self, found: str, expected: str, fix: str) -> None:
+        super().__init__(found)
+        self.found, self.expected, self.fix = found, expected, fix
+
+
+#: The name of a check, and the function that raises `Refused` if the component fails it.
+Check = tuple[str, Callable[[], None]]
+
+
+def run_checks(component: str, checks: Iterable[Check]) -> None:
+    """Runs all checks, and reports what they have found together.
+
+    Raises:
+        CheckFailure: if there is anything. An exception that a check did not expect counts as found by it.
+    """
+    failures = []
+    for name, check in checks:
+        try:
+            check()
+        except Refused as refused:
+            failures.append(Failure(name, refused.found, refused.expected, refused.fix))
+        except Exception as error:  # noqa: BLE001 (whatever a stranger's component raises is a finding)
+            failures.append(
+                Failure(name, f"{type(error).__name__}: {error}", "no exception", "look at the traceback of this call")
+            )
+    if failures:
+        raise CheckFailure(component, failures)
+
+
+def name_of(component: Any) -> str:
+    """How a component is called in reports: by its registered name, or by its class."""
+    cls = component if isinstance(component, type) else type(component)
+    return Registry.installed().name_of(cls) or cls.__qualname__
