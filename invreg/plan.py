@@ -14,6 +14,7 @@ from invreg.errors import SpecError
 from invreg.metrics import Metric
 from invreg.noise import Noise
 from invreg.operator import Operator
+from invreg.reconstructor import Reconstructor
 from invreg.registry import Registry
 from invreg.spec import ComponentSpec, MethodSpec, Spec, join_errors
 from invreg.trainer import Trainer
@@ -69,9 +70,12 @@ def make_plan(spec: Spec, registry: Registry) -> Plan:
     noise, noise_spec = attempt("noise", spec.noise, "noise")
     metrics = [(given.name, *attempt("metric", given, f"metrics.{i}")) for i, given in enumerate(spec.metrics)]
     analyses = [(given.name, *attempt("analyzer", given, f"analyses.{i}")) for i, given in enumerate(spec.analyses)]
-    methods = {label: _plan_method(label, given, attempt) for label, given in spec.methods.items()}
+    reconstructors: dict[str, Reconstructor] = {}
+    methods = {label: _plan_method(label, given, attempt, reconstructors) for label, given in spec.methods.items()}
     repeated = {name for name, *_ in metrics if [n for n, *_ in metrics].count(name) > 1}
     problems += [SpecError(f"the metric {name!r} is listed twice", where="metrics") for name in sorted(repeated)]
+    if operator is not None:
+        problems += _unfit(reconstructors, operator)
     if problems:
         raise join_errors(problems)
     resolved = spec.model_copy(
@@ -97,12 +101,32 @@ def make_plan(spec: Spec, registry: Registry) -> Plan:
     )
 
 
-def _plan_method(label: str, given: MethodSpec, attempt: Callable[..., tuple[Any, Any]]) -> PlannedMethod:
-    _, reconstructor = attempt("reconstructor", given.reconstructor, f"methods.{label}.reconstructor")
+def _plan_method(
+    label: str,
+    given: MethodSpec,
+    attempt: Callable[..., tuple[Any, Any]],
+    built: dict[str, Reconstructor],
+) -> PlannedMethod:
+    """The method; what could be built of it goes into `built`."""
+    component, reconstructor = attempt("reconstructor", given.reconstructor, f"methods.{label}.reconstructor")
+    if component is not None:
+        built[label] = component
     trainer, trainer_spec = None, None
     if given.trainer is not None:
         trainer, trainer_spec = attempt("trainer", given.trainer, f"methods.{label}.trainer")
     return PlannedMethod(label, MethodSpec(reconstructor=reconstructor, trainer=trainer_spec), trainer)
+
+
+def _unfit(reconstructors: dict[str, Reconstructor], operator: Operator) -> list[SpecError]:
+    """What the methods have against the operator."""
+    problems = []
+    for label, reconstructor in reconstructors.items():
+        try:
+            reconstructor.check_operator(operator)
+        except SpecError as error:
+            error.at(f"methods.{label}.reconstructor")
+            problems.append(error)
+    return problems
 
 
 def unique_names(names: list[str]) -> list[str]:

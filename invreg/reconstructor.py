@@ -24,6 +24,15 @@ class Reconstructor(Component, nn.Module, ABC):
     buffers.
     """
 
+    def check_operator(self, operator: Operator) -> None:
+        """Refuses operators that the method is not for; most are for all.
+
+        Called when a spec is checked, before there are images. What needs their shape is for `setup` to find.
+
+        Raises:
+            SpecError: saying what kind of operator is expected.
+        """
+
     def setup(self, problem: Problem, image_shape: Shape) -> None:
         """Builds what depends on the problem; called once, before training.
 

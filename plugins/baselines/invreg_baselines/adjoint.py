@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from invreg.operator import Shape
+from invreg.operator import Operator, Shape
 from invreg.problem import Problem
 from invreg.reconstructor import Reconstructor
-from invreg_baselines.pull_back import PullBack
+from invreg_baselines.pull_back import PullBack, require_linear
 
 
 class Adjoint(Reconstructor):
@@ -15,6 +15,10 @@ class Adjoint(Reconstructor):
 
     It is neither clamped nor otherwise brought to the range of images.
     """
+
+    def check_operator(self, operator: Operator) -> None:
+        """Refuses operators that are not linear."""
+        require_linear(operator, "adjoint")
 
     def setup(self, problem: Problem, image_shape: Shape) -> None:
         """Computes the norm of the operator on images of this shape.

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from invreg.back_projection import FILTER_WINDOWS, FilterWindow, HasFilteredBackProjection
 from invreg.errors import InvregError, SpecError
-from invreg.operator import Shape
+from invreg.operator import Operator, Shape
 from invreg.problem import Problem
 from invreg.reconstructor import Reconstructor
 from invreg.trainer import search_choices, search_range
@@ -61,21 +61,18 @@ class FilteredBackProjection(Reconstructor):
         self.cutoff = cutoff
         self._held: tuple[HasFilteredBackProjection, ...] = ()
 
+    def check_operator(self, operator: Operator) -> None:
+        """Refuses operators that offer no filtered back-projection."""
+        _able(operator)
+
     def setup(self, problem: Problem, image_shape: Shape) -> None:
         """Takes the operator.
 
         Raises:
             SpecError: if it offers no filtered back-projection.
         """
-        if not isinstance(problem.operator, HasFilteredBackProjection):
-            raise SpecError(
-                f"{type(problem.operator).__name__} has no filtered back-projection",
-                where="fbp",
-                expected="an operator with the method filtered_back_projection, such as radon",
-                hint="adjoint, which every linear operator has",
-            )
         # A tuple hides the operator from torch: it belongs to the problem, not to what is saved of this method.
-        self._held = (problem.operator,)
+        self._held = (_able(problem.operator),)
 
     def forward(self, z: Tensor) -> Tensor:
         """The images `[B, C, H, W]`.
@@ -96,3 +93,14 @@ class FilteredBackProjection(Reconstructor):
             if isinstance(operator, torch.nn.Module):
                 operator._apply(fn, recurse)
         return super()._apply(fn, recurse)
+
+
+def _able(operator: Operator) -> HasFilteredBackProjection:
+    if not isinstance(operator, HasFilteredBackProjection):
+        raise SpecError(
+            f"{type(operator).__name__} has no filtered back-projection",
+            where="fbp",
+            expected="an operator with the method filtered_back_projection, such as radon",
+            hint="adjoint, which every linear operator has",
+        )
+    return operator

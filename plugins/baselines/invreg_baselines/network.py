@@ -12,12 +12,12 @@ from torch import Tensor, nn
 
 from invreg.architecture import Architecture
 from invreg.errors import InvregError, ShapeError, SpecError
-from invreg.operator import Shape
+from invreg.operator import Operator, Shape
 from invreg.problem import Problem
 from invreg.reconstructor import Reconstructor
 from invreg.trainer import search_choices
 from invreg_baselines.description import Parts, Surroundings
-from invreg_baselines.pull_back import image_input
+from invreg_baselines.pull_back import check_start, image_input
 
 KernelSize = Annotated[
     int, Field(ge=1, description="of the convolutions, odd", json_schema_extra=search_choices([3, 5, 7]))
@@ -27,7 +27,10 @@ Start = Annotated[
     Reconstructor | None,
     Field(description="a method without weights, whose image the network is given; by default z, or A*z/||A||²"),
 ]
-Padding = Annotated[int, Field(ge=0, description="pixels of reflect padding on each side; 0 switches it off")]
+Padding = Annotated[
+    int,
+    Field(ge=0, description="reflect padding on each side; 0 switches it off", json_schema_extra={"unit": "pixels"}),
+]
 
 
 class ImageNetwork(Reconstructor):
@@ -80,6 +83,12 @@ class ImageNetwork(Reconstructor):
         self._start = (start,)
         self.image_channels: int | None = None
         self._shapes: tuple[Shape, Shape] | None = None
+
+    def check_operator(self, operator: Operator) -> None:
+        """Refuses operators that the start is not for."""
+        for start in self._start:
+            if start is not None:
+                check_start(start, operator, self.name)
 
     def setup(self, problem: Problem, image_shape: Shape) -> None:
         """Makes the layers for images of this many channels.

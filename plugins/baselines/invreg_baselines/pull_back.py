@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Self
 
-import torch
 from torch import Tensor, nn
 
 from invreg.errors import InvregError, SpecError
-from invreg.operator import LinearOperator, NormalOperator, Shape
+from invreg.operator import LinearOperator, NormalOperator, Operator, Shape
 from invreg.problem import Problem
 from invreg.reconstructor import Reconstructor
 
@@ -32,23 +31,28 @@ class PullBack(nn.Module):
 
     def __init__(self, problem: Problem, image_shape: Shape, where: str) -> None:
         super().__init__()
-        if not isinstance(problem.operator, LinearOperator):
-            raise SpecError(
-                f"{type(problem.operator).__name__} is not linear: it has no adjoint",
-                where=where,
-                expected="a LinearOperator",
-            )
         # A tuple hides the module from torch.
-        self._normal = (NormalOperator(problem.operator, tuple(image_shape)),)
+        self._normal = (NormalOperator(require_linear(problem.operator, where), tuple(image_shape)),)
 
     def forward(self, z: Tensor) -> Tensor:
-        # Physics keeps the precision of the measurements, also where a network behind it runs under autocast.
-        with torch.autocast(z.device.type, enabled=False):
-            return self._normal[0].pull_back(z)
+        return self._normal[0].pull_back(z)
 
     def _apply(self, fn: Callable[..., Any], recurse: bool = True) -> Self:
         self._normal[0]._apply(fn, recurse)
         return super()._apply(fn, recurse)
+
+
+def require_linear(operator: Operator, where: str) -> LinearOperator:
+    """The operator.
+
+    Raises:
+        SpecError: if it is not linear.
+    """
+    if not isinstance(operator, LinearOperator):
+        raise SpecError(
+            f"{type(operator).__name__} is not linear: it has no adjoint", where=where, expected="a LinearOperator"
+        )
+    return operator
 
 
 def image_input(problem: Problem, image_shape: Shape, where: str, start: Reconstructor | None = None) -> nn.Module:
@@ -80,6 +84,18 @@ def image_input(problem: Problem, image_shape: Shape, where: str, start: Reconst
         where=where,
         expected="an operator that keeps the shape of images, or a LinearOperator, whose adjoint leads back to images",
     )
+
+
+def check_start(start: Reconstructor, operator: Operator, where: str) -> None:
+    """Refuses a start that is not for this operator.
+
+    Raises:
+        SpecError: with the place of the start.
+    """
+    try:
+        start.check_operator(operator)
+    except InvregError as error:
+        raise error.at(f"{where}.start") from None
 
 
 def _started(start: Reconstructor, problem: Problem, image_shape: Shape, where: str) -> Reconstructor:
