@@ -260,4 +260,6 @@ class NormalOperator(LinearOperator):
 
     def pull_back(self, z: Tensor) -> Tensor:
         """A* z / ||A||²: the measurement in X."""
-        return self.operator.adjoint(z) / self.norm_squared
+        # Physics keeps the precision of the measurements, also where a network behind it runs under autocast.
+        with torch.autocast(z.device.type, enabled=False):
+            return self.operator.adjoint(z) / self.norm_squared
