@@ -136,7 +136,35 @@ def test_data_of_another_shape_are_shown_by_the_adjoint() -> None:
     assert findings.arrays["data"].min() == 0.0
     assert findings.arrays["data"].max() == 1.0
     assert "" not in set(findings.tables["scores"]["method"])  # an image on its own scale has no PSNR
+    # The measurement itself, on its own range, stands above.
+    assert findings.arrays["measurements"].shape == (2, 1, 1, 20)
+    assert findings.arrays["measurements"].min() == 0.0
+    assert findings.arrays["measurements"].max() == 1.0
+    written = texts(draw_svgs(Examples(), findings)["example_1"])
+    assert "data" in written
+    assert "below: A* data, scaled" in written
+    # Findings of earlier versions have the adjoint only.
+    del findings.arrays["measurements"]
     assert "A* data, scaled" in texts(draw_svgs(Examples(), findings)["example_1"])
+
+
+class RealAndImaginary(LinearOperator):
+    """Each image twice, as two channels."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x.repeat_interleave(2, 1)
+
+    def range_shape(self, domain_shape: Shape) -> Shape:
+        return (2 * domain_shape[0], *domain_shape[1:])
+
+    def adjoint(self, y: Tensor) -> Tensor:
+        return y.unflatten(1, (-1, 2)).sum(2)
+
+
+def test_data_with_other_channels_are_shown_by_their_size() -> None:
+    findings = Examples(count=2).analyze(make_run(METHODS, operator=RealAndImaginary()))
+    assert findings.arrays["measurements"].shape == (2, 1, 16, 20)
+    draw_svgs(Examples(), findings)
 
 
 def test_data_that_are_no_image_are_left_out() -> None:

@@ -40,8 +40,13 @@ def _columns(findings: Findings, index: int) -> list[Column]:
     columns = [Column("truth", truth, None, (shortened(name, 22),), MUTED)]
     if "data" in arrays:
         is_data = findings.scalars["data"] == "data"
-        title, data = ("data" if is_data else "A* data, scaled"), arrays["data"][index]
-        columns.append(Column(title, data, data - truth if is_data else None, _lines(scores, "", metrics), MUTED))
+        data = arrays["data"][index]
+        if "measurements" in arrays:
+            lines = ("below: A* data, scaled",)
+            columns.append(Column("data", arrays["measurements"][index], None, lines, MUTED, below=data))
+        else:
+            title = "data" if is_data else "A* data, scaled"
+            columns.append(Column(title, data, data - truth if is_data else None, _lines(scores, "", metrics), MUTED))
     for number_, (label, style) in enumerate(styles.items()):
         x_hat = arrays["reconstructions"][number_, index]
         lines = _lines(scores, label, metrics)

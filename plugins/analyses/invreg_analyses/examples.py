@@ -31,8 +31,10 @@ class Examples(Analyzer):
     enlarged region of each image is where the reconstructions differ most among each other; where a single method is
     shown, where its error is largest.
 
-    Truth, data and reconstructions are shown on the fixed range [0, 1]. Data of another shape than the images are shown
-    as the adjoint A* z, scaled to its own range; where there is no adjoint, they are left out.
+    Truth, data and reconstructions are shown on the fixed range [0, 1]. Data of another shape than the images (a
+    sinogram) are shown as they are, on their own range, with the adjoint A* z, scaled to its own range, below them;
+    where there is no adjoint, they are left out. If their channels are others than those of the images (real and
+    imaginary parts), the root of the sum of their squares is shown.
 
     Args:
         count: number of images, at most.
@@ -57,6 +59,8 @@ class Examples(Analyzer):
         shown = torch.stack([x_hat[chosen] for x_hat in run.reconstructions.values()])
         data, kind = _data(run, chosen)
         arrays = {"truth": truth, "reconstructions": shown} | ({} if data is None else {"data": data})
+        if kind == "adjoint" and run.measurements.ndim == 4:
+            arrays["measurements"] = _as_pictures(run.measurements[chosen], truth.shape[1])
         names = [str(run.images.test.names[index]) for index in chosen]
         compared = _compared(run, chosen)
         regions = [self._region(truth[i].numpy(), compared[:, i].numpy()) for i in range(len(chosen))]
@@ -126,6 +130,15 @@ def _data(run: CompletedRun, chosen: list[int]) -> tuple[Tensor | None, str]:
             low, high = back.amin((1, 2, 3), keepdim=True), back.amax((1, 2, 3), keepdim=True)
             return (back - low) / (high - low).clamp_min(1e-12), "adjoint"
     return None, "none"
+
+
+def _as_pictures(z: Tensor, channels: int) -> Tensor:
+    """Measurements `[N, ...]` as pictures: all but the largest and smallest half per cent of values within [0, 1]."""
+    pictures = z if z.shape[1] == channels else z.square().sum(1, keepdim=True).sqrt()
+    values = pictures.flatten(1).sort(dim=1).values
+    margin = values.shape[1] // 200
+    low, high = (values[:, i].view(-1, 1, 1, 1) for i in (margin, values.shape[1] - 1 - margin))
+    return ((pictures - low) / (high - low).clamp_min(1e-12)).clamp(0, 1)
 
 
 def _scores(run: CompletedRun, chosen: list[int], data: Tensor | None) -> pd.DataFrame:

@@ -31,6 +31,7 @@ class Column:
         error: signed, of the same shape; None where there is nothing to compare with.
         lines: stand below the picture.
         is_best: sets them in bold.
+        below: stands in place of the enlarged region, if it is given; then the picture may have another size.
     """
 
     title: str
@@ -39,6 +40,7 @@ class Column:
     lines: tuple[str, ...]
     color: str
     is_best: bool = False
+    below: NDArray[np.float32] | None = None
 
 
 def draw_columns(
@@ -72,13 +74,17 @@ def draw_columns(
 def _draw_column(cells: NDArray[np.object_], column: Column, region: Region, limit: float) -> AxesImage | None:
     picture, enlarged, error = cells
     show_image(picture, column.image)
-    mark_region(picture, region)
+    if column.below is None:
+        mark_region(picture, region)
     picture.set_title(shortened(column.title, 20), loc="center", fontsize=9.5, pad=5, color=column.color)
     picture.set_xlabel(
         "\n".join(column.lines), fontsize=8, labelpad=4, fontweight="bold" if column.is_best else "normal"
     )
-    show_image(enlarged, column.image, region)
-    frame(enlarged, ACCENT)
+    if column.below is None:
+        show_image(enlarged, column.image, region)
+        frame(enlarged, ACCENT)
+    else:
+        show_image(enlarged, column.below)
     if column.error is None:
         return None
     error.set_axis_on()
