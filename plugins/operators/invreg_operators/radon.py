@@ -35,7 +35,7 @@ class Radon(LinearOperator):
     ||A||² is about the number of angles divided by the number of pixels of a side where a bin is a pixel wide.
 
     The matrix has about 2.3 entries for each pixel and angle and is kept twice, by rows and by columns: about
-    37 MB for 128x128 pixels and 60 angles in float32. A float64 copy on the CPU is kept with it.
+    35 MB for 128x128 pixels and 60 angles in float32. A float64 copy on the CPU is kept with it.
 
     Args:
         angles: number of angles.
