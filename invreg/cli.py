@@ -36,12 +36,16 @@ def run(
     output: Annotated[Path, typer.Option(help="Folder in which the run folder is made.")] = Path("runs"),
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, ...")] = "auto",
     quiet: Annotated[bool, typer.Option("--quiet", help="Show no progress.")] = False,
+    track: Annotated[
+        list[str] | None, typer.Option(help="An experiment tracker: tensorboard or mlflow. May be repeated.")
+    ] = None,
 ) -> None:
     """Run a spec, or go on with it. The last line printed is the run folder."""
     from invreg import pipeline
     from invreg.quickstart import quickstart_path
 
-    result = pipeline.run(spec or quickstart_path(), output, device, progress=not quiet, overrides=overrides or ())
+    source, changes = spec or quickstart_path(), overrides or ()
+    result = pipeline.run(source, output, device, progress=not quiet, overrides=changes, track=track or None)
     _print_summary(result.summary)
     for warning in result.warnings:
         print(f"warning: {warning}", file=sys.stderr)

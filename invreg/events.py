@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -18,9 +18,15 @@ class Events:
     Args:
         manager: the plugin manager whose plugins listen; None for nobody.
         listeners: objects with hook implementations that listen to this run only (progress bar, log files).
+        trackers: more of them, by the names under which they are spoken of.
     """
 
-    def __init__(self, manager: pluggy.PluginManager | None = None, listeners: Iterable[object] = ()) -> None:
+    def __init__(
+        self,
+        manager: pluggy.PluginManager | None = None,
+        listeners: Iterable[object] = (),
+        trackers: Mapping[str, object] | None = None,
+    ) -> None:
         import pluggy
 
         from invreg import hookspecs
@@ -31,6 +37,8 @@ class Events:
         own.add_hookspecs(hookspecs)
         for listener in listeners:
             own.register(listener)
+        for name, tracker in (trackers or {}).items():
+            own.register(tracker, name)
         self._managers.append(own)
 
     @property

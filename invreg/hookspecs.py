@@ -38,6 +38,11 @@ def invreg_components() -> Mapping[str, type]:  # type: ignore[empty-body]
 
 
 @hookspec
+def invreg_trackers() -> Mapping[str, type]:  # type: ignore[empty-body]
+    """Names to classes of trackers: listeners that a run makes, without arguments, when it is asked for them."""
+
+
+@hookspec
 def invreg_interface() -> int:  # type: ignore[empty-body]
     """The version of the plugin interface that this plugin was written for; 1 if it does not say."""
 

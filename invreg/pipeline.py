@@ -34,6 +34,7 @@ from invreg.result import Result
 from invreg.shared import Shared
 from invreg.spec import Spec, read_content, read_spec
 from invreg.store import RunFolder
+from invreg.tracking import asked_for, close_trackers, make_trackers
 from invreg.trainer import Method, TrainedMethod, TrainingContext, TrainingLog
 
 if TYPE_CHECKING:
@@ -48,6 +49,7 @@ def run(
     progress: bool = True,
     overrides: Iterable[str] = (),
     registry: Registry | None = None,
+    track: Iterable[str] | None = None,
 ) -> Result | StudyResult:
     """Runs a spec, or goes on with a run of the same spec that was interrupted. A spec with a `matrix` is a study.
 
@@ -58,6 +60,8 @@ def run(
         progress: whether progress is shown on the terminal (standard error).
         overrides: `path=value` changes to the spec.
         registry: where components come from; all installed plugins if None.
+        track: names of experiment trackers that follow the run (`tensorboard`, `mlflow`); those in the environment
+            variable `INVREG_TRACK` if None.
 
     Returns:
         The result; its reconstructors are ready to use. For a study, the table over all cells, and the cells.
@@ -68,12 +72,14 @@ def run(
     """
     registry = registry or Registry.installed()
     content, where = read_content(spec, overrides), Path(output).expanduser()
+    tracked = asked_for(track)
+    close_trackers(make_trackers(registry, tracked))  # one that cannot be had is refused before anything else
     if "matrix" in content:
         from invreg.study import run_study
 
-        return run_study(content, where, device, progress, registry)
+        return run_study(content, where, device, progress, registry, tracked)
     plan, chosen, shared = make_plan(read_spec(content), registry), choose_device(device), Shared()
-    return run_plan(plan, check_plan(plan, chosen, shared), where, chosen, progress, shared)
+    return run_plan(plan, check_plan(plan, chosen, shared), where, chosen, progress, shared, tracked)
 
 
 def check_plan(plan: Plan, device: torch.device, shared: Shared) -> Setting:
@@ -86,18 +92,26 @@ def check_plan(plan: Plan, device: torch.device, shared: Shared) -> Setting:
 
 
 def run_plan(
-    plan: Plan, setting: Setting, output: Path, device: torch.device, progress: bool, shared: Shared
+    plan: Plan,
+    setting: Setting,
+    output: Path,
+    device: torch.device,
+    progress: bool,
+    shared: Shared,
+    tracked: Iterable[str] = (),
 ) -> Result:
     """Runs a plan, whose check gave the setting, in its folder below `output`."""
     folder = RunFolder.create(output, plan.spec, plan.digest)
     terminal = [TerminalProgress()] if progress else []
+    trackers = make_trackers(plan.registry, tracked)
     with folder.locked():
-        events = Events(plan.registry.manager, [*terminal, TrainingLogFiles(folder.path)])
+        events = Events(plan.registry.manager, [*terminal, TrainingLogFiles(folder.path)], trackers)
         try:
             return _Run(plan, setting, folder, device, events, shared).execute()
         finally:
             for listener in terminal:
                 listener.close()
+            close_trackers(trackers)
 
 
 def load(folder: str | Path, device: str = "auto", registry: Registry | None = None) -> Result | StudyResult:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -125,7 +125,14 @@ def plan_study(content: Mapping[str, Any], registry: Registry) -> _StudyPlan:
     return _StudyPlan(title, content, axes, cells, analyses, specs)
 
 
-def run_study(content: Mapping[str, Any], output: Path, device: str, progress: bool, registry: Registry) -> StudyResult:
+def run_study(
+    content: Mapping[str, Any],
+    output: Path,
+    device: str,
+    progress: bool,
+    registry: Registry,
+    tracked: Sequence[str] = (),
+) -> StudyResult:
     """Runs all cells of a study that are not finished, then its analyses.
 
     Args:
@@ -134,6 +141,7 @@ def run_study(content: Mapping[str, Any], output: Path, device: str, progress: b
         device: where to compute.
         progress: whether progress is shown on the terminal.
         registry: where components come from.
+        tracked: names of the trackers of each cell.
 
     Raises:
         SpecError: if any cell is wrong; nothing has been computed.
@@ -146,7 +154,7 @@ def run_study(content: Mapping[str, Any], output: Path, device: str, progress: b
         folder.write_text("study.yaml", dump_yaml(plan.content))
         shared = Shared(folder.path / "shared", checking)
         # Each setting is let go with its cell.
-        cells = [_run_cell(cell, settings.pop(0), folder, where, progress, shared) for cell in plan.cells]
+        cells = [_run_cell(cell, settings.pop(0), folder, where, progress, shared, tracked) for cell in plan.cells]
         table = tidy_table(cells, list(plan.axes))
         folder.write_table("study.csv", table)
         events = Events(registry.manager, [TerminalProgress()] if progress else [])
@@ -201,13 +209,14 @@ def _run_cell(
     device: torch.device,
     progress: bool,
     shared: Shared,
+    tracked: Sequence[str],
 ) -> StudyCell:
     output, plan = folder.path / "cells", cell.plan
     store = RunFolder.create(output, plan.spec, plan.digest)
     store.write_spec(plan.spec)
     failure = None
     try:
-        run_plan(plan, setting or check_plan(plan, device, shared), output, device, progress, shared)
+        run_plan(plan, setting or check_plan(plan, device, shared), output, device, progress, shared, tracked)
     except KeyboardInterrupt:
         raise
     except Exception as error:  # noqa: BLE001 (whatever stops one cell must not stop the others)
