@@ -17,7 +17,7 @@ from invreg.schema import parameters_model
 from invreg.sources import place_of
 
 #: Words that are no texts in YAML, so that a spec could not name a component by them.
-_NO_TEXTS = {"null", "true", "false", "yes", "no", "on", "off"}
+NO_TEXTS = {"null", "true", "false", "yes", "no", "on", "off"}
 
 
 def interface_of(manager: pluggy.PluginManager, loaded: object) -> int:
@@ -121,7 +121,7 @@ def shown(value: object) -> str:
 def _check_name(name: object, function: Callable[..., Any]) -> None:
     if not isinstance(name, str) or not name.isidentifier():
         problem, expected = "", "a name of letters, digits and underscores, as in my_operator"
-    elif name.lower() in _NO_TEXTS:
+    elif name.lower() in NO_TEXTS:
         problem, expected = ", which YAML does not read as a text", "another word, as in my_operator"
     else:
         return

@@ -1,4 +1,4 @@
-"""The command line: `invreg run`, `validate`, `plugins`, `describe`, `schema`, `report`, `certify`.
+"""The command line: `invreg run`, `validate`, `plugins`, `describe`, `schema`, `new-plugin`, `report`, `certify`.
 
 Everything heavy is imported inside the commands, so that `--help` answers at once.
 """
@@ -145,6 +145,22 @@ def schema(
             expected="a file in a folder that exists",
         ) from None
     print(output)
+
+
+@app.command("new-plugin")
+def new_plugin(
+    name: Annotated[str, typer.Argument(help="Name of the package, as in invreg-camera.")],
+    kind: Annotated[
+        str, typer.Option(help="What it brings: operator, reconstructor, trainer, analyzer or dataset.")
+    ] = "operator",
+    output: Annotated[Path, typer.Option(help="Folder in which the package's folder is made.")] = Path(),
+) -> None:
+    """Write a package with a component of your own, whose tests pass as written; its folder is the last line."""
+    from invreg import scaffold
+
+    folder = scaffold.new_plugin(name, kind, output)
+    print(f'next: pip install -e "{folder}[test]" && pytest {folder}')
+    print(folder)
 
 
 @app.command()
