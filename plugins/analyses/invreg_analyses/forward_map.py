@@ -3,28 +3,25 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated, Any
 
 import torch
 from pydantic import Field
-from torch import Tensor
 
 from invreg.analyzer import Analyzer, CompletedRun, Findings
 from invreg.display import number
-from invreg.metrics import MSE, SSIM
 from invreg.operator import NormalOperator
 from invreg.reconstructor import LearnsForwardMap
 from invreg_analyses.examples import spread_choice
 from invreg_analyses.forward_map_figures import draw_accuracy, draw_forward_maps
+from invreg_analyses.forward_map_measures import accuracy, on_all, relative
 from invreg_analyses.pictures import busiest_region, roughness
 from invreg_analyses.tables import methods_table
 
 if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.figure import Figure
-
-_SMALLEST_FOR_SSIM = 11
 
 
 class ForwardMap(Analyzer):
@@ -59,13 +56,17 @@ class ForwardMap(Analyzer):
         nets = self.methods_of(run)
         learned, targets, tables = [], [], []
         for label, net in nets.items():
-            phi, target = _on_all(run, net.forward_map), _on_all(run, net.target_operator)
+            x = run.images.test.images
+            phi = on_all(net.forward_map, x, run.device, run.batch_size)
+            target = on_all(net.target_operator, x, run.device, run.batch_size)
             learned.append(phi)
             targets.append(target)
-            tables.append(_accuracy(run, label, net, phi, target))
-        accuracy = pd.concat(tables, ignore_index=True)
-        relative = accuracy.loc[accuracy["method"] == next(iter(nets)), "relative"].to_numpy(dtype=float)
-        chosen = spread_choice(-relative, self.count)
+            own = accuracy(x, list(run.images.test.names), phi, target).assign(defect=_defect(run, label, net))
+            own.insert(0, "method", label)
+            tables.append(own)
+        joined = pd.concat(tables, ignore_index=True)
+        distances = joined.loc[joined["method"] == next(iter(nets)), "relative"].to_numpy(dtype=float)
+        chosen = spread_choice(-distances, self.count)
         shown = {
             "truth": run.images.test.images[chosen],
             "learned": torch.stack([phi[chosen] for phi in learned]),
@@ -80,9 +81,9 @@ class ForwardMap(Analyzer):
         )
         images.insert(0, "image", [str(run.images.test.names[index]) for index in chosen])
         return Findings(
-            tables={"accuracy": accuracy, "images": images, "methods": methods_table(run)},
+            tables={"accuracy": joined, "images": images, "methods": methods_table(run)},
             arrays={name: array.to(torch.float32).numpy() for name, array in shown.items()},
-            text=" ".join(_sentence(accuracy[accuracy["method"] == label]) for label in nets),
+            text=" ".join(_sentence(joined[joined["method"] == label]) for label in nets),
         )
 
     def draw(self, findings: Findings) -> Mapping[str, Figure]:
@@ -92,48 +93,17 @@ class ForwardMap(Analyzer):
         return figures
 
 
-def _on_all(run: CompletedRun, function: Callable[[Tensor], Tensor], x: Tensor | None = None) -> Tensor:
-    """The function on all test images (or on x), batch by batch."""
-    x = run.images.test.images if x is None else x
-    with torch.no_grad():
-        return torch.cat([function(batch.to(run.device)).cpu() for batch in x.split(run.batch_size)])
-
-
-def _accuracy(run: CompletedRun, label: str, net: Any, phi: Tensor, target: Tensor) -> pd.DataFrame:
-    import pandas as pd
-
-    x = run.images.test.images
-    has_ssim = min(x.shape[-2:]) >= _SMALLEST_FOR_SSIM
-    return pd.DataFrame(
-        {
-            "method": label,
-            "image": list(run.images.test.names),
-            "mse": MSE()(phi, target).tolist(),
-            "ssim": SSIM()(phi, target).tolist() if has_ssim else math.nan,
-            "relative": _relative(phi, target),
-            "identity": _relative(x, target),
-            "defect": _defect(run, label, net),
-        }
-    )
-
-
 def _defect(run: CompletedRun, label: str, net: Any) -> list[float]:
     """||phi(R(z)) - z|| / ||z|| of each image; NaN where z has no counterpart among the images."""
     z, operator = run.measurements, net.target_operator
     if isinstance(operator, NormalOperator):
-        z = _on_all(run, operator.pull_back, z)
-    again = _on_all(run, net.forward_map, run.reconstructions[label])
-    return _relative(again, z) if again.shape == z.shape else [math.nan] * len(again)
+        z = on_all(operator.pull_back, z, run.device, run.batch_size)
+    again = on_all(net.forward_map, run.reconstructions[label], run.device, run.batch_size)
+    return relative(again, z) if again.shape == z.shape else [math.nan] * len(again)
 
 
-def _relative(given: Tensor, reference: Tensor) -> list[float]:
-    difference = (given.double() - reference.double()).flatten(1).norm(dim=1)
-    values: list[float] = (difference / reference.double().flatten(1).norm(dim=1)).tolist()
-    return values
-
-
-def _sentence(accuracy: pd.DataFrame) -> str:
-    label, means = accuracy["method"].iloc[0], accuracy[["mse", "ssim", "relative", "identity", "defect"]].mean()
+def _sentence(table: pd.DataFrame) -> str:
+    label, means = table["method"].iloc[0], table[["mse", "ssim", "relative", "identity", "defect"]].mean()
     text = f"The forward map of {label} is {_percent(means['relative'])} away from the operator on average"
     text += f" (the identity: {_percent(means['identity'])}), with a mean squared error of {number(means['mse'])}"
     if math.isfinite(means["ssim"]):

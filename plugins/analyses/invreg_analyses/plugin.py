@@ -13,7 +13,10 @@ from invreg_analyses.example_grid import ExampleGrid
 from invreg_analyses.examples import Examples
 from invreg_analyses.firm_nonexpansiveness import FirmNonexpansiveness
 from invreg_analyses.forward_map import ForwardMap
+from invreg_analyses.forward_map_accuracy import ForwardMapAccuracy
+from invreg_analyses.ill_posedness_by_noise import IllPosednessByNoise
 from invreg_analyses.lipschitz_sweep import LipschitzSweep
+from invreg_analyses.local_ill_posedness import LocalIllPosedness
 from invreg_analyses.method_comparison import MethodComparison
 from invreg_analyses.quality import Quality
 from invreg_analyses.saliency_by_noise import SaliencyByNoise
@@ -35,6 +38,7 @@ def invreg_components() -> Mapping[str, type]:
         "examples": Examples,
         "training_curves": TrainingCurves,
         "forward_map": ForwardMap,
+        "local_ill_posedness": LocalIllPosedness,
         "architecture": Architecture,
         "certificate": Certificate,
         "stability": Stability,
@@ -46,5 +50,7 @@ def invreg_components() -> Mapping[str, type]:
         "example_grid": ExampleGrid,
         "settings_table": SettingsTable,
         "convergence": Convergence,
+        "forward_map_accuracy": ForwardMapAccuracy,
+        "ill_posedness_by_noise": IllPosednessByNoise,
         "saliency_by_noise": SaliencyByNoise,
     }

@@ -1,0 +1,160 @@
+"""Derivatives of maps of images at one image, applied in both directions."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TypeVar
+
+import torch
+from torch import Tensor
+
+from invreg.errors import InvregError, ShapeError
+from invreg.operator import Operator
+from invreg.streams import generator
+
+Apply = Callable[[Tensor], Tensor]
+_T = TypeVar("_T")
+
+#: How far <J h, J h> and <h, J* J h> may be apart, relatively: far above rounding, far below what a wrong adjoint does.
+_ADJOINT = 1e-3
+#: Length of the step with which a map is asked whether it changes at all.
+_STEP = 1e-2
+
+
+@dataclass(frozen=True)
+class Derivative:
+    """The derivative J of a map at one image `[1, C, H, W]`.
+
+    Attributes:
+        name: of the map, for messages.
+        push: h -> J h, for h of the shape of the image.
+        pull: v -> J* v, for v of the shape of the value.
+    """
+
+    name: str
+    push: Apply
+    pull: Apply
+
+
+def operator_derivative(operator: Operator, x: Tensor, key: int = 0) -> Derivative:
+    """F'(x) of an operator, by the derivatives that it has.
+
+    Args:
+        operator: F.
+        x: one image, `[1, C, H, W]`.
+        key: of the random direction in which the derivative is checked.
+
+    Raises:
+        InvregError: if F cannot be differentiated at x in both directions.
+    """
+    _check_image(x)
+    name = f"the operator {type(operator).__name__}"
+    linear = _tried(name, lambda: operator.linearize(x.detach()))
+    return _checked(Derivative(name, linear.forward, linear.adjoint), operator, x, key)
+
+
+def function_derivative(name: str, function: Apply, x: Tensor, key: int = 0) -> Derivative:
+    """The derivative of a function of images at x, by automatic differentiation; weights should not ask for gradients.
+
+    J h comes from forward mode (torch.func.jvp); where the function does not know that, from differentiating v -> J* v,
+    which is linear in v, once more.
+
+    Args:
+        name: of the function, for messages.
+        function: images `[B, C, H, W]` to values.
+        x: one image, `[1, C, H, W]`.
+        key: of the random direction in which the derivative is checked.
+
+    Raises:
+        InvregError: if the function cannot be differentiated at x in both directions.
+    """
+    _check_image(x)
+
+    def pulled() -> tuple[Tensor, Tensor]:
+        with torch.enable_grad():
+            point = x.detach().clone().requires_grad_()
+            value = function(point)
+        if not value.requires_grad:
+            raise InvregError("its value has no gradient")
+        return point, value
+
+    point, value = _tried(name, pulled)
+
+    def pull(v: Tensor) -> Tensor:
+        return torch.autograd.grad(value, point, v, retain_graph=True)[0]
+
+    def forward_mode(h: Tensor) -> Tensor:
+        return torch.func.jvp(function, (point.detach(),), (h,))[1]
+
+    try:
+        forward_mode(torch.zeros_like(x))
+    except torch.OutOfMemoryError:
+        raise
+    except Exception:  # noqa: BLE001 (each operation that lacks forward mode has its own way to say so)
+        return _checked(Derivative(name, _tried(name, lambda: _twice(point, value)), pull), function, x, key)
+    return _checked(Derivative(name, forward_mode, pull), function, x, key)
+
+
+def _twice(point: Tensor, value: Tensor) -> Apply:
+    """h -> J h as the derivative of v -> J* v."""
+    v = torch.zeros_like(value, requires_grad=True)
+    with torch.enable_grad():
+        (pulled,) = torch.autograd.grad(value, point, v, create_graph=True)
+    if not pulled.requires_grad:
+        raise InvregError("it can be differentiated only once")
+    return lambda h: torch.autograd.grad(pulled, v, h, retain_graph=True)[0]
+
+
+def _checked(derivative: Derivative, function: Apply, x: Tensor, key: int) -> Derivative:
+    """Tries both directions, and whether they belong together.
+
+    Raises:
+        InvregError: saying what is wrong with them.
+    """
+    name = derivative.name
+    h = torch.randn(x.shape, generator=generator(key), dtype=torch.float64).to(x)
+    h = h / h.norm()
+    pushed = _tried(name, lambda: derivative.push(h))
+    pulled = _tried(name, lambda: derivative.pull(pushed))
+    if not (torch.isfinite(pushed).all() and torch.isfinite(pulled).all()):
+        raise InvregError(f"the derivative of {name} is NaN or infinite", where="derivative", expected="finite values")
+    if not pushed.any():
+        with torch.no_grad():
+            moved = function(x + _STEP * h) - function(x)
+        if moved.double().norm() > 1e-4 * _STEP:
+            raise InvregError(
+                f"the derivative of {name} is zero, though its values change",
+                where="derivative",
+                expected="a map that torch can follow from the image to its value",
+                hint="no detach(), no NumPy and no no_grad() in between; or give it jvp and vjp of its own",
+            )
+    there, back = float(pushed.double().square().sum()), float((h.double() * pulled.double()).sum())
+    if abs(there - back) > _ADJOINT * max(abs(there), abs(back)):
+        raise InvregError(
+            f"jvp and vjp of {name} do not belong together: ⟨J h, J h⟩ is {there:.6g}, ⟨h, J* J h⟩ is {back:.6g}",
+            where="derivative",
+            expected="a vjp (or adjoint) that is the transpose of the jvp (or forward)",
+        )
+    return derivative
+
+
+def _tried(name: str, action: Callable[[], _T]) -> _T:
+    """What the action gives; whatever it raises says what is wrong with the map."""
+    try:
+        return action()
+    except torch.OutOfMemoryError:
+        raise
+    except Exception as error:
+        cause = error.what if isinstance(error, InvregError) else str(error).strip().split("\n")[0]
+        raise InvregError(
+            f"{name} cannot be differentiated: {cause or type(error).__name__}",
+            where="derivative",
+            expected="a map with J h and J* v: made of what torch can differentiate twice or in forward mode",
+            hint="for an operator, define jvp and vjp, or let finite_differences(operator) have them",
+        ) from error
+
+
+def _check_image(x: Tensor) -> None:
+    if x.ndim != 4 or len(x) != 1:
+        raise ShapeError(f"x of shape {tuple(x.shape)}", where="derivative", expected="one image, [1, C, H, W]")
