@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 from invreg.hookspecs import hookimpl
 from invreg_operators.convolution import Convolution
+from invreg_operators.finite_differences import FiniteDifferences
 from invreg_operators.fourier_sampling import FourierSampling
 from invreg_operators.gaussian_blur import GaussianBlur
 from invreg_operators.identity import Identity
@@ -28,6 +29,7 @@ def invreg_components() -> Mapping[str, type]:
         "convolution": Convolution,
         "perona_malik": PeronaMalik,
         "implicit_diffusion": ImplicitDiffusion,
+        "finite_differences": FiniteDifferences,
         "radon": Radon,
         "fourier_sampling": FourierSampling,
         "none": NoNoise,
