@@ -1,0 +1,1 @@
+"""A plugin for invreg: motion blur, Landweber iteration, errors near edges."""
