@@ -105,8 +105,8 @@ class ScipyOperator(SharesForeign, LinearOperator):
             )
         self.linear_operator = linear_operator
         self._domain, self._range = tuple(domain_shape), tuple(range_shape)
-        # The precision of a half-precision image is no precision to compute in.
-        self._least = np.dtype(np.float32) if dtype is None else np.result_type(np.float32, dtype)
+        # At least float32: the precision of an image in half precision is none to compute in.
+        self._is_double = dtype is None or np.result_type(np.float32, dtype).itemsize >= 8
 
     def forward(self, x: Tensor) -> Tensor:
         _check(x, self._domain, "images")
@@ -128,12 +128,18 @@ class ScipyOperator(SharesForeign, LinearOperator):
     def compute(self, x: Tensor, transposed: bool) -> Tensor:
         """The product with one vector after the other, without derivatives."""
         function, shape = self._product(transposed)
-        precision = torch.float64 if self._least == np.float64 or x.dtype == torch.float64 else torch.float32
+        precision = torch.float64 if self._is_double or x.dtype == torch.float64 else torch.float32
         result = x.new_empty((x.shape[0], *shape))
         for index, image in enumerate(x.detach().to("cpu", precision)):
             # A copy: what the other package does with its argument must not reach x.
-            vector = image.reshape(-1).numpy().copy()
-            result[index] = torch.from_numpy(np.array(function(vector)).reshape(shape)).to(result)
+            product = np.array(function(image.reshape(-1).numpy().copy()))
+            if np.iscomplexobj(product):
+                raise InvregError(
+                    f"a product with {type(self.linear_operator).__name__} is complex, though its dtype is not",
+                    where="operator_from_scipy",
+                    expected="a real linear operator",
+                )
+            result[index] = torch.from_numpy(product.astype(np.float64, copy=False).reshape(shape)).to(result)
         return result
 
     def _product(self, transposed: bool) -> tuple[Callable[[np.ndarray], Any], Shape]:

@@ -197,3 +197,26 @@ def test_importing_it_imports_nothing_else() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_an_operator_that_is_complex_all_the_same_is_refused() -> None:
+    sly = SciPyLinearOperator((4, 4), matvec=lambda v: 1j * v, rmatvec=lambda v: v, dtype=float)
+    with pytest.raises(invreg.InvregError, match="is complex"):
+        operator_from_scipy(sly, (1, 2, 2))(torch.ones(1, 1, 2, 2))
+
+
+@pytest.mark.parametrize("dtype", [np.longdouble, np.int64, np.int8, None])
+def test_any_real_type_of_operator_will_do(dtype: type | None) -> None:
+    third = SciPyLinearOperator((4, 4), matvec=lambda v: 3 * v, rmatvec=lambda v: 3 * v, dtype=dtype)
+    x = random(1, 1, 1, 2, 2)
+    torch.testing.assert_close(operator_from_scipy(third, (1, 2, 2))(x), 3 * x, rtol=1e-15, atol=0)
+
+
+def test_it_works_without_gradients_and_in_batches_of_one(operator: invreg.LinearOperator) -> None:
+    x = random(1, 1, *DOMAIN).requires_grad_()
+    with torch.no_grad():
+        assert not operator(x).requires_grad
+    with torch.inference_mode():
+        assert operator(x).shape == (1, *RANGE)
+    strided = random(1, 1, 5, 6, 1).permute(0, 3, 2, 1)
+    assert torch.equal(operator(strided), operator(strided.contiguous()))

@@ -6,8 +6,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import pandas as pd
-
 from invreg.analyzer import Findings
 from invreg.errors import InvregError
 from invreg.hookspecs import hookimpl
@@ -78,7 +76,7 @@ class TensorBoardTracker:
 
         for row in result.summary.to_dict("records"):
             label = str(row["method"])
-            measured = {f"test/{key}": float(value) for key, value in row.items() if _shown(value)}
+            measured = {f"test/{key}": value for key, value in numbers(row).items()}
             writer = self._writer(f"{label}/test", 0)
             for key, value in measured.items():
                 writer.add_scalar(key, value, 0)
@@ -98,10 +96,6 @@ class TensorBoardTracker:
             folder = self._folder / "tensorboard" / run
             self._writers[run] = self._make(str(folder), purge_step=step)
         return self._writers[run]
-
-
-def _shown(value: Any) -> bool:
-    return is_number(value) and not pd.isna(value)
 
 
 def _pixels(path: Path) -> Any:
