@@ -6,5 +6,7 @@ Nothing here needs pytest; failures are `CheckFailure`, an `AssertionError`.
 from __future__ import annotations
 
 from invreg.testing.checks import CheckFailure, Failure
+from invreg.testing.operators import check_operator
+from invreg.testing.plugins import check_plugin
 
-__all__ = ["CheckFailure", "Failure"]
+__all__ = ["CheckFailure", "Failure", "check_operator", "check_plugin"]

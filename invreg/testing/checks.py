@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
+from typing import Any, TypeVar
 
-from invreg.registry import Registry
+from invreg.component import Component
+from invreg.sources import place_of_error
+
+C = TypeVar("C", bound=Component)
 
 
 @dataclass(frozen=True)
@@ -41,7 +45,9 @@ class CheckFailure(AssertionError):
         self.component = component
         self.failures = tuple(failures)
         listed = "\n".join(f"  {failure}" for failure in self.failures)
-        super().__init__(f"{component} fails {len(self.failures)} checks\n{listed}")
+        super().__init__(
+            f"{component} fails {len(self.failures)} check{'s' if len(self.failures) > 1 else ''}\n{listed}"
+        )
 
     @property
     def checks(self) -> tuple[str, ...]:
@@ -63,8 +69,13 @@ class Refused(Exception):
         self.found, self.expected, self.fix = found, expected, fix
 
 
+def _elsewhere(file: str) -> bool:
+    """Whether a file is not the component's: of this package, of torch."""
+    return bool({"torch", "testing"} & set(Path(file).parts[:-1]))
+
+
 #: The name of a check, and the function that raises `Refused` if the component fails it.
-Check = tuple[str, Callable[[], None]]
+Check = tuple[str, Callable[[], object]]
 
 
 def run_checks(component: str, checks: Iterable[Check]) -> None:
@@ -81,13 +92,39 @@ def run_checks(component: str, checks: Iterable[Check]) -> None:
             failures.append(Failure(name, refused.found, refused.expected, refused.fix))
         except Exception as error:  # noqa: BLE001 (whatever a stranger's component raises is a finding)
             failures.append(
-                Failure(name, f"{type(error).__name__}: {error}", "no exception", "look at the traceback of this call")
+                Failure(
+                    name,
+                    f"{type(error).__name__}: {error}",
+                    "no exception",
+                    f"look at {place_of_error(error, _elsewhere) or 'the component'}",
+                )
             )
     if failures:
         raise CheckFailure(component, failures)
 
 
-def name_of(component: Any) -> str:
-    """How a component is called in reports: by its registered name, or by its class."""
+def title_of(component: Component | type[Component]) -> str:
+    """How a component is called in reports: by the name in a spec, or by its class."""
     cls = component if isinstance(component, type) else type(component)
-    return Registry.installed().name_of(cls) or cls.__qualname__
+    return str(component.__dict__.get("_registered_as", cls.__qualname__))
+
+
+def instance_of(component: Any, base: type[C]) -> C:
+    """The component itself, or one of its class with default parameters.
+
+    Raises:
+        CheckFailure: if it is none of the base, or cannot be built without arguments.
+    """
+    built = component
+    if isinstance(component, type) and issubclass(component, base):
+        try:
+            built = component()
+        except TypeError as error:
+            failure = Failure("defaults", str(error), "a class that needs no arguments", "give an instance")
+            raise CheckFailure(component.__qualname__, [failure]) from None
+    if not isinstance(built, base):
+        failure = Failure(
+            "kind", f"{component!r} is no {base.__name__}", f"a {base.__name__}", f"derive from invreg.{base.__name__}"
+        )
+        raise CheckFailure(type(built).__qualname__, [failure])
+    return built

@@ -1,0 +1,48 @@
+"""Checks of linear operators."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+
+import torch
+
+from invreg.operator import LinearOperator, Shape
+from invreg.testing.checks import Check, Refused
+from invreg.testing.numbers import demand_close, demand_equal, vectors
+
+
+def linear_checks(fresh: Callable[[], LinearOperator], shape: Shape, others: Sequence[Shape]) -> Iterator[Check]:
+    """The checks of linearity and of the adjoint."""
+    yield "linearity", lambda: _linearity(fresh(), shape)
+    yield "adjoint", lambda: _adjoint(fresh(), shape)
+    yield "adjoint_on_other_shapes", lambda: _adjoint(fresh(), *others)
+
+
+def _linearity(operator: LinearOperator, shape: Shape) -> None:
+    x, y = vectors(1, 2, *shape), vectors(2, 2, *shape)
+    fix = "derive from Operator instead of LinearOperator if F is not linear; an affine part belongs to neither"
+    largest = float(operator(torch.zeros_like(x)).abs().max())
+    if not largest <= 1e-12:
+        raise Refused(f"A maps zero to values up to {largest:.3g}", "zero", fix)
+    demand_close(operator(2 * x - 3 * y), 2 * operator(x) - 3 * operator(y), 1e-9, "A(2x - 3y) against 2Ax - 3Ay", fix)
+
+
+def _adjoint(operator: LinearOperator, *shapes: Shape) -> None:
+    for shape in shapes:
+        _adjoint_on(operator, shape)
+
+
+def _adjoint_on(operator: LinearOperator, shape: Shape) -> None:
+    range_shape = operator.range_shape(shape)
+    x, y = vectors(1, 2, *shape), vectors(2, 2, *range_shape)
+    ax, aty = operator(x), operator.adjoint(y)
+    fix = "adjoint() must be the transpose of forward() with the same boundary rule; without adjoint(), torch finds it"
+    demand_equal(tuple(aty.shape), tuple(x.shape), f"for measurements {tuple(range_shape)}, the shape of A* y", fix)
+    left, right = float((ax * y).sum()), float((x * aty).sum())
+    scale = max(float(ax.norm() * y.norm()), float(x.norm() * aty.norm()))
+    if not abs(left - right) <= 1e-10 * scale + 1e-300:
+        raise Refused(
+            f"on images {shape}, <A x, y> = {left:.12g} and <x, A* y> = {right:.12g}",
+            "the same number up to 1e-10 of the norms",
+            fix,
+        )

@@ -1,0 +1,227 @@
+"""Checks of forward operators."""
+
+from __future__ import annotations
+
+import copy
+import itertools
+from collections.abc import Iterator, Sequence
+
+import torch
+from torch import Tensor
+
+from invreg.component import Component
+from invreg.errors import ShapeError
+from invreg.operator import LinearOperator, Operator, Shape
+from invreg.testing.checks import Check, CheckFailure, Failure, Refused, instance_of, run_checks, title_of
+from invreg.testing.constructors import constructor_checks, rebuilt
+from invreg.testing.derivatives import derivative_checks
+from invreg.testing.linear import linear_checks
+from invreg.testing.numbers import demand_close, demand_equal, demand_finite, demand_same, images, vectors
+from invreg.testing.saving import demand_saved
+from invreg.testing.stencils import stencil_check
+from invreg.testing.surroundings import check_no_global_state
+
+
+def check_operator(
+    operator: Operator | type[Operator],
+    image_shape: Shape = (1, 24, 20),
+    *,
+    other_shapes: Sequence[Shape] | None = None,
+    tolerance: float = 1e-4,
+) -> None:
+    """Checks that an operator keeps what all operators promise, and linear ones their adjoint.
+
+    All checks are run on random images in float64 (and in float32 where that is the question), and all failures are
+    reported together.
+
+    Args:
+        operator: an instance, or a class that can be built without arguments. A copy of it is tested.
+        image_shape: shape of one image that it accepts, (C, H, W); better not a square.
+        other_shapes: more of them; by default the image on its side and one with a row and a column more, as far as
+            the operator does not refuse them with a `ShapeError`.
+        tolerance: relative error allowed where derivatives are compared with difference quotients.
+
+    Raises:
+        CheckFailure: an `AssertionError` that names each failed check, with what was found, what was expected and what
+            to change.
+    """
+    tested: Operator = instance_of(operator, Operator)  # type: ignore[type-abstract]
+    demand_accepted(tested, tuple(image_shape), title_of(operator))
+    run_checks(title_of(operator), _checks(tested, tuple(image_shape), other_shapes, tolerance))
+
+
+def _checks(given: Operator, shape: Shape, others: Sequence[Shape] | None, tolerance: float) -> Iterator[Check]:
+    # Each check has a copy of its own: what one leaves behind must not be found by another.
+    def fresh() -> Operator:
+        return copy.deepcopy(given).double()
+
+    more = [tuple(other) for other in others] if others is not None else _accepted(fresh(), shape)
+    yield "range_shape", lambda: _range_shape(fresh(), [shape, *more])
+    yield (
+        "finite_values",
+        lambda: demand_finite(
+            fresh()(images(1, 2, *shape)),
+            "F(x) on random images in (0, 1)",
+            "look for divisions by zero, roots and logs",
+        ),
+    )
+    yield "dtype_kept", lambda: _dtype_kept(given, shape)
+    yield "device", lambda: _device(given, shape)
+    yield "input_unchanged", lambda: _input_unchanged(fresh(), shape)
+    yield "batch_independence", lambda: _batch_independence(fresh(), shape)
+    yield "determinism", lambda: _determinism(fresh(), shape)
+    yield "no_hidden_state", lambda: _no_hidden_state(fresh(), shape)
+    yield "no_global_state", lambda: _no_global_state(fresh(), shape)
+    yield from derivative_checks(fresh, shape, tolerance)
+    if isinstance(given, LinearOperator):
+        yield from linear_checks(fresh, shape, more)  # type: ignore[arg-type]
+    yield "stencil_radius", lambda: stencil_check(fresh(), shape)
+    yield "save_and_load", lambda: demand_saved(fresh(), fresh(), images(1, 2, *shape))
+    yield "parameters_kept", lambda: _parameters_kept(given, shape)
+    yield from constructor_checks(given)
+
+
+def demand_accepted(operator: Operator, shape: Shape, title: str) -> None:
+    """One failure, instead of one for each check, where the images have a shape that the operator does not take."""
+    try:
+        operator.range_shape(shape)
+    except ShapeError as error:
+        failure = Failure(
+            "image_shape",
+            str(error),
+            f"an operator that takes images of shape {shape}",
+            "give a shape that it takes: image_shape=(C, H, W)",
+        )
+        raise CheckFailure(title, [failure]) from None
+    except Exception:  # noqa: BLE001 (the checks will find it)
+        return
+
+
+def _accepted(operator: Operator, shape: Shape) -> list[Shape]:
+    channels, height, width = shape
+    found: list[Shape] = []
+    for other in ((channels, width, height), (channels, height + 1, width + 1)):
+        try:
+            operator.range_shape(other)
+            operator(images(1, 1, *other))
+        except ShapeError:
+            continue
+        except Exception:  # noqa: BLE001 (the checks will find it)
+            pass
+        found.append(other)
+    return found
+
+
+def _range_shape(operator: Operator, shapes: Sequence[Shape]) -> None:
+    for shape, size in itertools.product(shapes, (1, 3)):
+        told = tuple(operator.range_shape(shape))
+        result = operator(images(1, size, *shape))
+        demand_equal(
+            tuple(result.shape),
+            (size, *told),
+            f"for {size} images of shape {shape}, range_shape() is {told} and the shape of F(x)",
+            "return from range_shape() the shape of one measurement, without the batch",
+        )
+
+
+def _dtype_kept(given: Operator, shape: Shape) -> None:
+    for dtype in (torch.float32, torch.float64):
+        operator = copy.deepcopy(given).to(dtype)
+        result = operator(images(1, 1, *shape, dtype=dtype))
+        fix = "make tensors with x.new_zeros, .to(x) or dtype=x.dtype, and call neither .float() nor .double()"
+        demand_equal(result.dtype, dtype, f"for x in {dtype}, the dtype of F(x)", fix)
+        if isinstance(operator, LinearOperator):
+            demand_equal(operator.adjoint(result).dtype, dtype, f"for y in {dtype}, the dtype of A* y", fix)
+    # A detour through float32 shows in tiny differences, which it rounds away.
+    operator, x, h = copy.deepcopy(given).double(), images(1, 1, *shape), vectors(2, 1, *shape)
+    coarse, fine = ((operator(x + t * h) - operator(x)) / t for t in (1e-6, 1e-8))
+    demand_close(
+        coarse,
+        fine,
+        0.02,
+        "in float64, difference quotients with steps 1e-6 and 1e-8",
+        "the result is computed in less than float64: look for .float(), torch.float32 and NumPy arrays of float32",
+    )
+
+
+def _device(given: Operator, shape: Shape) -> None:
+    for device in ["cpu", "cuda"] if torch.cuda.is_available() else ["cpu"]:
+        operator, x = copy.deepcopy(given).to(device), images(1, 2, *shape, dtype=torch.float32)
+        result = operator(x.to(device))
+        fix = "register tensors with self.register_buffer, and make new ones on x.device"
+        demand_equal(result.device.type, device, f"for x on {device}, the device of F(x)", fix)
+        demand_close(result.cpu(), copy.deepcopy(given).cpu()(x), 1e-4, f"F(x) on {device} against the CPU", fix)
+
+
+def _input_unchanged(operator: Operator, shape: Shape) -> None:
+    x, h = images(1, 2, *shape), vectors(2, 2, *shape)
+    v = vectors(3, 2, *operator(x.clone()).shape[1:])
+    calls = {
+        "forward": lambda: operator(x),
+        "jvp": lambda: operator.jvp(x, h),
+        "vjp": lambda: operator.vjp(x, v),
+    }
+    if isinstance(operator, LinearOperator):
+        calls["adjoint"] = lambda: operator.adjoint(v)
+    for name, call in calls.items():
+        tensors = (x, h, v)
+        before = [tensor.clone() for tensor in tensors]
+        with torch.no_grad():
+            call()
+        for tensor, old in zip(tensors, before, strict=True):
+            fix = f"in {name}(), replace operations that end in _ (or out=, +=, x[...] =) or work on x.clone()"
+            demand_same(tensor, old, f"{name}() changed what it was given", fix)
+
+
+def _batch_independence(operator: Operator, shape: Shape) -> None:
+    x = images(1, 3, *shape) * torch.tensor([1.0, 0.1, 0.5], dtype=torch.float64).view(3, 1, 1, 1)
+    alone = torch.cat([operator(image[None]) for image in x])
+    fix = "sum, average and normalise over the dimensions from 1 on, never over dimension 0"
+    demand_close(operator(x), alone, 1e-9, "three images together against each alone", fix)
+    demand_close(operator(x.flip(0)), alone.flip(0), 1e-9, "the batch in the opposite order", fix)
+
+
+def _determinism(operator: Operator, shape: Shape) -> None:
+    x = images(1, 2, *shape)
+    fix = "an operator is free of noise: what is random belongs to a Noise, or is drawn once from a seed parameter"
+    demand_close(operator(x), operator(x), 1e-12, "the same call twice", fix)
+
+
+def _no_hidden_state(operator: Operator, shape: Shape) -> None:
+    x, other = images(1, 2, *shape), images(2, 1, *shape) * 3
+    before = {name: tensor.clone() for name, tensor in operator.state_dict().items()}
+    first = operator(x)
+    operator(other)
+    fix = "forward() must not write to self; what depends on the image is computed in every call"
+    demand_close(operator(x), first, 1e-12, "F(x) before and after another image", fix)
+    for name, tensor in operator.state_dict().items():
+        demand_same(tensor, before.get(name, torch.empty(0)), f"calls changed the buffer {name!r}", fix)
+
+
+def _no_global_state(operator: Operator, shape: Shape) -> None:
+    def work() -> None:
+        x = images(1, 1, *shape)
+        result = operator(x)
+        operator.jvp(x, x)
+        operator.vjp(x, result.detach())
+
+    check_no_global_state(work)
+
+
+def _parameters_kept(given: Operator, shape: Shape) -> None:
+    x = images(1, 1, *shape)
+    again: Component = rebuilt(given)
+    if not isinstance(again, Operator):
+        raise Refused("building it again gives no operator", "an operator", "do not override __new__")
+    if given.state_dict():  # weights that were loaded are no parameters
+        if set(again.state_dict()) != set(given.state_dict()):
+            raise Refused("building it again makes other buffers", "the same buffers", "make them in the constructor")
+        again.load_state_dict(given.state_dict())
+    result: Tensor = copy.deepcopy(again).double()(x)
+    demand_close(
+        result,
+        copy.deepcopy(given).double()(x),
+        1e-9,
+        "an operator built again from the same parameters",
+        "the constructor's parameters alone decide what an operator does: change neither them nor what they hold",
+    )

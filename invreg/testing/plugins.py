@@ -1,0 +1,138 @@
+"""Checks of a whole plugin: everything that it registers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from invreg.component import Component
+from invreg.errors import InvregError, ShapeError
+from invreg.operator import Operator, Shape
+from invreg.registry import Registry
+from invreg.testing.checks import CheckFailure, Failure, run_checks
+from invreg.testing.constructors import constructor_checks
+from invreg.testing.operators import check_operator
+
+#: Kind to the check of its components; the other kinds are checked for what all components have in common.
+CHECKS: dict[str, Callable[..., None]] = {"operator": check_operator}
+
+
+def check_plugin(
+    plugin: object,
+    examples: Mapping[str, Mapping[str, Any]] | None = None,
+    *,
+    settings: Mapping[str, Mapping[str, Any]] | None = None,
+) -> None:
+    """Checks everything that a plugin registers, each component with its default parameters or with given ones.
+
+    Args:
+        plugin: a module (or another object) with hooks, or the name of an installed plugin: of its entry point or of
+            its distribution.
+        examples: parameters by the names of components, where the defaults are too large for a test or there are none;
+            `operator:radon` instead of `radon` where two kinds share a name.
+        settings: further arguments of the checks by the names of components, `{"radon": {"image_shape": (1, 16, 16)}}`.
+
+    Raises:
+        CheckFailure: with the failures of all components; each check is named `kind:name.check`.
+    """
+    registry, title, names = registered(plugin)
+    failures: list[Failure] = []
+    known = {key for kind, name in names for key in (name, f"{kind}:{name}")}
+    for key in [*(examples or {}), *(settings or {})]:
+        if key not in known:
+            failures.append(
+                Failure(
+                    "examples",
+                    f"something is given for {key!r}",
+                    f"one of {', '.join(sorted(known))}",
+                    "correct the name",
+                )
+            )
+    for kind, name in names:
+        label = f"{kind}:{name}"
+        try:
+            check_component(registry, kind, name, _given(examples, kind, name), _given(settings, kind, name))
+        except CheckFailure as error:
+            failures += [Failure(f"{label}.{f.check}", f.found, f.expected, f.fix) for f in error.failures]
+    if failures:
+        raise CheckFailure(title, failures)
+
+
+def check_component(
+    registry: Registry, kind: str, name: str, parameters: Mapping[str, Any], settings: Mapping[str, Any]
+) -> None:
+    """Checks one registered component.
+
+    Raises:
+        CheckFailure: with all failures.
+    """
+    try:
+        component: Component = registry.build(kind, {"name": name, **parameters})
+    except InvregError as error:
+        raise CheckFailure(
+            f"{kind}:{name}",
+            [Failure("build", str(error), "parameters that it accepts", f'examples={{"{name}": {{...}}}}')],
+        ) from None
+    check = CHECKS.get(kind)
+    if isinstance(component, Operator) and "image_shape" not in settings:
+        settings = {"image_shape": image_shape_for(component), **settings}
+    if check is None:
+        run_checks(f"{kind}:{name}", constructor_checks(component))
+    else:
+        check(component, **settings)
+
+
+def image_shape_for(operator: Operator) -> Shape:
+    """The first of a few shapes that the operator does not refuse."""
+    shapes: list[Shape] = [(1, 24, 20), (1, 24, 24), (3, 24, 20), (1, 32, 32), (2, 24, 20)]
+    for shape in shapes:
+        try:
+            operator.range_shape(shape)
+        except ShapeError:
+            continue
+        except Exception:  # noqa: BLE001 (the checks will find it)
+            break
+        return shape
+    return shapes[0]
+
+
+def registered(plugin: object) -> tuple[Registry, str, list[tuple[str, str]]]:
+    """A registry with the plugin, what the plugin is called, and kind and name of all that it registers.
+
+    Raises:
+        CheckFailure: if there is no such plugin, or it was set aside.
+    """
+    if isinstance(plugin, str):
+        registry = Registry.installed()
+        found = [p for p in registry.plugins if plugin in (p.name, p.distribution, f"{p.distribution}:{p.name}")]
+        if not found:
+            installed = ", ".join(sorted({p.name for p in registry.plugins}))
+            failure = Failure("registration", f"there is no plugin {plugin!r}", f"one of {installed}", "install it")
+            raise CheckFailure(plugin, [failure])
+        title = plugin
+    else:
+        title = getattr(plugin, "__name__", type(plugin).__qualname__)
+        registry = Registry({title: plugin})
+        found = registry.plugins
+    problems = [
+        Failure("registration", p.problem, "a plugin that is let in", "correct what the message names")
+        for p in found
+        if p.problem
+    ]
+    if problems:
+        raise CheckFailure(title, problems)
+    names = [
+        (kind, name if (kind, name) in _plain_names(registry, kind) else f"{p.distribution}:{name}")
+        for p in found
+        for kind, name in p.components
+    ]
+    return registry, title, names
+
+
+def _plain_names(registry: Registry, kind: str) -> set[tuple[str, str]]:
+    return {(kind, name) for name in registry.names(kind)}
+
+
+def _given(table: Mapping[str, Mapping[str, Any]] | None, kind: str, name: str) -> Mapping[str, Any]:
+    table, short = table or {}, name.rpartition(":")[2]
+    return table.get(f"{kind}:{name}") or table.get(name) or table.get(short) or {}
