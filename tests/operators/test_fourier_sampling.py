@@ -74,6 +74,13 @@ def test_the_known_norm_is_that_of_lanczos(pattern: str) -> None:
     assert LinearOperator.norm(operator, shape).value == pytest.approx(operator.norm(shape).value, rel=1e-6)
 
 
+def test_no_images_have_no_measurements() -> None:
+    operator = FourierSampling()
+    z = operator(torch.zeros(0, 3, 8, 10))
+    assert z.shape == (0, 6, 8, 10)
+    assert operator.adjoint(z).shape == (0, 3, 8, 10)
+
+
 def test_half_precision_is_kept() -> None:
     x = torch.rand(1, 1, 12, 10)
     operator = FourierSampling()
