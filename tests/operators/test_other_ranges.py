@@ -157,6 +157,11 @@ def test_methods_that_cannot_work_are_refused_when_the_spec_is_checked() -> None
     make_plan(read_spec(tomography(methods=methods)), REGISTRY)
 
 
+def test_the_ready_spec_is_valid() -> None:
+    plan = make_plan(read_spec(Path(__file__).parents[2] / "specs" / "radon.yaml"), REGISTRY)
+    assert list(plan.methods) == ["fbp", "tv", "unet", "iresnet"]
+
+
 @pytest.mark.parametrize(
     ("changes", "match"),
     [
