@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
@@ -94,6 +94,13 @@ def function_derivative(name: str, function: Apply, x: Tensor, key: int = 0) -> 
     except Exception:  # noqa: BLE001 (each operation that lacks forward mode has its own way to say so)
         return _checked(Derivative(name, _tried(name, lambda: _twice(point, value)), pull), function, x, key)
     return _checked(Derivative(name, forward_mode, pull), function, x, key)
+
+
+def like_network(net: Any, x: Tensor) -> Tensor:
+    """The image in double precision if that is what the network computes in: it is then differentiated in it."""
+    with torch.no_grad():
+        value = net.forward_map(x)
+    return x.double() if value.dtype == torch.float64 else x
 
 
 def _twice(point: Tensor, value: Tensor) -> Apply:

@@ -12,7 +12,7 @@ import torch
 from invreg.errors import ConvergenceError, InvregError
 from invreg.streams import generator, stream_key
 from invreg_analyses.canny_edges import find_edges, smooth_areas
-from invreg_analyses.derivatives import Derivative, function_derivative, operator_derivative
+from invreg_analyses.derivatives import Derivative, function_derivative, like_network, operator_derivative
 from invreg_analyses.extreme_directions import Directions, Form, ascent, largest
 from invreg_analyses.ill_posedness_images import MaskedImage
 from invreg_analyses.stability_search import as_evaluated
@@ -112,11 +112,7 @@ class _Search:
         self, label: str, net: Any, image: MaskedImage, settings: Settings, device: torch.device, found: Found
     ) -> None:
         self._label, self._image, self._settings, self._found = label, image, settings, found
-        x = image.x.to(device)
-        with torch.no_grad():
-            value = net.forward_map(x)
-        # Networks that compute in double precision are differentiated in it.
-        self._x = x.double() if value.dtype == torch.float64 else x
+        self._x = like_network(net, image.x.to(device))
         key = stream_key(settings.seed, "local_ill_posedness", "check", image.name)
         self._operator = operator_derivative(net.target_operator, self._x, key)
         self._network = function_derivative(f"the forward map of {label}", net.forward_map, self._x, key)

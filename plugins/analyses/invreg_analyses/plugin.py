@@ -19,6 +19,8 @@ from invreg_analyses.lipschitz_sweep import LipschitzSweep
 from invreg_analyses.local_ill_posedness import LocalIllPosedness
 from invreg_analyses.method_comparison import MethodComparison
 from invreg_analyses.quality import Quality
+from invreg_analyses.radial_transfer import RadialTransfer
+from invreg_analyses.regularization_map import RegularizationMap
 from invreg_analyses.saliency_by_noise import SaliencyByNoise
 from invreg_analyses.saliency_clusters import SaliencyClusters
 from invreg_analyses.settings_table import SettingsTable
@@ -39,6 +41,8 @@ def invreg_components() -> Mapping[str, type]:
         "training_curves": TrainingCurves,
         "forward_map": ForwardMap,
         "local_ill_posedness": LocalIllPosedness,
+        "regularization_map": RegularizationMap,
+        "radial_transfer": RadialTransfer,
         "architecture": Architecture,
         "certificate": Certificate,
         "stability": Stability,

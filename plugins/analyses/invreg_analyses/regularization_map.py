@@ -1,0 +1,148 @@
+"""Where in an image a learned forward map departs from the operator."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Annotated, Any
+
+import numpy as np
+import torch
+from pydantic import Field
+
+from invreg.analyzer import Analyzer, CompletedRun, Findings
+from invreg.display import number
+from invreg.reconstructor import LearnsForwardMap
+from invreg.streams import generator, stream_key
+from invreg_analyses.canny_edges import NO_EDGE, find_edges, smooth_areas
+from invreg_analyses.derivatives import Derivative, function_derivative, like_network, operator_derivative
+from invreg_analyses.examples import spread_choice
+from invreg_analyses.forward_map_measures import on_all
+from invreg_analyses.progress import Progress
+from invreg_analyses.regularization_map_figures import draw_maps
+from invreg_analyses.stability_search import as_evaluated
+from invreg_analyses.statistics import mean_interval
+from invreg_analyses.tables import methods_table
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.figure import Figure
+    from numpy.typing import NDArray
+    from torch import Tensor
+
+_CONFIDENCE, _RESAMPLES = 0.95, 2000
+
+
+class RegularizationMap(Analyzer):
+    """Where learned forward maps react to a change of a single pixel, and the operator does not.
+
+    With F the operator (A*A / ||A||² where measurements are no images), phi a learned forward map, x an image and e_p
+    the image that is one at the pixel p, of unit norm (for colour images, all channels alike):
+
+        g(p) = ||phi'(x) e_p||² - ||F'(x) e_p||²,
+
+    the difference that `local_ill_posedness` maximises, for single pixels. Positive values are where the network makes
+    itself better posed than the operator is. The maps are means over random signs v, as E (J* v)_p² = ||J e_p||², with
+    a relative standard error of at most (2 / probes)^(1/2) at each pixel; the same v serve phi and F.
+
+    Beside it the difference of the values, phi(x) - F(x), and means of both over edges and smooth areas.
+
+    Args:
+        images: number of test images, spread evenly over ||phi(x) - F(x)|| of the first network.
+        probes: number of random signs for each image and map.
+
+    Raises:
+        InvregError: if no forward map or its operator can be differentiated.
+
+    Source: the estimate of the diagonal, Bekas, Kokiopoulou & Saad 2007, Applied Numerical Mathematics 57, 1214-1229.
+    """
+
+    requires = (LearnsForwardMap,)
+
+    def __init__(
+        self,
+        images: Annotated[int, Field(ge=1, le=1000, description="number of test images")] = 4,
+        probes: Annotated[int, Field(ge=8, le=100_000, description="random signs for each image and map")] = 128,
+    ) -> None:
+        self.images = images
+        self.probes = probes
+
+    def analyze(self, run: CompletedRun) -> Findings:
+        import pandas as pd
+
+        nets, test = self.methods_of(run), run.images.test
+        values = {
+            label: on_all(net.forward_map, test.images, run.device, run.batch_size)
+            - on_all(net.target_operator, test.images, run.device, run.batch_size)
+            for label, net in nets.items()
+        }
+        sizes = next(iter(values.values())).flatten(1).norm(dim=1).numpy()
+        chosen = spread_choice(-sizes, self.images)
+        progress = Progress(run.events, "regularization_map", "images", len(nets) * len(chosen))
+        maps = np.zeros((len(nets), len(chosen), *test.images.shape[-2:]), dtype=np.float32)
+        rows = []
+        for i, (label, net) in enumerate(nets.items()):
+            for j, index in enumerate(chosen):
+                name = str(test.names[index])
+                with as_evaluated(net):
+                    x = like_network(net, test.images[index : index + 1].to(run.device))
+                    maps[i, j] = self._map(label, net, x, name, run.seed)
+                rows.append({"method": label, "image": name, **_by_place(maps[i, j], test.images[index])})
+                progress.advance()
+        places = pd.DataFrame(rows)
+        return Findings(
+            tables={
+                "places": places,
+                "images": pd.DataFrame({"image": [str(test.names[index]) for index in chosen]}),
+                "methods": methods_table(run),
+            },
+            arrays={
+                "truth": test.images[chosen].to(torch.float32).numpy(),
+                "maps": maps,
+                "differences": torch.stack([own[chosen] for own in values.values()]).to(torch.float32).numpy(),
+            },
+            text=" ".join(_sentence(label, places[places["method"] == label], run.seed) for label in nets),
+        )
+
+    def draw(self, findings: Findings) -> Mapping[str, Figure]:
+        return {f"maps_{i + 1}": draw_maps(findings, i) for i in range(len(findings.tables["images"]))}
+
+    def _map(self, label: str, net: Any, x: Tensor, name: str, seed: int) -> NDArray[np.float32]:
+        """g at every pixel, `[H, W]`."""
+        operator = operator_derivative(net.target_operator, x, stream_key(seed, "regularization_map", "check", name))
+        network = function_derivative(f"the forward map of {label}", net.forward_map, x)
+        with torch.no_grad():
+            like = torch.zeros_like(net.forward_map(x))
+        draws = generator(stream_key(seed, "regularization_map", name))
+        total = torch.zeros(x.shape[-2:], dtype=torch.float64)
+        for _ in range(self.probes):
+            v = torch.randint(0, 2, like.shape, generator=draws, dtype=torch.int8).to(like) * 2 - 1
+            total += _pixel_squares(network, v) - _pixel_squares(operator, v)
+        return (total / self.probes).numpy().astype(np.float32)
+
+
+def _pixel_squares(derivative: Derivative, v: Tensor) -> Tensor:
+    """<J* v, e_p>² at every pixel p, `[H, W]`."""
+    pulled = derivative.pull(v)[0].detach().double().cpu()
+    return pulled.sum(0).square() / len(pulled)
+
+
+def _by_place(g: NDArray[np.float32], image: Tensor) -> dict[str, float]:
+    """Means of the map over edge pixels, over smooth areas and over all; NaN where there are none."""
+    edges = find_edges(image)
+    places = {"edges": edges != NO_EDGE, "smooth": smooth_areas(edges), "all": np.ones(g.shape, dtype=bool)}
+    return {name: float(g[mask].mean()) if mask.any() else float("nan") for name, mask in places.items()}
+
+
+def _sentence(label: str, places: pd.DataFrame, seed: int) -> str:
+    positive = f"{label}: the derivative along single pixels is"
+    text = f"{positive} {'larger' if places['all'].mean() > 0 else 'smaller'} than the operator's by"
+    text += f" {number(abs(places['all'].mean()))} on average (squared norms);"
+    text += f" {number(places['smooth'].mean())} in smooth areas and {number(places['edges'].mean())} at edges."
+    difference = (places["smooth"] - places["edges"]).to_numpy(dtype=float)
+    key = stream_key(seed, "regularization_map", "bootstrap", label)
+    found = mean_interval(difference, _CONFIDENCE, _RESAMPLES, key)
+    if np.isfinite(found.low):
+        decided = found.low > 0 or found.high < 0
+        text += f" The difference, {number(found.mean)} [{number(found.low)}, {number(found.high)}], is"
+        text += " decided by these images." if decided else " not decided by these images."
+    return text
