@@ -6,7 +6,20 @@ Nothing here needs pytest; failures are `CheckFailure`, an `AssertionError`.
 from __future__ import annotations
 
 from invreg.testing.checks import CheckFailure, Failure
+from invreg.testing.datasets import check_dataset
+from invreg.testing.metrics import check_metric
+from invreg.testing.noises import check_noise
 from invreg.testing.operators import check_operator
 from invreg.testing.plugins import check_plugin
+from invreg.testing.reconstructors import check_reconstructor
 
-__all__ = ["CheckFailure", "Failure", "check_operator", "check_plugin"]
+__all__ = [
+    "CheckFailure",
+    "Failure",
+    "check_dataset",
+    "check_metric",
+    "check_noise",
+    "check_operator",
+    "check_plugin",
+    "check_reconstructor",
+]

@@ -84,10 +84,13 @@ def run_checks(component: str, checks: Iterable[Check]) -> None:
     Raises:
         CheckFailure: if there is anything. An exception that a check did not expect counts as found by it.
     """
+    from invreg.testing.surroundings import restored
+
     failures = []
     for name, check in checks:
         try:
-            check()
+            with restored():
+                check()
         except Refused as refused:
             failures.append(Failure(name, refused.found, refused.expected, refused.fix))
         except Exception as error:  # noqa: BLE001 (whatever a stranger's component raises is a finding)

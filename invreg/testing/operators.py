@@ -55,6 +55,8 @@ def _checks(given: Operator, shape: Shape, others: Sequence[Shape] | None, toler
     def fresh() -> Operator:
         return copy.deepcopy(given).double()
 
+    # First: later calls would find what a call has left behind.
+    yield "no_global_state", lambda: _no_global_state(fresh(), shape)
     more = [tuple(other) for other in others] if others is not None else _accepted(fresh(), shape)
     yield "range_shape", lambda: _range_shape(fresh(), [shape, *more])
     yield (
@@ -71,7 +73,6 @@ def _checks(given: Operator, shape: Shape, others: Sequence[Shape] | None, toler
     yield "batch_independence", lambda: _batch_independence(fresh(), shape)
     yield "determinism", lambda: _determinism(fresh(), shape)
     yield "no_hidden_state", lambda: _no_hidden_state(fresh(), shape)
-    yield "no_global_state", lambda: _no_global_state(fresh(), shape)
     yield from derivative_checks(fresh, shape, tolerance)
     if isinstance(given, LinearOperator):
         yield from linear_checks(fresh, shape, more)  # type: ignore[arg-type]

@@ -8,13 +8,24 @@ from typing import Any
 from invreg.component import Component
 from invreg.errors import InvregError, ShapeError
 from invreg.operator import Operator, Shape
+from invreg.reconstructor import Reconstructor
 from invreg.registry import Registry
 from invreg.testing.checks import CheckFailure, Failure, run_checks
 from invreg.testing.constructors import constructor_checks
+from invreg.testing.datasets import check_dataset
+from invreg.testing.metrics import check_metric
+from invreg.testing.noises import check_noise
 from invreg.testing.operators import check_operator
+from invreg.testing.reconstructors import check_reconstructor
 
 #: Kind to the check of its components; the other kinds are checked for what all components have in common.
-CHECKS: dict[str, Callable[..., None]] = {"operator": check_operator}
+CHECKS: dict[str, Callable[..., None]] = {
+    "operator": check_operator,
+    "noise": check_noise,
+    "metric": check_metric,
+    "reconstructor": check_reconstructor,
+    "dataset": check_dataset,
+}
 
 
 def check_plugin(
@@ -74,12 +85,28 @@ def check_component(
             [Failure("build", str(error), "parameters that it accepts", f'examples={{"{name}": {{...}}}}')],
         ) from None
     check = CHECKS.get(kind)
+    if isinstance(component, Reconstructor) and "operator" not in settings:
+        settings = {**_operator_for(component), **settings}
     if isinstance(component, Operator) and "image_shape" not in settings:
         settings = {"image_shape": image_shape_for(component), **settings}
     if check is None:
         run_checks(f"{kind}:{name}", constructor_checks(component))
     else:
         check(component, **settings)
+
+
+def _operator_for(reconstructor: Reconstructor) -> dict[str, Any]:
+    """An installed operator that a method is for, with its default parameters, and a shape of images for it."""
+    registry = Registry.installed()
+    for name in sorted(registry.names("operator"), key=lambda name: name != "gaussian_blur"):
+        try:
+            operator: Operator = registry.build("operator", name)
+            reconstructor.check_operator(operator)
+        except Exception:  # noqa: BLE001 (then another one)
+            continue
+        return {"operator": operator, "image_shape": image_shape_for(operator)}
+    failure = Failure("setup", "no installed operator is accepted", "one", "settings={name: {'operator': ...}}")
+    raise CheckFailure(type(reconstructor).__qualname__, [failure])
 
 
 def image_shape_for(operator: Operator) -> Shape:

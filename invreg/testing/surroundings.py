@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -23,20 +24,28 @@ def _states() -> dict[str, Any]:
         "torch's gradient mode": torch.is_grad_enabled(),
         "torch's choice of deterministic algorithms": torch.are_deterministic_algorithms_enabled(),
         "the working directory": os.getcwd(),  # noqa: PTH109 (a text to compare)
-        "the environment variables": dict(os.environ),
     }
+
+
+@contextmanager
+def restored() -> Iterator[None]:
+    """Puts torch's settings back to what they were, whatever is done inside."""
+    dtype, gradients, threads = torch.get_default_dtype(), torch.is_grad_enabled(), torch.get_num_threads()
+    state = torch.get_rng_state()
+    try:
+        yield
+    finally:
+        torch.set_default_dtype(dtype)
+        torch.set_grad_enabled(gradients)
+        torch.set_num_threads(threads)
+        torch.set_rng_state(state)
 
 
 def check_no_global_state(work: Callable[[], object]) -> None:
     """Refuses work that changes what it shares with everything else in the process."""
     before = _states()
-    try:
-        work()
-    finally:
-        after = _states()
-        torch.set_default_dtype(before["torch's default dtype"])
-        torch.set_grad_enabled(before["torch's gradient mode"])
-        torch.set_num_threads(before["torch's number of threads"])
+    work()
+    after = _states()
     changed = [name for name, value in before.items() if after[name] != value]
     if changed:
         raise Refused(

@@ -1,0 +1,69 @@
+"""Checks of data sets."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator
+
+import torch
+
+from invreg.dataset import ImageDataset, Splits
+from invreg.testing.checks import Check, Refused, instance_of, run_checks, title_of
+from invreg.testing.constructors import constructor_checks, rebuilt
+from invreg.testing.numbers import demand_equal, demand_same
+from invreg.testing.surroundings import check_no_global_state
+
+
+def check_dataset(dataset: ImageDataset | type[ImageDataset]) -> None:
+    """Checks that a data set always gives the same splits, of images that fit together, and that no test image is used.
+
+    Args:
+        dataset: an instance, or a class that can be built without arguments; a small one.
+
+    Raises:
+        CheckFailure: an `AssertionError` that names each failed check.
+    """
+    tested: ImageDataset = instance_of(dataset, ImageDataset)  # type: ignore[type-abstract]
+    run_checks(title_of(dataset), _checks(copy.deepcopy(tested)))
+
+
+def _checks(dataset: ImageDataset) -> Iterator[Check]:
+    yield "no_global_state", lambda: check_no_global_state(dataset.splits)
+    yield "determinism", lambda: _determinism(dataset)
+    yield "range_shape", lambda: _shapes(dataset.splits())
+    yield "disjoint_splits", lambda: _disjoint(dataset.splits())
+    yield from constructor_checks(dataset)
+
+
+def _determinism(dataset: ImageDataset) -> None:
+    again = rebuilt(dataset)
+    if not isinstance(again, ImageDataset):
+        raise Refused("building it again gives no data set", "a data set", "do not override __new__")
+    first, second = dataset.splits(), again.splits()
+    fix = "sort files by name, and draw from a generator with a seed parameter"
+    for name in ("val", "test"):
+        a, b = getattr(first, name), getattr(second, name)
+        demand_equal(list(a.names), list(b.names), f"names of {name}, drawn twice,", fix)
+        demand_same(a.images, b.images, f"images of {name}, drawn twice", fix)
+    for step in (0, 3):
+        demand_same(first.train.batch(0, step, 4), second.train.batch(0, step, 4), f"batch of step {step}", fix)
+
+
+def _shapes(splits: Splits) -> None:
+    fix = "give images of one number of channels, and val and test images of one size"
+    demand_equal(splits.test.image_shape, splits.val.image_shape, "the shape of test images", fix)
+    demand_equal(splits.train.channels, splits.val.image_shape[0], "the number of channels of training images", fix)
+
+
+def _disjoint(splits: Splits) -> None:
+    test = {image.numpy().tobytes() for image in splits.test.images}
+    shared = sum(image.numpy().tobytes() in test for image in splits.val.images)
+    train = splits.train
+    for index in range(len(train.names)):
+        image = train.image(index)
+        if image.shape == splits.test.images.shape[1:]:
+            shared += image.to(torch.float32).contiguous().numpy().tobytes() in test
+    if shared:
+        raise Refused(
+            f"{shared} test images are also in another split", "none", "split before drawing, without overlap"
+        )

@@ -1,0 +1,154 @@
+"""Checks of reconstruction methods."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator
+
+import torch
+
+from invreg.errors import SpecError
+from invreg.operator import Operator, Shape
+from invreg.problem import Problem
+from invreg.reconstructor import LearnsForwardMap, Reconstructor
+from invreg.testing.checks import Check, CheckFailure, Failure, Refused, instance_of, run_checks, title_of
+from invreg.testing.constructors import constructor_checks, rebuilt
+from invreg.testing.numbers import demand_close, demand_equal, demand_finite, demand_same, images
+from invreg.testing.operators import demand_accepted
+from invreg.testing.saving import demand_saved
+from invreg.testing.surroundings import check_no_global_state
+
+
+def check_reconstructor(
+    reconstructor: Reconstructor | type[Reconstructor],
+    operator: Operator,
+    image_shape: Shape = (1, 24, 20),
+    *,
+    tolerance: float = 1e-4,
+) -> None:
+    """Checks that a method reconstructs images of the right shape, each alone, and can be saved, loaded and trained.
+
+    Args:
+        reconstructor: an instance that is not set up, or a class that can be built without arguments.
+        operator: an operator that it is for.
+        image_shape: shape of one image, (C, H, W), that the operator accepts.
+        tolerance: relative difference allowed between an image alone and in a batch; methods that iterate until a
+            tolerance of their own is reached may need more.
+
+    Raises:
+        CheckFailure: an `AssertionError` that names each failed check.
+    """
+    tested: Reconstructor = instance_of(reconstructor, Reconstructor)  # type: ignore[type-abstract]
+    title, shape = title_of(reconstructor), tuple(image_shape)
+    demand_accepted(operator, shape, title)
+    try:
+        tested.check_operator(operator)
+        made = _set_up(tested, operator, shape)
+    except SpecError as error:
+        failure = Failure("setup", str(error), "a method for this operator", "give an operator that it is for")
+        raise CheckFailure(title, [failure]) from None
+    except Exception as error:  # noqa: BLE001 (whatever it raises is the finding)
+        found = f"{type(error).__name__}: {error}"
+        raise CheckFailure(title, [Failure("setup", found, "no exception", "correct setup()")]) from None
+    run_checks(title, _checks(tested, made, operator, shape, tolerance))
+
+
+def _set_up(given: Reconstructor, operator: Operator, shape: Shape) -> Reconstructor:
+    made = rebuilt(given)
+    if not isinstance(made, Reconstructor):
+        raise TypeError("building it again gives no reconstructor")
+    # Weights may come from torch's global generator, which a run seeds: two of the same seed are the same.
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        made.setup(Problem(copy.deepcopy(operator)), shape)
+    return made.eval()
+
+
+def _checks(
+    given: Reconstructor, made: Reconstructor, operator: Operator, shape: Shape, tolerance: float
+) -> Iterator[Check]:
+    x = images(1, 3, *shape, dtype=torch.float32)
+    with torch.no_grad():
+        z = operator(x)
+
+    def reconstruct(measurements: torch.Tensor) -> torch.Tensor:
+        with torch.no_grad():
+            result: torch.Tensor = made(measurements.clone())
+        return result
+
+    yield "no_global_state", lambda: check_no_global_state(lambda: reconstruct(z))
+    yield (
+        "range_shape",
+        lambda: demand_equal(
+            tuple(reconstruct(z).shape),
+            tuple(x.shape),
+            "the shape of the reconstructions",
+            "return images [B, C, H, W]",
+        ),
+    )
+    yield (
+        "dtype_kept",
+        lambda: demand_equal(
+            reconstruct(z).dtype, torch.float32, "for z in float32, the dtype of the images", "keep the dtype of z"
+        ),
+    )
+    yield "finite_values", lambda: demand_finite(reconstruct(z), "reconstructions", "look for divisions and roots")
+    yield (
+        "determinism",
+        lambda: demand_same(
+            reconstruct(z), reconstruct(z), "the same call twice", "forward() uses no chance and keeps nothing in self"
+        ),
+    )
+    yield (
+        "batch_independence",
+        lambda: demand_close(
+            reconstruct(z),
+            torch.cat([reconstruct(one[None]) for one in z]),
+            tolerance,
+            "three images together against each alone",
+            "compute over the dimensions from 1 on; in eval mode, batch norms use what they have learned",
+        ),
+    )
+    yield "input_unchanged", lambda: _input_unchanged(made, z)
+    yield "mode_kept", lambda: _mode_kept(made, z)
+    yield "save_and_load", lambda: demand_saved(made, _set_up(given, operator, shape), z)
+    if any(weight.requires_grad for weight in made.parameters()):
+        yield "gradients", lambda: _gradients(copy.deepcopy(made), z, x)
+    if isinstance(made, LearnsForwardMap):
+        yield "forward_map", lambda: _forward_map(made, x)
+    yield from constructor_checks(given)
+
+
+def _input_unchanged(made: Reconstructor, z: torch.Tensor) -> None:
+    measurements = z.clone()
+    with torch.no_grad():
+        made(measurements)
+    demand_same(measurements, z, "forward() changed the measurements", "work on z.clone()")
+
+
+def _mode_kept(made: Reconstructor, z: torch.Tensor) -> None:
+    made.eval()
+    with torch.no_grad():
+        made(z.clone())
+    demand_equal(made.training, False, "after a call in eval mode, training", "do not call train() in forward()")
+
+
+def _gradients(made: Reconstructor, z: torch.Tensor, x: torch.Tensor) -> None:
+    made.train()
+    (made(z) - x).square().mean().backward()
+    gradients = {name: weight.grad for name, weight in made.named_parameters() if weight.requires_grad}
+    if all(gradient is None for gradient in gradients.values()):
+        raise Refused("no parameter gets a gradient", "gradients", "do not detach, nor use torch.no_grad, in forward()")
+    for name, gradient in gradients.items():
+        if gradient is not None:
+            demand_finite(gradient, f"the gradient of {name}", "look for roots and divisions at zero")
+
+
+def _forward_map(made: LearnsForwardMap, x: torch.Tensor) -> None:
+    with torch.no_grad():
+        values = made.forward_map(x)
+        target = made.target_operator(x)
+    fix = "forward_map(x) returns what is believed of target_operator(x), which maps images to images"
+    demand_equal(tuple(values.shape), tuple(x.shape), "the shape of forward_map(x)", fix)
+    demand_equal(tuple(target.shape), tuple(x.shape), "the shape of target_operator(x)", fix)
+    demand_finite(values, "forward_map(x)", "look for divisions and roots")

@@ -1,0 +1,276 @@
+"""Operators with one mistake each, which the check that is named after it has to find."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from invreg.operator import LinearOperator, Operator
+from invreg.testing import CheckFailure, check_operator
+
+SHAPE = (1, 10, 8)
+
+
+def blur(x: Tensor) -> Tensor:
+    """The mean of a pixel and its lower neighbour, zero beyond the edge."""
+    return (x + torch.cat([x[..., 1:, :], torch.zeros_like(x[..., :1, :])], -2)) / 2
+
+
+def transposed(y: Tensor) -> Tensor:
+    return (y + torch.cat([torch.zeros_like(y[..., :1, :]), y[..., :-1, :]], -2)) / 2
+
+
+class Correct(LinearOperator):
+    """The mean of a pixel and its lower neighbour.
+
+    Args:
+        factor: what it is multiplied by.
+    """
+
+    def __init__(self, factor: float = 1.0) -> None:
+        super().__init__()
+        self.factor = factor
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.factor * blur(x)
+
+    def adjoint(self, y: Tensor) -> Tensor:
+        return self.factor * transposed(y)
+
+    @property
+    def stencil_radius(self) -> int | None:
+        return 1
+
+
+class Rows(LinearOperator):
+    """The sum of each row: a correct operator whose measurements are no images."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x.sum(-1, keepdim=True)
+
+    def range_shape(self, domain_shape: tuple[int, ...]) -> tuple[int, ...]:
+        return (*domain_shape[:2], 1)
+
+    def domain_shape(self, range_shape: tuple[int, ...]) -> tuple[int, ...]:
+        return (*range_shape[:2], 8)
+
+
+class Square(Operator):
+    """x² at every pixel: a correct operator that is not linear."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x.square()
+
+    @property
+    def stencil_radius(self) -> int | None:
+        return 0
+
+
+class WrongAdjoint(Correct):
+    def adjoint(self, y: Tensor) -> Tensor:
+        return self.factor * blur(y)
+
+
+class AdjointOfOneShape(Correct):
+    def adjoint(self, y: Tensor) -> Tensor:
+        return super().adjoint(y) if tuple(y.shape[1:]) == SHAPE else super().adjoint(y).roll(1, -1)
+
+
+class AdjointOfSquares(Correct):
+    def adjoint(self, y: Tensor) -> Tensor:
+        return super().adjoint(y) if y.shape[-1] == y.shape[-2] else super().adjoint(y).roll(1, -1)
+
+
+class HiddenState(Correct):
+    brightest = 0.0
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.brightest = max(self.brightest, float(x.detach().abs().max()))
+        return super().forward(x) / self.brightest
+
+
+class DropsFloat64(Square):
+    def forward(self, x: Tensor) -> Tensor:
+        return x.float().square().to(x.dtype)
+
+
+class ReturnsFloat32(Square):
+    def forward(self, x: Tensor) -> Tensor:
+        return x.square().float()
+
+
+class ChangesInput(Correct):
+    def forward(self, x: Tensor) -> Tensor:
+        result = super().forward(x)
+        if not x.requires_grad:
+            x.mul_(0.5)
+        return result
+
+
+class BatchDependent(Square):
+    def forward(self, x: Tensor) -> Tensor:
+        return x.square() / x.mean()
+
+
+class WrongRange(Rows):
+    def range_shape(self, domain_shape: tuple[int, ...]) -> tuple[int, ...]:
+        return tuple(domain_shape)
+
+
+class Random(Square):
+    def forward(self, x: Tensor) -> Tensor:
+        noise = torch.randn(x.shape, dtype=x.dtype, generator=torch.Generator().manual_seed(self.calls))
+        self.calls += 1
+        return x.square() + 0.01 * noise
+
+    calls = 0
+
+
+class WrongJvp(Square):
+    def jvp(self, x: Tensor, h: Tensor) -> Tensor:
+        return x * h
+
+
+class WrongVjp(Square):
+    def vjp(self, x: Tensor, v: Tensor) -> Tensor:
+        return 2 * (x * v).flip(-1)
+
+
+class NotLinear(Correct):
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x) + 0.1
+
+
+class ConsumesRandomness(Square):
+    def forward(self, x: Tensor) -> Tensor:
+        torch.rand(1)
+        return x.square()
+
+
+class ChangesDtype(Square):
+    def forward(self, x: Tensor) -> Tensor:
+        torch.set_default_dtype(torch.float64)
+        return x.square()
+
+
+class WrongRadius(Correct):
+    @property
+    def stencil_radius(self) -> int | None:
+        return 0
+
+
+class NaNGradients(Square):
+    def forward(self, x: Tensor) -> Tensor:
+        return (x.square() + blur(x).square()).sqrt()
+
+    @property
+    def stencil_radius(self) -> int | None:
+        return 1
+
+
+class ParametersNotKept(Correct):
+    def __init__(self, weights: list[float] | None = None) -> None:
+        """weights: two numbers."""
+        super().__init__()
+        self.factor = (weights if weights is not None else [0.5, 2.0]).pop()
+
+
+class NotSaved(Square):
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("gain", torch.tensor(2.0))
+        self.scales = {True: 1.0}
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x.square() * self.gain
+
+    def state_dict(self, *arguments: Any, **named: Any) -> dict[str, Any]:
+        return {}
+
+
+class Undescribed(Operator):
+    def __init__(self, mystery: float = 1.0) -> None:
+        super().__init__()
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x.square()
+
+
+class Crashes(Square):
+    """Refuses without a sentence.
+
+    Args:
+        size: a number.
+    """
+
+    def __init__(self, size: int = 2) -> None:
+        super().__init__()
+        self.inverse = 1 / size
+
+
+class Untyped(Square):
+    def __init__(self, size=2) -> None:  # type: ignore[no-untyped-def]
+        super().__init__()
+
+
+class InfiniteValues(Square):
+    def forward(self, x: Tensor) -> Tensor:
+        return (x - 0.5).log()
+
+
+BUGS: list[tuple[str, Operator]] = [
+    ("adjoint", WrongAdjoint()),
+    ("adjoint", AdjointOfSquares()),
+    ("adjoint_on_other_shapes", AdjointOfOneShape()),
+    ("no_hidden_state", HiddenState()),
+    ("dtype_kept", DropsFloat64()),
+    ("dtype_kept", ReturnsFloat32()),
+    ("input_unchanged", ChangesInput()),
+    ("batch_independence", BatchDependent()),
+    ("range_shape", WrongRange()),
+    ("determinism", Random()),
+    ("jvp_against_differences", WrongJvp()),
+    ("vjp_against_jvp", WrongVjp()),
+    ("linearity", NotLinear()),
+    ("no_global_state", ConsumesRandomness()),
+    ("no_global_state", ChangesDtype()),
+    ("stencil_radius", WrongRadius()),
+    ("gradients", NaNGradients()),
+    ("parameters_kept", ParametersNotKept([1.0, 3.0])),
+    ("save_and_load", NotSaved()),
+    ("documentation", Undescribed()),
+    ("bad_parameters", Crashes()),
+    ("schema_round_trip", Untyped()),
+    ("finite_values", InfiniteValues()),
+]
+
+
+@pytest.mark.parametrize("operator", [Correct(), Correct(3.0), Square()], ids=lambda o: type(o).__name__)
+def test_correct_operators_pass(operator: Operator) -> None:
+    check_operator(operator, image_shape=SHAPE)
+    check_operator(operator, image_shape=(3, 7, 9))
+
+
+def test_a_correct_operator_between_different_spaces_passes() -> None:
+    check_operator(Rows, image_shape=SHAPE, other_shapes=[(2, 5, 8)])
+
+
+@pytest.mark.parametrize(("check", "operator"), BUGS, ids=lambda v: v if isinstance(v, str) else type(v).__name__)
+def test_the_check_that_names_it_finds_a_bug(check: str, operator: Operator) -> None:
+    with pytest.raises(CheckFailure) as caught:
+        check_operator(operator, image_shape=SHAPE)
+    assert check in caught.value.checks, str(caught.value)
+    failure = next(failure for failure in caught.value.failures if failure.check == check)
+    assert failure.found, check
+    assert failure.expected, check
+    assert failure.fix, check
+    assert type(operator).__name__ in str(caught.value)
+
+
+def test_what_is_no_operator_is_refused() -> None:
+    with pytest.raises(CheckFailure) as caught:
+        check_operator("no operator")  # type: ignore[arg-type]
+    assert caught.value.checks == ("kind",)
