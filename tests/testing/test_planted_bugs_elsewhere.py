@@ -1,0 +1,103 @@
+"""Noise models, metrics and methods with one mistake each, which the check that is named after it has to find."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from invreg.metrics import MSE, PSNR
+from invreg.noise import Noise
+from invreg.operator import LinearOperator, Shape
+from invreg.problem import Problem
+from invreg.reconstructor import Reconstructor
+from invreg.testing import CheckFailure, check_metric, check_noise, check_plugin, check_reconstructor
+
+
+class Copy(LinearOperator):
+    def forward(self, x: Tensor) -> Tensor:
+        return x.clone()
+
+
+class GlobalNoise(Noise):
+    def draw(self, z: Tensor, generator: torch.Generator) -> Tensor:
+        return z + torch.randn_like(z)
+
+
+class InPlaceNoise(Noise):
+    def draw(self, z: Tensor, generator: torch.Generator) -> Tensor:
+        return z.add_(torch.rand(z.shape, generator=generator))
+
+
+class WrongDirection(PSNR):
+    higher_is_better = False
+
+
+class WholeBatch(MSE):
+    def __call__(self, x_hat: Tensor, x: Tensor) -> Tensor:
+        return super().__call__(x_hat, x).mean().expand(len(x))
+
+
+class Net(Reconstructor):
+    """A correct method: a learned factor."""
+
+    def setup(self, problem: Problem, image_shape: Shape) -> None:
+        self.gain = nn.Parameter(torch.ones(1))
+
+    def forward(self, z: Tensor) -> Tensor:
+        return self.gain * z
+
+
+class OfTheBatch(Net):
+    def forward(self, z: Tensor) -> Tensor:
+        return self.gain * (z - z.mean())
+
+
+class Detached(Net):
+    def forward(self, z: Tensor) -> Tensor:
+        return self.gain.detach() * z.clone().requires_grad_()
+
+
+class InPlace(Net):
+    def forward(self, z: Tensor) -> Tensor:
+        return self.gain * z.mul_(0.5)
+
+
+class Cropped(Net):
+    def forward(self, z: Tensor) -> Tensor:
+        return self.gain * z[..., :-1]
+
+
+def of_a_method(method: Any) -> None:
+    check_reconstructor(method, Copy(), image_shape=(1, 10, 8))
+
+
+BUGS: list[tuple[str, Callable[[Any], None], type]] = [
+    ("no_global_state", check_noise, GlobalNoise),
+    ("input_unchanged", check_noise, InPlaceNoise),
+    ("direction", check_metric, WrongDirection),
+    ("batch_independence", check_metric, WholeBatch),
+    ("batch_independence", of_a_method, OfTheBatch),
+    ("gradients", of_a_method, Detached),
+    ("input_unchanged", of_a_method, InPlace),
+    ("range_shape", of_a_method, Cropped),
+]
+
+
+def test_a_correct_method_passes() -> None:
+    of_a_method(Net)
+
+
+@pytest.mark.parametrize(("name", "check", "cls"), BUGS, ids=lambda value: getattr(value, "__name__", value))
+def test_the_check_that_names_it_finds_a_bug(name: str, check: Callable[[Any], None], cls: type) -> None:
+    with pytest.raises(CheckFailure) as caught:
+        check(cls)
+    assert name in caught.value.checks, str(caught.value)
+
+
+def test_a_plugin_that_does_not_exist_is_refused() -> None:
+    with pytest.raises(CheckFailure, match="there is no plugin"):
+        check_plugin("no-such-plugin")
