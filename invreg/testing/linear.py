@@ -16,6 +16,8 @@ def linear_checks(fresh: Callable[[], LinearOperator], shape: Shape, others: Seq
     yield "linearity", lambda: _linearity(fresh(), shape)
     yield "adjoint", lambda: _adjoint(fresh(), shape)
     yield "adjoint_on_other_shapes", lambda: _adjoint(fresh(), *others)
+    yield "derivatives_of_linear", lambda: _derivatives(fresh(), shape)
+    yield "norm", lambda: _norm(fresh(), shape)
 
 
 def _linearity(operator: LinearOperator, shape: Shape) -> None:
@@ -44,5 +46,37 @@ def _adjoint_on(operator: LinearOperator, shape: Shape) -> None:
         raise Refused(
             f"on images {shape}, <A x, y> = {left:.12g} and <x, A* y> = {right:.12g}",
             "the same number up to 1e-10 of the norms",
+            fix,
+        )
+
+
+def _derivatives(operator: LinearOperator, shape: Shape) -> None:
+    x, h = vectors(1, 2, *shape), vectors(2, 2, *shape)
+    image = operator(h)
+    v = vectors(3, *image.shape)
+    fix = "do not define jvp() and vjp() of a linear operator: they are forward() and adjoint()"
+    demand_close(operator.jvp(x, h), image, 1e-9, "jvp(x, h) against A h", fix)
+    demand_close(operator.vjp(x, v), operator.adjoint(v), 1e-9, "vjp(x, v) against A* v", fix)
+
+
+def _norm(operator: LinearOperator, shape: Shape) -> None:
+    told = float(operator.norm(shape))
+    x, found = vectors(1, 1, *shape), 0.0
+    for _ in range(30):  # the power method: each step is a lower bound of the norm
+        image = operator(x)
+        found = max(found, float(image.norm() / x.norm()))
+        x = operator.adjoint(image)
+        if not float(x.norm()) > 0:
+            break
+        x = x / x.norm()
+    fix = "correct norm(), or leave it to LinearOperator by not defining it"
+    if not told >= found * (1 - 1e-5):
+        raise Refused(f"norm({shape}) is {told:.6g}, and ||A x|| / ||x|| = {found:.6g} for some x", "no less", fix)
+    if type(operator).norm is not LinearOperator.norm:
+        demand_close(
+            torch.tensor([told]),
+            torch.tensor([LinearOperator.norm(operator, shape).value]),
+            1e-3,
+            f"norm({shape}) = {told:.6g} against the Lanczos iteration of LinearOperator.norm",
             fix,
         )

@@ -37,8 +37,8 @@ def check_operator(
     Args:
         operator: an instance, or a class that can be built without arguments. A copy of it is tested.
         image_shape: shape of one image that it accepts, (C, H, W); better not a square.
-        other_shapes: more of them; by default the image on its side and one with a row and a column more, as far as
-            the operator does not refuse them with a `ShapeError`.
+        other_shapes: more of them; by default the image on its side, a square, and images with a row (and a column)
+            more, as far as the operator does not refuse them with a `ShapeError`.
         tolerance: relative error allowed where derivatives are compared with difference quotients.
 
     Raises:
@@ -77,6 +77,7 @@ def _checks(given: Operator, shape: Shape, others: Sequence[Shape] | None, toler
     if isinstance(given, LinearOperator):
         yield from linear_checks(fresh, shape, more)  # type: ignore[arg-type]
     yield "stencil_radius", lambda: stencil_check(fresh(), shape)
+    yield "copies", lambda: _copies(given, shape)
     yield "save_and_load", lambda: demand_saved(fresh(), fresh(), images(1, 2, *shape))
     yield "parameters_kept", lambda: _parameters_kept(given, shape)
     yield from constructor_checks(given)
@@ -101,7 +102,8 @@ def demand_accepted(operator: Operator, shape: Shape, title: str) -> None:
 def _accepted(operator: Operator, shape: Shape) -> list[Shape]:
     channels, height, width = shape
     found: list[Shape] = []
-    for other in ((channels, width, height), (channels, height + 1, width + 1)):
+    sizes = ((width, height), (height + 1, width + 1), (height, height), (height + 1, width))
+    for other in dict.fromkeys((channels, *size) for size in sizes if size != (height, width)):
         try:
             operator.range_shape(other)
             operator(images(1, 1, *other))
@@ -197,6 +199,16 @@ def _no_hidden_state(operator: Operator, shape: Shape) -> None:
     demand_close(operator(x), first, 1e-12, "F(x) before and after another image", fix)
     for name, tensor in operator.state_dict().items():
         demand_same(tensor, before.get(name, torch.empty(0)), f"calls changed the buffer {name!r}", fix)
+
+
+def _copies(given: Operator, shape: Shape) -> None:
+    x = images(1, 2, *shape)
+    operator = copy.deepcopy(given).double()
+    first = operator(x)
+    fix = "keep tensors in buffers (register_buffer), and nothing in self that belongs to one call, dtype or device"
+    demand_close(copy.deepcopy(operator)(x), first, 1e-12, "a copy, made after a call, against its original", fix)
+    single = copy.deepcopy(operator).float()
+    demand_close(single(x.float()), first, 1e-4, "a copy in float32 against its original in float64", fix)
 
 
 def _no_global_state(operator: Operator, shape: Shape) -> None:

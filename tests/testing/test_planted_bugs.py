@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from invreg.operator import LinearOperator, Operator
+from invreg.operator import LinearOperator, NormEstimate, Operator
 from invreg.testing import CheckFailure, check_operator
 
 SHAPE = (1, 10, 8)
@@ -139,6 +139,31 @@ class WrongVjp(Square):
         return 2 * (x * v).flip(-1)
 
 
+class JvpOfAnotherMap(Correct):
+    def jvp(self, x: Tensor, h: Tensor) -> Tensor:
+        return 2 * self.forward(h)
+
+
+class NormTooSmall(Correct):
+    def norm(self, domain_shape: tuple[int, ...], *, tolerance: float = 1e-6, seed: int = 0) -> NormEstimate:
+        return NormEstimate(0.5, 0.0)
+
+
+class NormTooLarge(Correct):
+    def norm(self, domain_shape: tuple[int, ...], *, tolerance: float = 1e-6, seed: int = 0) -> NormEstimate:
+        return NormEstimate(2.0, 0.0)
+
+
+class KeepsPrecision(Square):
+    """Remembers the precision of the first image, and goes on in it."""
+
+    dtype: torch.dtype | None = None
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.dtype = self.dtype or x.dtype
+        return x.to(self.dtype).square() * torch.ones_like(x) if self.dtype == x.dtype else x
+
+
 class NotLinear(Correct):
     def forward(self, x: Tensor) -> Tensor:
         return super().forward(x) + 0.1
@@ -235,6 +260,10 @@ BUGS: list[tuple[str, Operator]] = [
     ("jvp_against_differences", WrongJvp()),
     ("vjp_against_jvp", WrongVjp()),
     ("linearity", NotLinear()),
+    ("derivatives_of_linear", JvpOfAnotherMap()),
+    ("norm", NormTooSmall()),
+    ("norm", NormTooLarge()),
+    ("copies", KeepsPrecision()),
     ("no_global_state", ConsumesRandomness()),
     ("no_global_state", ChangesDtype()),
     ("stencil_radius", WrongRadius()),
