@@ -8,11 +8,14 @@ from __future__ import annotations
 import os
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from invreg.errors import CertificateError, InvregError, StoreError
+
+if TYPE_CHECKING:
+    from invreg.registry import Registry
 
 app = typer.Typer(
     name="invreg",
@@ -86,8 +89,10 @@ def plugins(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
     from invreg.describe import describe_plugin
     from invreg.registry import Registry
+    from invreg.tracking import note_trackers
 
     registry = Registry.installed()
+    note_trackers(registry)
     if as_json:
         print(json.dumps([asdict(plugin) for plugin in registry.plugins], indent=2))
         return
@@ -98,7 +103,7 @@ def plugins(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")]
 @app.command()
 def describe(
     kind: Annotated[
-        str, typer.Argument(help="operator, noise, dataset, reconstructor, metric, trainer, analyzer, ...")
+        str, typer.Argument(help="operator, noise, dataset, reconstructor, metric, trainer, analyzer, ..., or tracker")
     ],
     name: Annotated[str | None, typer.Argument(help="A component; without one, all of the kind are listed.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON; the parameters as a JSON Schema.")] = False,
@@ -110,6 +115,9 @@ def describe(
     from invreg.registry import Registry
 
     registry = Registry.installed()
+    if kind == "tracker":
+        _describe_trackers(registry, name, as_json)
+        return
     if name is None:
         known = registry.entries(kind)
         if as_json:
@@ -120,6 +128,25 @@ def describe(
         return
     entry = registry.entry(kind, name)
     print(json.dumps(describe_as_data(entry), indent=2) if as_json else describe_component(entry))
+
+
+def _describe_trackers(registry: Registry, name: str | None, as_json: bool) -> None:
+    """Trackers are no components: they have a name and a description, and no parameters."""
+    import json
+
+    from invreg.describe import describe_tracker, describe_tracker_as_data, first_sentence
+    from invreg.tracking import offer_of, offers
+
+    if name is not None:
+        offer = offer_of(registry, name)
+        print(json.dumps(describe_tracker_as_data(offer), indent=2) if as_json else describe_tracker(offer))
+        return
+    known = {offer.name: offer for offer in reversed(offers(registry))}
+    if as_json:
+        print(json.dumps({key: describe_tracker_as_data(known[key]) for key in sorted(known)}, indent=2))
+        return
+    for key in sorted(known):
+        print(f"{key:24} {first_sentence(known[key].cls)}")
 
 
 @app.command()

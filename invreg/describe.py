@@ -10,6 +10,7 @@ from invreg.discovery import SLOW_IMPORT, Plugin
 from invreg.hookspecs import INTERFACE_VERSION
 from invreg.registry import Entry
 from invreg.schema import NESTED_KEY, parameters_model
+from invreg.tracking import Offer
 
 
 def first_sentence(cls: type) -> str:
@@ -34,6 +35,8 @@ def describe_plugin(plugin: Plugin) -> Iterator[str]:
         by_kind.setdefault(kind, []).append(name)
     for kind, names in by_kind.items():
         yield f"  {kind}: {', '.join(sorted(names))}"
+    if plugin.trackers:
+        yield f"  tracker: {', '.join(sorted(plugin.trackers))}"
 
 
 def describe_component(entry: Entry) -> str:
@@ -69,6 +72,34 @@ def describe_as_data(entry: Entry) -> dict[str, Any]:
         "class": f"{entry.cls.__module__}.{entry.cls.__qualname__}",
         "documentation": inspect.getdoc(entry.cls) or "",
         **parameters_model(entry.cls).model_json_schema(),
+    }
+
+
+def describe_tracker(offer: Offer) -> str:
+    """Text with the documentation and the origin of a tracker; it has no parameters."""
+    origin = f"from {offer.plugin.distribution} {offer.plugin.version}".rstrip()
+    return "\n".join(
+        [
+            f"tracker {offer.name}",
+            f"{origin} ({offer.cls.__module__}.{offer.cls.__qualname__})",
+            "",
+            inspect.getdoc(offer.cls) or "(no documentation)",
+            "",
+            f"Ask for it with --track {offer.name}, or by the environment variable INVREG_TRACK.",
+        ]
+    )
+
+
+def describe_tracker_as_data(offer: Offer) -> dict[str, Any]:
+    """What `describe_tracker` says, for programs."""
+    return {
+        "kind": "tracker",
+        "name": offer.name,
+        "distribution": offer.plugin.distribution,
+        "version": offer.plugin.version,
+        "plugin": offer.plugin.name,
+        "class": f"{offer.cls.__module__}.{offer.cls.__qualname__}",
+        "documentation": inspect.getdoc(offer.cls) or "",
     }
 
 

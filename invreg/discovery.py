@@ -37,6 +37,7 @@ class Plugin:
         conflicts: names that it shares with another distribution, with what follows.
         interface: the version of the plugin interface that it is written for; None if that was not asked.
         seconds: what its import took.
+        trackers: names of the trackers that it offers, once `invreg.tracking.note_trackers` has looked.
     """
 
     name: str
@@ -47,6 +48,7 @@ class Plugin:
     conflicts: list[str] = field(default_factory=list)
     interface: int | None = None
     seconds: float = 0.0
+    trackers: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True)

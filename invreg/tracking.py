@@ -5,11 +5,13 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from invreg.errors import InvregError, PluginError, SpecError, did_you_mean
 
 if TYPE_CHECKING:
+    from invreg.discovery import Plugin
     from invreg.registry import Registry
 
 log = logging.getLogger("invreg")
@@ -45,18 +47,9 @@ def make_trackers(registry: Registry, names: Iterable[str]) -> dict[str, Tracker
         SpecError: if no plugin offers one of this name.
         InvregError: if what a tracker needs is not installed.
     """
-    wanted = list(names)
-    offered = _offered(registry) if wanted else {}
     trackers: dict[str, Tracker] = {}
-    for name in wanted:
-        if name not in offered:
-            raise SpecError(
-                f"there is no tracker {name!r}",
-                where="track",
-                expected=f"one of {', '.join(sorted(offered))}" if offered else "a plugin that offers one",
-                hint=did_you_mean(name, offered),
-            )
-        tracker = offered[name]()
+    for name in names:
+        tracker = offer_of(registry, name).cls()
         if not isinstance(tracker, Tracker):
             raise PluginError(
                 f"the tracker {name!r} is a {type(tracker).__name__}",
@@ -75,18 +68,70 @@ def close_trackers(trackers: Mapping[str, Tracker]) -> None:
             log.warning("tracker %s failed in close: %s: %s", name, type(error).__name__, error)
 
 
-def _offered(registry: Registry) -> dict[str, type]:
-    """Trackers by name; of two plugins with the same name, the one that was registered first has it."""
-    offered: dict[str, type] = {}
+@dataclass(frozen=True)
+class Offer:
+    """A tracker that a plugin offers.
+
+    Attributes:
+        name: what it is asked for by.
+        cls: its class.
+        plugin: the plugin that offers it.
+    """
+
+    name: str
+    cls: type
+    plugin: Plugin
+
+
+def offers(registry: Registry) -> list[Offer]:
+    """All trackers that plugins offer; of two with the same name, the first one is used.
+
+    A plugin whose hook fails is named in a warning, and offers none.
+    """
+    plugins = {f"{plugin.distribution}:{plugin.name}": plugin for plugin in registry.plugins}
+    found: list[Offer] = []
     for implementation in registry.manager.hook.invreg_trackers.get_hookimpls():
         try:
-            found = implementation.function()
-            if not isinstance(found, Mapping):
-                raise PluginError(f"invreg_trackers() returned a {type(found).__name__}", expected="a mapping")
+            offered = implementation.function()
+            if not isinstance(offered, Mapping):
+                raise PluginError(f"invreg_trackers() returned a {type(offered).__name__}", expected="a mapping")
+            for name, cls in offered.items():
+                if not isinstance(cls, type):
+                    raise PluginError(f"the tracker {name!r} is a {type(cls).__name__}", expected="a class")
         except Exception as error:  # noqa: BLE001 (a stranger's plugin does not take the others away)
             cause = str(error) if isinstance(error, InvregError) else f"{type(error).__name__}: {error}"
             log.warning("plugin %s offers no trackers: %s", implementation.plugin_name, cause)
             continue
-        for name, cls in found.items():
-            offered.setdefault(name, cls)
-    return offered
+        found += [Offer(str(name), cls, plugins[implementation.plugin_name]) for name, cls in offered.items()]
+    return found
+
+
+def note_trackers(registry: Registry) -> None:
+    """Writes into the registry's plugins which trackers each offers, and where another has the name already."""
+    first: dict[str, Plugin] = {}
+    for offer in offers(registry):
+        if offer.name not in offer.plugin.trackers:
+            offer.plugin.trackers.append(offer.name)
+        holder = first.setdefault(offer.name, offer.plugin)
+        conflict = f"the tracker {offer.name!r} is taken by {holder.distribution}"
+        if holder is not offer.plugin and conflict not in offer.plugin.conflicts:
+            offer.plugin.conflicts.append(conflict)
+
+
+def offer_of(registry: Registry, name: str) -> Offer:
+    """The tracker that a name means: of two with the same name, that of the plugin that was registered first.
+
+    Raises:
+        SpecError: if no plugin offers one of this name.
+    """
+    offered: dict[str, Offer] = {}
+    for offer in offers(registry):
+        offered.setdefault(offer.name, offer)
+    if name not in offered:
+        raise SpecError(
+            f"there is no tracker {name!r}",
+            where="track",
+            expected=f"one of {', '.join(sorted(offered))}" if offered else "a plugin that offers one",
+            hint=did_you_mean(name, offered),
+        )
+    return offered[name]

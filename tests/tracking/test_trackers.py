@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import logging
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
@@ -11,8 +13,9 @@ from typing import Any, ClassVar
 import pytest
 
 import invreg
-from invreg import Registry, hookimpl, metrics
-from invreg.tracking import asked_for
+from invreg import Registry, cli, hookimpl, metrics
+from invreg.describe import describe_plugin
+from invreg.tracking import asked_for, note_trackers, offer_of, offers
 
 SPEC = {
     "title": "Tracked",
@@ -187,9 +190,48 @@ def test_a_plugin_that_offers_nonsense_takes_nothing_away(
 
 
 def test_the_built_in_ones_are_offered() -> None:
-    from invreg.tracking import _offered
+    found = {offer.name: offer.plugin.name for offer in offers(Registry.installed())}
+    assert found["mlflow"] == found["tensorboard"] == "tracking"
 
-    assert set(_offered(Registry.installed())) >= {"mlflow", "tensorboard"}
+
+def test_they_are_listed_with_their_plugins_and_the_first_keeps_its_name() -> None:
+    with_two = Registry({"notes": plugin(notes=Notes), "late": plugin(notes=Missing, other=Notes)})
+    note_trackers(with_two)
+    note_trackers(with_two)
+    first, late = with_two.plugins
+    assert (first.trackers, first.conflicts) == (["notes"], [])
+    assert late.trackers == ["notes", "other"]
+    assert late.conflicts == ["the tracker 'notes' is taken by notes"]
+    assert offer_of(with_two, "notes").cls is Notes
+    assert "  tracker: notes, other" in list(describe_plugin(late))
+
+
+def test_what_is_no_class_is_no_tracker(caplog: pytest.LogCaptureFixture) -> None:
+    registry = Registry({"odd": plugin(odd="a text"), "notes": plugin(notes=Notes)})  # type: ignore[arg-type]
+    with caplog.at_level(logging.WARNING, logger="invreg"):
+        assert [offer.name for offer in offers(registry)] == ["notes"]
+    assert "the tracker 'odd' is a str" in caplog.text
+
+
+def test_the_command_line_lists_and_describes_them(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def call(*arguments: str) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["invreg", *arguments])
+        with pytest.raises(SystemExit) as done:
+            cli.main()
+        captured = capsys.readouterr()
+        return int(done.value.code or 0), captured.out, captured.err
+
+    assert "  tracker: mlflow, tensorboard" in call("plugins")[1]
+    listed = json.loads(call("plugins", "--json")[1])
+    assert [p["trackers"] for p in listed if p["name"] == "tracking"] == [["mlflow", "tensorboard"]]
+    assert "mlflow   " in call("describe", "tracker")[1]
+    assert "--track mlflow" in call("describe", "tracker", "mlflow")[1]
+    assert json.loads(call("describe", "tracker", "mlflow", "--json")[1])["plugin"] == "tracking"
+    status, _, message = call("describe", "tracker", "mlfow")
+    assert status == 2
+    assert "did you mean 'mlflow'" in message
 
 
 def test_the_example_of_the_page_is_a_tracker(tmp_path: Path) -> None:
