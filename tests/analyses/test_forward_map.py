@@ -35,6 +35,16 @@ def test_distances_are_those_computed_by_hand() -> None:
     assert (table["ssim"] < 1).all()
 
 
+def test_a_network_that_is_the_operator_has_no_error() -> None:
+    run = make_run({"net": 0.0}, operator=HALVED)
+    run = with_learners(run, net=Learner(HALVED, HALVED))
+    findings = ForwardMap().analyze(run)
+    table = findings.tables["accuracy"]
+    assert (table[["mse", "relative", "defect"]] == 0).all(axis=None)
+    assert table["ssim"].to_numpy() == pytest.approx(1)
+    assert np.array_equal(findings.arrays["learned"], findings.arrays["target"])
+
+
 def test_the_sentence_and_the_figures_say_it(tmp_path: Path) -> None:
     findings = ForwardMap(count=2).analyze(learned())
     assert findings.text.startswith(
