@@ -21,6 +21,8 @@ SMALL = [
     "methods.iresnet.reconstructor={name: iresnet, subnetworks: 2, channels: 2, hidden: 4}",
     "methods.iresnet.trainer={name: reconstruction, steps: 2, batch_size: 2, validations: 1}",
     "analyses=[{name: quality, resamples: 1000}, {name: forward_map, count: 1},"
+    " {name: local_ill_posedness, images: 1, mask: null, directions: 1, max_products: 60, ascent_steps: 0},"
+    " {name: regularization_map, images: 1, probes: 8}, {name: radial_transfer, images: 1, rings: 3, directions: 1},"
     " {name: saliency_clusters, count: 1, pixels: 60, references: 2, repeats: 2, largest: 3}, edge_errors]",
 ]
 
@@ -68,7 +70,8 @@ def test_its_spec_trains_networks_on_its_operator_and_analyses_them(target: Path
     assert done.returncode == 0, done.stdout + done.stderr
     folder = tmp_path / done.stdout.splitlines()[-1]
     assert (folder / "report.html").is_file()
-    for name in ("quality", "forward_map", "saliency_clusters", "edge_errors"):
+    learned = ("forward_map", "local_ill_posedness", "regularization_map", "radial_transfer", "saliency_clusters")
+    for name in ("quality", *learned, "edge_errors"):
         assert list((folder / "analyses" / name / "figures").glob("*.svg")), name
     errors = (folder / "analyses" / "edge_errors" / "tables" / "errors.csv").read_text(encoding="utf-8").splitlines()
     assert errors[0] == "method,distance,rms"

@@ -4,22 +4,19 @@ import pytest
 import torch
 
 import invreg
+from invreg.testing import check_operator, check_plugin
 from invreg_example import plugin
 from invreg_example.operators import MotionBlur
 from invreg_example.reconstructors import Landweber
 
 
-def random(seed: int, *shape: int) -> torch.Tensor:
-    generator = torch.Generator().manual_seed(seed)
-    return torch.rand(shape, dtype=torch.float64, generator=generator)
+def test_what_components_promise() -> None:
+    check_plugin(plugin)
 
 
-@pytest.mark.parametrize("length", [1, 3, 7, 15])
-@pytest.mark.parametrize("fade", [0.0, 0.5, 1.0])
-def test_the_adjoint_is_the_transpose(length: int, fade: float) -> None:
-    operator = MotionBlur(length, fade)
-    x, y = random(1, 2, 1, 3, 5), random(2, 2, 1, 3, 5)
-    torch.testing.assert_close((operator(x) * y).sum(), (x * operator.adjoint(y)).sum())
+@pytest.mark.parametrize(("length", "fade"), [(1, 0.5), (3, 0.0), (15, 1.0)])
+def test_the_operator_on_images_that_are_smaller_than_the_path(length: int, fade: float) -> None:
+    check_operator(MotionBlur(length, fade), image_shape=(1, 3, 5))
 
 
 def test_a_row_fades_away_beyond_its_edge() -> None:
@@ -35,7 +32,7 @@ def test_an_even_path_is_refused() -> None:
 
 def test_landweber_comes_closer_with_every_step() -> None:
     problem = invreg.Problem(MotionBlur(3))
-    x = random(1, 2, 1, 8, 8)
+    x = torch.rand(2, 1, 8, 8, generator=torch.Generator().manual_seed(0))
     errors = []
     for iterations in (1, 10, 100):
         method = Landweber(iterations)
