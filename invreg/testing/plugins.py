@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 from invreg.component import Component
+from invreg.discovery import Plugin
 from invreg.errors import InvregError, ShapeError
 from invreg.operator import Operator, Shape
 from invreg.reconstructor import Reconstructor
@@ -17,6 +19,9 @@ from invreg.testing.metrics import check_metric
 from invreg.testing.noises import check_noise
 from invreg.testing.operators import check_operator
 from invreg.testing.reconstructors import check_reconstructor
+
+#: What a whole registry is called in reports.
+ALL = "the registry"
 
 #: Kind to the check of its components; the other kinds are checked for what all components have in common.
 CHECKS: dict[str, Callable[..., None]] = {
@@ -37,8 +42,8 @@ def check_plugin(
     """Checks everything that a plugin registers, each component with its default parameters or with given ones.
 
     Args:
-        plugin: a module (or another object) with hooks, or the name of an installed plugin: of its entry point or of
-            its distribution.
+        plugin: a module (or another object) with hooks; the name of an installed plugin, of its entry point or of its
+            distribution; or a registry, of which everything is checked.
         examples: parameters by the names of components, where the defaults are too large for a test or there are none;
             `operator:radon` instead of `radon` where two kinds share a name.
         settings: further arguments of the checks by the names of components, `{"radon": {"image_shape": (1, 16, 16)}}`.
@@ -48,7 +53,7 @@ def check_plugin(
     """
     registry, title, names = registered(plugin)
     failures: list[Failure] = []
-    known = {key for kind, name in names for key in (name, f"{kind}:{name}")}
+    known = {key for kind, name in names for key in (name, f"{kind}:{name}", name.rpartition(":")[2])}
     for key in [*(examples or {}), *(settings or {})]:
         if key not in known:
             failures.append(
@@ -59,14 +64,57 @@ def check_plugin(
                     "correct the name",
                 )
             )
-    for kind, name in names:
-        label = f"{kind}:{name}"
+    for label, check in _checks(registry, title, names, examples, settings).items():
         try:
-            check_component(registry, kind, name, _given(examples, kind, name), _given(settings, kind, name))
+            check()
         except CheckFailure as error:
             failures += [Failure(f"{label}.{f.check}", f.found, f.expected, f.fix) for f in error.failures]
     if failures:
         raise CheckFailure(title, failures)
+
+
+def component_checks(
+    plugin: object,
+    examples: Mapping[str, Mapping[str, Any]] | None = None,
+    *,
+    settings: Mapping[str, Mapping[str, Any]] | None = None,
+) -> dict[str, Callable[[], None]]:
+    """The parts of `check_plugin` one by one: `kind:name` to a function that checks this component.
+
+    Names that the plugin shares with another distribution are an entry `conflicts`, which fails.
+
+    Args:
+        plugin: as in `check_plugin`, or a registry: all that is in it.
+        examples: as in `check_plugin`; names that the plugin does not have are left aside.
+        settings: likewise.
+
+    Raises:
+        CheckFailure: if there is no such plugin, or it was set aside.
+    """
+    return _checks(*registered(plugin), examples, settings)
+
+
+def _checks(
+    registry: Registry,
+    title: str,
+    names: list[tuple[str, str]],
+    examples: Mapping[str, Mapping[str, Any]] | None,
+    settings: Mapping[str, Mapping[str, Any]] | None,
+) -> dict[str, Callable[[], None]]:
+    checks: dict[str, Callable[[], None]] = {}
+    # Only plugins with one of these names are the tested one; a registry may hold others.
+    conflicts = [text for p in registry.plugins if title in _names_of(p) or title == ALL for text in p.conflicts]
+    if conflicts:
+        checks["conflicts"] = partial(_refuse_conflicts, title, conflicts)
+    for kind, name in names:
+        given = _given(examples, kind, name), _given(settings, kind, name)
+        checks[f"{kind}:{name}"] = partial(check_component, registry, kind, name, *given)
+    return checks
+
+
+def _refuse_conflicts(title: str, conflicts: list[str]) -> None:
+    fix = "rename the component, or write 'distribution:name' in specs"
+    raise CheckFailure(title, [Failure("name", text, "a name of its own", fix) for text in conflicts])
 
 
 def check_component(
@@ -131,12 +179,14 @@ def registered(plugin: object) -> tuple[Registry, str, list[tuple[str, str]]]:
     """
     if isinstance(plugin, str):
         registry = Registry.installed()
-        found = [p for p in registry.plugins if plugin in (p.name, p.distribution, f"{p.distribution}:{p.name}")]
+        found = [p for p in registry.plugins if plugin in _names_of(p)]
         if not found:
             installed = ", ".join(sorted({p.name for p in registry.plugins}))
             failure = Failure("registration", f"there is no plugin {plugin!r}", f"one of {installed}", "install it")
             raise CheckFailure(plugin, [failure])
         title = plugin
+    elif isinstance(plugin, Registry):
+        registry, title, found = plugin, ALL, plugin.plugins
     else:
         title = getattr(plugin, "__name__", type(plugin).__qualname__)
         registry = Registry({title: plugin})
@@ -154,6 +204,10 @@ def registered(plugin: object) -> tuple[Registry, str, list[tuple[str, str]]]:
         for kind, name in p.components
     ]
     return registry, title, names
+
+
+def _names_of(plugin: Plugin) -> tuple[str, str, str]:
+    return plugin.name, plugin.distribution, f"{plugin.distribution}:{plugin.name}"
 
 
 def _plain_names(registry: Registry, kind: str) -> set[tuple[str, str]]:
