@@ -10,7 +10,7 @@ from invreg.testing.datasets import check_dataset
 from invreg.testing.metrics import check_metric
 from invreg.testing.noises import check_noise
 from invreg.testing.operators import check_operator
-from invreg.testing.plugins import check_plugin
+from invreg.testing.plugins import check_plugin, component_checks
 from invreg.testing.reconstructors import check_reconstructor
 
 __all__ = [
@@ -22,4 +22,5 @@ __all__ = [
     "check_operator",
     "check_plugin",
     "check_reconstructor",
+    "component_checks",
 ]
