@@ -1,0 +1,166 @@
+"""Trainers and analyses: correct ones pass; one mistake each is found by the check that is named after it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from matplotlib import pyplot
+from matplotlib.figure import Figure
+
+from invreg.analyzer import Analyzer, CompletedRun, Findings
+from invreg.registry import Registry
+from invreg.testing.analyzers import check_analyzer
+from invreg.testing.checks import CheckFailure
+from invreg.testing.trainers import check_trainer
+from invreg.trainer import Method, TrainedMethod, Trainer, TrainingContext, TrainingLog
+
+
+class Steps(Trainer):
+    """Two steps of gradient descent."""
+
+    def images(self, context: TrainingContext) -> torch.Tensor:
+        return context.images.train.batch(context.seed, 0, 2)
+
+    def fit(self, method: Method, context: TrainingContext) -> TrainedMethod:
+        net, x = method.build(), self.images(context)
+        optimizer = torch.optim.SGD(net.parameters(), lr=0.01)
+        for _ in range(2):
+            optimizer.zero_grad()
+            (net(context.problem.operator(x)) - x).square().mean().backward()
+            optimizer.step()
+        return TrainedMethod(net.eval(), TrainingLog([{"step": 2}]))
+
+    def check(self, method: Method, reconstructor: Any) -> None:
+        from invreg.errors import SpecError
+
+        if not list(reconstructor.parameters()):
+            raise SpecError("there is nothing to train", where=method.label)
+
+
+class Idle(Steps):
+    def fit(self, method: Method, context: TrainingContext) -> TrainedMethod:
+        return TrainedMethod(method.build(), TrainingLog())
+
+
+class Peeping(Steps):
+    def images(self, context: TrainingContext) -> torch.Tensor:
+        return context.images.test.images
+
+
+class Unseeded(Steps):
+    def images(self, context: TrainingContext) -> torch.Tensor:
+        return super().images(context) * float(np.random.default_rng().random())
+
+
+class Unchecked(Steps):
+    def check(self, method: Method, reconstructor: Any) -> None:
+        return
+
+
+class UnevenLog(Steps):
+    def fit(self, method: Method, context: TrainingContext) -> TrainedMethod:
+        trained = super().fit(method, context)
+        return TrainedMethod(trained.reconstructor, TrainingLog([{"step": 1}, {"loss": 2.0}]))
+
+
+class Means(Analyzer):
+    """The mean of the reconstructions."""
+
+    def analyze(self, run: CompletedRun) -> Findings:
+        return Findings({label: float(x.mean()) for label, x in run.reconstructions.items()}, text="Means.")
+
+    def draw(self, findings: Findings) -> Mapping[str, Figure]:
+        figure = Figure()
+        figure.subplots().bar(list(findings.scalars), [float(value) for value in findings.scalars.values()])
+        return {"means": figure}
+
+
+class LeftOpen(Means):
+    def draw(self, findings: Findings) -> Mapping[str, Figure]:
+        return {"means": pyplot.figure()}
+
+
+class Writing(Means):
+    def analyze(self, run: CompletedRun) -> Findings:
+        Path("means.txt").write_text("means")
+        return super().analyze(run)
+
+
+class Unsaveable(Means):
+    def analyze(self, run: CompletedRun) -> Findings:
+        return Findings({"device": run.device})  # type: ignore[dict-item]
+
+
+class InPlace(Means):
+    def analyze(self, run: CompletedRun) -> Findings:
+        run.measurements.clamp_(0, 0.5)
+        return super().analyze(run)
+
+
+class Remembering(Means):
+    def analyze(self, run: CompletedRun) -> Findings:
+        self._run = run
+        return super().analyze(run)
+
+    def draw(self, findings: Findings) -> Mapping[str, Figure]:
+        return {self._run.title: Figure()}
+
+
+class Random(Means):
+    def analyze(self, run: CompletedRun) -> Findings:
+        return Findings({"value": float(np.random.default_rng().random())})
+
+
+BUGS: list[tuple[str, Callable[[Any], None], type]] = [
+    ("learns", check_trainer, Idle),
+    ("test_images_unused", check_trainer, Peeping),
+    ("determinism", check_trainer, Unseeded),
+    ("check_refuses", check_trainer, Unchecked),
+    ("log", check_trainer, UnevenLog),
+    ("figures_closed", check_analyzer, LeftOpen),
+    ("writes_nothing", check_analyzer, Writing),
+    ("save_and_load", check_analyzer, Unsaveable),
+    ("run_unchanged", check_analyzer, InPlace),
+    ("draw_from_files", check_analyzer, Remembering),
+    ("determinism", check_analyzer, Random),
+]
+
+
+@pytest.fixture(autouse=True)
+def _own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.mark.parametrize(("check", "cls"), [(check_trainer, Steps), (check_analyzer, Means)])
+def test_a_correct_one_passes(check: Callable[[Any], None], cls: type) -> None:
+    check(cls)
+
+
+@pytest.mark.parametrize(("name", "check", "cls"), BUGS, ids=lambda value: getattr(value, "__name__", value))
+def test_the_check_that_names_it_finds_a_bug(name: str, check: Callable[[Any], None], cls: type) -> None:
+    with pytest.raises(CheckFailure) as caught:
+        check(cls)
+    assert name in caught.value.checks, str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "spec",
+    [
+        {"name": "reconstruction", "steps": 4, "batch_size": 2},
+        {"name": "approximation", "steps": 4, "batch_size": 2},
+        {"name": "parameter_search", "trials": 3},
+    ],
+    ids=lambda spec: spec["name"],
+)
+def test_our_trainers_pass(spec: dict[str, Any]) -> None:
+    check_trainer(Registry.installed().build("trainer", spec))
+
+
+@pytest.mark.parametrize("name", ["certificate", "quality", "training_curves"])
+def test_our_cheap_analyses_pass(name: str) -> None:
+    check_analyzer(Registry.installed().build("analyzer", name))
