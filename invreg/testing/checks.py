@@ -44,7 +44,7 @@ class CheckFailure(AssertionError):
     def __init__(self, component: str, failures: Iterable[Failure]) -> None:
         self.component = component
         self.failures = tuple(failures)
-        listed = "\n".join(f"  {failure}" for failure in self.failures)
+        listed = "\n".join(f"  {failure}" for failure in _together(self.failures))
         super().__init__(
             f"{component} fails {len(self.failures)} check{'s' if len(self.failures) > 1 else ''}\n{listed}"
         )
@@ -53,6 +53,14 @@ class CheckFailure(AssertionError):
     def checks(self) -> tuple[str, ...]:
         """The names of the checks that failed."""
         return tuple(failure.check for failure in self.failures)
+
+
+def _together(failures: Iterable[Failure]) -> list[Failure]:
+    """One failure for all checks that have found the very same thing, such as an exception in every call."""
+    names: dict[tuple[str, str, str], list[str]] = {}
+    for failure in failures:
+        names.setdefault((failure.found, failure.expected, failure.fix), []).append(failure.check)
+    return [Failure(", ".join(checks), *same) for same, checks in names.items()]
 
 
 class Refused(Exception):

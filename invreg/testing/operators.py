@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import itertools
+import re
 from collections.abc import Iterator, Sequence
 
 import torch
@@ -128,9 +129,11 @@ def _range_shape(operator: Operator, shapes: Sequence[Shape]) -> None:
 
 
 def _dtype_kept(given: Operator, shape: Shape) -> None:
+    # Runs call an operator as it is built, with images in float32.
+    _called(copy.deepcopy(given), images(1, 1, *shape, dtype=torch.float32))
     for dtype in (torch.float32, torch.float64):
         operator = copy.deepcopy(given).to(dtype)
-        result = operator(images(1, 1, *shape, dtype=dtype))
+        result = _called(operator, images(1, 1, *shape, dtype=dtype))
         fix = "make tensors with x.new_zeros, .to(x) or dtype=x.dtype, and call neither .float() nor .double()"
         demand_equal(result.dtype, dtype, f"for x in {dtype}, the dtype of F(x)", fix)
         if isinstance(operator, LinearOperator):
@@ -145,6 +148,20 @@ def _dtype_kept(given: Operator, shape: Shape) -> None:
         "in float64, difference quotients with steps 1e-6 and 1e-8",
         "the result is computed in less than float64: look for .float(), torch.float32 and NumPy arrays of float32",
     )
+
+
+def _called(operator: Operator, x: Tensor) -> Tensor:
+    """F(x); where tensors of two dtypes meet, torch raises a RuntimeError that does not say what to do about it."""
+    try:
+        return operator(x)
+    except RuntimeError as error:
+        if not re.search("dtype|scalar type|Double|Half", str(error)):
+            raise
+        raise Refused(
+            f"for x in {x.dtype}: {str(error).splitlines()[0]}",
+            f"F(x) in {x.dtype}",
+            "bring the tensors that it keeps to the dtype of x, as in self.kernel.to(x)",
+        ) from None
 
 
 def _device(given: Operator, shape: Shape) -> None:

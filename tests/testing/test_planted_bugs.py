@@ -97,6 +97,20 @@ class DropsFloat64(Square):
         return x.float().square().to(x.dtype)
 
 
+class KeepsFloat64(Square):
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("weights", torch.ones(1, 1, 3, 3, dtype=torch.float64) / 9)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.nn.functional.conv2d(x, self.weights, padding=1)  # type: ignore[arg-type]
+
+
+class AlwaysRaises(Square):
+    def forward(self, x: Tensor) -> Tensor:
+        raise ValueError("not today")
+
+
 class ReturnsFloat32(Square):
     def forward(self, x: Tensor) -> Tensor:
         return x.square().float()
@@ -252,6 +266,7 @@ BUGS: list[tuple[str, Operator]] = [
     ("adjoint_on_other_shapes", AdjointOfOneShape()),
     ("no_hidden_state", HiddenState()),
     ("dtype_kept", DropsFloat64()),
+    ("dtype_kept", KeepsFloat64()),
     ("dtype_kept", ReturnsFloat32()),
     ("input_unchanged", ChangesInput()),
     ("batch_independence", BatchDependent()),
@@ -297,6 +312,14 @@ def test_the_check_that_names_it_finds_a_bug(check: str, operator: Operator) -> 
     assert failure.expected, check
     assert failure.fix, check
     assert type(operator).__name__ in str(caught.value)
+
+
+def test_what_all_checks_find_alike_is_said_once() -> None:
+    with pytest.raises(CheckFailure) as caught:
+        check_operator(AlwaysRaises(), image_shape=SHAPE)
+    assert {"range_shape", "dtype_kept", "gradients"} <= set(caught.value.checks)
+    assert len(caught.value.checks) > 5
+    assert str(caught.value).count("not today") == 1
 
 
 def test_what_is_no_operator_is_refused() -> None:
