@@ -7,10 +7,10 @@ from collections.abc import Iterator
 
 import torch
 
-from invreg.errors import SpecError
+from invreg.errors import InvregError, SpecError
 from invreg.operator import Operator, Shape
 from invreg.problem import Problem
-from invreg.reconstructor import LearnsForwardMap, Reconstructor
+from invreg.reconstructor import HasLocalForwardMap, LearnsForwardMap, Reconstructor
 from invreg.testing.checks import Check, CheckFailure, Failure, Refused, instance_of, run_checks, title_of
 from invreg.testing.constructors import constructor_checks, rebuilt
 from invreg.testing.numbers import demand_close, demand_equal, demand_finite, demand_same, images
@@ -111,11 +111,15 @@ def _checks(
     )
     yield "input_unchanged", lambda: _input_unchanged(made, z)
     yield "mode_kept", lambda: _mode_kept(made, z)
+    yield "copies", lambda: _copies(made, z)
+    yield "other_image_sizes", lambda: _other_sizes(made, operator, shape)
     yield "save_and_load", lambda: demand_saved(made, _set_up(given, operator, shape), z)
     if any(weight.requires_grad for weight in made.parameters()):
         yield "gradients", lambda: _gradients(copy.deepcopy(made), z, x)
     if isinstance(made, LearnsForwardMap):
         yield "forward_map", lambda: _forward_map(made, x)
+    if isinstance(made, LearnsForwardMap) and isinstance(made, HasLocalForwardMap):
+        yield "forward_map_radius", lambda: _radius(made, made.forward_map_radius, x)
     yield from constructor_checks(given)
 
 
@@ -131,6 +135,49 @@ def _mode_kept(made: Reconstructor, z: torch.Tensor) -> None:
     with torch.no_grad():
         made(z.clone())
     demand_equal(made.training, False, "after a call in eval mode, training", "do not call train() in forward()")
+
+
+def _copies(made: Reconstructor, z: torch.Tensor) -> None:
+    with torch.no_grad():
+        demand_same(
+            copy.deepcopy(made)(z.clone()),
+            made(z.clone()),
+            "a deep copy against the method",
+            "keep what is needed in parameters, buffers and plain attributes",
+        )
+
+
+def _other_sizes(made: Reconstructor, operator: Operator, shape: Shape) -> None:
+    other = (shape[0], shape[1] + 4, shape[2] + 8)
+    x = images(4, 1, *other, dtype=torch.float32)
+    try:
+        with torch.no_grad():
+            found = made(operator(x))
+    except InvregError:
+        return
+    except Exception as error:  # noqa: BLE001 (any other is the finding)
+        raise Refused(
+            f"images of shape {other}, after setup for {shape}: {type(error).__name__}: {error}",
+            "images of this shape, or a ShapeError",
+            "compare z.shape with what setup() was told, and raise invreg.ShapeError",
+        ) from None
+    demand_equal(tuple(found.shape), tuple(x.shape), "for larger images, the shape of the reconstructions", "keep it")
+
+
+def _radius(made: LearnsForwardMap, radius: int, x: torch.Tensor) -> None:
+    row, column = x.shape[-2] // 2, x.shape[-1] // 2
+    changed = x.clone()
+    changed[..., row, column] += 0.5
+    with torch.no_grad():
+        moved = (made.forward_map(changed) - made.forward_map(x)).abs().amax((0, 1)) > 1e-6
+    rows, columns = moved.nonzero(as_tuple=True)
+    far = max(int((rows - row).abs().max()), int((columns - column).abs().max())) if len(rows) else 0
+    if far > radius:
+        raise Refused(
+            f"a change of one pixel is seen {far} pixels away by the forward map",
+            f"at most {radius}, as forward_map_radius says",
+            "correct forward_map_radius",
+        )
 
 
 def _gradients(made: Reconstructor, z: torch.Tensor, x: torch.Tensor) -> None:

@@ -71,6 +71,21 @@ class Cropped(Net):
         return self.gain * z[..., :-1]
 
 
+class OneSize(Net):
+    def setup(self, problem: Problem, image_shape: Shape) -> None:
+        self.gain = nn.Parameter(torch.ones(image_shape))
+
+
+class FarSeeing(Net):
+    """Its forward map sees one pixel more than it says."""
+
+    forward_map_radius = 0
+    target_operator = Copy()
+
+    def forward_map(self, x: Tensor) -> Tensor:
+        return self.gain * nn.functional.avg_pool2d(x, 3, stride=1, padding=1)
+
+
 def of_a_method(method: Any) -> None:
     check_reconstructor(method, Copy(), image_shape=(1, 10, 8))
 
@@ -84,6 +99,8 @@ BUGS: list[tuple[str, Callable[[Any], None], type]] = [
     ("gradients", of_a_method, Detached),
     ("input_unchanged", of_a_method, InPlace),
     ("range_shape", of_a_method, Cropped),
+    ("other_image_sizes", of_a_method, OneSize),
+    ("forward_map_radius", of_a_method, FarSeeing),
 ]
 
 
