@@ -4,14 +4,19 @@ import pytest
 import torch
 
 import invreg
-from invreg.testing import check_operator, check_plugin
+from invreg.testing import check_analyzer, check_operator, check_plugin
 from invreg_example import plugin
+from invreg_example.analyses import EdgeErrors
 from invreg_example.operators import MotionBlur
 from invreg_example.reconstructors import Landweber
 
 
 def test_what_components_promise() -> None:
     check_plugin(plugin)
+
+
+def test_what_analyses_promise() -> None:
+    check_analyzer(EdgeErrors(width=4))
 
 
 @pytest.mark.parametrize(("length", "fade"), [(1, 0.5), (3, 0.0), (15, 1.0)])
