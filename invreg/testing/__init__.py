@@ -13,6 +13,7 @@ from invreg.testing.noises import check_noise
 from invreg.testing.operators import check_operator
 from invreg.testing.plugins import check_plugin, component_checks
 from invreg.testing.reconstructors import check_reconstructor
+from invreg.testing.studies import check_study_analyzer
 from invreg.testing.trainers import check_trainer
 
 __all__ = [
@@ -25,6 +26,7 @@ __all__ = [
     "check_operator",
     "check_plugin",
     "check_reconstructor",
+    "check_study_analyzer",
     "check_trainer",
     "component_checks",
 ]
