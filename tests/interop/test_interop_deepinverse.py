@@ -22,11 +22,6 @@ REGISTRY = Registry.installed()
 SHAPE = (1, 24, 20)
 
 
-@pytest.fixture
-def dinv() -> Any:
-    return pytest.importorskip("deepinv", reason="DeepInverse is not installed")
-
-
 def random(seed: int, *shape: int, dtype: torch.dtype = torch.float64) -> torch.Tensor:
     return torch.rand(shape, dtype=dtype, generator=torch.Generator().manual_seed(seed))
 

@@ -13,9 +13,9 @@ from invreg import interop
 DOCS = Path(__file__).resolve().parents[2] / "docs"
 
 
+@pytest.mark.usefixtures("dinv")
 def test_the_code_of_the_page_runs() -> None:
     pytest.importorskip("pylops", reason="PyLops is not installed")
-    pytest.importorskip("deepinv", reason="DeepInverse is not installed")
     page = (DOCS / "interop.md").read_text(encoding="utf-8")
     blocks = re.findall(r"^```python\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
     assert len(blocks) == 5

@@ -8,12 +8,14 @@ from typing import Any
 
 import pytest
 import torch
-from iresnet_helpers import network, stack_of
+from iresnet_helpers import SMALL, Smooth, network, stack_of
 from torch import Tensor, nn
 
 from invreg.errors import ConvergenceError, ConvergenceWarning
+from invreg.problem import Problem
 from invreg_iresnet.accuracy import exact
 from invreg_iresnet.adjoint import convolution_adjoint
+from invreg_iresnet.explicit import ExplicitIResNet
 from invreg_iresnet.fixed_point import Stopping, solve
 from invreg_iresnet.inversion import invert_chain
 from invreg_iresnet.network import IResNet
@@ -216,7 +218,35 @@ def test_gradients_with_respect_to_the_input_alone() -> None:
     torch.testing.assert_close(alone, full)
 
 
-def test_second_derivatives_are_refused() -> None:
+@pytest.mark.parametrize("direction", ["inverse", "forward map of an explicit inverse"])
+def test_directional_derivatives_by_differentiating_the_adjoint(direction: str) -> None:
+    if direction == "inverse":
+        net: IResNet | ExplicitIResNet = network(tolerance=1e-12)
+        function = net
+    else:
+        net = ExplicitIResNet(**SMALL, lipschitz=0.8, tolerance=1e-12)
+        net.setup(Problem(Smooth()), (1, 10, 12))
+        with torch.no_grad():
+            for parameter in net.parameters():
+                parameter.add_(torch.randn(parameter.shape, generator=torch.Generator().manual_seed(4)))
+        net.double().eval()
+        function = net.forward_map
+    net.requires_grad_(False)
+    x, h = torch.rand(2, 1, 1, 10, 12, dtype=torch.float64, generator=torch.Generator().manual_seed(5))
+    x.requires_grad_()
+    value = function(x)
+    v = torch.zeros_like(value, requires_grad=True)
+    (pulled,) = torch.autograd.grad(value, x, v, create_graph=True)
+    (pushed,) = torch.autograd.grad(pulled, v, h)
+
+    with torch.no_grad():
+        step = 1e-6
+        quotient = (function(x + step * h) - function(x - step * h)) / (2 * step)
+    assert (quotient - h).norm() > 0.05 * h.norm()
+    torch.testing.assert_close(pushed, quotient, rtol=0, atol=1e-6)
+
+
+def test_second_derivatives_in_the_weights_are_refused() -> None:
     net = network()
     z = torch.rand(1, 1, 10, 12, dtype=torch.float64, requires_grad=True)
     (gradient,) = torch.autograd.grad(net(z).square().sum(), z, create_graph=True)
@@ -262,7 +292,7 @@ def test_memory_does_not_grow_with_the_iterations() -> None:
 
 
 def iterations_of_a_step(net: IResNet, monkeypatch: pytest.MonkeyPatch) -> tuple[list[Stopping], list[int]]:
-    from invreg_iresnet import inversion
+    from invreg_iresnet import derivative, inversion
 
     rules, counts = [], []
 
@@ -272,7 +302,8 @@ def iterations_of_a_step(net: IResNet, monkeypatch: pytest.MonkeyPatch) -> tuple
         counts.append(solution.course.iterations)
         return solution
 
-    monkeypatch.setattr(inversion, "solve", spy)
+    for module in (inversion, derivative):
+        monkeypatch.setattr(module, "solve", spy)
     net(torch.rand(2, 1, 10, 12)).square().sum().backward()
     return rules, counts
 

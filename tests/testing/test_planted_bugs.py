@@ -306,6 +306,7 @@ def test_a_correct_operator_between_different_spaces_passes() -> None:
 def test_the_check_that_names_it_finds_a_bug(check: str, operator: Operator) -> None:
     with pytest.raises(CheckFailure) as caught:
         check_operator(operator, image_shape=SHAPE)
+    assert torch.get_default_dtype() == torch.float32
     assert check in caught.value.checks, str(caught.value)
     failure = next(failure for failure in caught.value.failures if failure.check == check)
     assert failure.found, check

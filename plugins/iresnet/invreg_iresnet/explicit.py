@@ -40,7 +40,7 @@ class ExplicitIResNet(InvertibleChain):
     In evaluation, the reconstruction is differentiable in every way that torch.func knows; in training, once.
 
     Lifting, padding, the centre and measurements that are not in X are those of `iresnet`. `forward_map` is
-    differentiable once by autograd, not through torch.func.
+    differentiable by autograd, not through torch.func: once; twice if no weight asks for a gradient.
 
     Args:
         subnetworks: N.
@@ -127,7 +127,7 @@ class ExplicitIResNet(InvertibleChain):
         return math.expm1(-math.log1p(-self.lipschitz) / self.subnetworks)
 
     def phi(self, state: Tensor) -> Tensor:
-        """phi(x) = phi_1(...(phi_N(x))) for states x `[B, M, H, W]`, by fixed points; differentiable once by autograd.
+        """phi(x) = phi_1(...(phi_N(x))) for states x `[B, M, H, W]`, by fixed points; differentiable by autograd.
 
         Raises:
             ConvergenceError: if x or the weights are not finite.

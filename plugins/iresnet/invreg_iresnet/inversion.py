@@ -20,7 +20,8 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from invreg_iresnet.accuracy import Accuracy
-from invreg_iresnet.convergence import not_finite, warn_if_short
+from invreg_iresnet.convergence import not_finite
+from invreg_iresnet.derivative import AdjointDerivative, adjoint_fixed_points, warn_if_inaccurate
 from invreg_iresnet.fixed_point import Course, Solution, Update, solve
 from invreg_iresnet.precision import arithmetic
 from invreg_iresnet.residuals import Weights
@@ -75,7 +76,7 @@ class Starts(NamedTuple):
 
 
 def invert_chain(z: Tensor, weights: Weights, accuracy: Accuracy, starts: Starts | None = None) -> Inversion:
-    """phi^-1(z), differentiable (once) with respect to z and the weights.
+    """phi^-1(z), differentiable with respect to z and the weights: once; twice where the weights are constants.
 
     To be called within `arithmetic`, without autocast; gradients, which come later, see to that themselves.
 
@@ -127,34 +128,34 @@ class _ChainInverse(torch.autograd.Function):
         return solution.value
 
     @staticmethod
-    @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        if torch.is_grad_enabled() and not any(ctx.needs_input_grad[4:]):
+            hiddens = ctx.saved_tensors[len(ctx.chain) :]
+            pulled = AdjointDerivative.apply(gradient, ctx.chain, ctx.accuracy, ctx.starts.backward, *hiddens)
+            return pulled, None, None, None, *len(Weights._fields) * [None]
+        return _ChainInverse._backward(ctx, gradient)
+
+    @staticmethod
+    @once_differentiable
+    def _backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         chain, accuracy, starts, saved = ctx.chain, ctx.accuracy, ctx.starts, ctx.saved_tensors
         points, hiddens = saved[: len(chain)], saved[len(chain) :]
-        path = [gradient.contiguous(memory_format=torch.channels_last)]
-        courses, gradients, seen = [], [], [sample(path[0])]
+        courses, gradients, seen = [], [], [sample(gradient)]
         with arithmetic(gradient.device, tf32=accuracy.tf32):
-            for subnetwork, x, hidden in zip(reversed(chain), reversed(points), reversed(hiddens), strict=True):
-                start = starts.backward.start(len(seen), path)
-                solution = solve(_adjoint_update(subnetwork, hidden, path[-1]), start, accuracy.backward)
+            solutions = adjoint_fixed_points(gradient, chain, hiddens, accuracy, starts.backward)
+            for subnetwork, x, hidden, solution in zip(
+                reversed(chain), reversed(points), reversed(hiddens), solutions, strict=True
+            ):
                 courses.append(solution.course)
-                path = [path[-1], solution.value]
                 seen.append(sample(solution.value))
                 if any(ctx.needs_input_grad[4:]):
                     u = subnetwork.hidden_adjoint(solution.value, hidden)
                     gradients.append(subnetwork.weight_gradients(x, hidden, solution.value, u))
             if starts.learn:
                 starts.backward.learn(seen)
-        # A gradient that is not finite is passed on: loss scaling counts on some, and trainers look at what they get.
-        warn_if_short(
-            courses[::-1],
-            what="a gradient of the reconstruction",
-            tolerance=accuracy.backward.tolerance,
-            bound=accuracy.bound,
-            dtype=accuracy.dtype,
-        )
+        warn_if_inaccurate(courses[::-1], accuracy)
         stacks = [torch.stack(stack) for stack in zip(*gradients[::-1], strict=True)] or len(Weights._fields) * [None]
-        return path[-1], None, None, None, *stacks
+        return solution.value, None, None, None, *stacks
 
 
 def _fixed_points(z: Tensor, chain: list[Subnetwork], accuracy: Accuracy, starts: LearnedStarts) -> Iterator[Solution]:
@@ -175,15 +176,5 @@ def _update(subnetwork: Subnetwork, z: Tensor) -> Update:
     def update(x: Tensor) -> tuple[Tensor, Tensor]:
         hidden = subnetwork.hidden(x)
         return shifted + subnetwork.mixed(hidden), hidden
-
-    return update
-
-
-def _adjoint_update(subnetwork: Subnetwork, hidden: Tensor, g: Tensor) -> Update:
-    """w -> g + f'(x)* w, at the x with these hidden activations."""
-
-    def update(w: Tensor) -> tuple[Tensor, Tensor]:
-        u = subnetwork.hidden_adjoint(w, hidden)
-        return g + subnetwork.adjoint(u), u
 
     return update

@@ -61,6 +61,11 @@ class Subnetwork(NamedTuple):
         # The shrinkage is flat exactly where it gave zero, which this (shrinkage to 0, fused) reads off h.
         return torch.ops.aten.softshrink_backward.grad_input(u, hidden, 0.0, grad_input=u)
 
+    def hidden_tangent(self, t: Tensor, hidden: Tensor) -> Tensor:
+        """u = S'(K x) K t: the tangent t of x brought to the hidden activations; f'(x) t = W u."""
+        u = F.conv2d(t.to(self.kernel.dtype), self.kernel, padding=self.padding)
+        return torch.ops.aten.softshrink_backward.grad_input(u, hidden, 0.0, grad_input=u)
+
     def adjoint(self, u: Tensor) -> Tensor:
         """K* u; together, f'(x)* w = K* S'(K x) W* w."""
         return convolution_adjoint(u, self.kernel)
