@@ -98,3 +98,18 @@ class Analyzer(Component, ABC):
             for label, trained in run.methods.items()
             if all(isinstance(trained.reconstructor, capability) for capability in self.requires)
         }
+
+    def left_out(self, run: CompletedRun) -> dict[str, str]:
+        """The labels of all other methods, with what they lack in words."""
+        lacking = {}
+        for label, trained in run.methods.items():
+            missing = [needed for needed in self.requires if not isinstance(trained.reconstructor, needed)]
+            if missing:
+                lacking[label] = "; ".join(f"not {_in_words(needed)}" for needed in missing)
+        return lacking
+
+
+def _in_words(capability: type) -> str:
+    """The first sentence about a capability, for the middle of a sentence."""
+    said = (capability.__doc__ or capability.__name__).splitlines()[0].rstrip(".")
+    return f"{said[:1].lower()}{said[1:]}" if capability.__doc__ else said

@@ -351,6 +351,7 @@ class _Run:
             if not self._is_found(key, analyzer):
                 self.folder.forget_findings(key)
                 self.folder.write_json(base / "analyzer.json", spec_of(analyzer, self.plan.registry))
+                self.folder.write_json(base / "left_out.json", analyzer.left_out(completed))
                 self.folder.write_findings(key, analyzer.analyze(completed))
             # Read back even what was just written: figures must come from what is saved.
             found = self.folder.read_findings(key)

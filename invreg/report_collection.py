@@ -94,7 +94,11 @@ def collect_analysis(store: RunFolder, key: str, description: str) -> AnalysisCo
         return AnalysisContent(key, description, failure=failure.read_text(encoding="utf-8").split("\n\n")[0])
     findings = store.read_findings(key)
     figures = _figures(store.path / base / "figures", store.read_json(base / "figures.json"))
-    return AnalysisContent(key, description, findings.text, findings.scalars, findings.tables, figures)
+    # Analyses of studies choose their methods themselves, and say so.
+    left_out = store.read_json(base / "left_out.json") if store.has(base / "left_out.json") else {}
+    return AnalysisContent(
+        key, description, findings.text, findings.scalars, findings.tables, figures, left_out=left_out
+    )
 
 
 def _figures(folder: Path, names: Sequence[str]) -> list[FigureContent]:

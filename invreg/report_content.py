@@ -67,7 +67,7 @@ class FigureContent:
 
 @dataclass(frozen=True)
 class AnalysisContent:
-    """An analysis: its key in the run, one sentence about it, what it found; or why it failed."""
+    """An analysis: its key in the run, a sentence about it, what it found or why it failed, and what it left out."""
 
     name: str
     description: str = ""
@@ -76,6 +76,7 @@ class AnalysisContent:
     tables: Mapping[str, pd.DataFrame] = field(default_factory=dict)
     figures: Sequence[FigureContent] = ()
     failure: str = ""
+    left_out: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

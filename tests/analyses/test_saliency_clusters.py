@@ -89,6 +89,39 @@ def test_planted_clusters_are_found(tmp_path: Path) -> None:
     assert drawn == draw_svgs(SaliencyClusters(), findings)
 
 
+class Dense(Operator):
+    """A given matrix on the pixels of an image."""
+
+    def __init__(self, matrix: Tensor) -> None:
+        super().__init__()
+        self.register_buffer("matrix", matrix)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return (x.flatten(1) @ self.matrix.to(x).T).view_as(x)
+
+
+def test_rows_and_clusters_are_those_of_dense_matrices() -> None:
+    x = contours(1, (20, 22))
+    height, width = x.shape[-2:]
+    generator = torch.Generator().manual_seed(7)
+    near = torch.rand(height * width, height * width, generator=generator, dtype=torch.float64)
+    identity = torch.eye(height * width, dtype=torch.float64)
+    upper = (torch.arange(height * width) < 10 * width).double()[:, None]
+    matrices = {"F": upper * (identity + 0.01 * near) + (1 - upper) * near, "net": identity + upper * near}
+
+    run = run_on(x, Dense(matrices["F"]), Dense(matrices["net"]))
+    findings = SaliencyClusters(**SMALL).analyze(run)
+    pixels = findings.arrays["pixels"]
+    on_edge = findings.arrays["edges"][0][pixels[:, 0], pixels[:, 1]]
+    for number, name in enumerate(["F", "net"]):
+        rows = matrices[name].view(height, width, height, width).numpy()
+        windows = np.stack([rows[i, j, i - 2 : i + 3, j - 2 : j + 3] for i, j in pixels])
+        np.testing.assert_allclose(findings.arrays["kernels"][number, 0], windows, rtol=1e-5, atol=1e-6)
+        expected = by_edges(cluster(windows.astype(np.float32), 2, 11), on_edge)
+        assert agreement(findings.arrays["labels"][number, 0], expected) == 1.0
+        assert agreement(expected, (pixels[:, 0] < 10).astype(int)) == 1.0
+
+
 def test_equal_maps_have_equal_clusters_and_every_time_the_same() -> None:
     operator = PeronaMalik(steps=2)
     run = run_on(contours(), operator)

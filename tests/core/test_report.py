@@ -273,6 +273,13 @@ def test_a_failed_analysis_says_why() -> None:
     assert "it broke try: more" in page.text
 
 
+def test_methods_that_were_left_out_are_listed_with_the_reason() -> None:
+    left_out = {"tv": "not a network <of any kind>", "unet": "not invertible", "adjoint": "not a network <of any kind>"}
+    page = Outline(render_report(content(analyses=[AnalysisContent("forward_map", left_out=left_out)])))
+    assert "Left out: unet (not invertible)." in page.text
+    assert "Left out: tv, adjoint (not a network <of any kind>)." in page.text
+
+
 def test_long_tables_are_cut_and_say_so() -> None:
     frame = pd.DataFrame({"image": [f"i{n}" for n in range(ROWS + 5)], "value": 1.0, "good": True})
     table = to_table(frame)

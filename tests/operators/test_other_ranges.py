@@ -73,6 +73,9 @@ def test_every_analysis_of_a_run_works_on_sinograms(tmp_path: Path) -> None:
     figures = {path.parent.parent.name for path in Path(result.folder).glob("analyses/*/figures/*.svg")}
     assert {"examples", "forward_map", "stability", "firm_nonexpansiveness", "saliency_clusters"} <= figures
 
+    page = (Path(result.folder) / "report.html").read_text(encoding="utf-8")
+    assert "Left out: adjoint, fbp, tv, unet (not a reconstructor that also holds a model of the forward" in page
+
     examples = result.findings["examples"]
     assert examples.scalars["data"] == "adjoint"
     assert examples.arrays["measurements"].shape[1:] == (1, 12, 34)
