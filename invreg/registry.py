@@ -282,7 +282,8 @@ class Registry:
             raise SpecError(
                 f"there is no kind {kind!r}",
                 expected=f"one of {', '.join(KINDS)}",
-                hint=did_you_mean(kind, KINDS),
+                hint=" or ".join(f"{of} {kind}" for of, name in self._entries if name == kind)
+                or did_you_mean(kind, KINDS),
             )
 
 

@@ -105,6 +105,9 @@ def test_messages_name_the_path(registry: Registry, spec: Any, parts: list[str])
 def test_unknown_kind(registry: Registry) -> None:
     with pytest.raises(SpecError, match="did you mean 'operator'"):
         registry.names("operators")
+    with pytest.raises(SpecError) as caught:
+        registry.names(registry.names("operator")[0])
+    assert f"try: operator {registry.names('operator')[0]}" in str(caught.value)
 
 
 def misspelt() -> types.SimpleNamespace:
