@@ -6,6 +6,7 @@ import argparse
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -22,7 +23,7 @@ def arguments(description: str | None) -> argparse.ArgumentParser:
     return parser
 
 
-def run_over_seeds(spec: Path, options: argparse.Namespace) -> pd.DataFrame:
+def run_over_seeds(spec: Path | dict[str, Any], options: argparse.Namespace) -> pd.DataFrame:
     """One row per seed and method: the summary of the run, its steps and the seconds of the whole run."""
     rows = []
     for seed in options.seeds:
