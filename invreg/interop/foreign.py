@@ -28,6 +28,13 @@ def require(module: str, distribution: str) -> ModuleType:
             expected=f"the package {distribution}",
             hint=f"pip install {distribution}",
         ) from error
+    except Exception as error:  # what a stranger's import raises can be anything
+        raise InvregError(
+            f"the import of {module} fails: {type(error).__name__}: {error}",
+            where="invreg.interop",
+            expected=f"a {distribution} that can be imported together with torch and what else it needs",
+            hint="packages that were built for each other: torch and torchvision of one release from one index",
+        ) from error
 
 
 class SharesForeign:

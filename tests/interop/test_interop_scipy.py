@@ -3,6 +3,7 @@ from __future__ import annotations
 import copy
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,7 +14,9 @@ from scipy.sparse.linalg import aslinearoperator
 
 import invreg
 from invreg import Registry
+from invreg.errors import InvregError
 from invreg.interop import operator_from_scipy, operator_to_scipy
+from invreg.interop.foreign import require
 
 DOMAIN, RANGE = (1, 6, 5), (2, 4, 3)
 REGISTRY = Registry.installed()
@@ -220,3 +223,15 @@ def test_it_works_without_gradients_and_in_batches_of_one(operator: invreg.Linea
         assert operator(x).shape == (1, *RANGE)
     strided = random(1, 1, 5, 6, 1).permute(0, 3, 2, 1)
     assert torch.equal(operator(strided), operator(strided.contiguous()))
+
+
+def test_packages_that_are_missing_or_broken_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "broken_package_of_a_test.py").write_text(
+        "raise RuntimeError('operator torchvision::nms does not exist')"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(InvregError, match="pip install missing-package"):
+        require("missing_package_of_a_test", "missing-package")
+    with pytest.raises(InvregError, match="RuntimeError: operator torchvision::nms") as caught:
+        require("broken_package_of_a_test", "broken-package")
+    assert "torchvision of one release" in str(caught.value)
