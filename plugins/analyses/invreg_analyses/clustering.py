@@ -79,7 +79,10 @@ def are_the_same(vectors: Vectors) -> bool:
 
 
 def by_edges(labels: Labels, edges: NDArray[np.uint8]) -> Labels:
-    """The same clusters, renumbered: 0 is the one with most edge pixels, then the one with the second most.
+    """The same clusters, renumbered: 0 is the one that lies on edges most often, then the one that does second most.
+
+    What counts is the share of edge pixels. By their number, which the paper counts, a cluster of nearly all pixels
+    comes before a small one on the edges, and its colour would mean something else from map to map.
 
     Args:
         labels: of the pixels.
@@ -88,8 +91,8 @@ def by_edges(labels: Labels, edges: NDArray[np.uint8]) -> Labels:
     names, numbers = np.unique(labels, return_inverse=True)
     counts = np.bincount(numbers, weights=edges > 0, minlength=len(names))
     sizes = np.bincount(numbers, minlength=len(names))
-    # Where two have the same number, the one in which edges are more frequent comes first.
-    order = np.lexsort((sizes, -counts))
+    # Where two have the same share, the larger one comes first.
+    order = np.lexsort((-sizes, -counts / sizes))
     return np.argsort(order)[numbers].astype(np.int64)
 
 

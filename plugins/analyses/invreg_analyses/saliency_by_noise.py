@@ -44,7 +44,7 @@ class SaliencyByNoise(StudyAnalyzer):
     See `saliency_clusters` and `edge_saliency`. For every operator and every method with a learned forward map there is
     a series over the noise levels, at the last value of `lipschitz` (and of whatever else is varied), and one over the
     values of `lipschitz`, at the last noise level; the operator comes first. Image and pixels are the same throughout;
-    green is always the cluster with most edge pixels, or edges, and orange the rest.
+    green is always the cluster that lies on edges most often, or edges, and orange the rest.
 
     `steps` has, image by image, what becomes of the spread of mean maps from each noise level (or L) to the next, and
     from the first to the last, with bootstrap intervals: whether maps spread less as noise rises is decided there.

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 READ_PIXELS = (
     "each dot is a pixel in the colour of the cluster to which its saliency map belongs, above on the image, below on "
-    "its edges (weak grey, strong black); green is the cluster with most edge pixels"
+    "its edges (weak grey, strong black); green is the cluster that lies on edges most often"
 )
 READ_MEANS = (
     "the mean saliency map of each cluster, the kernel by which the map blurs there: red above zero, blue below, on a "

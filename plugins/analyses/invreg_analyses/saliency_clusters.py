@@ -41,7 +41,8 @@ class SaliencyClusters(Analyzer):
     The saliency map of Psi at a pixel p is the row of its Jacobian at a test image, the gradient of Psi(x)|p, cropped
     to a window around p. Such maps of the operator F (A*A / ||A||² where measurements are no images) and of every
     learned forward map, at the same random pixels, are divided by their largest absolute value and clustered, for each
-    image and map by itself. Green is the cluster with most pixels on Canny edges; orange has the second most.
+    image and map by itself. Green is the cluster with the largest share of pixels on Canny edges; orange has the second
+    largest.
 
     How many clusters there are, the elbow, the gap statistic and the gap statistic without logarithm say; `clusters` is
     what is used. How much clusters depend on the random numbers, on the choice of pixels and on the method is in the

@@ -38,9 +38,9 @@ def clusters_seen(clusters: pd.DataFrame, image: str, maps: Sequence[str] | None
         told = ", ".join(
             f"{row.cluster} {row.pixels} pixels with {percent(row.edge_share)} on edges" for row in rows.itertuples()
         )
-        often = rows.loc[rows["edge_share"].idxmax()]
-        if often["cluster"] != CLUSTER_NAMES[0]:
-            told += f" (green has more edge pixels because it is larger; {often['cluster']} lies on edges more often)"
+        most = rows.loc[rows["edge_pixels"].idxmax()]
+        if most["cluster"] != CLUSTER_NAMES[0]:
+            told += f" (most edge pixels are in {most['cluster']}, which is larger)"
         parts.append(f"{name} {told}")
     return "; ".join(parts) + "."
 
