@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from numpy.typing import NDArray
 
-#: One meaning in all figures: green is where edges are most frequent, orange comes next (smooth areas, if there are two).
+#: One meaning in all figures: green is where edges are most frequent, orange comes next (smooth areas, if two).
 CLUSTER_COLORS = ("#009e73", "#e69f00", "#0072b2", "#cc79a7", "#56b4e9", "#d55e00", "#332288", "#882255")
 CLUSTER_NAMES = ("green", "orange", "blue", "pink", "light blue", "red", "violet", "purple")
 #: As many clusters can be told apart by their colours.
