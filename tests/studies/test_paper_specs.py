@@ -36,6 +36,14 @@ def plan(name: str, registry: Registry) -> Any:
     return plan_study(read_content(FOLDER / f"{name}.yaml"), registry)
 
 
+def test_the_spec_of_the_findings_asks_all_questions_at_little_and_at_much_noise(registry: Registry) -> None:
+    study = plan_study(read_content(FOLDER.parent / "findings.yaml"), registry)
+    assert [cell.values["noise.std"] for cell in study.cells] == [0.01, 0.05]
+    asked = {type(analyzer).__name__ for analyzer in study.cells[0].plan.analyses.values()}
+    assert {"ForwardMap", "LocalIllPosedness", "SaliencyClusters", "EdgeSaliency", "RegularizationMap"} <= asked
+    assert {"IllPosednessByNoise", "SaliencyByNoise"} <= {type(one).__name__ for one in study.analyses.values()}
+
+
 @pytest.mark.parametrize("name", ["smoke", "tiny", "small", "full"])
 def test_each_spec_has_the_papers_cells_and_trains_nothing_twice(name: str, registry: Registry) -> None:
     study = plan(name, registry)
