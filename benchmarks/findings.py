@@ -145,7 +145,7 @@ def of_clusters(study: Study) -> Iterator[Row]:
 def of_spread(study: Study) -> Iterator[Row]:
     tables = study.of_cells("edge_saliency", "differences")
     differences = [table.set_index(["area", "measure"]) for table in tables]
-    spread = study.of_study("saliency_by_noise", "spread").set_index(["area", "measure", "map"])["mean"]
+    spread = study.of_study("saliency_by_noise", "spread").set_index(["area", "measure", "map"])["mean"].sort_index()
     steps = study.of_study("saliency_by_noise", "steps").set_index(["area", "measure"])
     for measure, words in (("radius", "effective radius"), ("reach", "reach")):
         smooth = [table.loc[("smooth", measure)] for table in differences]
