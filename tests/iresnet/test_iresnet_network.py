@@ -362,7 +362,7 @@ def test_evaluation_ignores_autocast() -> None:
 
 
 def test_evaluation_switches_tf32_off_and_on_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    from invreg_iresnet import inversion
+    from invreg_iresnet import derivative, inversion
 
     seen: list[bool] = []
     real = inversion.solve
@@ -371,7 +371,8 @@ def test_evaluation_switches_tf32_off_and_on_again(monkeypatch: pytest.MonkeyPat
         seen.append(torch.backends.cudnn.allow_tf32)
         return real(*args)
 
-    monkeypatch.setattr(inversion, "solve", spy)
+    for module in (inversion, derivative):  # there and back
+        monkeypatch.setattr(module, "solve", spy)
     monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", True)
     net = network(lipschitz=0.9)
     for training in (False, True):
