@@ -16,7 +16,7 @@ import argparse
 import copy
 import statistics
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -28,7 +28,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 import invreg
 from invreg.environment import choose_device
-from invreg.reconstructor import FollowsTraining, Reconstructor
+from invreg.reconstructor import Reconstructor
 from invreg_iresnet.network import IResNet
 from invreg_training.objectives import ReconstructionLoss
 from invreg_training.optimizers import OptimizerName, Optimizers
@@ -48,6 +48,7 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=8)
     parser.add_argument("--size", type=int, default=96)
     parser.add_argument("--unet", type=int, nargs="+", default=[16, 32, 64], help="channels of its scales")
+    parser.add_argument("--tighter", type=float, nargs="+", default=[], help="further training tolerances, late")
     parser.add_argument("--bf16", action="store_true", help="the library's networks in bfloat16 as well")
     parser.add_argument("--skip", nargs="+", default=[], help="leave out contestants whose name contains one of these")
     parser.add_argument("--without", nargs="+", default=[], choices=["gradients", "memory"], help="leave this out")
@@ -61,7 +62,7 @@ def main() -> None:
     print(f"{subjects.words}; batch {options.batch}, {options.size}x{options.size}, {options.repetitions} turns\n")
     found["steps"] = compare_steps(subjects, z, x, options, device)
     if "gradients" not in options.without:
-        found["gradients"] = compare_gradients(subjects.net, z, x)
+        found["gradients"] = compare_gradients(subjects.net, z, x, options.tighter)
     if "memory" not in options.without:
         found["memory"] = compare_memory(subjects.net, z)
     write_json(found, options)
@@ -122,10 +123,8 @@ def contestants(subjects: Subject, z: Tensor, x: Tensor, options: argparse.Names
     }
     made: dict[str, Callable[[], Step]] = {}
     for suffix, bf16 in (("", False), (", bf16", True))[: 2 if options.bf16 else 1]:
-        for phase, progress in (("early", _EARLY), ("late", _LATE)):
-            made[f"iresnet, {phase}{suffix}"] = lambda progress=progress, bf16=bf16: step_of(
-                copy.deepcopy(net), z, x, bf16=bf16, progress=progress
-            )
+        for name, ours in phases(net, options.tighter).items():
+            made[name + suffix] = lambda ours=ours, bf16=bf16: step_of(ours(), z, x, bf16=bf16)
         for name, spec in others.items():
             made[name + suffix] = lambda spec=spec, bf16=bf16: step_of(
                 fresh(spec, subjects.problem, shape, z.device), z, x, bf16=bf16
@@ -142,6 +141,23 @@ def contestants(subjects: Subject, z: Tensor, x: Tensor, options: argparse.Names
     return {name: made[name]() for name in chosen}
 
 
+def phases(net: IResNet, tighter: Sequence[float]) -> dict[str, Callable[[], IResNet]]:
+    """Copies of the network by name: early, late, and late with other tolerances."""
+
+    def copied(progress: float, tolerance: float) -> IResNet:
+        ours = copy.deepcopy(net).train().requires_grad_(True)
+        ours.training_tolerance = tolerance
+        ours.training_progress(progress)
+        return ours
+
+    late = {f"iresnet, late, to {one:g}": lambda one=one: copied(_LATE, one) for one in tighter}
+    return {
+        "iresnet, early": lambda: copied(_EARLY, net.training_tolerance),
+        "iresnet, late": lambda: copied(_LATE, net.training_tolerance),
+        **late,
+    }
+
+
 def fresh(spec: dict[str, Any], problem: invreg.Problem, shape: tuple[int, ...], device: torch.device) -> Reconstructor:
     torch.manual_seed(0)
     net: Reconstructor = invreg.Registry.installed().build("reconstructor", spec)
@@ -149,11 +165,9 @@ def fresh(spec: dict[str, Any], problem: invreg.Problem, shape: tuple[int, ...],
     return net.to(device)
 
 
-def step_of(net: Reconstructor, z: Tensor, x: Tensor, *, bf16: bool, progress: float = _LATE) -> Step:
+def step_of(net: Reconstructor, z: Tensor, x: Tensor, *, bf16: bool) -> Step:
     """A step as the library's trainers make it, with Muon."""
     loss = ReconstructionLoss(net.train().requires_grad_(True))
-    if isinstance(net, FollowsTraining):
-        net.training_progress(progress)
     return _step(net, "muon", lambda: loss(z, x), bf16=bf16)
 
 
@@ -195,7 +209,7 @@ def peak_bytes(step: Step, device: torch.device) -> int:
 # -- gradients
 
 
-def compare_gradients(net: IResNet, z: Tensor, x: Tensor) -> dict[str, dict[str, float]]:
+def compare_gradients(net: IResNet, z: Tensor, x: Tensor, tighter: Sequence[float]) -> dict[str, dict[str, float]]:
     """Cosines with the implicit gradient in float64, by the textbook's solver, through the same norms."""
     true = copy.deepcopy(net).double().train().requires_grad_(True)
     state = true.lift(z.double())
@@ -204,18 +218,17 @@ def compare_gradients(net: IResNet, z: Tensor, x: Tensor) -> dict[str, dict[str,
     reference = gradient(true)
     values, rows = {}, []
     for bf16 in (False, True):
-        for phase, progress in (("early", _EARLY), ("late", _LATE)):
-            ours = copy.deepcopy(net).train().requires_grad_(True)
-            ours.training_progress(progress)
+        for name, copied in phases(net, tighter).items():
+            ours = copied()
             with torch.autocast(z.device.type, dtype=torch.bfloat16, enabled=bf16):
                 value = ReconstructionLoss(ours)(z, x)
             value.backward()
             cosines = {
                 part: float(torch.cosine_similarity(mine, reference[part], 0)) for part, mine in gradient(ours).items()
             }
-            name = f"iresnet, {phase}{', bf16' if bf16 else ''}"
-            values[name] = cosines
-            rows.append([name, *(f"{cosine:.5f}" for cosine in cosines.values())])
+            full = name + (", bf16" if bf16 else "")
+            values[full] = cosines
+            rows.append([full, *(f"{cosine:.5f}" for cosine in cosines.values())])
     print()
     print_table(["cosine with the true gradient", *reference], rows)
     return values
