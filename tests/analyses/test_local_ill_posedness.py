@@ -370,3 +370,26 @@ def test_a_search_that_falls_short_says_so() -> None:
     zero = largest(Form(torch.zeros_like, EVERYWHERE, x), 0.0, 3, 1e-3, 100, start)
     assert (zero.values == 0).all()
     np.testing.assert_allclose(zero.vectors @ zero.vectors.T, np.eye(3), atol=1e-12)
+
+
+@pytest.mark.parametrize("function", [Twice.apply, lambda x: x.sin() * x.roll(1, -1)], ids=["twice", "forward mode"])
+@pytest.mark.parametrize("batch", [1, 3, 8])
+def test_many_directions_at_once_are_those_one_by_one(function: Callable[[Tensor], Tensor], batch: int) -> None:
+    x = torch.rand(1, *SHAPE, dtype=torch.float64)
+    many = function_derivative("phi", function, x, batch=batch)
+    one = function_derivative("phi", function, x)
+    h = torch.randn(7, *SHAPE, dtype=torch.float64)
+    for apply, alone in ((many.push, one.push), (many.pull, one.pull)):
+        torch.testing.assert_close(apply(h), torch.cat([alone(row[None]) for row in h]), rtol=1e-12, atol=1e-14)
+
+
+@pytest.mark.parametrize("batch", [1, 3, 8])
+def test_an_operators_directions_are_batched_too(batch: int) -> None:
+    x = torch.rand(1, *SHAPE, dtype=torch.float64)
+    operator = PeronaMalik(steps=2)
+    derivative = operator_derivative(operator, x, batch=batch)
+    h = torch.randn(7, *SHAPE, dtype=torch.float64)
+    expected = torch.cat([operator.jvp(x, row[None]) for row in h])
+    torch.testing.assert_close(derivative.push(h), expected, rtol=1e-12, atol=1e-14)
+    expected = torch.cat([operator.vjp(x, row[None]) for row in h])
+    torch.testing.assert_close(derivative.pull(h), expected, rtol=1e-12, atol=1e-14)

@@ -1,16 +1,21 @@
-"""Derivatives of maps of images at one image, applied in both directions."""
+"""Derivatives of maps of images at one image, applied in both directions, to many arguments at once.
+
+Maps treat the images of a batch independently: with copies of the image as the batch, each copy has a direction or a
+cotangent of its own, and one pass serves them all.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
 
 from invreg.errors import InvregError, ShapeError
-from invreg.operator import Operator
+from invreg.operator import Linearization, Operator
 from invreg.streams import generator
 
 Apply = Callable[[Tensor], Tensor]
@@ -20,6 +25,8 @@ _T = TypeVar("_T")
 _ADJOINT = 1e-3
 #: Length of the step with which a map is asked whether it changes at all.
 _STEP = 1e-2
+#: Numbers of copies whose graphs are kept: a full batch, the last one of some call, and a single copy.
+_KEPT = 3
 
 
 @dataclass(frozen=True)
@@ -28,8 +35,8 @@ class Derivative:
 
     Attributes:
         name: of the map, for messages.
-        push: h -> J h, for h of the shape of the image.
-        pull: v -> J* v, for v of the shape of the value.
+        push: h -> J h, for any number of directions h `[K, C, H, W]`.
+        pull: v -> J* v, for any number of v, `[K, ...]`, each of the shape of the value.
     """
 
     name: str
@@ -37,24 +44,32 @@ class Derivative:
     pull: Apply
 
 
-def operator_derivative(operator: Operator, x: Tensor, key: int = 0) -> Derivative:
+def operator_derivative(operator: Operator, x: Tensor, key: int = 0, batch: int = 1) -> Derivative:
     """F'(x) of an operator, by the derivatives that it has.
 
     Args:
         operator: F.
         x: one image, `[1, C, H, W]`.
         key: of the random direction in which the derivative is checked.
+        batch: how many directions are handled at once; the memory grows with it.
 
     Raises:
         InvregError: if F cannot be differentiated at x in both directions.
     """
     _check_image(x)
     name = f"the operator {type(operator).__name__}"
-    linear = _tried(name, lambda: operator.linearize(x.detach()))
-    return _checked(Derivative(name, linear.forward, linear.adjoint), operator, x, key)
+
+    @lru_cache(maxsize=_KEPT)
+    def linear(copies: int) -> Linearization:
+        return operator.linearize(_copied(x, copies))
+
+    _tried(name, lambda: linear(1))
+    push = _in_batches(lambda h: linear(len(h)).forward(h), batch)
+    pull = _in_batches(lambda v: linear(len(v)).adjoint(v), batch)
+    return _checked(Derivative(name, push, pull), operator, x, key)
 
 
-def function_derivative(name: str, function: Apply, x: Tensor, key: int = 0) -> Derivative:
+def function_derivative(name: str, function: Apply, x: Tensor, key: int = 0, batch: int = 1) -> Derivative:
     """The derivative of a function of images at x, by automatic differentiation; weights should not ask for gradients.
 
     J h comes from forward mode (torch.func.jvp); where the function does not know that, from differentiating v -> J* v,
@@ -65,35 +80,53 @@ def function_derivative(name: str, function: Apply, x: Tensor, key: int = 0) -> 
         function: images `[B, C, H, W]` to values.
         x: one image, `[1, C, H, W]`.
         key: of the random direction in which the derivative is checked.
+        batch: how many directions are handled at once; the memory grows with it.
 
     Raises:
         InvregError: if the function cannot be differentiated at x in both directions.
     """
     _check_image(x)
 
-    def pulled() -> tuple[Tensor, Tensor]:
+    @lru_cache(maxsize=_KEPT)
+    def graph(copies: int) -> tuple[Tensor, Tensor]:
         with torch.enable_grad():
-            point = x.detach().clone().requires_grad_()
+            point = _copied(x, copies).requires_grad_()
             value = function(point)
         if not value.requires_grad:
             raise InvregError("its value has no gradient")
         return point, value
 
-    point, value = _tried(name, pulled)
+    @lru_cache(maxsize=_KEPT)
+    def adjoint_graph(copies: int) -> tuple[Tensor, Tensor]:
+        point, value = graph(copies)
+        v = torch.zeros_like(value, requires_grad=True)
+        with torch.enable_grad():
+            (pulled,) = torch.autograd.grad(value, point, v, create_graph=True)
+        if not pulled.requires_grad:
+            raise InvregError("it can be differentiated only once")
+        return v, pulled
 
     def pull(v: Tensor) -> Tensor:
+        point, value = graph(len(v))
         return torch.autograd.grad(value, point, v, retain_graph=True)[0]
 
-    def forward_mode(h: Tensor) -> Tensor:
-        return torch.func.jvp(function, (point.detach(),), (h,))[1]
+    def twice(h: Tensor) -> Tensor:
+        v, pulled = adjoint_graph(len(h))
+        return torch.autograd.grad(pulled, v, h, retain_graph=True)[0]
 
+    def forward_mode(h: Tensor) -> Tensor:
+        return torch.func.jvp(function, (_copied(x, len(h)),), (h,))[1]
+
+    _tried(name, lambda: graph(1))
+    push = forward_mode
     try:
         forward_mode(torch.zeros_like(x))
     except torch.OutOfMemoryError:
         raise
     except Exception:  # noqa: BLE001 (each operation that lacks forward mode has its own way to say so)
-        return _checked(Derivative(name, _tried(name, lambda: _twice(point, value)), pull), function, x, key)
-    return _checked(Derivative(name, forward_mode, pull), function, x, key)
+        _tried(name, lambda: adjoint_graph(1))
+        push = twice
+    return _checked(Derivative(name, _in_batches(push, batch), _in_batches(pull, batch)), function, x, key)
 
 
 def like_network(net: Any, x: Tensor) -> Tensor:
@@ -103,14 +136,13 @@ def like_network(net: Any, x: Tensor) -> Tensor:
     return x.double() if value.dtype == torch.float64 else x
 
 
-def _twice(point: Tensor, value: Tensor) -> Apply:
-    """h -> J h as the derivative of v -> J* v."""
-    v = torch.zeros_like(value, requires_grad=True)
-    with torch.enable_grad():
-        (pulled,) = torch.autograd.grad(value, point, v, create_graph=True)
-    if not pulled.requires_grad:
-        raise InvregError("it can be differentiated only once")
-    return lambda h: torch.autograd.grad(pulled, v, h, retain_graph=True)[0]
+def _copied(x: Tensor, copies: int) -> Tensor:
+    return x.detach().repeat(copies, 1, 1, 1)
+
+
+def _in_batches(apply: Apply, batch: int) -> Apply:
+    """A map of any number of arguments, by one of at most `batch` of them."""
+    return lambda arguments: torch.cat([apply(part) for part in arguments.split(batch)])
 
 
 def _checked(derivative: Derivative, function: Apply, x: Tensor, key: int) -> Derivative:

@@ -25,6 +25,7 @@ from invreg_analyses.tables import methods_table
 if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.figure import Figure
+    from numpy.typing import NDArray
     from torch import Tensor
 
 _CONFIDENCE, _RESAMPLES = 0.95, 2000
@@ -91,35 +92,40 @@ class RadialTransfer(Analyzer):
 
     def _at(self, label: str, net: Any, x: Tensor, name: str, run: CompletedRun) -> list[dict[str, float]]:
         """Gains at one image, a row for each ring."""
-        operator = operator_derivative(net.target_operator, x, stream_key(run.seed, "radial_transfer", "check", name))
-        network = function_derivative(f"the forward map of {label}", net.forward_map, x)
-        rings, edges, rows = ring_of(int(x.shape[-2]), int(x.shape[-1]), self.rings), ring_edges(self.rings), []
-        for ring in range(self.rings):
-            if not (rings == ring).any():
-                continue
-            # The same directions for all networks: what differs between them is not the draw.
-            draws = generator(stream_key(run.seed, "radial_transfer", name, ring))
-            hs = [ring_image(rings, ring, int(x.shape[1]), draws).to(x) for _ in range(self.directions)]
-            own, other, product = np.array([_responses(network, operator, h) for h in hs]).T
-            with np.errstate(invalid="ignore", divide="ignore"):
-                agreement = product / np.sqrt(own * other)
-            rows.append(
-                {
-                    "ring": ring,
-                    "frequency": float(edges[ring : ring + 2].mean()),
-                    "network": math.sqrt(own.mean()),
-                    "operator": math.sqrt(other.mean()),
-                    "agreement": float(np.mean(agreement)),
-                }
-            )
-        return rows
+        batch, key = max(run.batch_size // 2, 1), stream_key(run.seed, "radial_transfer", "check", name)
+        operator = operator_derivative(net.target_operator, x, key, batch=batch)
+        network = function_derivative(f"the forward map of {label}", net.forward_map, x, batch=batch)
+        rings, edges = ring_of(int(x.shape[-2]), int(x.shape[-1]), self.rings), ring_edges(self.rings)
+        present = [ring for ring in range(self.rings) if (rings == ring).any()]
+        # The same directions for all networks: what differs between them is not the draw.
+        draws = {ring: generator(stream_key(run.seed, "radial_transfer", name, ring)) for ring in present}
+        each, found = np.repeat(present, self.directions), []
+        for start in range(0, len(each), batch):
+            part = each[start : start + batch]
+            hs = torch.cat([ring_image(rings, ring, int(x.shape[1]), draws[ring]) for ring in part]).to(x)
+            found.append(_responses(network, operator, hs))
+        own, other, product = np.concatenate(found, axis=1).reshape(3, len(present), self.directions)
+        with np.errstate(invalid="ignore", divide="ignore"):
+            agreement = product / np.sqrt(own * other)
+        return [
+            {
+                "ring": ring,
+                "frequency": float(edges[ring : ring + 2].mean()),
+                "network": math.sqrt(own[i].mean()),
+                "operator": math.sqrt(other[i].mean()),
+                "agreement": float(np.mean(agreement[i])),
+            }
+            for i, ring in enumerate(present)
+        ]
 
 
-def _responses(network: Derivative, operator: Derivative, h: Tensor) -> tuple[float, float, float]:
-    """Squared norms of what both make of h, and their product."""
+def _responses(network: Derivative, operator: Derivative, hs: Tensor) -> NDArray[np.float64]:
+    """Squared norms of what both make of each h, and their products, `[3, K]`."""
     with torch.no_grad():
-        own, other = network.push(h).double(), operator.push(h).double()
-    return float(own.square().sum()), float(other.square().sum()), float((own * other).sum())
+        own, other = (one.push(hs).flatten(1).double() for one in (network, operator))
+    sums = [(one * two).sum(1) for one, two in ((own, own), (other, other), (own, other))]
+    found: NDArray[np.float64] = torch.stack(sums).cpu().numpy()
+    return found
 
 
 def _means(values: pd.DataFrame, seed: int) -> pd.DataFrame:

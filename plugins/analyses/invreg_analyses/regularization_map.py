@@ -85,7 +85,7 @@ class RegularizationMap(Analyzer):
                 name = str(test.names[index])
                 with as_evaluated(net):
                     x = like_network(net, test.images[index : index + 1].to(run.device))
-                    maps[i, j] = self._map(label, net, x, name, run.seed)
+                    maps[i, j] = self._map(label, net, x, name, run)
                 rows.append({"method": label, "image": name, **_by_place(maps[i, j], test.images[index])})
                 progress.advance()
         places = pd.DataFrame(rows)
@@ -106,24 +106,26 @@ class RegularizationMap(Analyzer):
     def draw(self, findings: Findings) -> Mapping[str, Figure]:
         return {f"maps_{i + 1}": draw_maps(findings, i) for i in range(len(findings.tables["images"]))}
 
-    def _map(self, label: str, net: Any, x: Tensor, name: str, seed: int) -> NDArray[np.float32]:
+    def _map(self, label: str, net: Any, x: Tensor, name: str, run: CompletedRun) -> NDArray[np.float32]:
         """g at every pixel, `[H, W]`."""
-        operator = operator_derivative(net.target_operator, x, stream_key(seed, "regularization_map", "check", name))
-        network = function_derivative(f"the forward map of {label}", net.forward_map, x)
+        batch, key = max(run.batch_size // 2, 1), stream_key(run.seed, "regularization_map", "check", name)
+        operator = operator_derivative(net.target_operator, x, key, batch=batch)
+        network = function_derivative(f"the forward map of {label}", net.forward_map, x, batch=batch)
         with torch.no_grad():
-            like = torch.zeros_like(net.forward_map(x))
-        draws = generator(stream_key(seed, "regularization_map", name))
+            like = torch.zeros_like(net.forward_map(x))[0]
+        draws = generator(stream_key(run.seed, "regularization_map", name))
         total = torch.zeros(x.shape[-2:], dtype=torch.float64)
-        for _ in range(self.probes):
-            v = torch.randint(0, 2, like.shape, generator=draws, dtype=torch.int8).to(like) * 2 - 1
+        for start in range(0, self.probes, batch):
+            count = min(batch, self.probes - start)
+            v = torch.randint(0, 2, (count, *like.shape), generator=draws, dtype=torch.int8).to(like) * 2 - 1
             total += _pixel_squares(network, v) - _pixel_squares(operator, v)
         return (total / self.probes).numpy().astype(np.float32)
 
 
 def _pixel_squares(derivative: Derivative, v: Tensor) -> Tensor:
-    """<J* v, e_p>² at every pixel p, `[H, W]`."""
-    pulled = derivative.pull(v)[0].detach().double().cpu()
-    return pulled.sum(0).square() / len(pulled)
+    """The sum of <J* v, e_p>² over all v, at every pixel p, `[H, W]`."""
+    pulled = derivative.pull(v).detach().double().cpu()
+    return pulled.sum(1).square().sum(0) / pulled.shape[1]
 
 
 def _by_place(g: NDArray[np.float32], image: Tensor) -> dict[str, float]:
