@@ -12,6 +12,7 @@ import os
 import re
 import tempfile
 import traceback
+import unicodedata
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -54,7 +55,9 @@ class RunFolder:
         Raises:
             StoreError: if it cannot be written, or holds another spec.
         """
-        slug = re.sub(r"[^a-z0-9]+", "-", spec.title.lower()).strip("-")[:48] or "run"
+        # Letters lose their accents: file systems differ in how they write them.
+        plain = unicodedata.normalize("NFKD", spec.title).encode("ascii", "ignore").decode()
+        slug = re.sub(r"[^a-z0-9]+", "-", plain.lower()).strip("-")[:48] or "run"
         folder = cls(output / f"{slug}-{digest[:8]}")
         try:
             folder.path.mkdir(parents=True, exist_ok=True)

@@ -28,6 +28,12 @@ def test_the_name_carries_title_and_digest(folder: RunFolder) -> None:
     assert folder.path.name == "a-b-test-01234567"
 
 
+@pytest.mark.parametrize(("title", "name"), [("Möbius' strip, ½", "mobius-strip-12"), ("逆問題", "run")])
+def test_names_are_plain_letters(tmp_path: Path, title: str, name: str) -> None:
+    folder = RunFolder.create(tmp_path, SPEC.model_copy(update={"title": title}), "0123456789abcdef")
+    assert folder.path.name == f"{name}-01234567"
+
+
 def test_tables_tensors_and_json_survive(folder: RunFolder) -> None:
     table = pd.DataFrame({"method": ["001", "b"], "psnr": [1.25, np.inf]})
     folder.write_table("t.csv", table)
