@@ -372,16 +372,21 @@ def test_gradients_that_fall_short_are_told() -> None:
         value.backward()
 
 
-def test_training_that_falls_short_is_told() -> None:
-    with pytest.warns(ConvergenceWarning, match="expected: relative residual 0.003"):
-        network(max_iterations=2).train()(torch.rand(1, 1, 10, 12))
+def test_training_that_falls_short_stops() -> None:
+    net = network(max_iterations=2).train()
+    with pytest.raises(ConvergenceError, match=r"expected: relative residual 0\.003") as caught:
+        net(torch.rand(1, 1, 10, 12))
+    assert re.search(r"subnetwork \d of 3(.|\n)*Lipschitz bound 0\.9", str(caught.value))
+    net.training_progress(0.1)  # counts are fixed then
+    net(torch.rand(1, 1, 10, 12)).sum().backward()
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf])
 def test_measurements_that_are_not_finite_are_refused(value: float) -> None:
     z = torch.rand(2, 1, 10, 12)
     z[1, 0, 3, 3] = value
-    with pytest.raises(ConvergenceError, match=r"subnetwork 1 of 3(.|\n)*NaN and infinite values in the measurements"):
+    found = r"subnetwork 1 of 3.* bound 0\.9.*residual (nan|inf)(.|\n)*NaN and infinite values in the measurements"
+    with pytest.raises(ConvergenceError, match=found):
         network()(z)
 
 

@@ -13,8 +13,10 @@ from invreg_iresnet.fixed_point import Course
 from invreg_iresnet.subnetwork import DIVERGED, Subnetwork
 
 
-def warn_if_short(courses: Sequence[Course], *, what: str, tolerance: float, bound: float, dtype: torch.dtype) -> None:
-    """Warns if an iteration has ended before its tolerance.
+def short_of(
+    courses: Sequence[Course], *, what: str, tolerance: float, bound: float, dtype: torch.dtype
+) -> ConvergenceError | None:
+    """The error for iterations that have ended before their tolerance; None if there is none.
 
     Args:
         courses: how the iterations of all subnetworks went, from the first.
@@ -25,7 +27,7 @@ def warn_if_short(courses: Sequence[Course], *, what: str, tolerance: float, bou
     """
     short = [number for number, course in enumerate(courses, 1) if course.status in ("exhausted", "stalled")]
     if not short:
-        return
+        return None
     worst = max(short, key=lambda number: courses[number - 1].residual)
     course = courses[worst - 1]
     others = f" (and {len(short) - 1} more)" if len(short) > 1 else ""
@@ -38,18 +40,24 @@ def warn_if_short(courses: Sequence[Course], *, what: str, tolerance: float, bou
         hint = (
             "more max_iterations, a larger tolerance, or a smaller lipschitz (or more subnetworks), to converge faster"
         )
-    warnings.warn(
-        f"iresnet: {what} has not reached its tolerance\n"
-        f"  where: subnetwork {worst} of {len(courses)}{others}, residual function with Lipschitz bound {bound:.4g}\n"
-        f"  found: relative residual {course.residual:.2g}; {ending}\n"
-        f"  expected: relative residual {tolerance:.2g}\n"
-        f"  try: {hint}",
-        ConvergenceWarning,
-        stacklevel=3,
+    return ConvergenceError(
+        f"{what} has not reached its tolerance: relative residual {course.residual:.2g}; {ending}",
+        where=_place(worst, len(courses), bound, others),
+        expected=f"relative residual {tolerance:.2g}",
+        hint=hint,
     )
 
 
-def not_finite(number: int, count: int, subnetwork: Subnetwork, z: Tensor, course: Course) -> ConvergenceError:
+def warn_if_short(courses: Sequence[Course], *, what: str, tolerance: float, bound: float, dtype: torch.dtype) -> None:
+    """Warns of what would be an error by `short_of`."""
+    error = short_of(courses, what=what, tolerance=tolerance, bound=bound, dtype=dtype)
+    if error:
+        warnings.warn(str(error), ConvergenceWarning, stacklevel=3)
+
+
+def not_finite(
+    number: int, count: int, subnetwork: Subnetwork, z: Tensor, course: Course, bound: float
+) -> ConvergenceError:
     """The error for an iteration that left the finite numbers, with its likely cause."""
     if not all(torch.isfinite(tensor).all() for tensor in subnetwork[:4]):
         cause, hint = "its weights are not finite", DIVERGED
@@ -58,8 +66,12 @@ def not_finite(number: int, count: int, subnetwork: Subnetwork, z: Tensor, cours
     else:
         cause, hint = "its values grow without bound", "float32 or float64 instead of float16"
     return ConvergenceError(
-        f"the inversion broke down at iteration {course.iterations}: {cause}",
-        where=f"iresnet, subnetwork {number} of {count}",
+        f"the inversion broke down at iteration {course.iterations}, relative residual {course.residual:.2g}: {cause}",
+        where=_place(number, count, bound),
         expected="finite numbers",
         hint=hint,
     )
+
+
+def _place(number: int, count: int, bound: float, others: str = "") -> str:
+    return f"iresnet, subnetwork {number} of {count}{others}, residual function with Lipschitz bound {bound:.4g}"

@@ -164,7 +164,7 @@ def _fixed_points(z: Tensor, chain: list[Subnetwork], accuracy: Accuracy, starts
     for number, subnetwork in enumerate(chain, 1):
         solution = solve(_update(subnetwork, path[-1]), starts.start(number, path), accuracy.forward)
         if solution.course.status == "not finite":
-            raise not_finite(number, len(chain), subnetwork, path[-1], solution.course)
+            raise not_finite(number, len(chain), subnetwork, path[-1], solution.course, accuracy.bound)
         yield solution
         path = [path[-1], solution.value]
 

@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import math
+import warnings
 from typing import Annotated
 
 import torch
 from pydantic import Field
 from torch import Tensor
 
-from invreg.errors import SpecError
+from invreg.errors import ConvergenceWarning, SpecError
 from invreg.operator import Shape
 from invreg.problem import Problem
 from invreg.trainer import search_choices
 from invreg_iresnet.accuracy import Accuracy, exact
 from invreg_iresnet.bounds import LipschitzBounds, residual_bounds
 from invreg_iresnet.chain import InvertibleChain
-from invreg_iresnet.convergence import warn_if_short
+from invreg_iresnet.convergence import short_of
 from invreg_iresnet.inversion import Inversion, Starts, invert_chain
 from invreg_iresnet.network_certificate import Role
 from invreg_iresnet.normalisation import NormalisationName
@@ -44,8 +45,8 @@ class IResNet(InvertibleChain):
     In evaluation, every fixed point is found to `tolerance`, in true float32 (or float64) whatever autocast says; a
     `ConvergenceWarning` tells if one was not. In training, the first half of the steps makes do with one iteration each
     way; from then on (or always, if nobody tells the progress), fixed points are found to `training_tolerance` and
-    gradients to 30 times that. Under autocast, training runs the convolutions in its dtype, while states and residuals
-    keep theirs.
+    gradients to 30 times that; a fixed point that misses it stops the step by a `ConvergenceError`. Under autocast,
+    training runs the convolutions in its dtype, while states and residuals keep theirs.
 
     The paper has `padding=0` and `center=0`; its small network has 12 subnetworks, 32 channels and 64 hidden ones. For
     derivatives with respect to z only, `requires_grad_(False)` saves the gradients of the weights.
@@ -145,13 +146,18 @@ class IResNet(InvertibleChain):
 
     def _invert(self, z: Tensor, stack: ResidualStack, accuracy: Accuracy) -> Tensor:
         inversion = invert_chain(z, stack.weights(), accuracy, self._starts())
-        warn_if_short(
+        error = short_of(
             inversion.courses,
             what="a reconstruction",
             tolerance=accuracy.forward.tolerance,
             bound=accuracy.bound,
             dtype=accuracy.dtype,
         )
+        # What an iteration that does not converge gives must not be learned from; an image can still be looked at.
+        if error and self.training:
+            raise error
+        if error:
+            warnings.warn(str(error), ConvergenceWarning, stacklevel=2)
         return inversion.x
 
     def phi(self, state: Tensor) -> Tensor:
