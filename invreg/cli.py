@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 
 app = typer.Typer(
     name="invreg",
-    help="Inverse problems with learned reconstruction that can be trusted.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -30,6 +29,23 @@ _SpecFile = Annotated[Path | None, typer.Argument(help="YAML or JSON file; witho
 _Overrides = Annotated[
     list[str] | None, typer.Option("--set", metavar="PATH=VALUE", help="Change a value of the spec.")
 ]
+
+
+def _print_version(asked: bool) -> None:
+    if asked:
+        from invreg import __version__
+
+        print(f"invreg {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _invreg(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    """Inverse problems with learned reconstruction that can be trusted."""
 
 
 @app.command()

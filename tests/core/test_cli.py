@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from invreg import cli
+from invreg import __version__, cli
 from invreg.quickstart import quickstart_path
 from invreg.spec import parse_yaml
 
@@ -113,6 +113,10 @@ def test_unwritable_output(invreg, tmp_path: Path) -> None:  # type: ignore[no-u
     status, _, err = invreg("run", "small.json", "--output", "/proc/nowhere")
     assert status == 1
     assert "cannot be written" in err
+
+
+def test_the_version_is_told(invreg) -> None:  # type: ignore[no-untyped-def]
+    assert invreg("--version") == (0, f"invreg {__version__}\n", "")
 
 
 def test_the_module_is_the_command() -> None:
