@@ -216,6 +216,8 @@ class Linearization(LinearOperator):
         x = self.x.detach()
 
         def apply(vector: np.ndarray, shape: Shape, function: Callable[[Tensor], Tensor]) -> np.ndarray:
+            if np.iscomplexobj(vector):  # a real operator acts on real and imaginary parts
+                return apply(vector.real, shape, function) + 1j * apply(vector.imag, shape, function)
             tensor = torch.as_tensor(vector.reshape(1, *shape)).to(x)
             with torch.no_grad():
                 return function(tensor).double().cpu().numpy().ravel()
@@ -236,13 +238,25 @@ class NormalOperator(LinearOperator):
 
     Args:
         operator: the linear operator A.
-        domain_shape: shape of one image, (C, H, W), for which ||A|| is computed.
+        domain_shape: shape of one image, (C, H, W), for which ||A|| is computed. For images of other shapes the factor
+            stays the same, so that a network sees them on the scale that it knows; the norm is not 1 there.
+
+    Raises:
+        InvregError: if A is not linear, or zero.
+        ShapeError: if A cannot handle images of this shape.
 
     Source: Arndt et al. 2023, Inverse Problems 39 125018, section 2.
     """
 
     def __init__(self, operator: LinearOperator, domain_shape: Shape) -> None:
         super().__init__()
+        if not isinstance(operator, LinearOperator):
+            raise InvregError(
+                f"{type(operator).__name__} is not linear",
+                where="NormalOperator",
+                expected="an invreg.LinearOperator",
+                hint="operator.linearize(x): its derivative at one image x, which is linear",
+            )
         self.operator = operator
         self.norm_squared = operator.norm(domain_shape).value ** 2
         if self.norm_squared == 0:
@@ -257,6 +271,10 @@ class NormalOperator(LinearOperator):
 
     def adjoint(self, y: Tensor) -> Tensor:
         return self.forward(y)
+
+    def range_shape(self, domain_shape: Shape) -> Shape:
+        self.operator.range_shape(domain_shape)
+        return tuple(domain_shape)
 
     def pull_back(self, z: Tensor) -> Tensor:
         """A* z / ||A||²: the measurement in X."""

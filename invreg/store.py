@@ -28,6 +28,9 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
+_FILE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9 _.+-]*")
+
+
 class RunFolder:
     """A folder that holds a run, finished or not.
 
@@ -232,12 +235,18 @@ class RunFolder:
     # -- findings of analyses
 
     def write_findings(self, key: str, findings: Findings) -> None:
-        """Saves findings; `findings.json` is written last and marks them as whole."""
+        """Saves findings; `findings.json` is written last and marks them as whole.
+
+        Raises:
+            StoreError: if the name of a table cannot name a file.
+        """
         import io
 
         import numpy as np
 
         base = Path("analyses") / key
+        for name in findings.tables:
+            _check_name("table", name, key)
         for name, table in findings.tables.items():
             self.write_table(base / "tables" / f"{name}.csv", table)
         buffer = io.BytesIO()
@@ -258,6 +267,8 @@ class RunFolder:
 
         base = Path("analyses") / key
         content = self.read_json(base / "findings.json")
+        for name in content["tables"]:
+            _check_name("table", name, key)
         tables = {
             name: self.read_table(base / "tables" / f"{name}.csv", text) for name, text in content["tables"].items()
         }
@@ -269,11 +280,17 @@ class RunFolder:
         return Findings(content["scalars"], tables, self._read(base / "arrays.npz", arrays), content["text"])
 
     def write_figures(self, key: str, figures: Mapping[str, Figure]) -> None:
-        """Saves figures as SVG and PNG; `figures.json` is written last and marks them as whole."""
+        """Saves figures as SVG and PNG; `figures.json` is written last and marks them as whole.
+
+        Raises:
+            StoreError: if the name of a figure cannot name a file.
+        """
         import io
 
         from matplotlib import rc_context
 
+        for name in figures:
+            _check_name("figure", name, key)
         for name, figure in figures.items():
             for suffix in ("svg", "png"):
                 buffer = io.BytesIO()
@@ -285,6 +302,16 @@ class RunFolder:
                     figure.savefig(buffer, format=suffix, dpi=160, metadata=metadata)
                 self.write_bytes(Path("analyses") / key / "figures" / f"{name}.{suffix}", buffer.getvalue())
         self.write_json(Path("analyses") / key / "figures.json", list(figures))
+
+
+def _check_name(kind: str, name: str, key: str) -> None:
+    """Names come from anybody's analyses, and files named after them belong into the folder of the analysis."""
+    if not _FILE_NAME.fullmatch(name) or name.endswith((".", " ")):
+        raise StoreError(
+            f"the {kind} {name!r} cannot name a file",
+            where=f"the findings of {key!r}",
+            expected="letters, digits, space and _ . + -, beginning with a letter or digit",
+        )
 
 
 def _no_run(path: Path) -> StoreError:

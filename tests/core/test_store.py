@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from matplotlib.figure import Figure
 
 from invreg.analyzer import Findings
 from invreg.errors import StoreError
@@ -32,6 +33,25 @@ def test_the_name_carries_title_and_digest(folder: RunFolder) -> None:
 def test_names_are_plain_letters(tmp_path: Path, title: str, name: str) -> None:
     folder = RunFolder.create(tmp_path, SPEC.model_copy(update={"title": title}), "0123456789abcdef")
     assert folder.path.name == f"{name}-01234567"
+
+
+@pytest.mark.parametrize("name", ["../../../../escaped", "/tmp/escaped", "a/b", "..", "", "a\\b", "C:x", "dot."])
+def test_tables_and_figures_stay_in_the_folder_of_their_analysis(tmp_path: Path, folder: RunFolder, name: str) -> None:
+    before = sorted(tmp_path.rglob("*"))
+    with pytest.raises(StoreError, match="cannot name a file"):
+        folder.write_findings("quality", Findings(tables={"fine": pd.DataFrame(), name: pd.DataFrame({"a": [1]})}))
+    with pytest.raises(StoreError, match="cannot name a file"):
+        folder.write_figures("quality", {name: Figure()})
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_findings_from_elsewhere_do_not_read_other_files(folder: RunFolder) -> None:
+    folder.write_findings("quality", Findings())
+    content = json.loads((folder.path / "analyses/quality/findings.json").read_text())
+    folder.write_table("metrics.csv", pd.DataFrame({"method": ["a"]}))
+    folder.write_json("analyses/quality/findings.json", content | {"tables": {"../../../metrics": []}})
+    with pytest.raises(StoreError, match="cannot name a file"):
+        folder.read_findings("quality")
 
 
 def test_tables_tensors_and_json_survive(folder: RunFolder) -> None:

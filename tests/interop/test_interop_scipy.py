@@ -47,6 +47,13 @@ def test_products_are_those_of_the_matrix(operator: invreg.LinearOperator, matri
     assert operator.norm(DOMAIN).value == pytest.approx(float(torch.linalg.matrix_norm(matrix, 2)), rel=1e-5)
 
 
+def test_complex_vectors_keep_their_imaginary_parts(operator: invreg.LinearOperator, matrix: torch.Tensor) -> None:
+    wrapped, dense = operator_to_scipy(operator, DOMAIN), matrix.numpy()
+    x, y = (random(seed, size).numpy() + 1j * random(seed + 1, size).numpy() for seed, size in ((1, 30), (3, 24)))
+    np.testing.assert_allclose(wrapped @ x, dense @ x, rtol=1e-12)
+    np.testing.assert_allclose(wrapped.rmatvec(y), dense.T @ y, rtol=1e-12)
+
+
 @pytest.mark.parametrize("kind", [np.asarray, scipy.sparse.csr_matrix, scipy.sparse.coo_array])
 def test_matrices_are_taken_as_well(kind: type, matrix: torch.Tensor) -> None:
     x = random(1, 2, *DOMAIN)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from invreg.errors import InvregError, SpecError
+from invreg.errors import InvregError, ShapeError, SpecError
 from invreg.operator import NormalOperator, Operator, Shape
 from invreg.pipeline import run
 from invreg.plan import make_plan
@@ -194,3 +194,15 @@ def test_nonlinear_operators_with_another_range_are_refused(kind: str) -> None:
     net = REGISTRY.build("reconstructor", "unet" if kind == "unet" else network(kind))
     with pytest.raises(SpecError, match="linear"):
         net.setup(Problem(Folded()), (1, 16, 16))
+
+
+def test_the_normal_operator_of_a_nonlinear_one_is_refused() -> None:
+    with pytest.raises(InvregError, match="PeronaMalik is not linear"):
+        NormalOperator(REGISTRY.build("operator", "perona_malik"), (1, 8, 8))
+
+
+def test_the_normal_operator_takes_the_shapes_of_its_operator() -> None:
+    normal = NormalOperator(REGISTRY.build("operator", {"name": "radon", "angles": 5}), (1, 12, 12))
+    assert normal.range_shape((1, 12, 12)) == (1, 12, 12)
+    with pytest.raises(ShapeError):
+        normal.range_shape((1, 12, 13))
