@@ -20,7 +20,12 @@ from invreg_baselines.description import Parts, Surroundings
 from invreg_baselines.pull_back import check_start, image_input
 
 KernelSize = Annotated[
-    int, Field(ge=1, description="of the convolutions, odd", json_schema_extra=search_choices([3, 5, 7]))
+    int,
+    Field(
+        ge=1,
+        description="side of the kernels, odd",
+        json_schema_extra={**search_choices([3, 5, 7]), "unit": "pixels"},
+    ),
 ]
 Center = Annotated[float, Field(description="subtracted before the network and added after it; 0 switches it off")]
 Start = Annotated[

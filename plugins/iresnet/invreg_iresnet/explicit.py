@@ -79,7 +79,12 @@ class ExplicitIResNet(InvertibleChain):
             ),
         ] = 128,
         kernel_size: Annotated[
-            int, Field(description="side of the kernels, odd", ge=3, json_schema_extra=search_choices([3, 5, 7]))
+            int,
+            Field(
+                description="side of the kernels, odd",
+                ge=3,
+                json_schema_extra={**search_choices([3, 5, 7]), "unit": "pixels"},
+            ),
         ] = 5,
         lipschitz: Annotated[
             float,

@@ -67,7 +67,10 @@ class Radon(LinearOperator):
         ] = 180.0,
         image_size: Annotated[
             tuple[Pixels, Pixels] | None,
-            Field(description="height and width of the images; by default they are square, of any size"),
+            Field(
+                description="height and width of the images; by default they are square, of any size",
+                json_schema_extra={"unit": "pixels"},
+            ),
         ] = None,
     ) -> None:
         super().__init__()

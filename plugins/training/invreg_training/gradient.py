@@ -72,7 +72,9 @@ class GradientTrainer(Trainer):
             tuple[Annotated[float, Field(ge=0, lt=1)], Annotated[float, Field(ge=0, lt=1)]],
             Field(description="Adam's decay rates"),
         ] = (0.9, 0.99),
-        weight_decay: Annotated[float, Field(ge=0)] = 0.0,
+        weight_decay: Annotated[
+            float, Field(ge=0, description="decoupled with muon and adamw, added to the gradient with adam")
+        ] = 0.0,
         gradient_clip: Annotated[
             float | None, Field(gt=0, description="largest norm of the whole gradient; null: no limit")
         ] = 0.1,
