@@ -335,6 +335,27 @@ def test_maps_without_derivatives_are_named() -> None:
         operator_derivative(Halved(), torch.zeros(2, *SHAPE))
 
 
+def test_what_can_be_done_about_missing_derivatives_is_said() -> None:
+    with pytest.raises(InvregError, match=r"finite_differences\(operator\)"):
+        LocalIllPosedness(images=1, mask=None).analyze(run_with(NumPy(), lambda x: x))
+
+
+def test_what_fails_for_the_operator_alone_costs_the_network_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(*_: Any) -> None:
+        raise ConvergenceError("no luck", where="smallest")
+
+    monkeypatch.setattr("invreg_analyses.ill_posedness_search.smallest", fails)
+    run = make_run({"a": 0.1, "b": 0.1}, operator=Halved(), size=SHAPE[1:], metrics=("psnr",), count=1)
+    run = with_learners(run, a=Learner(Halved(), lambda x: x), b=Learner(Halved(), lambda x: 0.7 * x))
+    findings = LocalIllPosedness(images=1, mask=None, directions=1).analyze(run)
+    assert findings.tables["directions"]["method"].tolist() == ["a", "b"]
+    assert findings.tables["left_out"].to_dict("records") == [
+        {"method": "F alone", "image": "image-0", "region": "whole image", "reason": "no luck"}
+    ]
+    assert "Left out: F alone, image-0, whole image: no luck." in findings.text
+    assert "operator" not in draw_svgs(LocalIllPosedness(), findings)
+
+
 def test_a_network_without_derivatives_does_not_stop_the_others() -> None:
     run = make_run({"bad": 0.1, "good": 0.1}, operator=Halved(), size=SHAPE[1:], metrics=("psnr",), count=1)
     run = with_learners(run, bad=Learner(Halved(), Once.apply), good=Learner(Halved(), lambda x: x))

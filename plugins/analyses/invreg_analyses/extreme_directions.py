@@ -7,6 +7,7 @@ on the unit sphere are eigenvalues of A, which Lanczos iteration finds from prod
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -21,6 +22,10 @@ _Vector = NDArray[np.float64]
 
 #: Up to so many unknowns the matrix is written down, and its eigenvalues are exact.
 _DENSE = 64
+#: Residual, relative to the norm of the form, at which the smallest directions are good enough.
+_SMALLEST = 1e-6
+#: How far directions are moved at random before they are carried on.
+_NOISE = 1e-2
 #: Lanczos vectors that are kept at least: with more, fewer products are needed.
 _KEPT = 40
 
@@ -46,9 +51,10 @@ class Form:
             )
         if not mask.any():
             raise DataError("no pixel is inside", where="mask", expected="at least one")
-        self._product = product
+        self.product = product
+        self.mask = mask
+        self.like = like
         self._inside = torch.from_numpy(np.broadcast_to(mask, like.shape[1:]).copy()).to(like.device)
-        self._like = like
         self.size = int(self._inside.sum())
         self.products = 0
 
@@ -56,19 +62,19 @@ class Form:
         """P A P* v."""
         self.products += 1
         with torch.no_grad():
-            image = self._product(self.image(vector))[0]
+            image = self.product(self.image(vector))[0]
         found: _Vector = image[self._inside].double().cpu().numpy()
         return found
 
     def image(self, vector: _Vector) -> Tensor:
         """P* v, `[1, C, H, W]`: exactly zero outside of the mask."""
-        image = torch.zeros_like(self._like)
+        image = torch.zeros_like(self.like)
         image[0, self._inside] = torch.from_numpy(np.ascontiguousarray(vector)).to(image)
         return image
 
     def start(self, generator: torch.Generator) -> _Vector:
         """A random vector of unit norm; the random numbers at a pixel do not depend on the mask."""
-        drawn = torch.randn(self._like.shape[1:], generator=generator, dtype=torch.float64)
+        drawn = torch.randn(self.like.shape[1:], generator=generator, dtype=torch.float64)
         vector: _Vector = drawn[self._inside.cpu()].numpy()
         return vector / np.linalg.norm(vector)
 
@@ -127,6 +133,66 @@ def largest(form: Form, shift: float, count: int, tolerance: float, max_products
     residuals = np.linalg.norm(products - values[:, None] * vectors, axis=1)
     _check(residuals, values + shift, tolerance)
     return Directions(values, vectors, residuals, form.products - before)
+
+
+def smallest(form: Form, top: float, count: int, tolerance: float, max_products: int, start: _Vector) -> Directions:
+    """The directions in which a form that is nowhere negative is smallest; found values are upper bounds of these.
+
+    They are those in which c Id - A is largest. What accuracy Lanczos iteration has is relative to c, while the
+    smallest eigenvalues of smoothing operators are far below that; so its directions are taken on by LOBPCG, which
+    minimises <h, A h> over a growing space and never gets worse. Where eigenvalues crowd at zero it gets near without
+    an end: the smallest eigenvalue is at most what was found, and residuals say how far some eigenvalue is at most.
+
+    Args:
+        form: A >= 0.
+        top: c, an upper bound of A.
+        count: how many directions.
+        tolerance: residual that is asked of the Lanczos iteration, relative to c - value.
+        max_products: about how many products are allowed to each of both.
+        start: where the iteration starts.
+
+    Returns:
+        Eigenvalues of A, the smallest first.
+
+    Raises:
+        ConvergenceError: if the Lanczos iteration does not reach its tolerance, or a product is not finite.
+
+    Source: Knyazev 2001, SIAM Journal on Scientific Computing 23(2), 517-541.
+    """
+    before = form.products
+    flipped = Form(lambda h: top * h - form.product(h), form.mask, form.like)
+    found = largest(flipped, 0.0, count, tolerance, max_products, start)
+    form.products += found.products
+    vectors = found.vectors
+    # LOBPCG works with three times as many vectors as are looked for; smaller problems are solved exactly.
+    if form.size > max(_DENSE, 5 * len(vectors)):
+        vectors = np.concatenate([vectors, _carried_on(form, vectors, _SMALLEST * top, max_products)])
+        vectors = np.linalg.qr(vectors.T)[0].T
+    products = np.array([form(vector) for vector in vectors])
+    # The best within the space that they span.
+    values, rotation = np.linalg.eigh((vectors @ products.T + products @ vectors.T) / 2)
+    values, rotation = values[: len(found.values)], rotation[:, : len(found.values)]
+    vectors, products = rotation.T @ vectors, rotation.T @ products
+    signs = np.where(vectors[np.arange(len(vectors)), np.abs(vectors).argmax(1)] >= 0, 1.0, -1.0)[:, None]
+    residuals = np.linalg.norm(products - values[:, None] * vectors, axis=1)
+    return Directions(values, signs * vectors, residuals, form.products - before)
+
+
+def _carried_on(form: Form, vectors: _Vector, tolerance: float, max_products: int) -> _Vector:
+    """What LOBPCG makes of directions in which a form is small."""
+    from scipy.sparse.linalg import LinearOperator, lobpcg
+
+    matrix = LinearOperator((form.size, form.size), matvec=lambda v: form(v.ravel()), dtype=np.float64)
+    # Residuals of Lanczos vectors are multiples of one vector, on which its Cholesky factorisation would fail.
+    noise = np.random.default_rng(0).standard_normal(vectors.shape)
+    start = np.linalg.qr((vectors + _NOISE * noise / np.linalg.norm(noise, axis=1, keepdims=True)).T)[0]
+    with warnings.catch_warnings():
+        # It says that it has not converged; residuals are computed by those who ask for it.
+        warnings.simplefilter("ignore", UserWarning)
+        rounds = max(max_products // (2 * len(vectors)), 1)
+        _, columns = lobpcg(matrix, start, largest=False, tol=tolerance, maxiter=rounds)
+    found: _Vector = (columns if np.isfinite(columns).all() else start).T
+    return found
 
 
 def ascent(form: Form, shift: float, steps: int, start: _Vector) -> tuple[_Vector, float]:

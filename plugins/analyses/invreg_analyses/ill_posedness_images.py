@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import Tensor
 
-#: Among so many test images, the first ones, images are chosen.
+#: Among so many test images, the first ones, images with a subject are looked for.
 _LOOKED_AT = 100
 #: A subject of this share of the image is taken first: smaller ones are details, larger ones what is around something.
 _SHARES = (0.1, 0.6)
@@ -62,9 +62,9 @@ def choose_images(
         return [_masked(_position(name, names, "images"), mask, names, x) for name in images]
     if isinstance(mask, Mapping):
         return [_masked(_position(name, names, "mask"), mask, names, x) for name in list(mask)[:images]]
-    looked_at = range(min(len(names), _LOOKED_AT))
     if mask != SUBJECT:
-        return [_masked(index, mask, names, x) for index in _spread(looked_at, images)]
+        return [_masked(index, mask, names, x) for index in _spread(range(len(names)), images)]
+    looked_at = range(min(len(names), _LOOKED_AT))
     found = [_masked(index, mask, names, x) for index in looked_at]
     with_subject = [one for one in found if one.mask is not None]
     typical = [one for one in with_subject if _SHARES[0] <= one.share <= _SHARES[1]]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +14,7 @@ from invreg.errors import ConvergenceError, InvregError
 from invreg.streams import generator, stream_key
 from invreg_analyses.canny_edges import find_edges, smooth_areas
 from invreg_analyses.derivatives import Derivative, function_derivative, like_network, operator_derivative
-from invreg_analyses.extreme_directions import Directions, Form, ascent, largest
+from invreg_analyses.extreme_directions import Directions, Form, ascent, largest, smallest
 from invreg_analyses.ill_posedness_images import MaskedImage
 from invreg_analyses.stability_search import as_evaluated
 
@@ -26,6 +27,9 @@ if TYPE_CHECKING:
 #: The two regions in which directions are searched for.
 WHOLE, PART = "whole image", "restricted"
 REGIONS = (WHOLE, PART)
+
+#: What stands for a network where only the operator is looked at.
+OPERATOR_ALONE = "F alone"
 
 #: Accuracy of the norm of the derivative of the operator, which only has to be bounded, and the room that it gets.
 _NORM_TOLERANCE, _ROOM = 1e-2, 1.05
@@ -56,7 +60,7 @@ class Found:
 
     Attributes:
         leading: the directions of largest difference: method, image, region, rank, network, operator, difference,
-            residual, products, neighbours, smooth.
+            residual, products, neighbours, vertical, horizontal, smooth, smooth_area.
         ascent: what gradient ascent reaches: method, image, region, steps, reached, largest.
         smallest: the directions in which the operator is smallest: image, region, rank, map, derivative, residual.
         left_out: method, image, region, reason.
@@ -81,26 +85,32 @@ def investigate(
 
     The operator alone is that of the first network that can be differentiated. A network that cannot be differentiated,
     a search that does not reach its tolerance and an image without a subject are left out, each with its reason.
+    What fails for the operator alone costs the networks nothing.
 
     Raises:
         InvregError: if nothing at all was found; with all reasons.
     """
-    found = Found()
+    found, first_error = Found(), None
     for image in images:
+        alone: set[str] = set()  # regions in which the operator has been looked at
         if image.no_mask:
             found.left_out.append(_left_out("", image.name, PART, image.no_mask))
         for label, net in nets.items():
             try:
                 with as_evaluated(net):
-                    _Search(label, net, image, settings, device, found).run()
+                    _Search(label, net, image, settings, device, found).run(alone)
             except InvregError as error:
+                first_error = first_error or error
                 found.left_out.append(_left_out(label, image.name, "", error.what))
             if progress:
                 progress.advance()
     if not found.leading:
         reasons = "; ".join(dict.fromkeys(str(row["reason"]) for row in found.left_out if row["method"]))
         raise InvregError(
-            reasons, where="local_ill_posedness", expected="a forward map and an operator with derivatives"
+            reasons,
+            where="local_ill_posedness",
+            expected="a forward map and an operator with derivatives",
+            hint=first_error.hint if first_error else None,
         )
     return found
 
@@ -118,16 +128,28 @@ class _Search:
         self._network = function_derivative(f"the forward map of {label}", net.forward_map, self._x, key)
         self._smooth = smooth_areas(find_edges(image.x[0]))
 
-    def run(self) -> None:
-        """Searches in each region. The operator alone is looked at with the first network that gets here."""
-        shift, is_first = self._squared_norm(), all(row["image"] != self._image.name for row in self._found.smallest)
+    def run(self, alone: set[str]) -> None:
+        """Searches in each region. The operator alone is looked at with the first network that gets here.
+
+        Args:
+            alone: the regions in which the operator has been looked at; this adds to them.
+        """
+        shift = self._squared_norm()
         for region, mask in self._regions():
-            try:
+            with self._noted(self._label, region):
                 self._lead(region, mask, shift)
-                if is_first:
+            if region not in alone:
+                alone.add(region)
+                with self._noted(OPERATOR_ALONE, region):
                     self._smallest(region, mask, shift)
-            except ConvergenceError as error:
-                self._found.left_out.append(_left_out(self._label, self._image.name, region, error.what))
+
+    @contextmanager
+    def _noted(self, label: str, region: str) -> Iterator[None]:
+        """A search that ends before its tolerance is left out, and the others go on."""
+        try:
+            yield
+        except ConvergenceError as error:
+            self._found.left_out.append(_left_out(label, self._image.name, region, error.what))
 
     def _regions(self) -> Iterator[tuple[str, NDArray[np.bool_]]]:
         yield WHOLE, np.ones(self._smooth.shape, dtype=bool)
@@ -172,12 +194,12 @@ class _Search:
             self._found.ascent.append({**key, **row})
 
     def _smallest(self, region: str, mask: NDArray[np.bool_], shift: float) -> None:
-        """The directions in which the operator is smallest are those in which c Id - J_F* J_F is largest."""
+        """The directions in which the operator is smallest."""
         settings = self._settings
-        form = Form(lambda h: shift * h - _gram(self._operator, h), mask, self._x)
+        form = Form(lambda h: _gram(self._operator, h), mask, self._x)
         start = form.start(self._generator("start"))
-        top = largest(form, 0.0, settings.directions, settings.tolerance, settings.max_products, start)
-        for rank, (h, residual) in enumerate(zip(self._as_images(form, top), top.residuals, strict=True), 1):
+        bottom = smallest(form, shift, settings.directions, settings.tolerance, settings.max_products, start)
+        for rank, (h, residual) in enumerate(zip(self._as_images(form, bottom), bottom.residuals, strict=True), 1):
             for name, derivative in (("", self._operator), (self._label, self._network)):
                 self._found.smallest.append(
                     {
@@ -202,16 +224,18 @@ class _Search:
     def _pattern(self, h: Tensor, mask: NDArray[np.bool_]) -> dict[str, float]:
         """Whether neighbouring pixels have opposite signs, and how much of h lies in smooth areas.
 
-        - `neighbours`: the mean of h(p) h(q) over the mean of h², for vertical and horizontal neighbours: -1 for a
-          checkerboard, 1 for a constant;
+        - `neighbours`: the sum of 2 h(p) h(q) over that of h(p)² + h(q)², for all pairs of vertical and horizontal
+          neighbours in the region: -1 for a checkerboard, 1 for a constant;
+        - `vertical`, `horizontal`: the same for one kind of neighbours: stripes have 1 along and -1 across them;
         - `smooth`: the share of ||h||² that lies away from edges, and `smooth_area`, that of the region.
         """
-        squared = h.double().square()
-        total = squared.sum()
-        products = sum((h.double() * h.double().roll(1, axis))[..., 1:, 1:].sum() for axis in (-2, -1))
-        own = squared[0].sum(0).cpu().numpy()
+        values = h[0].double().cpu().numpy()
+        own = np.square(values).sum(0)
+        down, across = _neighbours(values, mask, 1), _neighbours(values, mask, 2)
         return {
-            "neighbours": float(products / (2 * total)),
+            "neighbours": _share(down[0] + across[0], down[1] + across[1]),
+            "vertical": _share(*down),
+            "horizontal": _share(*across),
             "smooth": float(own[self._smooth].sum() / own.sum()),
             "smooth_area": float(self._smooth[mask].mean()),
         }
@@ -219,6 +243,20 @@ class _Search:
     def _generator(self, purpose: str) -> torch.Generator:
         # Not by network: where two networks are equal, so are their directions.
         return generator(stream_key(self._settings.seed, "local_ill_posedness", purpose, self._image.name))
+
+
+def _neighbours(h: NDArray[np.float64], mask: NDArray[np.bool_], axis: int) -> tuple[float, float]:
+    """The sums of 2 h(p) h(q) and of h(p)² + h(q)² over neighbours p, q along an axis, both inside the mask."""
+    inside = np.broadcast_to(mask, h.shape)
+    first, second = (np.take(h, np.arange(h.shape[axis])[part], axis) for part in (slice(1, None), slice(-1)))
+    both = np.logical_and(
+        *(np.take(inside, np.arange(h.shape[axis])[part], axis) for part in (slice(1, None), slice(-1)))
+    )
+    return float((2 * first * second)[both].sum()), float((first**2 + second**2)[both].sum())
+
+
+def _share(products: float, squares: float) -> float:
+    return products / squares if squares > 0 else float("nan")
 
 
 def _gram(derivative: Derivative, h: Tensor) -> Tensor:

@@ -44,10 +44,17 @@ def _pattern(own: pd.DataFrame) -> str:
     whole = own[own["region"] == WHOLE]
     rows = whole if len(whole) else own
     neighbours, smooth, area = (float(rows[name].mean()) for name in ("neighbours", "smooth", "smooth_area"))
-    sign = "a checkerboard by and large" if neighbours < _CHECKERBOARD else "no checkerboard"
+    vertical, horizontal = (float(rows[name].mean()) for name in ("vertical", "horizontal"))
+    if neighbours < _CHECKERBOARD:
+        sign = "a checkerboard by and large"
+    elif min(vertical, horizontal) < _CHECKERBOARD and max(vertical, horizontal) > -_CHECKERBOARD:
+        sign = f"{'vertical' if vertical > horizontal else 'horizontal'} stripes by and large"
+    else:
+        sign = "no checkerboard"
     return (
-        f"The mean product of neighbouring pixels of h, relative to its mean square, is {number(neighbours)}: {sign} "
-        f"(−1 is a perfect one). {number(100 * smooth)} % of ‖h‖² lies in smooth areas, which are "
+        f"The mean product of neighbouring pixels of h, relative to their mean square, is {number(neighbours)}: {sign} "
+        f"(−1 is a perfect checkerboard; {number(vertical)} for vertical neighbours, {number(horizontal)} for "
+        f"horizontal ones). {number(100 * smooth)} % of ‖h‖² lies in smooth areas, which are "
         f"{number(100 * area)} % of the region."
     )
 
@@ -73,7 +80,7 @@ def operator_seen(operator: pd.DataFrame) -> str:
     """How small the operator gets, and what the network does there."""
     first = operator[(operator["rank"] == 1) & (operator["region"] == WHOLE)]
     alone, network = first[first["map"] == ""], first[first["map"] != ""]
-    text = f"‖∂ₕF‖ gets as small as {_range(alone['derivative'])} on the whole image"
+    text = f"‖∂ₕF‖ gets as small as {_range(alone['derivative'])} on the whole image, or smaller"
     if len(network):
         text += f"; along the same h, ‖∂ₕφ‖ of {network['map'].iloc[0]} is {_range(network['derivative'])}"
     return f"{text}."
@@ -88,7 +95,8 @@ def _search_sentence(tables: Mapping[str, pd.DataFrame]) -> str:
     share = (first["residual"] / first["difference"].abs().clip(lower=1e-12)).max()
     text = (
         f"Lanczos iteration took {int(first['products'].max())} products at most; each difference ‖∂ₕφ‖² − ‖∂ₕF‖² is "
-        f"an eigenvalue up to a residual of {number(first['residual'].max())} ({number(100 * share)} % of it) at most"
+        f"an eigenvalue up to a residual of {number(first['residual'].max())} ({number(100 * share)} % of it) at most "
+        "for the first directions"
     )
     if len(ascent):
         positive = ascent[ascent["largest"] > 0]
