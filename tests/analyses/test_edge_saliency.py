@@ -21,6 +21,7 @@ from invreg.problem import Problem
 from invreg_analyses.canny_edges import find_edges, smooth_areas
 from invreg_analyses.edge_saliency import EdgeSaliency, equidistant, sample_areas
 from invreg_analyses.progress import Progress
+from invreg_analyses.saliency_text import difference_in_words, percent
 from invreg_operators.gaussian_blur import GaussianBlur
 from invreg_operators.perona_malik import PeronaMalik
 
@@ -84,6 +85,12 @@ def test_a_single_image_has_no_interval() -> None:
     assert findings.tables["spread"]["low"].isna().all()
     assert "one image: no interval" in findings.text
     draw_svgs(EdgeSaliency(), findings)
+
+
+def test_several_images_without_a_value_are_not_one_image() -> None:
+    missing = {"measure": "radius", "difference": np.nan, "low": np.nan, "high": np.nan, "images": 0}
+    assert difference_in_words(missing) == "not defined (maps are zero)"
+    assert percent(np.nan) == "–"
 
 
 def test_images_without_both_kinds_are_left_out_and_listed() -> None:

@@ -19,6 +19,7 @@ from invreg_analyses.jacobian_rows import far_apart, function_map, jacobian_rows
 from invreg_analyses.saliency_maps import random_pixels
 from invreg_iresnet.network import IResNet
 from invreg_operators.convolution import Convolution
+from invreg_operators.finite_differences import FiniteDifferences
 from invreg_operators.gaussian_blur import GaussianBlur
 from invreg_operators.identity import Identity
 from invreg_operators.implicit_diffusion import ImplicitDiffusion
@@ -188,6 +189,61 @@ def test_nonsense_is_refused(changes: dict[str, Any], error: type[InvregError], 
     given: dict[str, Any] = {"of": operator_map(Identity()), "x": image(), "pixels": np.array([[5, 6]]), "window": 3}
     with pytest.raises(error, match=message):
         jacobian_rows(**(given | changes))
+
+
+class LeavesTorch(Operator):
+    """2 x, by NumPy."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.from_numpy(2 * x.numpy())
+
+
+class Unfollowed(Operator):
+    """2 x, with nothing that torch could follow."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        with torch.no_grad():
+            return 2 * x
+
+
+class WrongAdjoint(Unfollowed):
+    """2 x with 5 v as its adjoint derivative."""
+
+    def jvp(self, x: Tensor, h: Tensor) -> Tensor:
+        return 2 * h
+
+    def vjp(self, x: Tensor, v: Tensor) -> Tensor:
+        return 5 * v
+
+
+@pytest.mark.parametrize(
+    ("operator", "message", "hint"),
+    [
+        (LeavesTorch(), "operator LeavesTorch cannot be differentiated", "finite_differences"),
+        (Unfollowed(), "jvp and vjp of the operator Unfollowed do not belong together", "finite_differences"),
+        (WrongAdjoint(), "jvp and vjp of the operator WrongAdjoint do not belong together", "finite_differences"),
+    ],
+)
+def test_operators_without_a_derivative_are_refused(operator: Operator, message: str, hint: str) -> None:
+    with pytest.raises(InvregError, match=message) as refusal:
+        jacobian_rows(operator_map(operator), image(), np.array([[5, 6]]), 3, 4)
+    assert hint in str(refusal.value.hint)
+
+
+def test_finite_differences_give_rows_to_operators_without_a_derivative() -> None:
+    for operator in (LeavesTorch(), Unfollowed()):
+        rows = jacobian_rows(operator_map(FiniteDifferences(operator)), image(), np.array([[5, 6]]), 3, 4)
+        expected = torch.zeros(1, 3, 3, dtype=torch.float64)
+        expected[0, 1, 1] = 2
+        torch.testing.assert_close(rows, expected)
+
+
+def test_networks_that_torch_cannot_follow_are_refused() -> None:
+    pixels = np.array([[5, 6]])
+    with pytest.raises(InvregError, match="numpy net cannot be differentiated"):
+        jacobian_rows(function_map("numpy net", lambda x: torch.from_numpy(2 * x.numpy())), image(), pixels, 3)
+    with pytest.raises(InvregError, match="cut net is zero, though its values change"):
+        jacobian_rows(function_map("cut net", lambda x: 2 * x.detach() + 0 * x), image(), pixels, 3)
 
 
 def test_more_pixels_than_the_image_has() -> None:

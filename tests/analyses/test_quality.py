@@ -33,9 +33,8 @@ def test_means_and_differences_are_those_computed_by_hand() -> None:
     pair = row(tables["differences"], metric="psnr", method="net", other="tv")
     assert pair["difference"] == 1.0  # +1, +2, -1, +2
     assert (pair["wins"], pair["images"]) == (3, 4)
-    assert pair["low"] < 1.0 < pair["high"]
-    assert pair["low"] >= -1.0
-    assert pair["high"] <= 2.0
+    half = 3.1824 * math.sqrt(2) / 2  # Student's for three degrees of freedom, standard deviation √2
+    assert (pair["low"], pair["high"]) == pytest.approx((1 - half, 1 + half), abs=1e-3)
 
 
 def test_pairs_take_away_what_the_images_have_in_common() -> None:

@@ -123,7 +123,7 @@ def test_maps_are_drawn_from_files_with_numbers(tmp_path: Path) -> None:
     run.images.test.images[:, :, :, 10:] = 0.9
     findings = RegularizationMap(images=3, probes=32).analyze(run)
     assert np.isfinite(findings.tables["places"][["smooth", "edges", "all"]].to_numpy(dtype=float)).all()
-    assert "in smooth areas and" in findings.text
+    assert "in smooth areas, " in findings.text
     assert "decided by these images" in findings.text
     figures = draw_svgs(RegularizationMap(), through_files(findings, tmp_path))
     assert set(figures) == {"maps_1", "maps_2", "maps_3"}

@@ -63,7 +63,7 @@ def operator_derivative(operator: Operator, x: Tensor, key: int = 0, batch: int 
     def linear(copies: int) -> Linearization:
         return operator.linearize(_copied(x, copies))
 
-    _tried(name, lambda: linear(1))
+    tried(name, lambda: linear(1))
     push = _in_batches(lambda h: linear(len(h)).forward(h), batch)
     pull = _in_batches(lambda v: linear(len(v)).adjoint(v), batch)
     return _checked(Derivative(name, push, pull), operator, x, key)
@@ -117,14 +117,14 @@ def function_derivative(name: str, function: Apply, x: Tensor, key: int = 0, bat
     def forward_mode(h: Tensor) -> Tensor:
         return torch.func.jvp(function, (_copied(x, len(h)),), (h,))[1]
 
-    _tried(name, lambda: graph(1))
+    tried(name, lambda: graph(1))
     push = forward_mode
     try:
         forward_mode(torch.zeros_like(x))
     except torch.OutOfMemoryError:
         raise
     except Exception:  # noqa: BLE001 (each operation that lacks forward mode has its own way to say so)
-        _tried(name, lambda: adjoint_graph(1))
+        tried(name, lambda: adjoint_graph(1))
         push = twice
     return _checked(Derivative(name, _in_batches(push, batch), _in_batches(pull, batch)), function, x, key)
 
@@ -154,31 +154,43 @@ def _checked(derivative: Derivative, function: Apply, x: Tensor, key: int) -> De
     name = derivative.name
     h = torch.randn(x.shape, generator=generator(key), dtype=torch.float64).to(x)
     h = h / h.norm()
-    pushed = _tried(name, lambda: derivative.push(h))
-    pulled = _tried(name, lambda: derivative.pull(pushed))
+    pushed = tried(name, lambda: derivative.push(h))
+    pulled = tried(name, lambda: derivative.pull(pushed))
     if not (torch.isfinite(pushed).all() and torch.isfinite(pulled).all()):
         raise InvregError(f"the derivative of {name} is NaN or infinite", where="derivative", expected="finite values")
     if not pushed.any():
-        with torch.no_grad():
-            moved = function(x + _STEP * h) - function(x)
-        if moved.double().norm() > 1e-4 * _STEP:
-            raise InvregError(
-                f"the derivative of {name} is zero, though its values change",
-                where="derivative",
-                expected="a map that torch can follow from the image to its value",
-                hint="no detach(), no NumPy and no no_grad() in between; or give it jvp and vjp of its own",
-            )
+        refuse_change(name, function, x, h)
     there, back = float(pushed.double().square().sum()), float((h.double() * pulled.double()).sum())
     if abs(there - back) > _ADJOINT * max(abs(there), abs(back)):
         raise InvregError(
             f"jvp and vjp of {name} do not belong together: ⟨J h, J h⟩ is {there:.6g}, ⟨h, J* J h⟩ is {back:.6g}",
             where="derivative",
             expected="a vjp (or adjoint) that is the transpose of the jvp (or forward)",
+            hint="no detach() and no no_grad() on the way; for an operator, finite_differences has derivatives"
+            " that belong together",
         )
     return derivative
 
 
-def _tried(name: str, action: Callable[[], _T]) -> _T:
+def refuse_change(name: str, function: Apply, x: Tensor, h: Tensor) -> None:
+    """For a map whose derivative is said to be zero: whether its value stays the same from x on along h.
+
+    Raises:
+        InvregError: if it does not.
+    """
+    with torch.no_grad():
+        moved = function(x + _STEP * h) - function(x)
+    if moved.double().norm() > 1e-4 * _STEP:
+        raise InvregError(
+            f"the derivative of {name} is zero, though its values change",
+            where="derivative",
+            expected="a map that torch can follow from the image to its value",
+            hint="no detach(), no NumPy and no no_grad() in between; or give it jvp and vjp of its own (for an "
+            "operator, finite_differences around it has them)",
+        )
+
+
+def tried(name: str, action: Callable[[], _T]) -> _T:
     """What the action gives; whatever it raises says what is wrong with the map."""
     try:
         return action()

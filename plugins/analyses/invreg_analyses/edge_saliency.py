@@ -42,7 +42,7 @@ class EdgeSaliency(Analyzer):
     pixels is taken at equal distances in the order of rows. Images without pixels of both kinds are left out, and
     listed.
 
-    `spread` has, for the mean map of each image, and with bootstrap intervals over the images: the effective radius
+    `spread` has, for the mean map of each image, and with confidence intervals over the images: the effective radius
     (sum k² r² / sum k²)^(1/2), the same with |k| in place of k² (`reach`), the weight k(0) / sum |k| of the centre, and
     the negative mass sum max(-k, 0) / sum |k|. `differences` has those of networks to the operator, image by image.
 
@@ -196,7 +196,7 @@ def spread_values(maps: Sequence[str], images: Sequence[str], kernels: NDArray[n
 
 @dataclass(frozen=True)
 class Intervals:
-    """Means over images with bootstrap intervals."""
+    """Means over images with confidence intervals."""
 
     confidence: float
     resamples: int

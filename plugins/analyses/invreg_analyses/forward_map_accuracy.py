@@ -39,7 +39,7 @@ class ForwardMapAccuracy(StudyAnalyzer):
 
     For every method with a learned forward map phi, in every cell, on the test images x; F is the operator that phi
     stands for. What the analysis `forward_map` has found in a cell is used; for other cells it is computed. Means over
-    the images come with bootstrap intervals (see `mean_interval`).
+    the images come with confidence intervals (see `mean_interval`).
 
     `trends` has, image by image, what becomes of each measure from the lowest noise level to the highest at each L, and
     from the smallest L to the largest at each noise level.

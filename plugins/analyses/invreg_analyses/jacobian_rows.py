@@ -20,6 +20,8 @@ from torch import Tensor
 
 from invreg.errors import DataError, InvregError, ShapeError, SpecError
 from invreg.operator import Operator
+from invreg.streams import generator, stream_key
+from invreg_analyses.derivatives import operator_derivative, refuse_change, tried
 
 #: v -> J(x)* v, for v of the shape of x; for the same x, as often as one likes.
 PullBack = Callable[[Tensor], Tensor]
@@ -41,27 +43,39 @@ class DifferentiableMap:
 
 
 def operator_map(operator: Operator) -> DifferentiableMap:
-    """An operator X -> X, with the derivative that it has."""
+    """An operator X -> X, with the derivative that it has, see `operator_derivative`."""
 
     def at(x: Tensor) -> PullBack:
         shape = tuple(operator.range_shape(tuple(x.shape[1:])))
         _check_shape("the operator", shape, tuple(x.shape[1:]))
-        return operator.linearize(x.detach()).adjoint
+        return operator_derivative(operator, x[:1].detach(), batch=len(x)).pull
 
     return DifferentiableMap("the operator", at, operator.stencil_radius)
 
 
 def function_map(name: str, function: Callable[[Tensor], Tensor], radius: int | None = None) -> DifferentiableMap:
-    """Any function of images, by automatic differentiation; its weights should not ask for gradients."""
+    """Any function of images, by automatic differentiation; its weights should not ask for gradients.
+
+    Once is enough for rows, so that maps are taken here that `function_derivative`, which also needs J h, refuses.
+    """
 
     def at(x: Tensor) -> PullBack:
         with torch.enable_grad():
             point = x.detach().clone().requires_grad_()
-            value = function(point)
+            value = tried(name, lambda: function(point))
         _check_shape(name, tuple(value.shape[1:]), tuple(x.shape[1:]))
         if not value.requires_grad:
             raise InvregError(f"{name} has no gradient", where="jacobian_rows", expected="a map that torch can follow")
-        return lambda v: torch.autograd.grad(value, point, v.to(value), retain_graph=True)[0].detach()
+
+        def pull_back(v: Tensor) -> Tensor:
+            return torch.autograd.grad(value, point, v.to(value), retain_graph=True)[0].detach()
+
+        # For random signs, J* v is zero only where J is.
+        draws = generator(stream_key(0, "jacobian_rows", "signs"))
+        signs = 2 * torch.randint(0, 2, x.shape, generator=draws, dtype=torch.int8).to(x) - 1
+        if not tried(name, lambda: pull_back(signs)).any():
+            refuse_change(name, function, x[:1], signs[:1] / signs[:1].norm())
+        return pull_back
 
     return DifferentiableMap(name, at, radius)
 
@@ -80,7 +94,7 @@ def jacobian_rows(
     all channels of another pixel change alike.
 
     Args:
-        of: the map.
+        of: the map; its derivative is checked first, as far as that is cheap.
         x: one image, `[1, C, H, W]`.
         pixels: rows and columns, `[P, 2]`, at least half a window away from the border.
         window: side of the windows, odd.
@@ -95,7 +109,7 @@ def jacobian_rows(
         SpecError: if the window is even, or larger than the image.
         DataError: if a window leaves the image.
         ShapeError: if x is not one image, or the map does not keep its shape.
-        InvregError: if a derivative is not finite.
+        InvregError: if there is no derivative, or it is not finite, or zero where the map is not constant.
     """
     if x.ndim != 4 or len(x) != 1:
         raise ShapeError(f"x of shape {tuple(x.shape)}", where="jacobian_rows", expected="one image, [1, C, H, W]")

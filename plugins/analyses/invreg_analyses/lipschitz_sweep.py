@@ -42,7 +42,7 @@ class LipschitzSweep(StudyAnalyzer):
     L in (0, 1) is shown on an axis on which -log(1 - L) is even: the inverse has the Lipschitz constant 1 / (1 - L).
     Other parameters of a method can be swept too, on an even axis.
 
-    `gains` holds the differences from the smallest to the largest value, image by image, with bootstrap intervals of
+    `gains` holds the differences from the smallest to the largest value, image by image, with confidence intervals of
     their mean (see `mean_interval`).
 
     Args:

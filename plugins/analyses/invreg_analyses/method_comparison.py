@@ -33,7 +33,7 @@ class MethodComparison(StudyAnalyzer):
     study that varies neither has one group. Any other path is held at its last value, or at that of `at`: so a sweep of
     Lipschitz parameters is shown with the last. The text says what was held.
 
-    Intervals are bootstrap intervals of the mean over the images (see `mean_interval`). They hold for other images;
+    Intervals are confidence intervals of the mean over the images (see `mean_interval`). They hold for other images;
     as all methods saw the same ones, differences between methods are better known than the intervals suggest:
     `differences` gives those to the best method without weights, image by image, with intervals of their own.
 

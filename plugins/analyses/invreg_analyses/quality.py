@@ -36,7 +36,7 @@ class Quality(Analyzer):
     Where a learned method is not better than the best one without learned weights, the table `training` and the text
     say how long it was trained, and whether its log shows that this was too brief (see `judge`).
 
-    The intervals are bootstrap intervals over the images, drawn with keys that derive from the run's seed; they say
+    The intervals (see `mean_interval`) are drawn with keys that derive from the run's seed; they say
     nothing about another training of the same network. Values that are NaN or infinite are left out and counted in the
     column `missing`.
 
@@ -81,7 +81,10 @@ class Quality(Analyzer):
             "training": training,
             "values": pd.concat(long, ignore_index=True),
         }
-        resampling = f"Intervals: bootstrap over the images, {count(self.resamples)} resamples from the run's seed."
+        resampling = (
+            f"Intervals: bootstrap over the images, {count(self.resamples)} resamples from the run's seed; Student's "
+            "for fewer than eight images."
+        )
         return Findings(
             scalars={
                 "best": ranking[0],

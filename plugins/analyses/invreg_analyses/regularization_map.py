@@ -136,10 +136,13 @@ def _by_place(g: NDArray[np.float32], image: Tensor) -> dict[str, float]:
 
 
 def _sentence(label: str, places: pd.DataFrame, seed: int) -> str:
-    positive = f"{label}: the derivative along single pixels is"
-    text = f"{positive} {'larger' if places['all'].mean() > 0 else 'smaller'} than the operator's by"
-    text += f" {number(abs(places['all'].mean()))} on average (squared norms);"
-    text += f" {number(places['smooth'].mean())} in smooth areas and {number(places['edges'].mean())} at edges."
+    told = [f"{number(float(places['all'].mean()), signed=True)} on average"]
+    for place, words in (("smooth", "in smooth areas"), ("edges", "at edges")):
+        if np.isfinite(places[place]).any():
+            told.append(f"{number(float(places[place].mean()), signed=True)} {words}")
+    text = (
+        f"{label}: the squared norm of the derivative along single pixels, minus the operator's, is {', '.join(told)}."
+    )
     difference = (places["smooth"] - places["edges"]).to_numpy(dtype=float)
     key = stream_key(seed, "regularization_map", "bootstrap", label)
     found = mean_interval(difference, _CONFIDENCE, _RESAMPLES, key)

@@ -47,7 +47,7 @@ class SaliencyByNoise(StudyAnalyzer):
     green is always the cluster that lies on edges most often, or edges, and orange the rest.
 
     `steps` has, image by image, what becomes of the spread of mean maps from each noise level (or L) to the next, and
-    from the first to the last, with bootstrap intervals: whether maps spread less as noise rises is decided there.
+    from the first to the last, with confidence intervals: whether maps spread less as noise rises is decided there.
 
     Args:
         image: name of the test image whose pixels are clustered; None for one with a typical share of edges.

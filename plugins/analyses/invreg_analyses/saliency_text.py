@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from invreg.display import number
+from invreg.display import MISSING, number
 from invreg_analyses.kernel_spread import SPREAD
 from invreg_analyses.saliency_figures import CLUSTER_NAMES
 
@@ -57,13 +57,17 @@ def means_seen(clusters: pd.DataFrame, image: str, maps: Sequence[str] | None = 
 
 
 def percent(share: float) -> str:
-    """A share in percent, without digits that a few pixels do not have."""
+    """A share in percent, without digits that a few pixels do not have; a dash where there is none."""
+    if math.isnan(share):
+        return MISSING
     return f"{100 * share:.1f} %" if share < 0.0995 else f"{100 * share:.0f} %"
 
 
 def difference_in_words(row: Any) -> str:
     """`−0.210 pixels (interval −0.270 to −0.150)`, for a difference with its interval; and whether that decides it."""
     unit = " pixels" if row["measure"] in ("radius", "reach") else ""
+    if row["images"] == 0:
+        return "not defined (maps are zero)"
     if math.isnan(row["low"]):
         return f"{number(row['difference'], signed=True)}{unit} (one image: no interval)"
     interval = f"interval {number(row['low'], signed=True)} to {number(row['high'], signed=True)}"
@@ -83,14 +87,19 @@ def _stability(stability: pd.DataFrame) -> str:
     other = float(min(ways["k_means"], ways["pca_k_means"]))
     text = (
         f"Found again with other seeds and on other pixels, clusters agree with an adjusted Rand index of "
-        f"{number(least)} or more (least for {worst['map']} on {worst['image']})"
+        f"{_at_least(least, worst)}"
     )
-    text += (
-        f"; other methods of clustering agree with {number(other)} or more (least for {ways['map']} on {ways['image']})"
-    )
+    text += f"; other methods of clustering agree with {_at_least(other, ways)}"
     if min(least, other) < _STABLE:
         text += ", which is too little to rely on these clusters everywhere"
     return text + "."
+
+
+def _at_least(index: float, where: pd.Series) -> str:
+    """The smallest of some adjusted Rand indices, and where it was found; 1 is the largest that there is."""
+    if index >= 1:
+        return "1 everywhere"
+    return f"at least {number(index)} (least for {where['map']} on {where['image']})"
 
 
 def _numbers(choices: pd.DataFrame) -> str:

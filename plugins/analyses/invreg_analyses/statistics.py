@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 _ROWS_AT_ONCE = 1000
+#: Below so many values, intervals come from a distribution and not from the values themselves.
+_FEW = 8
 
 
 @dataclass(frozen=True)
@@ -36,10 +38,13 @@ class MeanInterval:
 
 
 def mean_interval(values: NDArray[np.float64], confidence: float, resamples: int, key: int) -> MeanInterval:
-    """Mean and bootstrap interval of the mean.
+    """Mean and confidence interval of the mean.
 
-    The values are drawn again with replacement, `resamples` times; the interval lies between two quantiles of the
-    means. The plain percentile interval is too narrow for few values, so the quantiles are moved outwards to
+    Of fewer than eight values it is Student's, mean ± t s/√n: a bootstrap never leaves the range of the values, in
+    which the true mean lies in half of all cases only if there are two.
+
+    Otherwise the values are drawn again with replacement, `resamples` times; the interval lies between two quantiles of
+    the means. The plain percentile interval is too narrow for few values, so the quantiles are moved outwards to
     Φ(±√(n/(n-1)) t), with t the quantile of Student's distribution with n-1 degrees of freedom.
 
     Args:
@@ -59,9 +64,13 @@ def mean_interval(values: NDArray[np.float64], confidence: float, resamples: int
         return MeanInterval(float(finite[0]), math.nan, math.nan, math.nan, 1, missing)
     # Rounding must push neither the mean of equal values off them, nor the interval off the mean.
     center = float(np.clip(finite.mean(), finite.min(), finite.max()))
+    std = float(finite.std(ddof=1)) if finite.min() < finite.max() else 0.0
+    if count < _FEW:
+        half = _student(count, confidence) * std / math.sqrt(count)
+        return MeanInterval(center, std, center - half, center + half, count, missing)
     means = center + _bootstrap_means(finite - center, resamples, key)
     low, high = np.quantile(means, _expanded_quantiles(count, confidence))
-    return MeanInterval(center, float(finite.std(ddof=1)), float(low), float(high), count, missing)
+    return MeanInterval(center, std, float(low), float(high), count, missing)
 
 
 def _bootstrap_means(values: NDArray[np.float64], resamples: int, key: int) -> NDArray[np.float64]:
@@ -74,7 +83,13 @@ def _bootstrap_means(values: NDArray[np.float64], resamples: int, key: int) -> N
 
 
 def _expanded_quantiles(count: int, confidence: float) -> tuple[float, float]:
-    from scipy.stats import norm, t
+    from scipy.stats import norm
 
-    tail = float(norm.cdf(math.sqrt(count / (count - 1)) * t.ppf((1 - confidence) / 2, count - 1)))
+    tail = float(norm.cdf(-math.sqrt(count / (count - 1)) * _student(count, confidence)))
     return tail, 1 - tail
+
+
+def _student(count: int, confidence: float) -> float:
+    from scipy.stats import t
+
+    return float(-t.ppf((1 - confidence) / 2, count - 1))
