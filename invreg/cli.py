@@ -30,6 +30,9 @@ _Overrides = Annotated[
     list[str] | None, typer.Option("--set", metavar="PATH=VALUE", help="Change a value of the spec.")
 ]
 
+#: The exit status of a command that Ctrl-C has stopped.
+_INTERRUPTED = 130
+
 
 def _print_version(asked: bool) -> None:
     if asked:
@@ -245,8 +248,7 @@ def main() -> None:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(error.exit_status)
     except (typer.Abort, KeyboardInterrupt):
-        print("interrupted; the same command goes on where this one stopped", file=sys.stderr)
-        sys.exit(130)
+        status = _INTERRUPTED
     except typer.Exit as done:
         sys.exit(done.exit_code)
     except Exception as error:
@@ -255,6 +257,8 @@ def main() -> None:
             raise
         show()
         sys.exit(getattr(error, "exit_code", 2))
+    if status == _INTERRUPTED:  # some versions of typer return it, and others raise
+        print("interrupted; the same command goes on where this one stopped", file=sys.stderr)
     sys.exit(status if isinstance(status, int) else 0)
 
 

@@ -6,7 +6,7 @@ import inspect
 from collections.abc import Iterator
 from typing import Any
 
-from invreg.discovery import SLOW_IMPORT, Plugin
+from invreg.discovery import SLOW, Plugin
 from invreg.hookspecs import INTERFACE_VERSION
 from invreg.registry import Entry
 from invreg.schema import NESTED_KEY, parameters_model
@@ -28,8 +28,8 @@ def describe_plugin(plugin: Plugin) -> Iterator[str]:
         yield f"  SET ASIDE: {plugin.problem}"
     for conflict in plugin.conflicts:
         yield f"  NAME TAKEN: {conflict}"
-    if plugin.seconds > SLOW_IMPORT:
-        yield f"  SLOW: its import took {plugin.seconds:.1f} s; heavy libraries are best imported where they are used"
+    if plugin.seconds > SLOW:
+        yield f"  SLOW: loading it took {plugin.seconds:.1f} s; heavy libraries are best imported where they are used"
     by_kind: dict[str, list[str]] = {}
     for kind, name in plugin.components:
         by_kind.setdefault(kind, []).append(name)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import re
 import sys
@@ -13,14 +12,16 @@ from importlib import metadata
 from pathlib import Path
 
 from invreg import hookspecs
+from invreg.errors import PluginError
+from invreg.isolation import isolated
 from invreg.kinds import KINDS, base_class
 from invreg.sources import place_of_error
 
 #: Plugins of this distribution come first, and keep their names when a stranger claims them too.
 OWN = "invreg"
 
-#: A plugin that takes longer to import, in seconds, is called slow.
-SLOW_IMPORT = 1.0
+#: A plugin that takes longer, in seconds, to be imported and to name its components is called slow.
+SLOW = 1.0
 
 _VALUE = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*(\s*:\s*[^\W\d]\w*(\.[^\W\d]\w*)*)?\s*(\[.*\])?")
 
@@ -36,7 +37,7 @@ class Plugin:
         problem: why it was set aside; None if it works.
         conflicts: names that it shares with another distribution, with what follows.
         interface: the version of the plugin interface that it is written for; None if that was not asked.
-        seconds: what its import took.
+        seconds: what it took to import it and to ask for its components.
         trackers: names of the trackers that it offers, once `invreg.tracking.note_trackers` has looked.
     """
 
@@ -65,19 +66,19 @@ def installed_plugins() -> Iterator[tuple[Plugin, object | None]]:
 
     Those named in the environment variable `INVREG_DISABLE_PLUGINS` are not imported.
     """
-    disabled = {name.strip() for name in os.environ.get("INVREG_DISABLE_PLUGINS", "").split(",")} - {""}
+    disabled = {_normal(name.strip()) for name in os.environ.get("INVREG_DISABLE_PLUGINS", "").split(",")} - {""}
     points = _entry_points()
     for kind in KINDS:  # what every plugin needs is not counted among the seconds of the first
         base_class(kind)
     for found in sorted(points, key=lambda p: (p.distribution != OWN, p.distribution, p.point.name)):
         plugin = Plugin(found.point.name, found.distribution, found.version)
-        if disabled & {plugin.name, plugin.distribution}:
+        if disabled & {_normal(plugin.name), _normal(plugin.distribution)}:
             plugin.problem = "switched off by INVREG_DISABLE_PLUGINS"
             yield plugin, None
             continue
         yield plugin, _load(plugin, found.point)
     for plugin in _without_entry_points({found.distribution for found in points}):
-        if plugin.distribution not in disabled:
+        if _normal(plugin.distribution) not in disabled:
             yield plugin, None
 
 
@@ -91,8 +92,7 @@ def _load(plugin: Plugin, point: metadata.EntryPoint) -> object | None:
         return None
     start = time.perf_counter()
     try:
-        # What a plugin prints while it is imported must not get into what a command prints.
-        with contextlib.redirect_stdout(sys.stderr):
+        with isolated():
             loaded: object = point.load()
     except BaseException as error:
         if isinstance(error, KeyboardInterrupt):
@@ -107,6 +107,10 @@ def _load(plugin: Plugin, point: metadata.EntryPoint) -> object | None:
 def _import_problem(point: metadata.EntryPoint, error: BaseException) -> str:
     place = place_of_error(error, lambda file: file in (__file__, metadata.__file__) or "importlib" in Path(file).parts)
     told = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+    if isinstance(error, PluginError):
+        return str(error.at(point.value))
+    if isinstance(error, SyntaxError) and error.filename:
+        told, place = f"{type(error).__name__}: {error.msg}", f"{error.filename}:{error.lineno}"
     problem = f"cannot be imported from {point.value!r}: {told}" + (f" ({place})" if place else "")
     module, _, attribute = point.value.partition("[")[0].replace(" ", "").partition(":")
     if isinstance(error, ModuleNotFoundError) and error.name and f"{module}.".startswith(f"{error.name}."):

@@ -6,6 +6,7 @@ with its cause, and everything else works.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,13 +15,16 @@ from typing import Any, Self
 import pluggy
 from pydantic import BaseModel, ValidationError
 
+import invreg
 from invreg import hookspecs
 from invreg.admission import check_hooks, components_of, interface_of, shown
 from invreg.component import Component, built_with
 from invreg.discovery import OWN, Plugin, installed_plugins
 from invreg.errors import InvregError, PluginError, SpecError, did_you_mean
+from invreg.isolation import isolated
 from invreg.kinds import KINDS
 from invreg.schema import Nested, Parameters, nested, parameters_model
+from invreg.sources import place_of_error
 from invreg.spec import ComponentSpec, spec_errors
 
 
@@ -144,7 +148,7 @@ class Registry:
         values: dict[str, Any] = {}
         for key, info in type(parameters).model_fields.items():
             mark = nested(info.rebuild_annotation())
-            values[key] = self._map_nested(getattr(parameters, key), mark, f"{where}.{key}", self._resolved_dict)
+            values[key] = self._map_nested(getattr(parameters, key), mark, _below(where, key), self._resolved_dict)
         return ComponentSpec(name=given.name, **values)
 
     def build(self, kind: str, spec: Any, where: str = "") -> Any:
@@ -163,7 +167,7 @@ class Registry:
         parameters = self._validate(kind, given, where)
         arguments = {
             key: self._map_nested(
-                getattr(parameters, key), nested(info.rebuild_annotation()), f"{where}.{key}", self._built
+                getattr(parameters, key), nested(info.rebuild_annotation()), _below(where, key), self._built
             )
             for key, info in type(parameters).model_fields.items()
         }
@@ -194,16 +198,18 @@ class Registry:
             return model.model_validate(spec.parameters)
         except ValidationError as error:
             raise spec_errors(error, where, model) from None
+        except TypeError as error:  # a range, and a value that has no order
+            raise SpecError(str(error), where=where or None, expected="values that fit the ranges") from None
 
     def _map_nested(self, value: Any, mark: Nested | None, where: str, function: Any) -> Any:
         if isinstance(value, ComponentSpec) and mark:
             return function(mark, value, where)
         if isinstance(value, list | tuple):
             return type(value)(
-                self._map_nested(item, mark, f"{where}.{index}", function) for index, item in enumerate(value)
+                self._map_nested(item, mark, _below(where, index), function) for index, item in enumerate(value)
             )
         if isinstance(value, dict):
-            return {key: self._map_nested(item, mark, f"{where}.{key}", function) for key, item in value.items()}
+            return {key: self._map_nested(item, mark, _below(where, key), function) for key, item in value.items()}
         return value if function == self._built else plain_form(value, where)
 
     def _resolved_dict(self, mark: Nested, value: ComponentSpec, where: str) -> dict[str, Any]:
@@ -228,19 +234,23 @@ class Registry:
     def _admit(self, plugin: Plugin, loaded: object) -> None:
         self.plugins.append(plugin)
         registered = f"{plugin.distribution}:{plugin.name}"
+        start = time.perf_counter()
         try:
-            plugin.interface = interface_of(self.manager, loaded)
-            self.manager.register(loaded, registered)
-            check_hooks(self.manager, loaded)
-            entries = [Entry(kind, name, cls, plugin) for kind, name, cls in components_of(self.manager, loaded)]
+            with isolated():
+                plugin.interface = interface_of(self.manager, loaded)
+                self.manager.register(loaded, registered)
+                check_hooks(self.manager, loaded)
+                entries = [Entry(kind, name, cls, plugin) for kind, name, cls in components_of(self.manager, loaded)]
             self._check_own_claims(entries)
         except BaseException as error:  # whatever a stranger's plugin does, the others go on
             if isinstance(error, KeyboardInterrupt):
                 raise
             if self.manager.has_plugin(registered):
                 self.manager.unregister(name=registered)
-            plugin.problem = str(error) if isinstance(error, InvregError) else f"{type(error).__name__}: {error}"
+            plugin.problem = str(error) if isinstance(error, InvregError) else _failure(error)
             return
+        finally:
+            plugin.seconds += time.perf_counter() - start
         for entry in entries:
             self._claim(entry)
         plugin.components = [(entry.kind, entry.name) for entry in entries]
@@ -271,11 +281,11 @@ class Registry:
             return
         # Between strangers nobody wins: installing one more package must not change what a name means.
         self._entries.pop(key, None)
+        shared = f"the {entry.kind} {entry.name!r} is claimed more than once"
         for claim in claims:
+            claim.plugin.conflicts[:] = [known for known in claim.plugin.conflicts if not known.startswith(shared)]
             names = ", ".join(f"{c.plugin.distribution}:{c.name}" for c in claims)
-            claim.plugin.conflicts.append(
-                f"the {entry.kind} {entry.name!r} is claimed more than once: use one of {names}"
-            )
+            claim.plugin.conflicts.append(f"{shared}: use one of {names}")
 
     def _check_kind(self, kind: str) -> None:
         if kind not in KINDS:
@@ -285,6 +295,17 @@ class Registry:
                 hint=" or ".join(f"{of} {kind}" for of, name in self._entries if name == kind)
                 or did_you_mean(kind, KINDS),
             )
+
+
+def _failure(error: BaseException) -> str:
+    """What a plugin's own code has raised, and where."""
+    own = {str(Path(module.__file__ or "").parent) for module in (invreg, pluggy)}
+    place = place_of_error(error, lambda file: str(Path(file).parent) in own)
+    return f"{type(error).__name__}: {error}" + (f" ({place})" if place else "")
+
+
+def _below(where: str, key: object) -> str:
+    return f"{where}.{key}" if where else str(key)
 
 
 def spec_of(component: Component, registry: Registry | None = None) -> dict[str, Any]:
@@ -319,9 +340,9 @@ def plain_form(value: Any, where: str, registry: Registry | None = None) -> Any:
     if isinstance(value, Path):
         return str(value)
     if isinstance(value, Mapping):
-        return {str(key): plain_form(item, f"{where}.{key}", registry) for key, item in value.items()}
+        return {str(key): plain_form(item, _below(where, key), registry) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [plain_form(item, f"{where}.{index}", registry) for index, item in enumerate(value)]
+        return [plain_form(item, _below(where, index), registry) for index, item in enumerate(value)]
     if value is None or isinstance(value, bool | int | float | str):
         return value
     raise SpecError(

@@ -22,6 +22,15 @@ PLUGIN_KINDS = ("operator", "reconstructor", "trainer", "analyzer", "dataset")
 #: What the templates import by these names.
 _USED = ("Annotated", "Field", "Figure", "Mapping", "Path", "Tensor")
 
+#: What the templates import besides invreg, in the oldest versions that invreg itself works with.
+_REQUIREMENTS = {
+    "operator": ("pydantic>=2.8", "torch>=2.4"),
+    "reconstructor": ("pydantic>=2.8", "torch>=2.4"),
+    "trainer": ("pydantic>=2.8", "torch>=2.4"),
+    "analyzer": ("matplotlib>=3.8", "pandas>=2.1", "pydantic>=2.8"),
+    "dataset": ("pydantic>=2.8", "torch>=2.4"),
+}
+
 _DISTRIBUTION = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?")
 
 
@@ -53,6 +62,7 @@ def new_plugin(name: str, kind: str = "operator", output: str | Path = ".") -> P
         "kind": kind,
         "interface": str(INTERFACE_VERSION),
         "version": __version__,
+        "requirements": ", ".join(f'"{name}"' for name in [f"invreg>={__version__}", *_REQUIREMENTS[kind]]),
     }
     files = {
         "pyproject.toml": "common/pyproject.toml.in",
@@ -110,7 +120,7 @@ def _names(name: str, kind: str) -> tuple[str, str]:
 
 def _class_name(component: str, kind: str) -> str:
     name = "".join(part[:1].upper() + part[1:] for part in component.split("_"))
-    return f"{name}{kind.capitalize()}" if name in _USED else name
+    return f"{name}{kind.capitalize()}" if name in _USED or keyword.iskeyword(name) else name
 
 
 def _filled(text: str, words: dict[str, str]) -> str:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import ast
 import inspect
 import types
+import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from pydantic import BaseModel, ConfigDict, PydanticUserError, Strict, ValidationError, create_model
@@ -16,6 +18,7 @@ from invreg.errors import PluginError
 from invreg.kinds import base_class, kind_of
 from invreg.sources import place_of
 from invreg.spec import ComponentSpec
+from invreg.spec_types import type_fault, without_alias
 
 _STRICT = (bool, int, float, str)
 
@@ -64,9 +67,7 @@ def parameters_model(cls: type[Component]) -> type[Parameters]:
             change.
     """
     if cls not in _models:
-        model = _made(cls)
-        _check_defaults(cls, model)
-        _models[cls] = model
+        _models[cls] = _made(cls)
     return _models[cls]
 
 
@@ -78,15 +79,34 @@ def _made(cls: type[Component]) -> type[Parameters]:
         for parameter in list(inspect.signature(init).parameters.values())[1:]:
             fields[parameter.name] = _field(cls, parameter, hints)
     try:
-        return create_model(cls.__name__, __base__=Parameters, __module__=cls.__module__, **fields)
+        with warnings.catch_warnings():
+            # A parameter may be called like a method of the model, such as copy: the model is nobody's base class.
+            warnings.filterwarnings("ignore", message="Field name .* shadows an attribute")
+            model = create_model(cls.__name__, __base__=Parameters, __module__=cls.__module__, **fields)
     except (PydanticUserError, NameError, TypeError, ValueError) as error:
-        raise PluginError(
-            str(error).splitlines()[0], where=_place(cls), expected="annotations that pydantic can validate"
-        ) from error
+        raise _unusable(cls, error) from error
+    _check_defaults(cls, model)
+    try:
+        model.model_json_schema()  # what has no schema would be in the way of the schema of everything else
+    except PydanticUserError as error:
+        raise _unusable(cls, error) from error
+    return model
+
+
+def _unusable(cls: type[Component], error: Exception) -> PluginError:
+    problem = str(error).splitlines()[0]
+    return PluginError(problem, where=_place(cls), expected="annotations that pydantic can validate")
 
 
 def _check_defaults(cls: type[Component], model: type[Parameters]) -> None:
     """A default that its own annotation refuses would be the fault of whoever leaves the parameter out."""
+    for name, info in model.model_fields.items():
+        if not info.is_required() and not _is_plain(info.default):
+            raise PluginError(
+                f"the default of {name!r} is {info.default!r}, which no spec can say",
+                where=_place(cls, name),
+                expected="numbers, texts, lists, mappings or components",
+            )
     if any(_holds_component(info.default) for info in model.model_fields.values()):
         return  # to write a component as a spec takes the registry, which is being made
     try:
@@ -104,6 +124,14 @@ def _check_defaults(cls: type[Component], model: type[Parameters]) -> None:
         raise PluginError(
             str(error), where=_place(cls), expected="constraints that fit the type they are put on"
         ) from error
+
+
+def _is_plain(value: Any) -> bool:
+    if isinstance(value, list | tuple):
+        return all(map(_is_plain, value))
+    if isinstance(value, Mapping):
+        return all(map(_is_plain, [*value, *value.values()]))
+    return value is None or isinstance(value, bool | int | float | str | Path | BaseModel | Component)
 
 
 def _holds_component(value: Any) -> bool:
@@ -137,7 +165,7 @@ def _hints(cls: type[Component], init: Callable[..., None]) -> dict[str, Any]:
             f"annotations cannot be resolved: {error}",
             where=_place(cls),
             expected="annotations whose names exist when the module is imported",
-            hint="import them outside `if TYPE_CHECKING:`",
+            hint="import them outside `if TYPE_CHECKING:`" if isinstance(error, NameError) else None,
         ) from error
 
 
@@ -148,24 +176,21 @@ def _field(cls: type[Component], parameter: inspect.Parameter, hints: dict[str, 
         problem, expected = f"takes {parameter}", "named parameters only: the signature is the schema"
     elif parameter.kind is parameter.POSITIONAL_ONLY:
         problem, expected = f"parameter {name!r} is positional only", "parameters that can be named"
-    elif name == "name" or name.startswith("_"):
+    elif name in ("name", "model_config") or name.startswith("_"):
         problem, expected = f"parameter {name!r}", "another name: this one is reserved in specs"
     elif name not in hints:
         problem, hint = f"parameter {name!r} has no annotation", f"{name}: float, for example"
-    elif _is_callable(hints[name]):
-        problem, expected = f"parameter {name!r} takes a function", "something that a spec can say"
+    elif fault := type_fault(hints[name]):
+        problem, expected = f"parameter {name!r} {fault[0]}", fault[1]
     if problem:
         raise PluginError(problem, where=_place(cls, name), expected=expected, hint=hint)
     default = ... if parameter.default is parameter.empty else parameter.default
     return _translate(hints[name]), default
 
 
-def _is_callable(annotation: Any) -> bool:
-    return Callable in (annotation, get_origin(annotation)) or any(map(_is_callable, get_args(annotation)))
-
-
 def _translate(annotation: Any) -> Any:
     """Makes plain types strict and component classes nested specs, inside any combination of generics."""
+    annotation = without_alias(annotation)
     if annotation in _STRICT:
         return Annotated[annotation, Strict()]
     if isinstance(annotation, type) and issubclass(annotation, Component):

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from invreg.errors import InvregError, PluginError, SpecError, did_you_mean
+from invreg.isolation import isolated
 
 if TYPE_CHECKING:
     from invreg.discovery import Plugin
@@ -92,13 +93,14 @@ def offers(registry: Registry) -> list[Offer]:
     found: list[Offer] = []
     for implementation in registry.manager.hook.invreg_trackers.get_hookimpls():
         try:
-            offered = implementation.function()
+            with isolated():
+                offered = implementation.function()
             if not isinstance(offered, Mapping):
                 raise PluginError(f"invreg_trackers() returned a {type(offered).__name__}", expected="a mapping")
             for name, cls in offered.items():
                 if not isinstance(cls, type):
                     raise PluginError(f"the tracker {name!r} is a {type(cls).__name__}", expected="a class")
-        except Exception as error:  # noqa: BLE001 (a stranger's plugin does not take the others away)
+        except (Exception, SystemExit) as error:  # noqa: BLE001 (a stranger's plugin does not take the others away)
             cause = str(error) if isinstance(error, InvregError) else f"{type(error).__name__}: {error}"
             log.warning("plugin %s offers no trackers: %s", implementation.plugin_name, cause)
             continue

@@ -5,10 +5,12 @@ from __future__ import annotations
 import importlib.util
 import re
 import textwrap
+import warnings
 from pathlib import Path
 from types import ModuleType
 
 import pytest
+import torch
 
 import invreg
 from invreg import Registry
@@ -16,11 +18,31 @@ from invreg.hookspecs import INTERFACE_VERSION
 
 HEAD = """
 from __future__ import annotations
-from typing import Annotated, Any
-from collections.abc import Callable
+import dataclasses
+import enum
+from typing import Annotated, Any, Literal, NamedTuple, NewType
+from collections.abc import Callable, Mapping
+from pathlib import Path
 import torch
 from pydantic import Field
 import invreg
+
+
+class Kind(enum.Enum):
+    weak = 1
+    strong = 2
+
+
+class Pair(NamedTuple):
+    first: int = 1
+
+
+@dataclasses.dataclass
+class Record:
+    first: int = 1
+
+
+Choice = NewType("Choice", int)
 """
 
 COMPONENT = """
@@ -150,15 +172,49 @@ def test_the_file_and_line_to_change_are_named(parameter: str, message: str, tmp
 @pytest.mark.parametrize(
     ("parameter", "message"),
     [
-        ("weight: torch.Tensor | None = None,", "torch.Tensor"),
-        ("width: Missing = None,", "'Missing' is not defined"),
-        ("width: Annotated[str, Field(gt=0)] = 'a',", "gt"),
+        ("weight: torch.Tensor | None = None,", "takes torch.Tensor, which no spec can say"),
+        ("width: Annotated[str, Field(gt=0)] = None,", "has a range, and its type is str"),
+        ("width: list[Annotated[str, Field(gt=0)]] = [],", "has a range, and its type is str"),
+        ("kind: type = int,", "takes type"),
+        ("kind: Kind = None,", "expected: Literal['weak', 'strong']"),
+        ("pair: Pair = None,", "its fields as parameters of their own"),
+        ("record: Record = None,", "its fields as parameters of their own"),
+        ("widths: set[int] = None,", "expected: a list or a tuple"),
+        ("widths: dict[int, float] = None,", "texts as keys"),
+        ("widths: list[type] = [],", "takes type"),
+        ("width: Any = torch.float32,", "the default of 'width' is torch.float32"),
+        ("model_config: int = 1,", "this one is reserved"),
     ],
 )
-def test_annotations_that_no_spec_can_satisfy_are_refused(parameter: str, message: str, tmp_path: Path) -> None:
+def test_types_that_no_spec_can_say_are_refused_with_their_line(parameter: str, message: str, tmp_path: Path) -> None:
     problem = problem_of(COMPONENT.format(parameter=parameter), tmp_path)
     assert message in problem
+    assert problem.startswith(f"<{parameter}>, Mine.__init__: ")
+
+
+def test_names_that_do_not_exist_are_refused(tmp_path: Path) -> None:
+    problem = problem_of(COMPONENT.format(parameter="width: Missing = None,"), tmp_path)
     assert problem.startswith("<def __init__(>, Mine.__init__: ")
+    assert "'Missing' is not defined" in problem
+
+
+@pytest.mark.parametrize(
+    "parameter",
+    [
+        "width: Annotated[float | None, Field(gt=0)] = None,",
+        "size: tuple[Annotated[int, Field(ge=1)], ...] | Literal['all'] = 'all',",
+        "widths: Mapping[str, list[float]] = {},",
+        "file: Path = Path('x'),",
+        "anything: Any = None,",
+        "choice: Choice = 1,",
+        "inner: invreg.Operator | None = None,",
+        "copy: int = 1,",
+    ],
+)
+def test_types_that_a_spec_can_say_are_let_in(parameter: str, tmp_path: Path) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert problem_of(COMPONENT.format(parameter=parameter), tmp_path) == ""
 
 
 def test_positional_only_parameters_are_refused(tmp_path: Path) -> None:
@@ -195,9 +251,36 @@ def test_names_that_yaml_does_not_read_as_texts_are_refused(name: str, tmp_path:
 
 
 @pytest.mark.parametrize("statement", ["raise SystemExit(3)", "raise RuntimeError('no licence')", "1 / 0"])
-def test_a_plugin_that_raises_while_it_registers_is_set_aside(statement: str, tmp_path: Path) -> None:
+def test_a_plugin_that_raises_while_it_registers_is_set_aside_with_its_line(statement: str, tmp_path: Path) -> None:
     source = f"@invreg.hookimpl\ndef invreg_components():\n    {statement}\n"
-    assert problem_of(source, tmp_path)
+    assert problem_of(source, tmp_path).endswith(f"(<{statement}>)")
+
+
+@pytest.mark.parametrize(
+    ("statement", "what"),
+    [
+        ("torch.set_default_dtype(torch.float64)", "torch's default dtype"),
+        ("torch.set_default_device('meta')", "torch's default device"),
+        ("torch.set_grad_enabled(False)", "torch's grad mode"),
+        ("os.chdir('/')", "the working directory"),
+    ],
+)
+def test_a_plugin_that_changes_what_everybody_shares_is_set_aside(statement: str, what: str, tmp_path: Path) -> None:
+    source = COMPONENT.format(parameter="").replace("    return {", f"    {statement}\n    return {{")
+    folder = Path.cwd()
+    assert f"changes {what} of everybody" in problem_of(f"import os\n{source}", tmp_path)
+    assert Path.cwd() == folder
+    assert torch.get_default_dtype() == torch.float32
+    assert torch.get_default_device() == torch.device("cpu")
+    assert torch.is_grad_enabled()
+
+
+def test_what_a_plugin_prints_is_kept_apart(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert (
+        problem_of(COMPONENT.format(parameter="").replace("    return {", "    print('hello')\n    return {"), tmp_path)
+        == ""
+    )
+    assert capsys.readouterr() == ("", "hello\n")
 
 
 def test_one_package_cannot_register_a_name_twice(tmp_path: Path) -> None:

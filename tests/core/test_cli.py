@@ -115,6 +115,16 @@ def test_unwritable_output(invreg, tmp_path: Path) -> None:  # type: ignore[no-u
     assert "cannot be written" in err
 
 
+def test_ctrl_c_says_how_to_go_on(invreg, monkeypatch: pytest.MonkeyPatch) -> None:  # type: ignore[no-untyped-def]
+    def interrupted(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("invreg.pipeline.run", interrupted)
+    status, out, err = invreg("run")
+    assert (status, out) == (130, "")
+    assert "the same command goes on" in err
+
+
 def test_the_version_is_told(invreg) -> None:  # type: ignore[no-untyped-def]
     assert invreg("--version") == (0, f"invreg {__version__}\n", "")
 

@@ -37,6 +37,9 @@ DISTRIBUTIONS: dict[str, tuple[str, str | None]] = {
     "newer": (OPERATOR + "@invreg.hookimpl\ndef invreg_interface():\n    return 99\n", "{module}"),
     "newer-import": ("from invreg import SomethingOfTheFuture", "{module}"),
     "raises": ("import torch\n\nraise RuntimeError('no licence')", "{module}"),
+    "broken-syntax": ("import invreg\n\ndef f(:\n", "{module}"),
+    "float64": ("import torch\n\ntorch.set_default_dtype(torch.float64)\n", "{module}"),
+    "claims-three": (OPERATOR.replace("NAME", "shared"), "{module}"),
     "exits": ("import sys\nsys.exit('good bye')", "{module}"),
     "prints": ("print('hello from a plugin')\n" + OPERATOR.replace("NAME", "printing"), "{module}"),
     "slow": ("import time\ntime.sleep(1.2)\n" + OPERATOR.replace("NAME", "slow_one"), "{module}"),
@@ -52,6 +55,8 @@ PROBLEMS = {
     "newer": ["written for plugin interface 99", "upgrade invreg"],
     "newer-import": ["SomethingOfTheFuture", "another version of invreg"],
     "raises": ["RuntimeError: no licence", "invreg_raises.py:3"],
+    "broken-syntax": ["SyntaxError", "invreg_broken_syntax.py:3"],
+    "float64": ["changes torch's default dtype of everybody"],
     "exits": ["SystemExit: good bye"],
     "untyped": ["invreg_untyped.py:6, Mine.__init__: parameter 'level' has no annotation"],
     "open": ["invreg_open.py:6, Mine.__init__: takes **level"],
@@ -144,12 +149,12 @@ def test_everything_else_works_on(plugins: dict[str, dict[str, Any]], told: dict
     assert told["ours"][0] == told["slow"][0] == 0
 
 
-def test_two_distributions_that_claim_one_name_are_told_apart(
+def test_distributions_that_claim_one_name_are_told_apart(
     plugins: dict[str, dict[str, Any]], told: dict[str, Any]
 ) -> None:
-    for name in ("claims-one", "claims-two"):
+    for name in ("claims-one", "claims-two", "claims-three"):
         (conflict,) = plugins[f"invreg-{name}"]["conflicts"]
-        assert "invreg-claims-one:shared, invreg-claims-two:shared" in conflict
+        assert "invreg-claims-one:shared, invreg-claims-three:shared, invreg-claims-two:shared" in conflict
     status, _, error = told["ambiguous"]
     assert status == 2
     assert "claimed by several plugins" in error
@@ -162,7 +167,7 @@ def test_two_distributions_that_claim_one_name_are_told_apart(
 def test_a_slow_import_is_said(plugins: dict[str, dict[str, Any]], told: dict[str, Any]) -> None:
     assert plugins["invreg-slow"]["seconds"] > 1.2
     lines = told["text"].splitlines()
-    assert lines[lines.index("slow (invreg-slow 1.2.3)") + 1].startswith("  SLOW: its import took ")
+    assert lines[lines.index("slow (invreg-slow 1.2.3)") + 1].startswith("  SLOW: loading it took ")
     assert "  operator: slow_one" in lines
 
 

@@ -204,3 +204,6 @@ def test_installed_plugins_can_be_switched_off(monkeypatch: pytest.MonkeyPatch) 
     assert registry.names("metric") == []
     (off,) = [p for p in registry.plugins if p.name == "metrics"]
     assert off.problem == "switched off by INVREG_DISABLE_PLUGINS"
+    monkeypatch.setenv("INVREG_DISABLE_PLUGINS", "Metrics, TV")
+    switched_off = [p.name for p in Registry.installed().plugins if p.problem]
+    assert switched_off == ["metrics", "tv"]

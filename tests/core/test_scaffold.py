@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 import tomllib
@@ -83,10 +84,25 @@ def test_the_files_are_formatted_and_say_what_they_are(packages: dict[str, Path]
         files = [path for path in package.rglob("*.*") if path.suffix in (".py", ".toml", ".md", ".yaml")]
         assert len(files) == 7
         text = "".join(path.read_text(encoding="utf-8") for path in files)
-        for token in ("@module@", "@component@", "@Class@", "@kind@", "@distribution@", "@interface@", "@version@"):
+        for token in (
+            "@module@",
+            "@component@",
+            "@Class@",
+            "@kind@",
+            "@distribution@",
+            "@interface@",
+            "@version@",
+            "@requirements@",
+        ):
             assert token not in text
         assert f"class Own{kind.capitalize()}(invreg." in text
         assert "return 1" in (package / "src" / f"invreg_own_{kind}" / "plugin.py").read_text(encoding="utf-8")
+        required = tomllib.loads((package / "pyproject.toml").read_text(encoding="utf-8"))["project"]["dependencies"]
+        names = {requirement.partition(">=")[0] for requirement in required}
+        imported = set(
+            re.findall(r"^ *(?:import|from) (\w+)", (package / f"src/invreg_own_{kind}/{kind}.py").read_text(), re.M)
+        )
+        assert names == imported & {"invreg", "matplotlib", "numpy", "pandas", "pydantic", "torch"}
     # Which packages are known as one's own is a matter of where they lie: the order of imports is left out.
     done = _run([], "-m", "ruff", "check", "--ignore", "I001", *map(str, packages.values()), cwd=Path.cwd())
     assert done.returncode == 0, done.stdout
@@ -125,6 +141,8 @@ def test_the_name_gives_module_component_and_class(tmp_path: Path) -> None:
     assert '{"invreg_3d_scan": Invreg3dScan}' in plugin
     shadowing = new_plugin("invreg-tensor", "operator", tmp_path)
     assert "class TensorOperator(" in (shadowing / "src/invreg_tensor/operator.py").read_text(encoding="utf-8")
+    keyword = new_plugin("invreg-None", "operator", tmp_path)
+    assert "class NoneOperator(" in (keyword / "src/invreg_none/operator.py").read_text(encoding="utf-8")
 
 
 def test_nothing_is_overwritten(tmp_path: Path) -> None:

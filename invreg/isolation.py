@@ -1,0 +1,56 @@
+"""A stranger's code is run without getting into what a command prints, or into settings that everybody shares."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from invreg.errors import PluginError
+
+
+@contextlib.contextmanager
+def isolated() -> Iterator[None]:
+    """While a plugin is imported or asked something: what it prints goes to standard error, and settings are kept.
+
+    Raises:
+        PluginError: if it has changed the working directory or one of torch's global settings; they are as before.
+    """
+    before = _settings()
+    try:
+        with contextlib.redirect_stdout(sys.stderr):
+            yield
+    finally:
+        after = _settings()
+        changed = [name for name in before if before[name] != after[name]]
+        if changed:
+            _restore(before)
+    if changed:
+        raise PluginError(
+            f"changes {' and '.join(changed)} of everybody (from {before[changed[0]]} to {after[changed[0]]})",
+            expected="a plugin that leaves global settings alone",
+            hint="set what a component needs where it computes, on its own tensors",
+        )
+
+
+def _settings() -> dict[str, Any]:
+    import torch
+
+    return {
+        "the working directory": Path.cwd(),
+        "torch's default dtype": torch.get_default_dtype(),
+        "torch's default device": torch.get_default_device(),
+        "torch's grad mode": torch.is_grad_enabled(),
+    }
+
+
+def _restore(settings: dict[str, Any]) -> None:
+    import torch
+
+    os.chdir(settings["the working directory"])
+    torch.set_default_dtype(settings["torch's default dtype"])
+    torch.set_default_device(settings["torch's default device"])
+    torch.set_grad_enabled(settings["torch's grad mode"])
