@@ -9,7 +9,7 @@ from typing import Any
 from invreg.discovery import SLOW, Plugin
 from invreg.hookspecs import INTERFACE_VERSION
 from invreg.registry import Entry
-from invreg.schema import NESTED_KEY, parameters_model
+from invreg.schema import NESTED_KEY, json_schema_of, parameters_model
 from invreg.tracking import Offer
 
 
@@ -42,7 +42,7 @@ def describe_plugin(plugin: Plugin) -> Iterator[str]:
 def describe_component(entry: Entry) -> str:
     """Text with the documentation, the origin and the parameters of a component."""
     model = parameters_model(entry.cls)
-    schema = model.model_json_schema()
+    schema = json_schema_of(model)
     origin = f"from {entry.plugin.distribution} {entry.plugin.version}".rstrip()
     lines = [
         f"{entry.kind} {entry.name}",
@@ -71,7 +71,7 @@ def describe_as_data(entry: Entry) -> dict[str, Any]:
         **origin,
         "class": f"{entry.cls.__module__}.{entry.cls.__qualname__}",
         "documentation": inspect.getdoc(entry.cls) or "",
-        **parameters_model(entry.cls).model_json_schema(),
+        **json_schema_of(parameters_model(entry.cls)),
     }
 
 

@@ -8,7 +8,7 @@ from typing import Any
 from invreg.describe import first_sentence
 from invreg.kinds import KINDS, base_class
 from invreg.registry import Entry, Registry
-from invreg.schema import NESTED_KEY, Nested, nested, parameters_model
+from invreg.schema import NESTED_KEY, Nested, json_schema_of, nested, parameters_model
 from invreg.spec import _LABEL, EvaluationSpec, Spec
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
@@ -68,7 +68,7 @@ def spec_schema(registry: Registry) -> dict[str, Any]:
 def _component(name: str, entry: Entry, definitions: dict[str, Any], bases: dict[str, Nested]) -> dict[str, Any]:
     prefix = f"{entry.kind}.{_pointer(name)}."
     model = parameters_model(entry.cls)
-    described = model.model_json_schema(ref_template=_reference(prefix + "{model}"))
+    described = json_schema_of(model, _reference(prefix + "{model}"))
     for inner, definition in described.pop("$defs", {}).items():
         definitions[prefix + inner] = _with_references(definition)
     for info in model.model_fields.values():

@@ -55,14 +55,20 @@ class Registry:
             self._admit(Plugin(name, name, ""), plugin)
 
     @classmethod
-    def installed(cls) -> Self:
-        """The registry of all installed plugins, but those named in `INVREG_DISABLE_PLUGINS`."""
+    def installed(cls, plugins: Mapping[str, object] | None = None) -> Self:
+        """The registry of all installed plugins, but those named in `INVREG_DISABLE_PLUGINS`.
+
+        Args:
+            plugins: further plugin objects by name.
+        """
         registry = cls()
         for plugin, loaded in installed_plugins():
             if plugin.problem is None:
                 registry._admit(plugin, loaded)
             else:
                 registry.plugins.append(plugin)
+        for name, further in (plugins or {}).items():
+            registry._admit(Plugin(name, name, ""), further)
         return registry
 
     # -- what there is

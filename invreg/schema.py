@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from pydantic import BaseModel, ConfigDict, PydanticUserError, Strict, ValidationError, create_model
+from pydantic.json_schema import DEFAULT_REF_TEMPLATE, PydanticJsonSchemaWarning
 
 from invreg.component import Component, constructor
 from invreg.errors import PluginError
@@ -71,6 +72,18 @@ def parameters_model(cls: type[Component]) -> type[Parameters]:
     return _models[cls]
 
 
+def json_schema_of(model: type[Parameters], references: str = DEFAULT_REF_TEMPLATE) -> dict[str, Any]:
+    """The JSON Schema of a model of parameters; defaults that are components are left out of it.
+
+    Args:
+        model: as of `parameters_model`.
+        references: how other models are referred to, with `{model}` for the name.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", PydanticJsonSchemaWarning)
+        return model.model_json_schema(ref_template=references)
+
+
 def _made(cls: type[Component]) -> type[Parameters]:
     fields: dict[str, Any] = {}
     init = constructor(cls)
@@ -87,7 +100,7 @@ def _made(cls: type[Component]) -> type[Parameters]:
         raise _unusable(cls, error) from error
     _check_defaults(cls, model)
     try:
-        model.model_json_schema()  # what has no schema would be in the way of the schema of everything else
+        json_schema_of(model)  # what has no schema would be in the way of the schema of everything else
     except PydanticUserError as error:
         raise _unusable(cls, error) from error
     return model

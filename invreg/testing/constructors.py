@@ -13,8 +13,9 @@ from pydantic import ValidationError
 from invreg.component import Component, built_with
 from invreg.errors import InvregError, SpecError
 from invreg.registry import Registry
-from invreg.schema import parameters_model
+from invreg.schema import nested, parameters_model
 from invreg.testing.checks import Check, Refused
+from invreg.testing.surroundings import check_no_global_state
 
 #: Values that people try. What a schema lets through must be accepted, or refused with a sentence.
 _ODD_VALUES: tuple[Any, ...] = (-1, 0, 1, 2, -0.5, 0.0, 0.5, 1e6, "", "nonsense", [], None, True)
@@ -41,8 +42,10 @@ class _OneComponent:
 def constructor_checks(component: Component) -> Iterator[Check]:
     """The checks of the constructor and the description of any component, given one that is built."""
     cls = type(component)
-    yield "schema_round_trip", lambda: _round_trip(component)
-    yield "bad_parameters", lambda: _bad_parameters(component)
+    if not hasattr(cls, "spec_hint"):  # else it wraps an object, and no spec can name it
+        yield "schema_round_trip", lambda: _round_trip(component)
+        yield "bad_parameters", lambda: _bad_parameters(component)
+    yield "no_global_state_when_built", lambda: check_no_global_state(lambda: rebuilt(component))
     yield "documentation", lambda: _documentation(cls)
 
 
@@ -52,8 +55,8 @@ def rebuilt(component: Component) -> Component:
 
 
 def _registry(cls: type[Component]) -> Registry:
-    registry = Registry({"tested": _OneComponent(cls).plugin()})
-    problem = registry.plugins[0].problem
+    registry = Registry.installed({"tested": _OneComponent(cls).plugin()})
+    problem = registry.plugins[-1].problem
     if problem:
         raise Refused(problem, "a class that can be registered", "change the constructor as the message says")
     return registry
@@ -61,12 +64,12 @@ def _registry(cls: type[Component]) -> Registry:
 
 def _round_trip(component: Component) -> None:
     registry = _registry(type(component))
+    kind, name = registry.plugins[-1].components[0]
     parameters = built_with(component)
-    if any(map(_nested, parameters.values())):
-        rebuilt(component)  # the schema of nested components is theirs to be checked
-        return
-    ((kind, name),) = registry.plugins[0].components
     fix = "keep what the constructor was given: do not change lists or mappings in place, and annotate what is meant"
+    if not all(registry.name_of(type(inner)) for inner in _components(parameters)):
+        rebuilt(component)  # no spec can name what is inside
+        return
     try:
         spec = {"name": name, **json.loads(json.dumps(_plain(parameters)))}
         again = registry.build(kind, spec)
@@ -76,10 +79,14 @@ def _round_trip(component: Component) -> None:
         raise Refused(f"built with {parameters}, it comes back as {built_with(again)}", "the same parameters", fix)
 
 
-def _nested(value: Any) -> bool:
-    if isinstance(value, list | tuple):
-        return any(map(_nested, value))
-    return isinstance(value, Component)
+def _components(value: Any) -> Iterator[Component]:
+    """All components in a value, and in their own parameters."""
+    if isinstance(value, Component):
+        yield value
+        yield from _components(built_with(value))
+    elif isinstance(value, list | tuple | Mapping):
+        for item in value.values() if isinstance(value, Mapping) else value:
+            yield from _components(item)
 
 
 def _plain(value: Any) -> Any:
@@ -90,29 +97,36 @@ def _plain(value: Any) -> Any:
 
 def _bad_parameters(component: Component) -> None:
     registry = _registry(type(component))
-    ((kind, name),) = registry.plugins[0].components
+    kind, name = registry.plugins[-1].components[0]
     model = parameters_model(type(component))
     given = built_with(component)
-    for key in model.model_fields:
+    plain = {key: _as_spec(value) for key, value in given.items()}
+    for key, info in model.model_fields.items():
+        if nested(info.rebuild_annotation()):
+            continue  # what is inside has parameters of its own
         for value in _ODD_VALUES:
             arguments = {**given, key: value}
             try:
-                model.model_validate(arguments)
+                model.model_validate({**plain, key: value})
             except (ValidationError, InvregError, TypeError, ValueError):
                 continue  # the schema refuses it, with a message of its own
             _try(type(component), key, arguments)
     try:
-        registry.build(kind, {"name": name, **_plain_or_nothing(given), "no_such_parameter": 1})
+        registry.build(kind, {"name": name, **plain, "no_such_parameter": 1})
     except SpecError:
         return
     raise Refused("a parameter that does not exist is accepted", "SpecError", "take no **kwargs in the constructor")
 
 
-def _plain_or_nothing(parameters: Mapping[str, Any]) -> dict[str, Any]:
-    try:
-        return dict(_plain(parameters))
-    except InvregError:
-        return {}
+def _as_spec(value: Any) -> Any:
+    """A value as a spec has it; components that no spec can name stand there by any name."""
+    if isinstance(value, Component):
+        return {"name": "inner"}
+    if isinstance(value, list | tuple):
+        return list(map(_as_spec, value))
+    if isinstance(value, Mapping):
+        return {key: _as_spec(item) for key, item in value.items()}
+    return _plain(value)
 
 
 def _try(cls: type[Component], key: str, arguments: dict[str, Any]) -> None:

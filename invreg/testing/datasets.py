@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import torch
 
@@ -56,14 +56,17 @@ def _shapes(splits: Splits) -> None:
 
 
 def _disjoint(splits: Splits) -> None:
-    test = {image.numpy().tobytes() for image in splits.test.images}
-    shared = sum(image.numpy().tobytes() in test for image in splits.val.images)
+    seen = {name: _contents(getattr(splits, name).images) for name in ("val", "test")}
     train = splits.train
-    for index in range(len(train.names)):
-        image = train.image(index)
-        if image.shape == splits.test.images.shape[1:]:
-            shared += image.to(torch.float32).contiguous().numpy().tobytes() in test
-    if shared:
-        raise Refused(
-            f"{shared} test images are also in another split", "none", "split before drawing, without overlap"
-        )
+    seen["train"] = _contents(train.image(index) for index in range(len(train.names)))
+    for first, second in (("val", "test"), ("train", "test"), ("train", "val")):
+        shared = len(seen[first] & seen[second])
+        if shared:
+            images = "image is" if shared == 1 else "images are"
+            raise Refused(
+                f"{shared} {images} in both {first} and {second}", "none", "split before drawing, without overlap"
+            )
+
+
+def _contents(images: Iterable[torch.Tensor]) -> set[tuple[torch.Size, bytes]]:
+    return {(image.shape, image.to(torch.float32).contiguous().numpy().tobytes()) for image in images}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 import torch
 
@@ -11,21 +11,28 @@ from invreg.testing.checks import Check, Refused
 from invreg.testing.numbers import demand_close, demand_finite, images, vectors
 
 
-def derivative_checks(fresh: Callable[[], Operator], shape: Shape, tolerance: float) -> Iterator[Check]:
+def derivative_checks(
+    fresh: Callable[[], Operator], shape: Shape, others: Sequence[Shape], tolerance: float
+) -> Iterator[Check]:
     """The checks of `jvp` and `vjp`."""
-    yield "jvp_against_differences", lambda: _jvp(fresh(), shape, tolerance)
-    yield "vjp_against_jvp", lambda: _vjp(fresh(), shape)
+    yield "jvp_against_differences", lambda: _jvp(fresh(), [shape, *others], tolerance)
+    yield "vjp_against_jvp", lambda: _vjp(fresh(), [shape, *others])
     yield "gradients", lambda: _gradients(fresh(), shape, tolerance)
 
 
-def _jvp(operator: Operator, shape: Shape, tolerance: float) -> None:
+def _jvp(operator: Operator, shapes: Sequence[Shape], tolerance: float) -> None:
+    for shape in shapes:
+        _jvp_on(operator, shape, tolerance)
+
+
+def _jvp_on(operator: Operator, shape: Shape, tolerance: float) -> None:
     x, h, t = images(1, 2, *shape), vectors(2, 2, *shape), 1e-5
     quotient = (operator(x + t * h) - operator(x - t * h)) / (2 * t)
     demand_close(
         operator.jvp(x, h),
         quotient,
         tolerance,
-        "jvp(x, h) against (F(x + t h) - F(x - t h)) / 2t with t = 1e-5",
+        f"on images {shape}, jvp(x, h) against (F(x + t h) - F(x - t h)) / 2t with t = 1e-5",
         "correct jvp(), or leave it to automatic differentiation by not defining it",
     )
 
@@ -48,8 +55,9 @@ def demand_transposed(operator: Operator, shape: Shape) -> None:
         )
 
 
-def _vjp(operator: Operator, shape: Shape) -> None:
-    demand_transposed(operator, shape)
+def _vjp(operator: Operator, shapes: Sequence[Shape]) -> None:
+    for shape in shapes:
+        demand_transposed(operator, shape)
 
 
 def _gradients(operator: Operator, shape: Shape, tolerance: float) -> None:

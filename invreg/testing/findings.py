@@ -48,6 +48,7 @@ def findings_checks(
         return
     yield "save_and_load", lambda: _saved(findings())
     yield "draw_from_files", lambda: _drawn(draw(through_files(findings())))
+    yield "findings_unchanged", lambda: _unchanged(through_files(findings()), through_files(findings()), draw)
     yield "figures_closed", lambda: _figures_closed(lambda: draw(analyze()))
     yield "writes_nothing", lambda: _writes_nothing(lambda: draw(analyze()))
     yield (
@@ -74,6 +75,12 @@ def _saved(findings: Findings) -> None:
     except Exception as error:  # noqa: BLE001 (whatever cannot be saved is the finding)
         raise Refused(f"they cannot be saved: {type(error).__name__}: {error}", _SAVEABLE, fix) from None
     demand_findings(findings, loaded, "what is saved and what is loaded", fix)
+
+
+def _unchanged(given: Findings, same: Findings, draw: Callable[[Findings], Mapping[str, Figure]]) -> None:
+    draw(given)
+    fix = "work on copies: a report prints the tables and the text of the findings that were drawn"
+    demand_findings(same, given, "findings before and after draw()", fix)
 
 
 def demand_findings(a: Findings, b: Findings, what: str, fix: str) -> None:

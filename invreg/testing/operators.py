@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import itertools
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import torch
 from torch import Tensor
@@ -70,11 +71,13 @@ def _checks(given: Operator, shape: Shape, others: Sequence[Shape] | None, toler
     )
     yield "dtype_kept", lambda: _dtype_kept(given, shape)
     yield "device", lambda: _device(given, shape)
+    yield "single_precision", lambda: _single_precision(given, shape)
+    yield "memory_layout", lambda: _memory_layout(fresh(), shape)
     yield "input_unchanged", lambda: _input_unchanged(fresh(), shape)
     yield "batch_independence", lambda: _batch_independence(fresh(), shape)
     yield "determinism", lambda: _determinism(fresh(), shape)
     yield "no_hidden_state", lambda: _no_hidden_state(fresh(), shape)
-    yield from derivative_checks(fresh, shape, tolerance)
+    yield from derivative_checks(fresh, shape, more, tolerance)
     if isinstance(given, LinearOperator):
         yield from linear_checks(fresh, shape, more)  # type: ignore[arg-type]
     yield "stencil_radius", lambda: stencil_check(fresh(), shape)
@@ -113,6 +116,10 @@ def _accepted(operator: Operator, shape: Shape) -> list[Shape]:
         except Exception:  # noqa: BLE001 (the checks will find it)
             pass
         found.append(other)
+    several = (3 if channels == 1 else 1, height, width)
+    with contextlib.suppress(Exception):  # an operator may be for one number of channels
+        operator(images(1, 1, *several))
+        found.append(several)
     return found
 
 
@@ -162,6 +169,44 @@ def _called(operator: Operator, x: Tensor) -> Tensor:
             f"F(x) in {x.dtype}",
             "bring the tensors that it keeps to the dtype of x, as in self.kernel.to(x)",
         ) from None
+
+
+def _results(operator: Operator, x: Tensor, h: Tensor, v: Tensor) -> dict[str, Tensor]:
+    """All that an operator computes, by what it is called."""
+    results = {"F(x)": operator(x), "jvp(x, h)": operator.jvp(x, h), "vjp(x, v)": operator.vjp(x, v)}
+    if isinstance(operator, LinearOperator):
+        results["A* v"] = operator.adjoint(v)
+    return {name: result.detach() for name, result in results.items()}
+
+
+def _single_precision(given: Operator, shape: Shape) -> None:
+    operator = copy.deepcopy(given).double()
+    x, h = images(1, 2, *shape), vectors(2, 2, *shape)
+    v = vectors(3, *operator(x).shape)
+    fine = _results(operator, x, h, v)
+    coarse = _results(copy.deepcopy(given).float(), x.float(), h.float(), v.float())
+    fix = "compute the same in both precisions; small constants such as 1e-10 are lost in float32"
+    for name, value in fine.items():
+        demand_close(coarse[name], value, 1e-3, f"{name} in float32 against float64", fix)
+
+
+def _memory_layout(operator: Operator, shape: Shape) -> None:
+    x, h = images(1, 2, *shape), vectors(2, 2, *shape)
+    v = vectors(3, *operator(x).shape)
+    expected = _results(operator, x, h, v)
+    fix = "use reshape() instead of view(), and nothing that depends on strides"
+    layouts: dict[str, Callable[[Tensor], Tensor]] = {
+        "transposed in memory": lambda t: t.transpose(-1, -2).contiguous().transpose(-1, -2),
+        "every second of a longer batch": lambda t: torch.stack([t, t + 1], 1).flatten(0, 1)[::2],
+    }
+    for layout, laid_out in layouts.items():
+        try:
+            found = _results(operator, *(laid_out(t) for t in (x, h, v)))
+        except RuntimeError as error:
+            told = str(error).splitlines()[0]
+            raise Refused(f"for tensors that are {layout}: {told}", "the same as for others", fix) from None
+        for name, value in expected.items():
+            demand_close(found[name], value, 1e-9, f"{name} for tensors that are {layout}, against others", fix)
 
 
 def _device(given: Operator, shape: Shape) -> None:

@@ -188,9 +188,7 @@ def registered(plugin: object) -> tuple[Registry, str, list[tuple[str, str]]]:
     elif isinstance(plugin, Registry):
         registry, title, found = plugin, ALL, plugin.plugins
     else:
-        title = getattr(plugin, "__name__", type(plugin).__qualname__)
-        registry = Registry({title: plugin})
-        found = registry.plugins
+        title, registry, found = _with_installed(plugin)
     problems = [
         Failure("registration", p.problem, "a plugin that is let in", "correct what the message names")
         for p in found
@@ -217,3 +215,18 @@ def _plain_names(registry: Registry, kind: str) -> set[tuple[str, str]]:
 def _given(table: Mapping[str, Mapping[str, Any]] | None, kind: str, name: str) -> Mapping[str, Any]:
     table, short = table or {}, name.rpartition(":")[2]
     return table.get(f"{kind}:{name}") or table.get(name) or table.get(short) or {}
+
+
+def _with_installed(plugin: object) -> tuple[str, Registry, list[Plugin]]:
+    """A plugin object among the installed ones, whose components its own may be made of."""
+    registry = Registry.installed()
+    known = registry.manager.get_name(plugin)
+    if known is not None:  # it is installed itself
+        return (
+            known.rpartition(":")[2],
+            registry,
+            [p for p in registry.plugins if f"{p.distribution}:{p.name}" == known],
+        )
+    title = getattr(plugin, "__name__", type(plugin).__qualname__)
+    registry = Registry.installed({title: plugin})
+    return title, registry, registry.plugins[-1:]

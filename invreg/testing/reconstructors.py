@@ -109,6 +109,8 @@ def _checks(
             "compute over the dimensions from 1 on; in eval mode, batch norms use what they have learned",
         ),
     )
+    yield "no_hidden_state", lambda: _no_hidden_state(copy.deepcopy(made), z)
+    yield "memory_layout", lambda: _memory_layout(made, z, tolerance)
     yield "input_unchanged", lambda: _input_unchanged(made, z)
     yield "mode_kept", lambda: _mode_kept(made, z)
     yield "copies", lambda: _copies(made, z)
@@ -121,6 +123,30 @@ def _checks(
     if isinstance(made, LearnsForwardMap) and isinstance(made, HasLocalForwardMap):
         yield "forward_map_radius", lambda: _radius(made, made.forward_map_radius, x)
     yield from constructor_checks(given)
+
+
+def _no_hidden_state(made: Reconstructor, z: torch.Tensor) -> None:
+    state = {name: value.clone() for name, value in made.state_dict().items()}
+    fix = "in eval mode, forward() writes nothing to self"
+    with torch.no_grad():
+        first = made(z.clone())
+        made(3 * z[:1].flip(-1))
+        demand_same(made(z.clone()), first, "the images of one measurement, before and after another", fix)
+    for name, value in made.state_dict().items():
+        demand_same(value, state.get(name, torch.empty(0)), f"calls changed the weight or buffer {name!r}", fix)
+
+
+def _memory_layout(made: Reconstructor, z: torch.Tensor, tolerance: float) -> None:
+    laid_out = z.transpose(-1, -2).contiguous().transpose(-1, -2)
+    fix = "use reshape() instead of view(), and nothing that depends on strides"
+    with torch.no_grad():
+        expected = made(z.clone())
+        try:
+            found = made(laid_out)
+        except RuntimeError as error:
+            told = str(error).splitlines()[0]
+            raise Refused(f"for z that is transposed in memory: {told}", "the same as for others", fix) from None
+    demand_close(found, expected, tolerance, "the images of z transposed in memory, against others", fix)
 
 
 def _input_unchanged(made: Reconstructor, z: torch.Tensor) -> None:

@@ -29,9 +29,9 @@ def _states() -> dict[str, Any]:
 
 @contextmanager
 def restored() -> Iterator[None]:
-    """Puts torch's settings back to what they were, whatever is done inside."""
+    """Puts torch's settings and all global random states back to what they were, whatever is done inside."""
     dtype, gradients, threads = torch.get_default_dtype(), torch.is_grad_enabled(), torch.get_num_threads()
-    state = torch.get_rng_state()
+    state, numpy_state, python_state = torch.get_rng_state(), np.random.get_state(), random.getstate()  # noqa: NPY002
     try:
         yield
     finally:
@@ -39,10 +39,14 @@ def restored() -> Iterator[None]:
         torch.set_grad_enabled(gradients)
         torch.set_num_threads(threads)
         torch.set_rng_state(state)
+        np.random.set_state(numpy_state)  # noqa: NPY002
+        random.setstate(python_state)
 
 
 def check_no_global_state(work: Callable[[], object], but: Collection[str] = ()) -> None:
     """Refuses work that changes what it shares with everything else in the process, but for what is named."""
+    # Work that seeds a generator would find it as it left it the last time.
+    torch.rand(1), np.random.random(), random.random()  # noqa: NPY002
     before = _states()
     work()
     after = _states()

@@ -7,19 +7,22 @@ import json
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
+from unittest import mock
 
 import torch
 from torch import Tensor
 
 from invreg.component import built_with
+from invreg.crops import TrainingImages
 from invreg.errors import InvregError, SpecError
 from invreg.reconstructor import Reconstructor
+from invreg.streams import generator, stream_key
 from invreg.testing.checks import Check, Refused, instance_of, run_checks, title_of
 from invreg.testing.constructors import constructor_checks, rebuilt
 from invreg.testing.numbers import demand_equal, demand_finite, demand_same
 from invreg.testing.surroundings import check_no_global_state
-from invreg.testing.toys import ToyGain, ToyIdentity, ToyNet, toy_context, toy_method
+from invreg.testing.toys import ToyGain, ToyIdentity, ToyNet, toy_context, toy_method, toy_problem, toy_splits
 from invreg.trainer import TrainedMethod, Trainer
 
 
@@ -75,6 +78,7 @@ def _checks(trainer: Trainer, folder: Path) -> Iterator[Check]:
         yield from constructor_checks(trainer)
         return
     yield "learns", lambda: _learns(first())
+    yield "improves", lambda: _improves(first())
     yield "log", lambda: _log(first())
     yield (
         "determinism",
@@ -94,6 +98,7 @@ def _checks(trainer: Trainer, folder: Path) -> Iterator[Check]:
             "keep a checkpoint in context.folder and go on from it, or begin anew",
         ),
     )
+    yield "interrupted", lambda: _interrupted(trainer, first(), folder / "interrupted")
     yield (
         "test_images_unused",
         lambda: _same(
@@ -126,6 +131,52 @@ def _learns(trained: TrainedMethod) -> None:
     changed = any(not torch.equal(value, before[name]) for name, value in _state(trained).items())
     if not changed and built_with(net) == {"start": 0.5}:
         raise Refused("neither weights nor parameters have changed", "a method that is trained", fix)
+
+
+def _improves(trained: TrainedMethod) -> None:
+    net = trained.reconstructor
+    splits, problem = toy_splits(), toy_problem()
+    x = splits.val.images
+    z = problem.measure(x, generator=generator(stream_key(0, "checks")))
+    errors = []
+    for method in (toy_method(type(net)).build().eval(), copy.deepcopy(net).eval()):
+        with torch.no_grad():
+            errors.append(float((method(z) - x).square().mean()))
+    if not errors[1] <= 1.001 * errors[0]:
+        raise Refused(
+            f"the mean squared error of the reconstructions rises from {errors[0]:.4g} to {errors[1]:.4g}",
+            "an error that is not larger than before",
+            "look for the sign of the gradient, and for a learning rate that is too large",
+        )
+
+
+def _interrupted(trainer: Trainer, finished: TrainedMethod, folder: Path) -> None:
+    """Stops a training at half of its batches, and goes on in its folder."""
+    batch, calls = TrainingImages.batch, 0
+
+    def counted(images: TrainingImages, *arguments: Any, **named: Any) -> Tensor:
+        nonlocal calls
+        calls += 1
+        if stop is not None and calls > stop:
+            raise KeyboardInterrupt
+        return batch(images, *arguments, **named)
+
+    stop: int | None = None
+    with mock.patch.object(TrainingImages, "batch", counted):
+        _fit(trainer, folder / "counted")
+        if calls < 2:
+            return
+        stop, calls = calls // 2, 0
+        try:
+            _fit(trainer, folder / "stopped")
+        except KeyboardInterrupt:
+            pass
+        else:
+            fix = "let KeyboardInterrupt through: a run ends by it, and is taken up later"
+            raise Refused("it goes on after a KeyboardInterrupt", "KeyboardInterrupt", fix)
+    again = _fit(trainer, folder / "stopped")
+    fix = "save weights, optimizer and step together, or begin anew"
+    _same(finished, again, "a training, and one that was interrupted half-way and taken up", fix)
 
 
 def _log(trained: TrainedMethod) -> None:

@@ -260,7 +260,51 @@ class InfiniteValues(Square):
         return (x - 0.5).log()
 
 
+class WrongInFloat32(Square):
+    def forward(self, x: Tensor) -> Tensor:
+        return x.square() + (1e-10 if x.dtype == torch.float64 else 0.01)
+
+
+class AdjointWrongInFloat32(Correct):
+    def adjoint(self, y: Tensor) -> Tensor:
+        return super().adjoint(y) if y.dtype == torch.float64 else blur(y)
+
+
+class AdjointOfOneChannel(Correct):
+    def adjoint(self, y: Tensor) -> Tensor:
+        return super().adjoint(y) * (torch.arange(y.shape[1]) == 0).to(y).view(-1, 1, 1)
+
+
+class VjpOfOneChannel(Square):
+    def vjp(self, x: Tensor, v: Tensor) -> Tensor:
+        return 2 * x * v[:, :1]
+
+
+class NeedsOneLayout(Square):
+    def forward(self, x: Tensor) -> Tensor:
+        return x.view(len(x), -1).square().view(x.shape)
+
+
+class IgnoresStrides(Square):
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.as_strided(x, x.shape, torch.empty(x.shape).stride()).square()
+
+
+class SeedsInConstructor(Square):
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        torch.rand(7)
+
+
 BUGS: list[tuple[str, Operator]] = [
+    ("single_precision", WrongInFloat32()),
+    ("single_precision", AdjointWrongInFloat32()),
+    ("adjoint_on_other_shapes", AdjointOfOneChannel()),
+    ("vjp_against_jvp", VjpOfOneChannel()),
+    ("memory_layout", NeedsOneLayout()),
+    ("memory_layout", IgnoresStrides()),
+    ("no_global_state_when_built", SeedsInConstructor()),
     ("adjoint", WrongAdjoint()),
     ("adjoint", AdjointOfSquares()),
     ("adjoint_on_other_shapes", AdjointOfOneShape()),

@@ -86,6 +86,33 @@ class FarSeeing(Net):
         return self.gain * nn.functional.avg_pool2d(x, 3, stride=1, padding=1)
 
 
+class Remembering(Net):
+    """It divides by the largest value that it has ever seen."""
+
+    largest = 0.0
+
+    def forward(self, z: Tensor) -> Tensor:
+        self.largest = max(self.largest, float(z.abs().max()))
+        return self.gain * z / self.largest
+
+
+class Counting(Net):
+    """It counts its calls in a buffer, which does not show in any image."""
+
+    def setup(self, problem: Problem, image_shape: Shape) -> None:
+        super().setup(problem, image_shape)
+        self.register_buffer("calls", torch.zeros(()))
+
+    def forward(self, z: Tensor) -> Tensor:
+        self.calls += 1
+        return self.gain * z
+
+
+class OneLayout(Net):
+    def forward(self, z: Tensor) -> Tensor:
+        return self.gain * z.view(len(z), -1).view(z.shape)
+
+
 def of_a_method(method: Any) -> None:
     check_reconstructor(method, Copy(), image_shape=(1, 10, 8))
 
@@ -101,6 +128,9 @@ BUGS: list[tuple[str, Callable[[Any], None], type]] = [
     ("range_shape", of_a_method, Cropped),
     ("other_image_sizes", of_a_method, OneSize),
     ("forward_map_radius", of_a_method, FarSeeing),
+    ("no_hidden_state", of_a_method, Remembering),
+    ("no_hidden_state", of_a_method, Counting),
+    ("memory_layout", of_a_method, OneLayout),
 ]
 
 

@@ -52,6 +52,14 @@ class ReusesTestImages(ImageDataset):
         return splits(torch.cat([images(0, 2, 1, 12, 10), test]), images(1, 2, 1, 12, 10), test)
 
 
+class ValidatesOnTrainingImages(ImageDataset):
+    """Validation images that are training images as well."""
+
+    def splits(self) -> Splits:
+        train = images(0, 3, 1, 12, 10)
+        return splits(train, train[1:], images(2, 2, 1, 12, 10))
+
+
 class GlobalSeed(ImageDataset):
     """Images from torch's global generator, which it seeds."""
 
@@ -76,6 +84,7 @@ def test_a_correct_data_set_passes() -> None:
     [
         (NewEachTime, "determinism"),
         (ReusesTestImages, "disjoint_splits"),
+        (ValidatesOnTrainingImages, "disjoint_splits"),
         (GlobalSeed, "no_global_state"),
         (OtherSizes, "range_shape"),
     ],

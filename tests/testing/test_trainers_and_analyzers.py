@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from matplotlib import pyplot
@@ -68,6 +69,63 @@ class UnevenLog(Steps):
         return TrainedMethod(trained.reconstructor, TrainingLog([{"step": 1}, {"loss": 2.0}]))
 
 
+class Climbing(Steps):
+    """It goes up instead of down."""
+
+    def fit(self, method: Method, context: TrainingContext) -> TrainedMethod:
+        net, x = method.build(), self.images(context)
+        (net(context.problem.operator(x)) - x).square().mean().backward()
+        with torch.no_grad():
+            for weight in net.parameters():
+                weight += 0.01 * weight.grad
+        return TrainedMethod(net.eval(), TrainingLog())
+
+
+class Resuming(Steps):
+    """Four steps with momentum, and a checkpoint after each; the momentum is in it."""
+
+    def fit(self, method: Method, context: TrainingContext) -> TrainedMethod:
+        net, file = method.build(), context.folder / "checkpoint.pt"
+        optimizer = torch.optim.SGD(net.parameters(), lr=0.01, momentum=0.9)
+        done = 0
+        if file.is_file():
+            state = torch.load(file, weights_only=True)
+            net.load_state_dict(state["net"])
+            self.restore(optimizer, state["optimizer"])
+            done = state["done"]
+        for step in range(done, 4):
+            x = self.batch(context, step)
+            optimizer.zero_grad()
+            (net(context.problem.operator(x)) - x).square().mean().backward()
+            optimizer.step()
+            state = {"net": net.state_dict(), "optimizer": optimizer.state_dict(), "done": step + 1}
+            torch.save(state, file)
+        return TrainedMethod(net.eval(), TrainingLog())
+
+    def batch(self, context: TrainingContext, step: int) -> torch.Tensor:
+        return context.images.train.batch(context.seed, step, 2)
+
+    def restore(self, optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> None:
+        optimizer.load_state_dict(state)
+
+
+class Forgetful(Resuming):
+    """It goes on without its momentum."""
+
+    def restore(self, optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> None:
+        return
+
+
+class Unstoppable(Resuming):
+    """It takes Ctrl-C for an image that cannot be read."""
+
+    def batch(self, context: TrainingContext, step: int) -> torch.Tensor:
+        try:
+            return super().batch(context, step)
+        except KeyboardInterrupt:
+            return torch.zeros(2, 1, 12, 12)
+
+
 class Means(Analyzer):
     """The mean of the reconstructions."""
 
@@ -111,6 +169,17 @@ class Remembering(Means):
         return {self._run.title: Figure()}
 
 
+class Rounding(Means):
+    """It rounds what it is given while it draws."""
+
+    def analyze(self, run: CompletedRun) -> Findings:
+        return Findings(tables={"values": pd.DataFrame({"value": [0.123, 0.456]})}, text="Values.")
+
+    def draw(self, findings: Findings) -> Mapping[str, Figure]:
+        findings.tables["values"]["value"] = findings.tables["values"]["value"].round(1)
+        return {"values": Figure()}
+
+
 class Random(Means):
     def analyze(self, run: CompletedRun) -> Findings:
         return Findings({"value": float(np.random.default_rng().random())})
@@ -122,12 +191,16 @@ BUGS: list[tuple[str, Callable[[Any], None], type]] = [
     ("determinism", check_trainer, Unseeded),
     ("check_refuses", check_trainer, Unchecked),
     ("log", check_trainer, UnevenLog),
+    ("improves", check_trainer, Climbing),
+    ("interrupted", check_trainer, Forgetful),
+    ("interrupted", check_trainer, Unstoppable),
     ("figures_closed", check_analyzer, LeftOpen),
     ("writes_nothing", check_analyzer, Writing),
     ("save_and_load", check_analyzer, Unsaveable),
     ("run_unchanged", check_analyzer, InPlace),
     ("draw_from_files", check_analyzer, Remembering),
     ("determinism", check_analyzer, Random),
+    ("findings_unchanged", check_analyzer, Rounding),
 ]
 
 
@@ -136,7 +209,7 @@ def _own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
 
 
-@pytest.mark.parametrize(("check", "cls"), [(check_trainer, Steps), (check_analyzer, Means)])
+@pytest.mark.parametrize(("check", "cls"), [(check_trainer, Steps), (check_trainer, Resuming), (check_analyzer, Means)])
 def test_a_correct_one_passes(check: Callable[[Any], None], cls: type) -> None:
     check(cls)
 

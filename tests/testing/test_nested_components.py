@@ -1,0 +1,131 @@
+"""Checks of components that are made of other components, or that wrap objects that no spec can name."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import pytest
+from scipy.sparse.linalg import aslinearoperator
+from torch import Tensor, nn
+
+from invreg import hookimpl
+from invreg.interop import operator_from_scipy
+from invreg.operator import LinearOperator
+from invreg.testing import CheckFailure, check_operator, check_plugin
+from invreg_operators.gaussian_blur import GaussianBlur
+from invreg_operators.identity import Identity
+
+
+class Scaled(LinearOperator):
+    """x -> A x / weight.
+
+    Args:
+        inner: the operator A.
+        weight: what its values are divided by.
+    """
+
+    def __init__(self, inner: LinearOperator = Identity(), weight: float = 2.0) -> None:  # noqa: B008 (it is tested)
+        super().__init__()
+        self.inner = inner
+        self.factor = 1 / weight
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.factor * self.inner(x)
+
+
+class Positive(Scaled):
+    """x -> A x / weight, with a weight that is checked.
+
+    Args:
+        inner: the operator A.
+        weight: what its values are divided by.
+    """
+
+    def __init__(self, inner: LinearOperator = Identity(), weight: float = 2.0) -> None:  # noqa: B008 (it is tested)
+        super().__init__(inner, weight or 1.0)
+
+
+class Sum(LinearOperator):
+    """x -> sum of A_i x.
+
+    Args:
+        parts: operators A_i by name.
+    """
+
+    def __init__(self, parts: Mapping[str, LinearOperator]) -> None:
+        super().__init__()
+        self.parts = nn.ModuleDict(dict(parts))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return sum((part(x) for part in self.parts.values()), 0 * x)
+
+
+class Chain(LinearOperator):
+    """x -> A_n ... A_1 x.
+
+    Args:
+        parts: the operators A_i, the first one first.
+    """
+
+    def __init__(self, parts: list[LinearOperator]) -> None:
+        super().__init__()
+        self.parts = nn.ModuleList(parts)
+
+    def forward(self, x: Tensor) -> Tensor:
+        for part in self.parts:
+            x = part(x)
+        return x
+
+
+class Unregistered(LinearOperator):
+    """x -> 2 x, which no plugin registers."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return 2 * x
+
+
+class TestedPlugin:
+    @staticmethod
+    @hookimpl
+    def invreg_components() -> dict[str, type]:
+        return {"positive": Positive, "parts_sum": Sum, "parts_chain": Chain}
+
+
+@pytest.mark.parametrize(
+    "operator",
+    [
+        Positive(GaussianBlur()),
+        Positive(Unregistered()),
+        Positive(),
+        Sum({"blur": GaussianBlur(), "small": Positive()}),
+        Chain([GaussianBlur(), Unregistered()]),
+    ],
+)
+def test_correct_components_pass_whatever_they_are_made_of(operator: LinearOperator) -> None:
+    check_operator(operator, image_shape=(1, 16, 14))
+
+
+def test_parameters_beside_a_component_are_checked() -> None:
+    for inner in (GaussianBlur(), Unregistered()):
+        with pytest.raises(CheckFailure, match="weight=0, which the schema allows, raises ZeroDivisionError") as found:
+            check_operator(Scaled(inner), image_shape=(1, 16, 14))
+        assert found.value.checks == ("bad_parameters",)
+
+
+def test_components_of_a_plugin_may_be_made_of_installed_ones() -> None:
+    blur = {"name": "gaussian_blur"}
+    check_plugin(
+        TestedPlugin,
+        {
+            "positive": {"inner": blur},
+            "parts_sum": {"parts": {"a": blur}},
+            "parts_chain": {"parts": [blur, "identity"]},
+        },
+        settings={name: {"image_shape": (1, 16, 14)} for name in ("positive", "parts_sum", "parts_chain")},
+    )
+
+
+def test_wrapped_operators_are_not_asked_for_a_spec() -> None:
+    matrix = aslinearoperator(np.eye(6 * 5) * 2)
+    check_operator(operator_from_scipy(matrix, (1, 6, 5)), image_shape=(1, 6, 5))
