@@ -163,6 +163,27 @@ def test_equal_maps_everywhere_are_one_cluster() -> None:
     assert "no such" in draw_svgs(SaliencyClusters(), findings)["means_1"]
 
 
+def test_rounding_errors_tell_no_maps_apart() -> None:
+    rng = np.random.default_rng(0)
+    kinds, which = rng.normal(size=(3, 9, 9)), rng.choice(3, 400, p=[0.9, 0.07, 0.03])
+    kernels = (kinds[which] * (1 + 1e-6 * rng.normal(size=(400, 9, 9)))).astype(np.float32)
+    for method in (spectral, k_means, pca_k_means):
+        for clusters in (2, 3, 5):
+            labels = cluster(kernels, clusters, 0, method)
+            assert all(len(np.unique(labels[which == kind])) == 1 for kind in range(3))
+            assert len(np.unique(labels)) == min(clusters, 3)
+
+
+def test_a_blur_with_borders_has_one_cluster_inside() -> None:
+    run = run_on(contours(), GaussianBlur(kernel_size=9, std=1.5))
+    findings = SaliencyClusters(count=1, pixels=200, window=5, references=2, repeats=1).analyze(run)
+    rows, columns = findings.arrays["pixels"].T
+    height, width = run.images.test.image_shape[1:]
+    inside = (rows >= 5) & (rows < height - 5) & (columns >= 5) & (columns < width - 5)
+    assert inside.any()
+    assert len(np.unique(findings.arrays["labels"][0, 0][inside])) == 1
+
+
 def test_colour_images_and_several_images() -> None:
     x = contours(4).repeat(1, 3, 1, 1)
     findings = SaliencyClusters(**(SMALL | {"count": 2, "repeats": 1, "references": 2})).analyze(

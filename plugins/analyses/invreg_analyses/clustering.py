@@ -19,11 +19,13 @@ if TYPE_CHECKING:
     Labels = NDArray[np.int64]
     Vectors = NDArray[np.float64]
 
-#: Maps that differ less from their mean than this, relative to it, are all the same: what is left is rounding.
+#: Maps that differ less than this, relative to the largest, are the same: what is left is rounding.
 _SAME = 1e-4
 #: Share of the pixels that is clustered again to see how much clusters depend on the choice of pixels.
 _SAMPLE = 0.8
 _COMPONENTS = 5
+#: How many neighbours in the order of a projection a vector is compared with.
+_NEIGHBOURS = 20
 
 
 def spectral(vectors: Vectors, clusters: int, seed: int) -> Labels:
@@ -63,19 +65,48 @@ def pca_k_means(vectors: Vectors, clusters: int, seed: int) -> Labels:
 def cluster(kernels: NDArray[np.float32], clusters: int, seed: int, method: Callable[..., Labels] = spectral) -> Labels:
     """Clusters of saliency maps `[P, w, w]`, normalised with their signs kept.
 
+    Maps that are the same up to rounding are in the same cluster: a method could tell them apart by nothing else.
+
     Returns:
-        `[P]`; zero for all where the maps are the same up to rounding, so that there is nothing to cluster.
+        `[P]`, fewer than `clusters` different numbers if there are fewer different maps.
     """
     vectors = normalised(kernels)
-    if are_the_same(vectors):
-        return np.zeros(len(vectors), dtype=np.int64)
-    return method(vectors, clusters, seed)
+    groups = equal_groups(vectors)
+    count = int(groups.max()) + 1
+    if count <= clusters:
+        return groups
+    labels = method(vectors, clusters, seed)
+    votes = np.zeros((count, clusters), dtype=np.int64)
+    np.add.at(votes, (groups, labels), 1)
+    return np.asarray(votes.argmax(1)[groups], dtype=np.int64)
+
+
+def equal_groups(vectors: Vectors) -> Labels:
+    """Numbers from 0 on, the same for vectors that are the same up to rounding, or linked by others that are."""
+    from scipy.sparse import coo_array
+    from scipy.sparse.csgraph import connected_components
+
+    count = len(vectors)
+    rounding = _SAME * max(float(np.linalg.norm(vectors, axis=1).max()), 1e-30)
+    # Vectors that are close have projections that are close: their neighbours in that order are all that is compared.
+    direction = np.random.default_rng(0).normal(size=vectors.shape[1])
+    projections = vectors @ (direction / np.linalg.norm(direction))
+    order = np.argsort(projections, kind="stable")
+    links = []
+    for offset in range(1, min(_NEIGHBOURS + 1, count)):
+        first, second = order[:-offset], order[offset:]
+        near = projections[second] - projections[first] <= rounding
+        first, second = first[near], second[near]
+        same = np.linalg.norm(vectors[first] - vectors[second], axis=1) <= rounding
+        links.append(np.stack([first[same], second[same]]))
+    pairs = np.concatenate(links, axis=1) if links else np.zeros((2, 0), dtype=np.int64)
+    graph = coo_array((np.ones(pairs.shape[1], dtype=bool), (pairs[0], pairs[1])), shape=(count, count))
+    return np.asarray(connected_components(graph, directed=False)[1], dtype=np.int64)
 
 
 def are_the_same(vectors: Vectors) -> bool:
     """Whether all vectors are the same up to rounding."""
-    away = np.linalg.norm(vectors - vectors.mean(0), axis=1).max()
-    return bool(away <= _SAME * max(float(np.linalg.norm(vectors, axis=1).max()), 1e-30))
+    return not equal_groups(vectors).any()
 
 
 def by_edges(labels: Labels, edges: NDArray[np.uint8]) -> Labels:
