@@ -31,6 +31,8 @@ def test_more_methods_than_colours_differ_in_their_markers() -> None:
     table = pd.DataFrame({"method": [f"m{i}" for i in range(16)], "weights": 1})
     found = method_styles(table)
     assert len({(style.color, style.marker) for style in found.values()}) == 16
+    table["weights"] = 0
+    assert len({(style.color, style.marker) for style in method_styles(table).values()}) == 16
 
 
 def test_drawing_leaves_matplotlib_as_it_was() -> None:

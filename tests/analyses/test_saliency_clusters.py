@@ -9,9 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from analysis_helpers import Learner, Stand, draw_svgs, make_run, texts, through_files, with_learners
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.text import Text
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -26,6 +29,8 @@ from invreg_analyses.cluster_numbers import cluster_numbers
 from invreg_analyses.clustering import agreement, by_edges, cluster, k_means, pca_k_means, spectral
 from invreg_analyses.kernel_spread import normalised, spread_of
 from invreg_analyses.saliency_clusters import SaliencyClusters, typical_images
+from invreg_analyses.saliency_figures import CLUSTER_COLORS, CLUSTER_NAMES, KernelColumn, draw_kernels
+from invreg_analyses.saliency_text import chance, clusters_seen
 from invreg_operators.gaussian_blur import GaussianBlur
 from invreg_operators.perona_malik import PeronaMalik
 
@@ -208,6 +213,42 @@ def test_weights_and_modes_are_left_as_they_were() -> None:
     assert all(parameter.requires_grad for parameter in net.parameters())
 
 
+def test_shares_that_differ_by_chance_are_said_to() -> None:
+    table = pd.DataFrame(
+        {
+            "map": ["F", "F", "net", "net"],
+            "image": "one",
+            "cluster": ["green", "orange"] * 2,
+            "pixels": [200, 100, 200, 100],
+            "edge_pixels": [60, 5, 62, 30],
+            "edge_share": [0.3, 0.05, 0.31, 0.3],
+        }
+    )
+    assert chance(table[:2]) < 1e-6
+    assert chance(table[2:]) > 0.5
+    text = clusters_seen(table, "one")
+    assert "5.0 % on edges; net green" in text
+    assert text.endswith("may differ by chance, so that the colours mean nothing).")
+
+
+@pytest.mark.parametrize(("clusters", "maps"), [(2, 2), (2, 5), (4, 2), (8, 3), (8, 5)])
+def test_nothing_leaves_figures_of_mean_maps(clusters: int, maps: int) -> None:
+    kernels = np.random.default_rng(0).normal(size=(clusters, 9, 9)).astype(np.float32)
+    columns = [KernelColumn(f"map {i}", kernels, ["120 pixels\n34 % on edges"] * clusters) for i in range(maps)]
+    rows = list(zip(CLUSTER_NAMES[:clusters], CLUSTER_COLORS[:clusters], strict=True))
+    figure = draw_kernels(columns, rows, "Mean maps.")
+    renderer = FigureCanvasAgg(figure).get_renderer()
+    figure.draw(renderer)
+    whole = figure.bbox
+    for text in figure.findobj(Text):
+        box = text.get_window_extent(renderer)
+        if text.get_text():
+            assert box.x0 >= 0
+            assert box.y0 >= 0
+            assert box.x1 <= whole.x1
+            assert box.y1 <= whole.y1
+
+
 # -- nonsense
 
 
@@ -217,6 +258,7 @@ def test_weights_and_modes_are_left_as_they_were() -> None:
         ({"window": 8}, "odd"),
         ({"clusters": 1}, "one cluster tells nothing apart"),
         ({"clusters": 99}, "from 2 to 8"),
+        ({"clusters": 5, "largest": 4}, "at most, and 5 are used"),
         ({"pixels": 5}, "at least 10"),
     ],
 )

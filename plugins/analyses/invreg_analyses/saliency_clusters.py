@@ -77,6 +77,12 @@ class SaliencyClusters(Analyzer):
         repeats: Annotated[int, Field(ge=1, le=100, description="how often clusters are found again")] = 5,
     ) -> None:
         check_clustering(pixels, window, clusters)
+        if largest < clusters:
+            raise SpecError(
+                f"the statistics look at {largest} clusters at most, and {clusters} are used",
+                where="largest",
+                expected=f"at least {clusters}",
+            )
         self.count = count
         self.pixels = pixels
         self.window = window

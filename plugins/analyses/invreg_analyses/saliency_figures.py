@@ -98,7 +98,7 @@ def draw_kernels(columns: Sequence[KernelColumn], rows: Sequence[tuple[str, str]
     cell = min(WIDTH / max(len(columns) + 0.4, 4), 1.9)
     lines = max(line.count("\n") + 1 for column in columns for line in column.lines)
     with drawing():
-        tall = len(rows) * (cell + 0.17 * lines + 0.1) + 0.95
+        tall = len(rows) * (cell + 0.17 * lines + 0.16) + 0.95
         figure = new_figure(max(cell * len(columns) + 0.5, 4.0), tall, description)
         figure.set_layout_engine("constrained", w_pad=0.04, h_pad=0.03, wspace=0, hspace=0)
         grid = figure.subplots(len(rows), len(columns), squeeze=False)
@@ -109,7 +109,12 @@ def draw_kernels(columns: Sequence[KernelColumn], rows: Sequence[tuple[str, str]
         for axes, (name, color) in zip(grid[:, 0], rows, strict=True):
             axes.set_ylabel(name, color=color, fontweight="bold", fontsize=9)
         bar = figure.colorbar(
-            ScalarMappable(norm, DIVERGING), ax=list(grid.flat), orientation="horizontal", aspect=45, fraction=0.05
+            ScalarMappable(norm, DIVERGING),
+            ax=list(grid.flat),
+            orientation="horizontal",
+            fraction=0.12 / tall,  # as thick in tall figures as in others
+            aspect=(cell * len(columns)) / 0.12,
+            pad=0.0,
         )
         bar.set_ticks([sign * limit * share for share in (0.25, 1.0) for sign in (-1, 1)] + [0.0])
         bar.ax.xaxis.set_major_formatter(lambda value, _: "0" if abs(value) < 1e-12 else number(value))

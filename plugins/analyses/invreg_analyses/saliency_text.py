@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 #: Below this adjusted Rand index, clusters depend on what should not matter.
 _STABLE = 0.8
+#: Above this probability, clusters do not tell edges from the rest.
+_CHANCE = 0.05
 
 
 def clusters_text(tables: Mapping[str, pd.DataFrame], pixels: int) -> str:
@@ -38,11 +40,25 @@ def clusters_seen(clusters: pd.DataFrame, image: str, maps: Sequence[str] | None
         told = ", ".join(
             f"{row.cluster} {row.pixels} pixels with {percent(row.edge_share)} on edges" for row in rows.itertuples()
         )
+        if chance(rows) > _CHANCE:
+            told += " (shares that may differ by chance, so that the colours mean nothing)"
         most = rows.loc[rows["edge_pixels"].idxmax()]
         if most["cluster"] != CLUSTER_NAMES[0]:
             told += f" (most edge pixels are in {most['cluster']}, which is larger)"
         parts.append(f"{name} {told}")
     return "; ".join(parts) + "."
+
+
+def chance(rows: pd.DataFrame) -> float:
+    """Fisher's exact test: how often shares of edge pixels differ as much if edges do not depend on the cluster.
+
+    The first cluster, green, is compared with all others together.
+    """
+    from scipy.stats import fisher_exact
+
+    on, sizes = rows["edge_pixels"].to_numpy(), rows["pixels"].to_numpy()
+    table = [[on[0], sizes[0] - on[0]], [on[1:].sum(), (sizes - on)[1:].sum()]]
+    return float(fisher_exact(table).pvalue)
 
 
 def means_seen(clusters: pd.DataFrame, image: str, maps: Sequence[str] | None = None) -> str:

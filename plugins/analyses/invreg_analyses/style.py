@@ -21,9 +21,9 @@ RULE = "#d5dae0"
 ACCENT = "#e69f00"
 WARNING = "#b42318"
 
-#: Learned methods: the colours of Okabe and Ito, which people with any kind of colour vision can tell apart (without
-#: the yellow, too light on white), then two dark ones.
-LEARNED = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#332288", "#882255")
+#: Learned methods: colours of Okabe and Ito, which people with any kind of colour vision can tell apart (without the
+#: yellow, too light on white, and without green and orange, which mean clusters), then two dark ones.
+LEARNED = ("#0072b2", "#d55e00", "#cc79a7", "#56b4e9", "#332288", "#882255")
 #: Methods without learned weights stay in the background: greys that differ in lightness.
 REFERENCE = ("#8d96a0", "#4b5560", "#b4a48c", "#756652")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
@@ -98,7 +98,7 @@ def method_styles(methods: pd.DataFrame) -> dict[str, MethodStyle]:
         is_reference = int(weights) == 0
         palette, number = (REFERENCE if is_reference else LEARNED), used[is_reference]
         used[is_reference] += 1
-        marker = MARKERS[(number + number // len(palette)) % len(MARKERS)]
+        marker = MARKERS[(number + 2 * (number // len(palette))) % len(MARKERS)]  # another one in each round of colours
         styles[str(label)] = MethodStyle(palette[number % len(palette)], marker, is_reference)
     return styles
 
