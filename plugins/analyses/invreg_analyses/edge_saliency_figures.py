@@ -90,7 +90,15 @@ def spread_figure(
                 bars = np.abs(np.stack([mean - rows["low"], rows["high"] - mean]).astype(float))
                 places = np.arange(len(maps)) + shift
                 axes.errorbar(
-                    places, mean, yerr=np.nan_to_num(bars), color=color, fmt="o", markersize=5, capsize=3, label=area
+                    places,
+                    mean,
+                    yerr=np.nan_to_num(bars),
+                    color=color,
+                    fmt="o",
+                    markersize=5,
+                    capsize=3,
+                    label=area,
+                    clip_on=False,
                 )
                 if in_order:
                     axes.plot(places[1:], mean[1:], color=color, linewidth=1.0, alpha=0.6)

@@ -14,6 +14,7 @@ from invreg_analyses.strips import draw_box, name_rows
 from invreg_analyses.style import MUTED, WIDTH, MethodStyle, drawing, dress, method_styles, new_figure, shortened
 
 if TYPE_CHECKING:
+    import pandas as pd
     from matplotlib.figure import Figure
     from numpy.typing import NDArray
 
@@ -39,7 +40,7 @@ def draw_accuracy(findings: Findings) -> Figure:
             0.9 + 0.5 * len(away),
             "Left: distance of each learned forward map from the operator, ‖φ(x) − F(x)‖ / ‖F(x)‖, and that of the "
             "identity. Right: how far the reconstruction mapped forward is from the data, ‖φ(R(z)) − z‖ / ‖z‖. One "
-            "point per image, boxes from quartile to quartile",
+            f"point per image, boxes from quartile to quartile. Seen here: {findings.text}",
         )
         titles = ("forward map to operator, %", "reconstruction mapped forward to data, %")
         for axes, rows, title in zip(figure.subplots(1, 2), (away, back), titles, strict=True):
@@ -70,7 +71,20 @@ def draw_forward_maps(findings: Findings, index: int) -> Figure:
         columns.append(Column(f"φ(x), {label}", phi, phi - target, (line,), styles[str(label)].color))
     description = (
         f"{image['image']}: the image x, the operator F on it and each learned forward map φ on it; below each the "
-        f"framed region enlarged, and the difference φ(x) − F(x), the same scale in all pictures"
+        f"framed region enlarged, and the difference φ(x) − F(x), the same scale in all pictures. "
+        f"Seen here: {_seen(accuracy, arrays['learned'][:, index] - arrays['target'][:, index])}"
     )
     limit = signed_limit(arrays["learned"] - arrays["target"])
     return draw_columns(columns, region, limit, description, "φ(x) − F(x)")
+
+
+def _seen(accuracy: pd.DataFrame, differences: NDArray[np.float32]) -> str:
+    """How far each forward map is from the operator on this image, and where single pixels differ most."""
+    told = []
+    for (label, row), difference in zip(accuracy.iterrows(), differences, strict=True):
+        largest = float(difference.flat[int(np.abs(difference).argmax())])
+        told.append(
+            f"φ of {label} is {number(100 * float(row['relative']))} % away from F (the identity "
+            f"{number(100 * float(row['identity']))} %), by {number(largest, signed=True)} where it differs most"
+        )
+    return "; ".join(told) + "."

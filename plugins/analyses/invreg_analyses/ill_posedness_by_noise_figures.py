@@ -104,8 +104,8 @@ def draw_series_pictures(findings: Findings, number: int, image: int) -> Figure:
     cell = min(WIDTH / len(titles), 2.6)
     description = (
         f"{_head(findings, number)}, {name}: first the direction h in which the operator's ‖∂ₕF‖ is smallest, then "
-        f"those in which each network exceeds it most, {READ_COLORS}, on one scale in all pictures of the series. Seen "
-        f"here: {_pictures_seen(tables, number, name)}"
+        f"those in which each network exceeds it most, {READ_COLORS}, full from |h| = {in_digits(limit)} on in all "
+        f"pictures of the series. Seen here: {_pictures_seen(tables, number, name)}"
     )
     with drawing():
         tall = len(regions) * (cell * height / width + 0.27) + 0.35

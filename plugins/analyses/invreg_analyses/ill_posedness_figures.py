@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from invreg.analyzer import Findings
+from invreg.display import number
 from invreg_analyses.direction_pictures import (
     NETWORK,
     OPERATOR,
@@ -81,6 +82,7 @@ def _pictures(findings: Findings, directions: NDArray[np.float32], description: 
     tall = cell * height / width
     rows = 2 * len(regions)
     limit = direction_limit(directions)
+    description = f"{description} Colours are full from |h| = {number(limit)} on."
     with drawing():
         figure = new_figure(cell * columns + 0.3, blocks * (len(regions) * (2 * tall + 0.27) + 0.3), description)
         figure.set_layout_engine("constrained", w_pad=0.03, h_pad=0.03, wspace=0, hspace=0)
@@ -143,8 +145,8 @@ def draw_derivatives(findings: Findings, label: str) -> Figure:
             axes.set_xticks(_whole_numbers(int(own["rank"].max())))
         for axes in grid.flat[: len(names)]:
             axes.set_ylim(0, 1.06 * max(float(own[["network", "operator"]].max().max()), 1e-12))
-        for axes in grid[-1]:
-            axes.set_xlabel("number of the direction")
+        for column in range(columns):  # below the last panel of each column
+            grid[(len(names) - 1 - column) // columns, column].set_xlabel("number of the direction")
         for axes in grid[:, 0]:
             axes.set_ylabel("derivative along h")
         legend_of_lines(figure, has_part)
@@ -155,10 +157,12 @@ def draw_pair(axes: Axes, rows: pd.DataFrame, along: str) -> None:
     """The derivative of the network in red and that of the operator in blue, restricted ones dashed."""
     for region in REGIONS:
         own = rows[rows["region"] == region].sort_values(along)
-        dashed: dict[str, Any] = {} if region == WHOLE else {"linestyle": "--", "markerfacecolor": "white"}
+        # Both are seen where they fall together, and markers at zero are whole.
+        dashed: dict[str, Any] = {} if region == WHOLE else {"linestyle": "--", "markerfacecolor": "none"}
+        look: dict[str, Any] = {"markersize": 4.5 if region == WHOLE else 6.5, "clip_on": False, **dashed}
         if len(own):
-            axes.plot(own[along], own["network"], color=NETWORK, marker="o", markersize=4.5, **dashed)
-            axes.plot(own[along], own["operator"], color=OPERATOR, marker="s", markersize=4.5, **dashed)
+            axes.plot(own[along], own["network"], color=NETWORK, marker="o", **look)
+            axes.plot(own[along], own["operator"], color=OPERATOR, marker="s", **look)
 
 
 def _whole_numbers(last: int) -> list[int]:

@@ -41,8 +41,9 @@ class RegularizationMap(Analyzer):
         g(p) = ||phi'(x) e_p||² - ||F'(x) e_p||²,
 
     the difference that `local_ill_posedness` maximises, for single pixels. Positive values are where the network makes
-    itself better posed than the operator is. The maps are means over random signs v, as E (J* v)_p² = ||J e_p||², with
-    a relative standard error of at most (2 / probes)^(1/2) at each pixel; the same v serve phi and F.
+    itself better posed than the operator is. Both norms are means over random signs v, as E (J* v)_p² = ||J e_p||²,
+    each with a relative standard error of at most (2 / probes)^(1/2) at each pixel; the error of their difference is at
+    most that share of their sum, and less as far as the maps agree, as the same v serve both.
 
     Beside it the difference of the values, phi(x) - F(x), and means of both over edges and smooth areas.
 

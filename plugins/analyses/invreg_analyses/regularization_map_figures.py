@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from invreg.analyzer import Findings
 from invreg.display import number
 from invreg_analyses.pictures import show_image, show_signed, signed_limit
 from invreg_analyses.style import WIDTH, drawing, method_styles, new_figure, shortened
 
 if TYPE_CHECKING:
+    import pandas as pd
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
     from matplotlib.image import AxesImage
@@ -31,7 +34,7 @@ def draw_maps(findings: Findings, index: int) -> Figure:
             f"{name}, and where learned forward maps depart from the operator. Above: ‖φ'(x) eₚ‖² − ‖F'(x) eₚ‖² at "
             "every pixel p, red where the network reacts more strongly to a change of that pixel than the operator "
             "does: there it regularizes. Below: φ(x) − F(x). The same scales for all images. "
-            f"Seen here: {findings.text}",
+            f"Seen here: {_seen(own, labels)}",
         )
         grid = figure.subplots(2, len(labels) + 1, squeeze=False)
         show_image(grid[0, 0], arrays["truth"][index])
@@ -51,6 +54,22 @@ def draw_maps(findings: Findings, index: int) -> Figure:
         for place, (image, limit, title) in enumerate(zip(drawn, limits, titles, strict=True)):
             _scale(grid[1, 0], image, limit, title, 0.62 - 0.4 * place)
     return figure
+
+
+def _seen(places: pd.DataFrame, labels: list[str]) -> str:
+    """What is seen on this image: the means of each map in smooth areas and at edges."""
+    told = []
+    for label in labels:
+        row = places.loc[label]
+        smooth, edges = float(row["smooth"]), float(row["edges"])
+        if not np.isfinite([smooth, edges]).all():
+            told.append(f"{label} {number(float(row['all']), signed=True)} on average")
+            continue
+        told.append(
+            f"{label} {number(smooth, signed=True)} in smooth areas and {number(edges, signed=True)} at edges, "
+            f"so that it departs more {'at edges' if abs(edges) > abs(smooth) else 'in smooth areas'}"
+        )
+    return "; ".join(told) + "."
 
 
 def _scale(axes: Axes, drawn: AxesImage, limit: float, title: str, bottom: float) -> None:
