@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,8 @@ from analysis_helpers import Halved, Learner, draw_svgs, make_run, texts, throug
 from torch import Tensor
 
 from invreg.analyzer import CompletedRun
+from invreg.events import Events
+from invreg.hookspecs import hookimpl
 from invreg.operator import LinearOperator, NormalOperator, Shape
 from invreg_analyses.forward_map import ForwardMap
 
@@ -33,6 +36,21 @@ def test_distances_are_those_computed_by_hand() -> None:
     mse = (0.1 * run.images.test.images.double()).square().mean((1, 2, 3))
     assert table["mse"].to_numpy() == pytest.approx(mse.numpy(), rel=1e-5)
     assert (table["ssim"] < 1).all()
+
+
+def test_progress_is_told_to_the_last_image(monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[tuple[float, float]] = []
+
+    class Listener:
+        @hookimpl
+        def invreg_progress(self, label: str, stage: str, done: float, total: float) -> None:
+            told.append((done, total))
+
+    monkeypatch.setattr("invreg_analyses.progress._SECONDS", -1.0)
+    run = replace(learned(), batch_size=1, events=Events(None, [Listener()]))
+    ForwardMap().analyze(run)
+    count = 2 * len(run.images.test.images)
+    assert told == [(done, count) for done in range(1, count + 1)]
 
 
 def test_a_network_that_is_the_operator_has_no_error() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -18,6 +19,7 @@ import invreg_analyses.plugin as analyses_plugin
 from invreg import metrics as metrics_plugin
 from invreg.dataset import ImageDataset, ImageStack, Splits, TrainingImages
 from invreg.errors import DataError, InvregError, SpecError
+from invreg.events import Events
 from invreg.operator import Operator, Shape
 from invreg.pipeline import run
 from invreg.problem import Problem
@@ -113,6 +115,24 @@ def completed(result: StudyResult) -> CompletedStudy:
 @pytest.fixture(scope="module")
 def result(tmp_path_factory: pytest.TempPathFactory) -> StudyResult:
     return study_of(tmp_path_factory.mktemp("study"))
+
+
+def test_progress_is_told_map_by_map_to_the_last_one(result: StudyResult, monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[tuple[float, float]] = []
+
+    class Listener:
+        @invreg.hookimpl
+        def invreg_progress(self, label: str, stage: str, done: float, total: float) -> None:
+            told.append((done, total))
+
+    monkeypatch.setattr("invreg_analyses.progress._SECONDS", -1.0)
+    SaliencyByNoise(**SMALL).analyze(replace(completed(result), events=Events(None, [Listener()])))
+    # Four networks, as the one at noise 0.05 and L = 0.9 is in both series, and the operator with each of them.
+    (total,) = {total for _, total in told}
+    assert total % (4 * 2) == 0
+    assert total > 4 * 2 * SMALL["pixels"]
+    assert told[-1] == (total, total)
+    assert len(told) > 8
 
 
 def test_series_run_over_noise_and_over_lipschitz(result: StudyResult) -> None:

@@ -17,6 +17,7 @@ from invreg_analyses.examples import spread_choice
 from invreg_analyses.forward_map_figures import draw_accuracy, draw_forward_maps
 from invreg_analyses.forward_map_measures import accuracy, on_all, relative
 from invreg_analyses.pictures import busiest_region, roughness
+from invreg_analyses.progress import Progress
 from invreg_analyses.tables import methods_table
 
 if TYPE_CHECKING:
@@ -55,13 +56,16 @@ class ForwardMap(Analyzer):
 
         nets = self.methods_of(run)
         learned, targets, tables = [], [], []
+        x = run.images.test.images
+        progress = Progress(run.events, "forward_map", "images", 2 * len(nets) * len(x))
         for label, net in nets.items():
-            x = run.images.test.images
-            phi = on_all(net.forward_map, x, run.device, run.batch_size)
+            phi = on_all(net.forward_map, x, run.device, run.batch_size, progress)
             target = on_all(net.target_operator, x, run.device, run.batch_size)
             learned.append(phi)
             targets.append(target)
-            own = accuracy(x, list(run.images.test.names), phi, target).assign(defect=_defect(run, label, net))
+            own = accuracy(x, list(run.images.test.names), phi, target).assign(
+                defect=_defect(run, label, net, progress)
+            )
             own.insert(0, "method", label)
             tables.append(own)
         joined = pd.concat(tables, ignore_index=True)
@@ -93,12 +97,12 @@ class ForwardMap(Analyzer):
         return figures
 
 
-def _defect(run: CompletedRun, label: str, net: Any) -> list[float]:
+def _defect(run: CompletedRun, label: str, net: Any, progress: Progress) -> list[float]:
     """||phi(R(z)) - z|| / ||z|| of each image; NaN where z has no counterpart among the images."""
     z, operator = run.measurements, net.target_operator
     if isinstance(operator, NormalOperator):
         z = on_all(operator.pull_back, z, run.device, run.batch_size)
-    again = on_all(net.forward_map, run.reconstructions[label], run.device, run.batch_size)
+    again = on_all(net.forward_map, run.reconstructions[label], run.device, run.batch_size, progress)
     return relative(again, z) if again.shape == z.shape else [math.nan] * len(again)
 
 

@@ -14,13 +14,26 @@ from invreg.metrics import MSE, SSIM
 if TYPE_CHECKING:
     import pandas as pd
 
+    from invreg_analyses.progress import Progress
+
 _SMALLEST_FOR_SSIM = 11
 
 
-def on_all(function: Callable[[Tensor], Tensor], x: Tensor, device: torch.device, batch_size: int) -> Tensor:
+def on_all(
+    function: Callable[[Tensor], Tensor],
+    x: Tensor,
+    device: torch.device,
+    batch_size: int,
+    progress: Progress | None = None,
+) -> Tensor:
     """The function on all images, batch by batch; on the CPU."""
+    found = []
     with torch.no_grad():
-        return torch.cat([function(batch.to(device)).cpu() for batch in x.split(batch_size)])
+        for batch in x.split(batch_size):
+            found.append(function(batch.to(device)).cpu())
+            if progress:
+                progress.advance(len(batch))
+    return torch.cat(found)
 
 
 def accuracy(x: Tensor, names: Sequence[str], phi: Tensor, target: Tensor) -> pd.DataFrame:

@@ -97,7 +97,9 @@ class SaliencyByNoise(StudyAnalyzer):
         series = find_series(study, self.at)
         pictures, seed = _Pictures(self), study.cells[0].spec.seed
         intervals = Intervals(self.confidence, self.resamples, stream_key(seed, "saliency_by_noise"))
-        progress = Progress(study.events, "saliency_by_noise", "networks", len({n for s in series for n in s.keys}))
+        distinct = {key: entry for one in series for key, entry in zip(one.keys, one.entries, strict=True)}
+        work = sum(pictures.work(entry) for entry in distinct.values())
+        progress = Progress(study.events, "saliency_by_noise", "saliency maps", work)
         tables: dict[str, list[pd.DataFrame]] = {name: [] for name in ("clusters", "agreement", "spread", "steps")}
         tables["maps"] = []
         arrays: dict[str, NDArray[Any]] = {}
@@ -205,6 +207,11 @@ class _Pictures:
             data.names[index], data.x[index].numpy(), edges, pixels, on_edge, [one.name for one in areas.images]
         )
 
+    def work(self, entry: Choice) -> int:
+        """The number of saliency maps that a network takes, with those of its operator."""
+        areas = self._areas(self._data(entry)[0])
+        return 2 * (self._settings.pixels + sum(len(one.pixels) for one in areas.images))
+
     def of(self, entry: Choice, progress: Progress) -> _Picture:
         key = (str(entry.cell.folder), entry.method)
         if key not in self._kept:
@@ -212,10 +219,9 @@ class _Pictures:
             net = entry.cell.result.methods[entry.method].reconstructor
             batch = entry.cell.spec.evaluation.batch_size // 2
             maps = SaliencyMaps({entry.method: net}, choose_device(entry.cell.device), self._settings.window, batch)
-            operator, network = maps.at(data.x[index], self._pixels(entry, data))
-            areas = np.stack([area_means(maps, one) for one in self._areas(data).images], axis=1)
+            operator, network = maps.at(data.x[index], self._pixels(entry, data), progress)
+            areas = np.stack([area_means(maps, one, progress) for one in self._areas(data).images], axis=1)
             self._kept[key] = _Picture(operator, network, areas[0], areas[1])
-            progress.advance()
         return self._kept[key]
 
     def _data(self, entry: Choice) -> tuple[MeasuredImages, int]:
