@@ -40,17 +40,25 @@ def _settings() -> dict[str, Any]:
     import torch
 
     return {
-        "the working directory": Path.cwd(),
+        "the working directory": _working_directory(),
         "torch's default dtype": torch.get_default_dtype(),
         "torch's default device": torch.get_default_device(),
         "torch's grad mode": torch.is_grad_enabled(),
     }
 
 
+def _working_directory() -> Path | None:
+    try:
+        return Path.cwd()
+    except OSError:  # it was removed by someone else
+        return None
+
+
 def _restore(settings: dict[str, Any]) -> None:
     import torch
 
-    os.chdir(settings["the working directory"])
+    if settings["the working directory"] is not None:
+        os.chdir(settings["the working directory"])
     torch.set_default_dtype(settings["torch's default dtype"])
     torch.set_default_device(settings["torch's default device"])
     torch.set_grad_enabled(settings["torch's grad mode"])

@@ -275,6 +275,16 @@ def test_a_plugin_that_changes_what_everybody_shares_is_set_aside(statement: str
     assert torch.is_grad_enabled()
 
 
+def test_a_working_directory_that_is_gone_is_no_concern_of_plugins(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    monkeypatch.chdir(gone)
+    gone.rmdir()
+    assert problem_of(COMPONENT.format(parameter=""), tmp_path) == ""
+
+
 def test_what_a_plugin_prints_is_kept_apart(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert (
         problem_of(COMPONENT.format(parameter="").replace("    return {", "    print('hello')\n    return {"), tmp_path)
