@@ -12,6 +12,7 @@ from invreg.errors import InvregError, ShapeError
 from invreg.operator import Operator, Shape
 from invreg.reconstructor import Reconstructor
 from invreg.registry import Registry
+from invreg.testing.analyzers import check_analyzer
 from invreg.testing.checks import CheckFailure, Failure, run_checks
 from invreg.testing.constructors import constructor_checks
 from invreg.testing.datasets import check_dataset
@@ -19,17 +20,26 @@ from invreg.testing.metrics import check_metric
 from invreg.testing.noises import check_noise
 from invreg.testing.operators import check_operator
 from invreg.testing.reconstructors import check_reconstructor
+from invreg.testing.studies import check_study_analyzer
+from invreg.testing.trainers import check_trainer
 
 #: What a whole registry is called in reports.
 ALL = "the registry"
 
-#: Kind to the check of its components; the other kinds are checked for what all components have in common.
+#: Kind to the check of its components; those of other kinds are checked for what all components have in common.
 CHECKS: dict[str, Callable[..., None]] = {
     "operator": check_operator,
     "noise": check_noise,
     "metric": check_metric,
     "reconstructor": check_reconstructor,
     "dataset": check_dataset,
+}
+
+#: Kinds that take minutes with default parameters: tried on a small problem where parameters or settings are given.
+TRIED: dict[str, Callable[..., None]] = {
+    "trainer": check_trainer,
+    "analyzer": check_analyzer,
+    "study_analyzer": check_study_analyzer,
 }
 
 
@@ -40,6 +50,9 @@ def check_plugin(
     settings: Mapping[str, Mapping[str, Any]] | None = None,
 ) -> None:
     """Checks everything that a plugin registers, each component with its default parameters or with given ones.
+
+    Trainers and analyses are tried on a small problem if something is given for them, such as a small number of steps;
+    else only their constructors and descriptions are checked.
 
     Args:
         plugin: a module (or another object) with hooks; the name of an installed plugin, of its entry point or of its
@@ -132,7 +145,7 @@ def check_component(
             f"{kind}:{name}",
             [Failure("build", str(error), "parameters that it accepts", f'examples={{"{name}": {{...}}}}')],
         ) from None
-    check = CHECKS.get(kind)
+    check = CHECKS.get(kind) or (TRIED.get(kind) if parameters or settings else None)
     if isinstance(component, Reconstructor) and "operator" not in settings:
         settings = {**_operator_for(component), **settings}
     if isinstance(component, Operator) and "image_shape" not in settings:

@@ -14,9 +14,11 @@ from matplotlib import pyplot
 from matplotlib.figure import Figure
 
 from invreg.analyzer import Analyzer, CompletedRun, Findings
+from invreg.hookspecs import hookimpl
 from invreg.registry import Registry
 from invreg.testing.analyzers import check_analyzer
 from invreg.testing.checks import CheckFailure
+from invreg.testing.plugins import check_plugin
 from invreg.testing.trainers import check_trainer
 from invreg.trainer import Method, TrainedMethod, Trainer, TrainingContext, TrainingLog
 
@@ -126,6 +128,17 @@ class Unstoppable(Resuming):
             return torch.zeros(2, 1, 12, 12)
 
 
+class ClimbingBySteps(Climbing):
+    """It goes up instead of down.
+
+    Args:
+        steps: of which it makes one.
+    """
+
+    def __init__(self, steps: int = 1000) -> None:
+        self.steps = steps
+
+
 class Means(Analyzer):
     """The mean of the reconstructions."""
 
@@ -147,6 +160,17 @@ class Writing(Means):
     def analyze(self, run: CompletedRun) -> Findings:
         Path("means.txt").write_text("means")
         return super().analyze(run)
+
+
+class WritingBySteps(Writing):
+    """It writes a file.
+
+    Args:
+        level: which it does not use.
+    """
+
+    def __init__(self, level: float = 1.0) -> None:
+        self.level = level
 
 
 class Unsaveable(Means):
@@ -237,3 +261,16 @@ def test_our_trainers_pass(spec: dict[str, Any]) -> None:
 @pytest.mark.parametrize("name", ["certificate", "quality", "training_curves"])
 def test_our_cheap_analyses_pass(name: str) -> None:
     check_analyzer(Registry.installed().build("analyzer", name))
+
+
+def test_plugins_are_tried_where_something_is_given_for_them() -> None:
+    class Plugin:
+        @staticmethod
+        @hookimpl
+        def invreg_components() -> dict[str, type]:
+            return {"climbing": ClimbingBySteps, "my_means": WritingBySteps}
+
+    check_plugin(Plugin)
+    with pytest.raises(CheckFailure) as caught:
+        check_plugin(Plugin, {"climbing": {"steps": 1}, "my_means": {"level": 0.5}})
+    assert {"trainer:climbing.improves", "analyzer:my_means.writes_nothing"} <= set(caught.value.checks)
