@@ -97,7 +97,7 @@ def of_directions(study: Study) -> Iterator[Row]:
     whole = [table[table["region"] == "whole image"].set_index("image") for table in first]
     yield Row(
         "the direction of strongest regularization is a checkerboard (figure 11)",
-        f"correlation of neighbours {_both([table['neighbours'].mean() for table in whole])}",
+        f"mean product of neighbours {_both([table['neighbours'].mean() for table in whole])}",
         all((table["neighbours"] < _CHECKERBOARD).all() for table in whole),
     )
     yield Row(
