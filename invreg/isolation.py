@@ -26,8 +26,8 @@ def isolated() -> Iterator[None]:
     finally:
         after = _settings()
         changed = [name for name in before if before[name] != after[name]]
-        if changed:
-            _restore(before)
+        for name in changed:
+            _restore(name, before[name])
     if changed:
         raise PluginError(
             f"changes {' and '.join(changed)} of everybody (from {before[changed[0]]} to {after[changed[0]]})",
@@ -54,11 +54,16 @@ def _working_directory() -> Path | None:
         return None
 
 
-def _restore(settings: dict[str, Any]) -> None:
+def _restore(name: str, value: Any) -> None:
     import torch
 
-    if settings["the working directory"] is not None:
-        os.chdir(settings["the working directory"])
-    torch.set_default_dtype(settings["torch's default dtype"])
-    torch.set_default_device(settings["torch's default device"])
-    torch.set_grad_enabled(settings["torch's grad mode"])
+    if name == "the working directory":
+        if value is not None:
+            os.chdir(value)
+    elif name == "torch's default dtype":
+        torch.set_default_dtype(value)
+    elif name == "torch's default device":
+        # None, because a device that is set, be it the CPU, makes every call slower.
+        torch.set_default_device(None if value == torch.device("cpu") else value)
+    else:
+        torch.set_grad_enabled(value)
