@@ -21,7 +21,7 @@ SPECS: dict[str, Any] = {
     "operator": ["gaussian_blur", "toy_blur"],
     "noise": [{"name": "gaussian", "std": 0.01}, {"name": "toy_noise", "std": 0.01}],
     "metrics": [["psnr"], ["toy_error"]],
-    "analyses": [["quality", "training_curves", "forward_map"], []],
+    "analyses": [["quality"], []],
 }
 
 #: Every built-in method that is there is run; trained, if there is a trainer.
@@ -80,8 +80,6 @@ for label, choice in methods.items():
             spec["methods"][label] = choice
         elif is_there("trainer", trainer):
             spec["methods"][label] = {"reconstructor": choice, "trainer": trainer}
-if "iresnet" not in spec["methods"] and "forward_map" in spec["analyses"]:
-    spec["analyses"].remove("forward_map")
 spec_schema(registry)
 result = run(spec, Path(folder), "cpu", progress=False, registry=registry)
 assert result.report.is_file()
