@@ -22,6 +22,7 @@ from invreg.errors import ConvergenceError, DataError, InvregError, ShapeError, 
 from invreg.operator import LinearOperator, NormalOperator, Operator, Shape
 from invreg.registry import Registry, spec_of
 from invreg_analyses.derivatives import function_derivative, operator_derivative
+from invreg_analyses.direction_pictures import direction_limit
 from invreg_analyses.extreme_directions import Form, ascent, largest
 from invreg_analyses.image_masks import find_subject, part_of
 from invreg_analyses.local_ill_posedness import LocalIllPosedness
@@ -414,3 +415,12 @@ def test_an_operators_directions_are_batched_too(batch: int) -> None:
     torch.testing.assert_close(derivative.push(h), expected, rtol=1e-12, atol=1e-14)
     expected = torch.cat([operator.vjp(x, row[None]) for row in h])
     torch.testing.assert_close(derivative.pull(h), expected, rtol=1e-12, atol=1e-14)
+
+
+def test_rounding_errors_beside_a_few_pixels_have_no_colour() -> None:
+    h = np.full((1, 1, 20, 20), 1e-8, dtype=np.float32)
+    h[0, 0, 3, 4] = 0.9
+    assert direction_limit(h) == pytest.approx(0.045)
+    wide = np.random.default_rng(0).normal(size=(1, 1, 40, 40)).astype(np.float32)
+    assert direction_limit(wide) == pytest.approx(np.quantile(np.abs(wide), 0.995))
+    assert direction_limit(np.zeros((1, 1, 4, 4), dtype=np.float32)) == 1.0

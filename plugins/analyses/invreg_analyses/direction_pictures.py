@@ -59,10 +59,15 @@ def show_direction(
 
 
 def direction_limit(directions: NDArray[np.float32], share: float = 0.995) -> float:
-    """The value from which colours are full: all but a share of 1 - `share` of the pixels of all pictures lie below."""
+    """The value from which colours are full: all but a share of 1 - `share` of the pixels of all pictures lie below.
+
+    It is a twentieth of the largest value at least: where a direction is a few pixels, the rest is rounding errors.
+    """
     finite = directions[np.isfinite(directions)]
     sizes = np.abs(finite[finite != 0])
-    return max(float(np.quantile(sizes, share)), 1e-12) if sizes.size else 1.0
+    if not sizes.size:
+        return 1.0
+    return max(float(np.quantile(sizes, share)), 0.05 * float(sizes.max()), 1e-12)
 
 
 def write_derivatives(axes: Axes, network: float, operator: float, fontsize: float = 8.0) -> None:
