@@ -19,24 +19,23 @@ def isolated() -> Iterator[None]:
     Raises:
         PluginError: if it has changed the working directory or one of torch's global settings; they are as before.
     """
-    before = _settings()
+    before = shared_settings()
     try:
         with contextlib.redirect_stdout(sys.stderr):
             yield
     finally:
-        after = _settings()
-        changed = [name for name in before if before[name] != after[name]]
-        for name in changed:
-            _restore(name, before[name])
+        changed = put_back(before)
     if changed:
+        name, found = next(iter(changed.items()))
         raise PluginError(
-            f"changes {' and '.join(changed)} of everybody (from {before[changed[0]]} to {after[changed[0]]})",
+            f"changes {' and '.join(changed)} of everybody (from {before[name]} to {found})",
             expected="a plugin that leaves global settings alone",
             hint="set what a component needs where it computes, on its own tensors",
         )
 
 
-def _settings() -> dict[str, Any]:
+def shared_settings() -> dict[str, Any]:
+    """What everything in the process shares, by what it is called in messages."""
     import torch
 
     return {
@@ -45,6 +44,14 @@ def _settings() -> dict[str, Any]:
         "torch's default device": torch.get_default_device(),
         "torch's grad mode": torch.is_grad_enabled(),
     }
+
+
+def put_back(settings: dict[str, Any]) -> dict[str, Any]:
+    """Restores settings, and gives those that were other ones, with what they were."""
+    changed = {name: value for name, value in shared_settings().items() if value != settings[name]}
+    for name in changed:
+        _restore(name, settings[name])
+    return changed
 
 
 def _working_directory() -> Path | None:

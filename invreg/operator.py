@@ -230,6 +230,18 @@ class Linearization(LinearOperator):
         )
 
 
+def as_linear(operator: Operator, where: str, hint: str) -> LinearOperator:
+    """The operator itself, for what takes linear ones only.
+
+    Raises:
+        InvregError: if it is not linear.
+    """
+    if isinstance(operator, LinearOperator):
+        return operator
+    what = f"{type(operator).__name__} is not linear"
+    raise InvregError(what, where=where, expected="an invreg.LinearOperator", hint=hint)
+
+
 class NormalOperator(LinearOperator):
     """The self-adjoint operator A*A / ||A||² on X, for a linear A: X -> Y.
 
@@ -250,14 +262,8 @@ class NormalOperator(LinearOperator):
 
     def __init__(self, operator: LinearOperator, domain_shape: Shape) -> None:
         super().__init__()
-        if not isinstance(operator, LinearOperator):
-            raise InvregError(
-                f"{type(operator).__name__} is not linear",
-                where="NormalOperator",
-                expected="an invreg.LinearOperator",
-                hint="operator.linearize(x): its derivative at one image x, which is linear",
-            )
-        self.operator = operator
+        hint = "operator.linearize(x): its derivative at one image x, which is linear"
+        self.operator = as_linear(operator, "NormalOperator", hint)
         self.norm_squared = operator.norm(domain_shape).value ** 2
         if self.norm_squared == 0:
             raise InvregError(

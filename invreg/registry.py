@@ -15,7 +15,6 @@ from typing import Any, Self
 import pluggy
 from pydantic import BaseModel, ValidationError
 
-import invreg
 from invreg import hookspecs
 from invreg.admission import check_hooks, components_of, interface_of, shown
 from invreg.component import Component, built_with
@@ -305,8 +304,8 @@ class Registry:
 
 def _failure(error: BaseException) -> str:
     """What a plugin's own code has raised, and where."""
-    own = {str(Path(module.__file__ or "").parent) for module in (invreg, pluggy)}
-    place = place_of_error(error, lambda file: str(Path(file).parent) in own)
+    own = {Path(__file__).parent, Path(pluggy.__file__).parent}
+    place = place_of_error(error, lambda file: Path(file).parent in own)
     return f"{type(error).__name__}: {error}" + (f" ({place})" if place else "")
 
 

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from invreg.errors import InvregError, ShapeError
 from invreg.interop.foreign import SharesForeign
-from invreg.operator import LinearOperator, Operator, Shape
+from invreg.operator import LinearOperator, Operator, Shape, as_linear
 
 if TYPE_CHECKING:
     from scipy.sparse.linalg import LinearOperator as SciPyLinearOperator
@@ -56,13 +56,7 @@ def operator_to_scipy(operator: Operator, domain_shape: Shape) -> SciPyLinearOpe
         InvregError: if the operator is not linear.
         ShapeError: if it cannot handle images of this shape.
     """
-    if not isinstance(operator, LinearOperator):
-        raise InvregError(
-            f"{type(operator).__name__} is not linear",
-            where="operator_to_scipy",
-            expected="an invreg.LinearOperator",
-            hint="operator.linearize(x).as_scipy(): its derivative at x",
-        )
+    operator = as_linear(operator, "operator_to_scipy", "operator.linearize(x).as_scipy(): its derivative at x")
     operator.range_shape(tuple(domain_shape))
     state = [*operator.parameters(), *operator.buffers()]
     if any(tensor.is_floating_point() and tensor.dtype != torch.float64 for tensor in state):

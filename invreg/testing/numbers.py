@@ -20,6 +20,11 @@ def vectors(seed: int, *shape: int, dtype: torch.dtype = torch.float64) -> Tenso
     return torch.randn(shape, dtype=torch.float64, generator=torch.Generator().manual_seed(seed)).to(dtype)
 
 
+def transposed_in_memory(x: Tensor) -> Tensor:
+    """The same tensor with its columns, instead of its rows, in one piece."""
+    return x.transpose(-1, -2).contiguous().transpose(-1, -2)
+
+
 def distance(a: Tensor, b: Tensor) -> float:
     """The norm of a - b relative to the larger norm of both; 0 if both are zero, infinite if their shapes differ."""
     if a.shape != b.shape:

@@ -18,7 +18,15 @@ from invreg.testing.checks import Check, CheckFailure, Failure, Refused, instanc
 from invreg.testing.constructors import constructor_checks, rebuilt
 from invreg.testing.derivatives import derivative_checks
 from invreg.testing.linear import linear_checks
-from invreg.testing.numbers import demand_close, demand_equal, demand_finite, demand_same, images, vectors
+from invreg.testing.numbers import (
+    demand_close,
+    demand_equal,
+    demand_finite,
+    demand_same,
+    images,
+    transposed_in_memory,
+    vectors,
+)
 from invreg.testing.saving import demand_saved
 from invreg.testing.stencils import stencil_check
 from invreg.testing.surroundings import check_no_global_state
@@ -196,7 +204,7 @@ def _memory_layout(operator: Operator, shape: Shape) -> None:
     expected = _results(operator, x, h, v)
     fix = "use reshape() instead of view(), and nothing that depends on strides"
     layouts: dict[str, Callable[[Tensor], Tensor]] = {
-        "transposed in memory": lambda t: t.transpose(-1, -2).contiguous().transpose(-1, -2),
+        "transposed in memory": transposed_in_memory,
         "every second of a longer batch": lambda t: torch.stack([t, t + 1], 1).flatten(0, 1)[::2],
     }
     for layout, laid_out in layouts.items():

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import random
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
@@ -11,6 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from invreg.isolation import put_back, shared_settings
 from invreg.testing.checks import Refused
 
 
@@ -19,24 +19,21 @@ def _states() -> dict[str, Any]:
         "torch's global random state": torch.get_rng_state().numpy().tobytes(),
         "NumPy's global random state": repr(np.random.get_state(legacy=False)),  # noqa: NPY002 (looked at, not used)
         "Python's global random state": random.getstate(),
-        "torch's default dtype": torch.get_default_dtype(),
         "torch's number of threads": torch.get_num_threads(),
-        "torch's gradient mode": torch.is_grad_enabled(),
         "torch's choice of deterministic algorithms": torch.are_deterministic_algorithms_enabled(),
-        "the working directory": os.getcwd(),  # noqa: PTH109 (a text to compare)
+        **shared_settings(),
     }
 
 
 @contextmanager
 def restored() -> Iterator[None]:
-    """Puts torch's settings and all global random states back to what they were, whatever is done inside."""
-    dtype, gradients, threads = torch.get_default_dtype(), torch.is_grad_enabled(), torch.get_num_threads()
+    """Puts shared settings and all global random states back to what they were, whatever is done inside."""
+    settings, threads = shared_settings(), torch.get_num_threads()
     state, numpy_state, python_state = torch.get_rng_state(), np.random.get_state(), random.getstate()  # noqa: NPY002
     try:
         yield
     finally:
-        torch.set_default_dtype(dtype)
-        torch.set_grad_enabled(gradients)
+        put_back(settings)
         torch.set_num_threads(threads)
         torch.set_rng_state(state)
         np.random.set_state(numpy_state)  # noqa: NPY002

@@ -136,6 +136,11 @@ def toy_problem() -> Problem:
     return Problem(ToyBlur(), ToyNoise())
 
 
+def toy_measurements(x: Tensor) -> Tensor:
+    """What the small problem measures of images, with the same noise every time."""
+    return toy_problem().measure(x, generator=generator(stream_key(0, "checks")))
+
+
 def toy_method(cls: type[Reconstructor]) -> Method:
     """A method of the small problem, as a trainer sees it."""
 
@@ -150,7 +155,7 @@ def toy_method(cls: type[Reconstructor]) -> Method:
 def toy_context(folder: Path, seed: int = 0, test_seed: int = 3) -> TrainingContext:
     """Everything around a training on the small problem."""
     splits, problem = toy_splits(test_seed), toy_problem()
-    z = problem.measure(splits.val.images, generator=generator(stream_key(0, "checks")))
+    z = toy_measurements(splits.val.images)
     folder.mkdir(parents=True, exist_ok=True)
     return TrainingContext(
         problem=problem,
@@ -174,7 +179,7 @@ def toy_run() -> CompletedRun:
     from invreg.evaluation import measure_quality
 
     splits, problem = toy_splits(), toy_problem()
-    z = problem.measure(splits.test.images, generator=generator(stream_key(0, "checks")))
+    z = toy_measurements(splits.test.images)
     net = toy_method(ToyNet).build(start=0.9)
     log = TrainingLog(
         [{"epoch": e, "train_loss": 0.1 / e, "val_psnr": 20.0 + e, "lr": 0.01} for e in (1, 2, 3)], {"steps": 3}

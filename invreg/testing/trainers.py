@@ -17,12 +17,11 @@ from invreg.component import built_with
 from invreg.crops import TrainingImages
 from invreg.errors import InvregError, SpecError
 from invreg.reconstructor import Reconstructor
-from invreg.streams import generator, stream_key
 from invreg.testing.checks import Check, Refused, instance_of, run_checks, title_of
 from invreg.testing.constructors import constructor_checks, rebuilt
 from invreg.testing.numbers import demand_equal, demand_finite, demand_same
 from invreg.testing.surroundings import check_no_global_state
-from invreg.testing.toys import ToyGain, ToyIdentity, ToyNet, toy_context, toy_method, toy_problem, toy_splits
+from invreg.testing.toys import ToyGain, ToyIdentity, ToyNet, toy_context, toy_measurements, toy_method, toy_splits
 from invreg.trainer import TrainedMethod, Trainer
 
 
@@ -135,9 +134,8 @@ def _learns(trained: TrainedMethod) -> None:
 
 def _improves(trained: TrainedMethod) -> None:
     net = trained.reconstructor
-    splits, problem = toy_splits(), toy_problem()
-    x = splits.val.images
-    z = problem.measure(x, generator=generator(stream_key(0, "checks")))
+    x = toy_splits().val.images
+    z = toy_measurements(x)
     errors = []
     for method in (toy_method(type(net)).build().eval(), copy.deepcopy(net).eval()):
         with torch.no_grad():
