@@ -19,11 +19,11 @@ from typing import Any
 import torch
 
 import invreg
-from invreg_iresnet.accuracy import exact
-from invreg_iresnet.chain import InvertibleChain
-from invreg_iresnet.inversion import invert_chain
-from invreg_iresnet.network import IResNet
-from invreg_iresnet.residuals import ResidualStack, Weights
+from invreg_iresnet.inversion.accuracy import exact
+from invreg_iresnet.inversion.inversion import invert_chain
+from invreg_iresnet.network.chain import InvertibleChain
+from invreg_iresnet.network.iresnet import IResNet
+from invreg_iresnet.network.residuals import ResidualStack, Weights
 
 
 def main() -> None:
@@ -99,7 +99,7 @@ def true_reconstruction(net: Any, z: torch.Tensor) -> torch.Tensor:
     if isinstance(net, IResNet):
         accuracy = exact(1e-12, 3000, bound=net.residual_bound, dtype=torch.float64)
         return net.lifting.unlift(invert_chain(state, weights, accuracy).x)
-    from invreg_iresnet.residuals import residual
+    from invreg_iresnet.network.residuals import residual
 
     for index in range(len(weights.kernels)):
         state = state + residual(state, weights, index, torch.float64)

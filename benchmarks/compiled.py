@@ -17,8 +17,8 @@ import torch.nn.functional as F
 from timing import arguments, machine, print_table, ratio, seconds_in_turns, write_json
 from torch import Tensor
 
-from invreg.environment import choose_device
-from invreg_iresnet.subnetwork import Subnetwork
+from invreg.components.device import choose_device
+from invreg_iresnet.network.subnetwork import Subnetwork
 
 _THRESHOLD = 0.01
 #: Channels, hidden channels and side of the states of the quickstart's network and of the paper's.

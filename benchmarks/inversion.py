@@ -27,8 +27,8 @@ from timing import arguments, machine, print_table, ratio, seconds_in_turns, wri
 from torch import Tensor
 
 import invreg
-from invreg.environment import choose_device
-from invreg_iresnet.residuals import Weights
+from invreg.components.device import choose_device
+from invreg_iresnet.network.residuals import Weights
 
 _TRUE_TOLERANCE = 1e-14
 _LAYOUTS = {"": torch.contiguous_format, ", channels last": torch.channels_last}

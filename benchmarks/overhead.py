@@ -22,12 +22,12 @@ import torch
 from timing import arguments, machine, print_table, ratio, write_json
 
 import invreg
-from invreg.environment import choose_device
-from invreg.streams import generator
+from invreg.components.device import choose_device
+from invreg.components.streams import generator
 from invreg_datasets.photos import Photos
-from invreg_training.objectives import ReconstructionLoss
-from invreg_training.optimizers import Optimizers
-from invreg_training.schedule import rate_factor
+from invreg_training.gradient.objectives import ReconstructionLoss
+from invreg_training.gradient.optimizers import Optimizers
+from invreg_training.gradient.schedule import rate_factor
 
 _SIZE, _BATCH, _CLIP = 48, 8, 0.1
 _NET = {"name": "iresnet", "subnetworks": 8, "channels": 8, "hidden": 16, "kernel_size": 5, "lipschitz": 0.999}

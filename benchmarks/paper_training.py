@@ -21,8 +21,8 @@ from timing import arguments, machine, print_table, seconds_in_turns, write_json
 from training_step import Step, fresh, operations, peak_bytes, step_of
 
 import invreg
-from invreg.environment import choose_device
-from invreg_iresnet.network import IResNet
+from invreg.components.device import choose_device
+from invreg_iresnet.network.iresnet import IResNet
 
 _IMAGES, _SIZE = 16284, 96
 # Without the borders that this library adds unless told otherwise.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from over_seeds import arguments, print_table, run_over_seeds, write_json
 
-from invreg.quickstart import quickstart_path
+from invreg.specs.bundled import quickstart_path
 
 
 def main() -> None:

@@ -21,9 +21,9 @@ from timing import arguments, machine, print_table, seconds_in_turns, write_json
 from torch.utils.flop_counter import FlopCounterMode
 
 import invreg
-from invreg.environment import choose_device
-from invreg_training.objectives import ReconstructionLoss
-from invreg_training.optimizers import Optimizers
+from invreg.components.device import choose_device
+from invreg_training.gradient.objectives import ReconstructionLoss
+from invreg_training.gradient.optimizers import Optimizers
 
 _AXES: dict[str, tuple[float, ...]] = {
     "size": (32, 64, 96, 128),

@@ -14,9 +14,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from invreg_iresnet.lifting import Lifting
-from invreg_iresnet.network import IResNet
-from invreg_iresnet.residuals import Weights
+from invreg_iresnet.network.iresnet import IResNet
+from invreg_iresnet.network.lifting import Lifting
+from invreg_iresnet.network.residuals import Weights
 
 #: From f and z to the x with x = z + f(x), differentiable.
 Inverse = Callable[[Callable[[Tensor], Tensor], Tensor], Tensor]

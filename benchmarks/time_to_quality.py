@@ -29,15 +29,15 @@ from timing import machine, print_table, write_json
 from torch import Tensor, nn
 
 import invreg
-from invreg.environment import choose_device
-from invreg.events import Events
-from invreg.metrics import Metric
-from invreg.reconstructor import Reconstructor
-from invreg.streams import generator, stream_key
-from invreg_iresnet.lifting import Lifting
-from invreg_iresnet.network import IResNet
-from invreg_training.optimizers import Optimizers
-from invreg_training.schedule import rate_factor
+from invreg.components.device import choose_device
+from invreg.components.events import Events
+from invreg.components.metric import Metric
+from invreg.components.reconstructor import Reconstructor
+from invreg.components.streams import generator, stream_key
+from invreg_iresnet.network.iresnet import IResNet
+from invreg_iresnet.network.lifting import Lifting
+from invreg_training.gradient.optimizers import Optimizers
+from invreg_training.gradient.schedule import rate_factor
 
 _TOLERANCE = 1e-5
 _FINAL_RATE = 0.02

@@ -17,7 +17,7 @@ from typing import Any
 import torch
 
 import invreg
-from invreg.environment import describe_environment
+from invreg.running.environment import describe_environment
 
 
 def arguments(description: str | None, repetitions: int) -> argparse.ArgumentParser:

@@ -28,11 +28,11 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 import invreg
-from invreg.environment import choose_device
-from invreg.reconstructor import Reconstructor
-from invreg_iresnet.network import IResNet
-from invreg_training.objectives import ReconstructionLoss
-from invreg_training.optimizers import OptimizerName, Optimizers
+from invreg.components.device import choose_device
+from invreg.components.reconstructor import Reconstructor
+from invreg_iresnet.network.iresnet import IResNet
+from invreg_training.gradient.objectives import ReconstructionLoss
+from invreg_training.gradient.optimizers import OptimizerName, Optimizers
 
 _REFERENCE = "conv_resnet"
 _EARLY, _LATE = 0.2, 0.9

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from invreg.operator import LinearOperator
+from invreg.components.operator import LinearOperator
 
 
 class Run(ABC):

@@ -15,7 +15,7 @@ import typer
 from invreg.errors import CertificateError, InvregError, StoreError
 
 if TYPE_CHECKING:
-    from invreg.registry import Registry
+    from invreg.plugins.registry import Registry
 
 app = typer.Typer(
     name="invreg",
@@ -63,11 +63,11 @@ def run(
     ] = None,
 ) -> None:
     """Run a spec, or go on with it. The last line printed is the run folder."""
-    from invreg import pipeline
-    from invreg.quickstart import quickstart_path
+    from invreg import api
+    from invreg.specs.bundled import quickstart_path
 
     source, changes = spec or quickstart_path(), overrides or ()
-    result = pipeline.run(source, output, device, progress=not quiet, overrides=changes, track=track or None)
+    result = api.run(source, output, device, progress=not quiet, overrides=changes, track=track or None)
     _print_summary(result.summary)
     for warning in result.warnings:
         print(f"warning: {warning}", file=sys.stderr)
@@ -83,14 +83,15 @@ def run(
 @app.command()
 def validate(spec: _SpecFile = None, overrides: _Overrides = None) -> None:
     """Check names, parameters and structure of a spec without reading data, and print it with all defaults."""
-    from invreg.plan import make_plan
-    from invreg.quickstart import quickstart_path
-    from invreg.registry import Registry
-    from invreg.spec import dump_yaml, read_content, read_spec
+    from invreg.plugins.registry import Registry
+    from invreg.specs.bundled import quickstart_path
+    from invreg.specs.plan import make_plan
+    from invreg.specs.reading import read_content, read_spec
+    from invreg.specs.yaml import dump_yaml
 
     content = read_content(spec or quickstart_path(), overrides or ())
     if "matrix" in content:
-        from invreg.study import plan_study
+        from invreg.studies.study import plan_study
 
         for cell in plan_study(content, Registry.installed()).cells:
             print("---")
@@ -106,9 +107,9 @@ def plugins(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")]
     import json
     from dataclasses import asdict
 
-    from invreg.describe import describe_plugin
-    from invreg.registry import Registry
-    from invreg.tracking import note_trackers
+    from invreg.plugins.describe import describe_plugin
+    from invreg.plugins.registry import Registry
+    from invreg.plugins.tracking import note_trackers
 
     registry = Registry.installed()
     note_trackers(registry)
@@ -130,8 +131,8 @@ def describe(
     """Say what a component is and what its parameters are."""
     import json
 
-    from invreg.describe import describe_as_data, describe_component, first_sentence
-    from invreg.registry import Registry
+    from invreg.plugins.describe import describe_as_data, describe_component, first_sentence
+    from invreg.plugins.registry import Registry
 
     registry = Registry.installed()
     if kind == "tracker":
@@ -153,8 +154,8 @@ def _describe_trackers(registry: Registry, name: str | None, as_json: bool) -> N
     """Trackers are no components: they have a name and a description, and no parameters."""
     import json
 
-    from invreg.describe import describe_tracker, describe_tracker_as_data, first_sentence
-    from invreg.tracking import offer_of, offers
+    from invreg.plugins.describe import describe_tracker, describe_tracker_as_data, first_sentence
+    from invreg.plugins.tracking import offer_of, offers
 
     if name is not None:
         offer = offer_of(registry, name)
@@ -175,8 +176,8 @@ def schema(
     """Write the JSON Schema of a spec, with all that is installed, so that an editor can complete and check specs."""
     import json
 
-    from invreg.json_schema import spec_schema
-    from invreg.registry import Registry
+    from invreg.plugins.registry import Registry
+    from invreg.specs.json_schema import spec_schema
 
     text = json.dumps(spec_schema(Registry.installed()), indent=2, ensure_ascii=False)
     if output is None:
@@ -202,7 +203,7 @@ def new_plugin(
     output: Annotated[Path, typer.Option(help="Folder in which the package's folder is made.")] = Path(),
 ) -> None:
     """Write a package with a component of your own, whose tests pass as written; its folder is the last line."""
-    from invreg import scaffold
+    from invreg.plugins import scaffold
 
     folder = scaffold.new_plugin(name, kind, output)
     print(f'next: pip install -e "{folder}[test]" && pytest {folder}')
@@ -212,7 +213,7 @@ def new_plugin(
 @app.command()
 def report(folder: Annotated[Path, typer.Argument(help="A run or study folder.")]) -> None:
     """Draw the figures of a run or a study again from saved findings and write its report anew."""
-    from invreg.pipeline import redraw
+    from invreg.api import redraw
 
     print(redraw(folder))
 
@@ -220,9 +221,9 @@ def report(folder: Annotated[Path, typer.Argument(help="A run or study folder.")
 @app.command()
 def certify(folder: Annotated[Path, typer.Argument(help="A run folder.")]) -> None:
     """Prove stability bounds for the trained networks of a run, or verify those that lie there."""
-    from invreg import pipeline
+    from invreg import api
 
-    certificates = pipeline.certify(folder)
+    certificates = api.certify(folder)
     if not certificates:
         raise CertificateError(
             "no method of this run can certify its stability",

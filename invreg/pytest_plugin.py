@@ -61,7 +61,7 @@ def _items(
     examples: Mapping[str, Mapping[str, Any]],
     settings: Mapping[str, Mapping[str, Any]],
 ) -> Iterator[pytest.Item]:
-    from invreg.registry import Registry
+    from invreg.plugins.registry import Registry
     from invreg.testing.checks import CheckFailure
     from invreg.testing.plugins import component_checks
 

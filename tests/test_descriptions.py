@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from invreg.kinds import KINDS
-from invreg.registry import Registry
+from invreg.plugins.registry import Registry
+from invreg.schema.kinds import KINDS
 
 REGISTRY = Registry.installed()
 COMPONENTS = [(kind, name) for kind in KINDS for name in REGISTRY.names(kind)]

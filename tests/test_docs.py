@@ -19,11 +19,14 @@ from types import ModuleType
 import pytest
 
 import invreg
-from invreg import Registry, hookspecs, metrics
-from invreg.kinds import KINDS
-from invreg.plan import make_plan
-from invreg.spec import parse_yaml, read_spec
-from invreg.study import plan_study
+from invreg import Registry
+from invreg.components import hookspecs
+from invreg.schema.kinds import KINDS
+from invreg.specs.plan import make_plan
+from invreg.specs.reading import read_spec
+from invreg.specs.yaml import parse_yaml
+from invreg.studies.study import plan_study
+from invreg_metrics import plugin as metrics
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCS = ROOT / "docs"
@@ -258,7 +261,7 @@ def test_commands_that_pages_give_exist() -> None:
 
 
 def test_the_quickstart_page_knows_the_quickstart() -> None:
-    from invreg.quickstart import quickstart_path
+    from invreg.specs.bundled import quickstart_path
 
     spec = read_spec(quickstart_path())
     page = " ".join((DOCS / "quickstart.md").read_text(encoding="utf-8").split())

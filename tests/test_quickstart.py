@@ -13,7 +13,7 @@ import pytest
 import torch
 
 import invreg
-from invreg.quickstart import quickstart_path
+from invreg.specs.bundled import quickstart_path
 
 SHORT = [
     "methods.tv.trainer.trials=2",

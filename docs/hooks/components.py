@@ -40,7 +40,7 @@ def _kind(kind: str) -> Iterator[str]:
 
 
 def _component(entry: Any) -> Iterator[str]:
-    from invreg.schema import parameters_model
+    from invreg.schema.parameters import parameters_model
 
     yield f"### `{entry.name}` {{ #{entry.kind}-{entry.name} }}\n"
     yield _prose(inspect.getdoc(entry.cls) or "") + "\n"
@@ -67,8 +67,8 @@ def _prose(documentation: str) -> str:
 
 
 def _type(info: Any, described: dict[str, Any]) -> str:
-    from invreg import describe
-    from invreg.schema import nested
+    from invreg.plugins import describe
+    from invreg.schema.parameters import nested
 
     mark = nested(info.rebuild_annotation())
     if mark:

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any, Self
 import torch
 from torch import Tensor, nn
 
+from invreg.components.noise import Noise
+from invreg.components.operator import LinearOperator, Operator, Shape
+from invreg.components.problem import Problem
+from invreg.components.reconstructor import Reconstructor
 from invreg.errors import InvregError, ShapeError, SpecError
 from invreg.interop.foreign import SharesForeign, require
 from invreg.interop.noise import noise_from_deepinverse, noise_to_deepinverse, standard_deviation
-from invreg.noise import Noise
-from invreg.operator import LinearOperator, Operator, Shape
-from invreg.problem import Problem
-from invreg.reconstructor import Reconstructor
 
 if TYPE_CHECKING:
     from deepinv.models import Reconstructor as DeepInverseModel

@@ -7,10 +7,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from invreg.components.noise import Noise
 from invreg.errors import InvregError, SpecError
 from invreg.interop.foreign import SPEC_HINT, require
-from invreg.noise import Noise
-from invreg.registry import Registry, spec_of
+from invreg.plugins.registry import Registry, spec_of
 
 
 def noise_from_deepinverse(noise_model: Any) -> Noise | None:

@@ -8,10 +8,10 @@ import deepinv
 import torch
 from torch import Tensor
 
-from invreg.noise import Noise
-from invreg.operator import LinearOperator, Operator, Shape
-from invreg.problem import Problem
-from invreg.reconstructor import Reconstructor
+from invreg.components.noise import Noise
+from invreg.components.operator import LinearOperator, Operator, Shape
+from invreg.components.problem import Problem
+from invreg.components.reconstructor import Reconstructor
 
 
 class OperatorPhysics(deepinv.physics.Physics):  # type: ignore[misc]

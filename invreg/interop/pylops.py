@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from invreg.components.operator import Operator, Shape
 from invreg.errors import InvregError
 from invreg.interop.foreign import require
 from invreg.interop.scipy import ScipyOperator, operator_from_scipy, operator_to_scipy
-from invreg.operator import Operator, Shape
 
 if TYPE_CHECKING:
     from pylops import LinearOperator as PyLopsOperator

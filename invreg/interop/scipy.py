@@ -11,9 +11,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from invreg.components.operator import LinearOperator, Operator, Shape, as_linear
 from invreg.errors import InvregError, ShapeError
 from invreg.interop.foreign import SharesForeign
-from invreg.operator import LinearOperator, Operator, Shape, as_linear
 
 if TYPE_CHECKING:
     from scipy.sparse.linalg import LinearOperator as SciPyLinearOperator

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from torch import Tensor
 
-from invreg.analyzer import Analyzer, CompletedRun, Findings
+from invreg.components.analyzer import Analyzer, CompletedRun, Findings
 from invreg.testing.checks import Check, CheckFailure, Failure, Refused, instance_of, run_checks, title_of
 from invreg.testing.constructors import constructor_checks, rebuilt
 from invreg.testing.findings import findings_checks

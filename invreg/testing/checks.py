@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-from invreg.component import Component
-from invreg.sources import place_of_error
+from invreg.schema.component import Component
+from invreg.schema.sources import place_of_error
 
 C = TypeVar("C", bound=Component)
 

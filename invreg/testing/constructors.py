@@ -10,10 +10,11 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from invreg.component import Component, built_with
 from invreg.errors import InvregError, SpecError
-from invreg.registry import Registry
-from invreg.schema import nested, parameters_model
+from invreg.plugins.registry import Registry
+from invreg.schema.component import Component
+from invreg.schema.parameters import nested, parameters_model
+from invreg.schema.signature import built_with
 from invreg.testing.checks import Check, Refused
 from invreg.testing.surroundings import check_no_global_state
 
@@ -28,7 +29,7 @@ class _OneComponent:
         self._cls = cls
 
     def plugin(self) -> object:
-        from invreg.hookspecs import hookimpl
+        from invreg.components.hookspecs import hookimpl
 
         class Plugin:
             @staticmethod
@@ -90,7 +91,7 @@ def _components(value: Any) -> Iterator[Component]:
 
 
 def _plain(value: Any) -> Any:
-    from invreg.registry import plain_form
+    from invreg.plugins.registry import plain_form
 
     return plain_form(list(value) if isinstance(value, tuple) else value, "parameters")
 

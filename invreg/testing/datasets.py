@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 
 import torch
 
-from invreg.dataset import ImageDataset, Splits
+from invreg.components.dataset import ImageDataset, Splits
 from invreg.testing.checks import Check, Refused, instance_of, run_checks, title_of
 from invreg.testing.constructors import constructor_checks, rebuilt
 from invreg.testing.numbers import demand_equal, demand_same

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 import torch
 
-from invreg.operator import LinearOperator, Operator, Shape
+from invreg.components.operator import LinearOperator, Operator, Shape
 from invreg.testing.checks import Check, Refused
 from invreg.testing.numbers import demand_close, demand_finite, images, vectors
 

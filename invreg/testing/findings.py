@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from invreg.analyzer import Findings
-from invreg.store import RunFolder
+from invreg.components.analyzer import Findings
+from invreg.storage.run_folder import RunFolder
 from invreg.testing.checks import Check, Refused
 from invreg.testing.numbers import demand_equal
 from invreg.testing.surroundings import check_no_global_state
@@ -54,7 +54,10 @@ def findings_checks(
     yield (
         "determinism",
         lambda: demand_findings(
-            findings(), analyze(), "two analyses of one", "draw random numbers from invreg.streams, with the run's seed"
+            findings(),
+            analyze(),
+            "two analyses of one",
+            "draw random numbers from invreg.generator, with the run's seed",
         ),
     )
     yield "no_global_state", lambda: check_no_global_state(lambda: draw(analyze()))

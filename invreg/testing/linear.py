@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 import torch
 
-from invreg.operator import LinearOperator, Shape
+from invreg.components.operator import LinearOperator, Shape
 from invreg.testing.checks import Check, Refused
 from invreg.testing.numbers import demand_close, demand_equal, vectors
 

@@ -7,9 +7,9 @@ from collections.abc import Iterator
 
 import torch
 
+from invreg.components.metric import Metric
+from invreg.components.operator import Shape
 from invreg.errors import ShapeError
-from invreg.metrics import Metric
-from invreg.operator import Shape
 from invreg.testing.checks import Check, Refused, instance_of, run_checks, title_of
 from invreg.testing.constructors import constructor_checks
 from invreg.testing.numbers import demand_close, demand_equal, demand_finite, demand_same, images

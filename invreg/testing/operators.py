@@ -11,9 +11,9 @@ from collections.abc import Callable, Iterator, Sequence
 import torch
 from torch import Tensor
 
-from invreg.component import Component
+from invreg.components.operator import LinearOperator, Operator, Shape
 from invreg.errors import ShapeError
-from invreg.operator import LinearOperator, Operator, Shape
+from invreg.schema.component import Component
 from invreg.testing.checks import Check, CheckFailure, Failure, Refused, instance_of, run_checks, title_of
 from invreg.testing.constructors import constructor_checks, rebuilt
 from invreg.testing.derivatives import derivative_checks

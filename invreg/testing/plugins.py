@@ -6,12 +6,12 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
-from invreg.component import Component
-from invreg.discovery import Plugin
+from invreg.components.operator import Operator, Shape
+from invreg.components.reconstructor import Reconstructor
 from invreg.errors import InvregError, ShapeError
-from invreg.operator import Operator, Shape
-from invreg.reconstructor import Reconstructor
-from invreg.registry import Registry
+from invreg.plugins.discovery import Plugin
+from invreg.plugins.registry import Registry
+from invreg.schema.component import Component
 from invreg.testing.analyzers import check_analyzer
 from invreg.testing.checks import CheckFailure, Failure, run_checks
 from invreg.testing.constructors import constructor_checks

@@ -7,10 +7,10 @@ from collections.abc import Iterator
 
 import torch
 
+from invreg.components.operator import Operator, Shape
+from invreg.components.problem import Problem
+from invreg.components.reconstructor import HasLocalForwardMap, LearnsForwardMap, Reconstructor
 from invreg.errors import InvregError, SpecError
-from invreg.operator import Operator, Shape
-from invreg.problem import Problem
-from invreg.reconstructor import HasLocalForwardMap, LearnsForwardMap, Reconstructor
 from invreg.testing.checks import Check, CheckFailure, Failure, Refused, instance_of, run_checks, title_of
 from invreg.testing.constructors import constructor_checks, rebuilt
 from invreg.testing.numbers import demand_close, demand_equal, demand_finite, demand_same, images, transposed_in_memory

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from invreg.operator import Operator, Shape
+from invreg.components.operator import Operator, Shape
 from invreg.testing.checks import Refused
 from invreg.testing.numbers import images
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, cast
 
-from invreg.analyzer import Findings
-from invreg.study_analyzer import CompletedStudy, StudyAnalyzer
+from invreg.components.analyzer import Findings
+from invreg.components.study_analyzer import CompletedStudy, StudyAnalyzer
 from invreg.testing.checks import Check, instance_of, run_checks, title_of
 from invreg.testing.constructors import constructor_checks, rebuilt
 from invreg.testing.findings import findings_checks

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from invreg.isolation import put_back, shared_settings
+from invreg.plugins.isolation import put_back, shared_settings
 from invreg.testing.checks import Refused
 
 
@@ -52,5 +52,5 @@ def check_no_global_state(work: Callable[[], object], but: Collection[str] = ())
         raise Refused(
             f"a call changed {', '.join(changed)}",
             "everything outside the component as it was",
-            "draw random numbers from a torch.Generator of your own (invreg.streams.generator), and set nothing global",
+            "draw random numbers from a torch.Generator of your own (invreg.generator), and set nothing global",
         )

@@ -10,20 +10,21 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from invreg.crops import TrainingImages
-from invreg.dataset import ImageDataset, ImageStack, Splits
-from invreg.events import Events
-from invreg.metrics import MSE, PSNR, SSIM
-from invreg.noise import Noise
-from invreg.operator import LinearOperator, Operator, Shape
-from invreg.problem import Problem
-from invreg.reconstructor import Reconstructor
-from invreg.schema import parameters_model
-from invreg.streams import generator, stream_key
-from invreg.trainer import Method, TrainedMethod, TrainingContext, TrainingLog, search_range
+from invreg.components.dataset import ImageDataset, ImageStack, Splits
+from invreg.components.events import Events
+from invreg.components.image_quality import mean_squared_error, peak_signal_to_noise_ratio
+from invreg.components.metric import Metric
+from invreg.components.noise import Noise
+from invreg.components.operator import LinearOperator, Operator, Shape
+from invreg.components.problem import Problem
+from invreg.components.reconstructor import Reconstructor
+from invreg.components.streams import generator, stream_key
+from invreg.components.trainer import Method, TrainedMethod, TrainingContext, TrainingLog, search_range
+from invreg.components.training_images import TrainingImages
+from invreg.schema.parameters import parameters_model
 
 if TYPE_CHECKING:
-    from invreg.analyzer import CompletedRun
+    from invreg.components.analyzer import CompletedRun
 
 
 class ToyBlur(LinearOperator):
@@ -55,6 +56,25 @@ class ToyImages(ImageDataset):
 
     def splits(self) -> Splits:
         return toy_splits()
+
+
+class ToyPSNR(Metric):
+    """The peak signal-to-noise ratio."""
+
+    higher_is_better = True
+    unit = "dB"
+
+    def __call__(self, x_hat: Tensor, x: Tensor) -> Tensor:
+        return peak_signal_to_noise_ratio(x_hat, x)
+
+
+class ToyError(Metric):
+    """The mean squared error."""
+
+    higher_is_better = False
+
+    def __call__(self, x_hat: Tensor, x: Tensor) -> Tensor:
+        return mean_squared_error(x_hat, x)
 
 
 class ToyIdentity(Reconstructor):
@@ -166,7 +186,7 @@ def toy_context(folder: Path, seed: int = 0, test_seed: int = 3) -> TrainingCont
         seed=seed,
         folder=folder,
         events=Events(),
-        metrics={"psnr": PSNR(), "mse": MSE()},
+        metrics={"psnr": ToyPSNR(), "mse": ToyError()},
         batch_size=2,
     )
 
@@ -175,8 +195,8 @@ def toy_run() -> CompletedRun:
     """A finished run: the measurement itself, and a trained network with a forward map."""
     import pandas as pd
 
-    from invreg.analyzer import CompletedRun
-    from invreg.evaluation import measure_quality
+    from invreg.components.analyzer import CompletedRun
+    from invreg.running.evaluation import measure_quality
 
     splits, problem = toy_splits(), toy_problem()
     z = toy_measurements(splits.test.images)
@@ -188,7 +208,7 @@ def toy_run() -> CompletedRun:
         "identity": TrainedMethod(toy_method(ToyIdentity).build().eval(), TrainingLog()),
         "net": TrainedMethod(net.eval(), log),
     }
-    metrics = {"psnr": PSNR(), "ssim": SSIM()}
+    metrics = {"psnr": ToyPSNR(), "mse": ToyError()}
     with torch.no_grad():
         found = {label: method.reconstructor(z) for label, method in methods.items()}
     table = pd.concat(

@@ -13,16 +13,16 @@ from unittest import mock
 import torch
 from torch import Tensor
 
-from invreg.component import built_with
-from invreg.crops import TrainingImages
+from invreg.components.reconstructor import Reconstructor
+from invreg.components.trainer import TrainedMethod, Trainer
+from invreg.components.training_images import TrainingImages
 from invreg.errors import InvregError, SpecError
-from invreg.reconstructor import Reconstructor
+from invreg.schema.signature import built_with
 from invreg.testing.checks import Check, Refused, instance_of, run_checks, title_of
 from invreg.testing.constructors import constructor_checks, rebuilt
 from invreg.testing.numbers import demand_equal, demand_finite, demand_same
 from invreg.testing.surroundings import check_no_global_state
 from invreg.testing.toys import ToyGain, ToyIdentity, ToyNet, toy_context, toy_measurements, toy_method, toy_splits
-from invreg.trainer import TrainedMethod, Trainer
 
 
 def check_trainer(trainer: Trainer | type[Trainer]) -> None:
@@ -85,7 +85,7 @@ def _checks(trainer: Trainer, folder: Path) -> Iterator[Check]:
             first(),
             _fit(trainer, folder / "second"),
             "two trainings with one seed",
-            "draw from invreg.streams, with the seed of the context",
+            "draw from invreg.components.streams, with the seed of the context",
         ),
     )
     yield (

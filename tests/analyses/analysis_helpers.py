@@ -16,16 +16,16 @@ from matplotlib import rc_context
 from matplotlib.figure import Figure
 from torch import Tensor, nn
 
-from invreg.analyzer import Analyzer, CompletedRun, Findings
-from invreg.crops import TrainingImages
-from invreg.dataset import ImageStack, Splits
-from invreg.evaluation import measure_quality
-from invreg.metrics import MSE, PSNR, SSIM
-from invreg.operator import Operator
-from invreg.problem import Problem
-from invreg.reconstructor import Reconstructor
-from invreg.store import RunFolder
-from invreg.trainer import TrainedMethod, TrainingLog
+from invreg.components.analyzer import Analyzer, CompletedRun, Findings
+from invreg.components.dataset import ImageStack, Splits
+from invreg.components.operator import Operator
+from invreg.components.problem import Problem
+from invreg.components.reconstructor import Reconstructor
+from invreg.components.trainer import TrainedMethod, TrainingLog
+from invreg.components.training_images import TrainingImages
+from invreg.running.evaluation import measure_quality
+from invreg.storage.run_folder import RunFolder
+from invreg_metrics.metrics import MSE, PSNR, SSIM
 
 
 class Halved(Operator):

@@ -15,19 +15,19 @@ from matplotlib.figure import Figure
 from torch import Tensor, nn
 
 from invreg import DescribesArchitecture, Registry, Splits
-from invreg.analyzer import CompletedRun, Findings
-from invreg.architecture import Architecture, Layer, Skip, Stage
-from invreg.dataset import ImageStack
+from invreg.components.analyzer import CompletedRun, Findings
+from invreg.components.architecture import Architecture, Layer, Skip, Stage
+from invreg.components.dataset import ImageStack
+from invreg.components.operator import LinearOperator, Operator, Shape
+from invreg.components.problem import Problem
+from invreg.components.reconstructor import Reconstructor
+from invreg.components.trainer import TrainedMethod, TrainingLog
 from invreg.errors import InvregError
-from invreg.operator import LinearOperator, Operator, Shape
-from invreg.problem import Problem
-from invreg.reconstructor import Reconstructor
-from invreg.trainer import TrainedMethod, TrainingLog
-from invreg_analyses.architecture import Architecture as ArchitectureAnalysis
-from invreg_analyses.architecture_figures import draw_architecture
-from invreg_analyses.diagram import Line, wrapped
-from invreg_analyses.scale_rows import find_sides
-from invreg_analyses.seen_layers import seen_architecture
+from invreg_analyses.architecture.architecture import Architecture as ArchitectureAnalysis
+from invreg_analyses.architecture.diagram import Line, wrapped
+from invreg_analyses.architecture.figures import draw_architecture
+from invreg_analyses.architecture.scale_rows import find_sides
+from invreg_analyses.architecture.seen_layers import seen_architecture
 
 SMALL: dict[str, dict[str, Any]] = {
     "iresnet": {"subnetworks": 3, "channels": 6, "hidden": 5, "padding": 2},

@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 from analysis_helpers import Stand, make_run, with_learners
 
-from invreg.analyzer import CompletedRun
-from invreg.certificate import StabilityCertificate, certificate_content
-from invreg.store import RunFolder
-from invreg_analyses.certificate import Certificate
+from invreg.components.analyzer import CompletedRun
+from invreg.components.certificate import StabilityCertificate, certificate_content
+from invreg.storage.run_folder import RunFolder
+from invreg_analyses.stability.certificate import Certificate
 
 
 class Certified(Stand):

@@ -11,17 +11,17 @@ import torch
 from analysis_helpers import Learner, draw_svgs, make_run, texts, through_files, with_learners
 from torch import Tensor
 
-from invreg.analyzer import CompletedRun
-from invreg.dataset import ImageStack, Splits
+from invreg.components.analyzer import CompletedRun
+from invreg.components.dataset import ImageStack, Splits
+from invreg.components.events import Events
+from invreg.components.hookspecs import hookimpl
+from invreg.components.operator import Operator
+from invreg.components.problem import Problem
 from invreg.errors import DataError, SpecError
-from invreg.events import Events
-from invreg.hookspecs import hookimpl
-from invreg.operator import Operator
-from invreg.problem import Problem
-from invreg_analyses.canny_edges import find_edges, smooth_areas
-from invreg_analyses.edge_saliency import EdgeSaliency, equidistant, sample_areas
-from invreg_analyses.progress import Progress
-from invreg_analyses.saliency_text import difference_in_words, percent
+from invreg_analyses.saliency.edges import EdgeSaliency, equidistant, sample_areas
+from invreg_analyses.saliency.text import difference_in_words, percent
+from invreg_analyses.shared.canny_edges import find_edges, smooth_areas
+from invreg_analyses.shared.progress import Progress
 from invreg_operators.gaussian_blur import GaussianBlur
 from invreg_operators.perona_malik import PeronaMalik
 
@@ -138,7 +138,7 @@ def test_long_work_is_told_and_short_work_is_not(monkeypatch: pytest.MonkeyPatch
             told.append((label, done, total))
 
     clock = [0.0]
-    monkeypatch.setattr("invreg_analyses.progress.time.monotonic", lambda: clock[0])
+    monkeypatch.setattr("invreg_analyses.shared.progress.time.monotonic", lambda: clock[0])
     progress = Progress(Events(None, [Listener()]), "analysis", "work", 4)
     progress.advance()
     assert told == []

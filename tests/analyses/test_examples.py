@@ -11,9 +11,9 @@ import torch
 from analysis_helpers import draw_svgs, make_run, set_values, texts, through_files
 from torch import Tensor
 
-from invreg.operator import LinearOperator, Shape
-from invreg_analyses.examples import Examples, spread_choice
-from invreg_analyses.pictures import busiest_region, signed_limit
+from invreg.components.operator import LinearOperator, Shape
+from invreg_analyses.examples.examples import Examples, spread_choice
+from invreg_analyses.shared.pictures import busiest_region, signed_limit
 
 METHODS = {"tv": 0.1, "net": 0.05}
 

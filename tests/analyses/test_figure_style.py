@@ -9,8 +9,8 @@ import pandas as pd
 import pytest
 from analysis_helpers import draw_svgs, make_run
 
-from invreg_analyses.quality import Quality
-from invreg_analyses.style import LEARNED, REFERENCE, method_styles, shortened
+from invreg_analyses.quality.quality import Quality
+from invreg_analyses.shared.style import LEARNED, REFERENCE, method_styles, shortened
 
 
 def styles(**weights: int) -> dict[str, str]:

@@ -11,9 +11,9 @@ from analysis_helpers import Halved, Learner, draw_svgs, make_run, texts, throug
 from test_forward_map import Doubled
 from torch import Tensor
 
+from invreg.components.operator import Operator, Shape
 from invreg.errors import InvregError
-from invreg.operator import Operator, Shape
-from invreg_analyses.firm_nonexpansiveness import FirmNonexpansiveness
+from invreg_analyses.forward_map.firm_nonexpansiveness import FirmNonexpansiveness
 
 
 class Scaled(Operator):

@@ -12,11 +12,11 @@ import torch
 from analysis_helpers import Halved, Learner, draw_svgs, make_run, texts, through_files, with_learners
 from torch import Tensor
 
-from invreg.analyzer import CompletedRun
-from invreg.events import Events
-from invreg.hookspecs import hookimpl
-from invreg.operator import LinearOperator, NormalOperator, Shape
-from invreg_analyses.forward_map import ForwardMap
+from invreg.components.analyzer import CompletedRun
+from invreg.components.events import Events
+from invreg.components.hookspecs import hookimpl
+from invreg.components.operator import LinearOperator, NormalOperator, Shape
+from invreg_analyses.forward_map.forward_map import ForwardMap
 
 HALVED = Halved()
 
@@ -46,7 +46,7 @@ def test_progress_is_told_to_the_last_image(monkeypatch: pytest.MonkeyPatch) -> 
         def invreg_progress(self, label: str, stage: str, done: float, total: float) -> None:
             told.append((done, total))
 
-    monkeypatch.setattr("invreg_analyses.progress._SECONDS", -1.0)
+    monkeypatch.setattr("invreg_analyses.shared.progress._SECONDS", -1.0)
     run = replace(learned(), batch_size=1, events=Events(None, [Listener()]))
     ForwardMap().analyze(run)
     count = 2 * len(run.images.test.images)

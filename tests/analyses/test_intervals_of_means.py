@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from invreg_analyses.statistics import mean_interval
+from invreg_analyses.shared.statistics import mean_interval
 
 
 def test_mean_and_standard_deviation_are_the_textbook_ones() -> None:

@@ -12,12 +12,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from invreg.components.operator import Operator
+from invreg.components.problem import Problem
 from invreg.errors import DataError, InvregError, ShapeError, SpecError
-from invreg.operator import Operator
-from invreg.problem import Problem
-from invreg_analyses.jacobian_rows import far_apart, function_map, jacobian_rows, operator_map
-from invreg_analyses.saliency_maps import random_pixels
-from invreg_iresnet.network import IResNet
+from invreg_analyses.saliency.jacobian_rows import far_apart, function_map, jacobian_rows, operator_map
+from invreg_analyses.saliency.maps import random_pixels
+from invreg_iresnet.network.iresnet import IResNet
 from invreg_operators.convolution import Convolution
 from invreg_operators.finite_differences import FiniteDifferences
 from invreg_operators.gaussian_blur import GaussianBlur

@@ -16,16 +16,16 @@ from PIL import Image
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from invreg.analyzer import CompletedRun
-from invreg.dataset import ImageStack, Splits
+from invreg.components.analyzer import CompletedRun
+from invreg.components.dataset import ImageStack, Splits
+from invreg.components.operator import LinearOperator, NormalOperator, Operator, Shape
 from invreg.errors import ConvergenceError, DataError, InvregError, ShapeError, SpecError
-from invreg.operator import LinearOperator, NormalOperator, Operator, Shape
-from invreg.registry import Registry, spec_of
-from invreg_analyses.derivatives import function_derivative, operator_derivative
-from invreg_analyses.direction_pictures import direction_limit
-from invreg_analyses.extreme_directions import Form, ascent, largest
-from invreg_analyses.image_masks import find_subject, part_of
-from invreg_analyses.local_ill_posedness import LocalIllPosedness
+from invreg.plugins.registry import Registry, spec_of
+from invreg_analyses.ill_posedness.direction_pictures import direction_limit
+from invreg_analyses.ill_posedness.extreme_directions import Form, ascent, largest
+from invreg_analyses.ill_posedness.local_ill_posedness import LocalIllPosedness
+from invreg_analyses.ill_posedness.masks import find_subject, part_of
+from invreg_analyses.shared.derivatives import function_derivative, operator_derivative
 from invreg_operators.perona_malik import PeronaMalik
 
 SHAPE = (1, 9, 11)
@@ -345,7 +345,7 @@ def test_what_fails_for_the_operator_alone_costs_the_network_nothing(monkeypatch
     def fails(*_: Any) -> None:
         raise ConvergenceError("no luck", where="smallest")
 
-    monkeypatch.setattr("invreg_analyses.ill_posedness_search.smallest", fails)
+    monkeypatch.setattr("invreg_analyses.ill_posedness.search.smallest", fails)
     run = make_run({"a": 0.1, "b": 0.1}, operator=Halved(), size=SHAPE[1:], metrics=("psnr",), count=1)
     run = with_learners(run, a=Learner(Halved(), lambda x: x), b=Learner(Halved(), lambda x: 0.7 * x))
     findings = LocalIllPosedness(images=1, mask=None, directions=1).analyze(run)

@@ -10,8 +10,8 @@ import pytest
 from analysis_helpers import draw_svgs, make_run, set_values, texts, through_files
 
 from invreg.errors import SpecError
-from invreg.registry import Registry
-from invreg_analyses.quality import Quality
+from invreg.plugins.registry import Registry
+from invreg_analyses.quality.quality import Quality
 
 LEARNED = {"net": 100}
 

@@ -10,11 +10,11 @@ import torch
 from analysis_helpers import Halved, Learner, draw_svgs, make_run, texts, through_files, with_learners
 from torch import Tensor
 
-from invreg.analyzer import CompletedRun
-from invreg.operator import LinearOperator
-from invreg_analyses.radial_transfer import RadialTransfer
-from invreg_analyses.regularization_map import RegularizationMap
-from invreg_analyses.rings import HIGHEST, ring_image, ring_of
+from invreg.components.analyzer import CompletedRun
+from invreg.components.operator import LinearOperator
+from invreg_analyses.forward_map.radial_transfer import RadialTransfer
+from invreg_analyses.forward_map.regularization_map import RegularizationMap
+from invreg_analyses.forward_map.rings import HIGHEST, ring_image, ring_of
 
 SIZE = (16, 20)
 

@@ -18,19 +18,19 @@ from matplotlib.text import Text
 from numpy.typing import NDArray
 from torch import Tensor
 
-from invreg.analyzer import CompletedRun
-from invreg.dataset import ImageStack, Splits
+from invreg.components.analyzer import CompletedRun
+from invreg.components.dataset import ImageStack, Splits
+from invreg.components.operator import Operator
+from invreg.components.problem import Problem
 from invreg.errors import DataError, InvregError, SpecError
-from invreg.operator import Operator
-from invreg.problem import Problem
-from invreg.registry import Registry
-from invreg_analyses.canny_edges import NO_EDGE, STRONG, WEAK, find_edges, smooth_areas
-from invreg_analyses.cluster_numbers import cluster_numbers
-from invreg_analyses.clustering import agreement, by_edges, cluster, k_means, pca_k_means, spectral
-from invreg_analyses.kernel_spread import normalised, spread_of
-from invreg_analyses.saliency_clusters import SaliencyClusters, typical_images
-from invreg_analyses.saliency_figures import CLUSTER_COLORS, CLUSTER_NAMES, KernelColumn, draw_kernels
-from invreg_analyses.saliency_text import chance, clusters_seen
+from invreg.plugins.registry import Registry
+from invreg_analyses.saliency.cluster_numbers import cluster_numbers
+from invreg_analyses.saliency.clustering import agreement, by_edges, cluster, k_means, pca_k_means, spectral
+from invreg_analyses.saliency.clusters import SaliencyClusters, typical_images
+from invreg_analyses.saliency.figures import CLUSTER_COLORS, CLUSTER_NAMES, KernelColumn, draw_kernels
+from invreg_analyses.saliency.kernel_spread import normalised, spread_of
+from invreg_analyses.saliency.text import chance, clusters_seen
+from invreg_analyses.shared.canny_edges import NO_EDGE, STRONG, WEAK, find_edges, smooth_areas
 from invreg_operators.gaussian_blur import GaussianBlur
 from invreg_operators.perona_malik import PeronaMalik
 

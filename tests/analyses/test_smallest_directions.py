@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 import torch
 
-from invreg.operator import LinearOperator
-from invreg.registry import Registry
-from invreg_analyses import ill_posedness_search
-from invreg_analyses.extreme_directions import Form, largest, smallest
-from invreg_analyses.ill_posedness_images import choose_images
+from invreg.components.operator import LinearOperator
+from invreg.plugins.registry import Registry
+from invreg_analyses.ill_posedness import search as ill_posedness_search
+from invreg_analyses.ill_posedness.extreme_directions import Form, largest, smallest
+from invreg_analyses.ill_posedness.images import choose_images
 
 REGISTRY = Registry.installed()
 

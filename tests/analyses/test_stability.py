@@ -16,16 +16,16 @@ import torch
 from analysis_helpers import Halved, Learner, Stand, draw_svgs, make_run, texts, through_files, with_learners
 from torch import Tensor
 
-from invreg.analyzer import CompletedRun
-from invreg.certificate import StabilityCertificate, certificate_content
+from invreg.components.analyzer import CompletedRun
+from invreg.components.certificate import StabilityCertificate, certificate_content
+from invreg.components.operator import LinearOperator, NormalOperator, Shape
+from invreg.components.problem import Problem
+from invreg.components.reconstructor import Reconstructor
 from invreg.errors import CertificateError, ConvergenceWarning, DataError, SpecError
-from invreg.operator import LinearOperator, NormalOperator, Shape
-from invreg.problem import Problem
-from invreg.reconstructor import Reconstructor
-from invreg.registry import Registry
-from invreg_analyses.stability import Stability
-from invreg_analyses.stability_text import rounded_down, rounded_up
-from invreg_iresnet.network import IResNet
+from invreg.plugins.registry import Registry
+from invreg_analyses.stability.stability import Stability
+from invreg_analyses.stability.text import rounded_down, rounded_up
+from invreg_iresnet.network.iresnet import IResNet
 from invreg_tv.reconstructor import TotalVariation
 
 NOISE = 0.02

@@ -10,8 +10,8 @@ import pytest
 from analysis_helpers import Stand, draw_svgs, make_run, texts, through_files
 from pydantic import Field
 
-from invreg.trainer import TrainedMethod, TrainingLog, search_range
-from invreg_analyses.training_curves import TrainingCurves
+from invreg.components.trainer import TrainedMethod, TrainingLog, search_range
+from invreg_analyses.training.curves import TrainingCurves
 
 LOG = TrainingLog(
     [

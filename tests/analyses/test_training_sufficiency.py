@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 from analysis_helpers import draw_svgs, make_run, set_values, through_files
 
-from invreg.trainer import TrainingLog
-from invreg_analyses.quality import Quality
-from invreg_analyses.training_sufficiency import (
+from invreg.components.trainer import TrainingLog
+from invreg_analyses.quality.quality import Quality
+from invreg_analyses.training.sufficiency import (
     NOT_BETTERING,
     STILL_BETTERING,
     TOO_BRIEF,

@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 
 from invreg import Registry, spec_of
+from invreg.components.operator import LinearOperator, Operator, Shape
+from invreg.components.problem import Problem
 from invreg.errors import InvregError, SpecError
-from invreg.operator import LinearOperator, Operator, Shape
-from invreg.problem import Problem
 from invreg_baselines.adjoint import Adjoint
 from invreg_baselines.observation import Observation
 

@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from invreg import Registry, spec_of
+from invreg.components.problem import Problem
 from invreg.errors import InvregError, SpecError
-from invreg.problem import Problem
 from invreg_baselines.adjoint import Adjoint
 from invreg_baselines.fbp import FilteredBackProjection
 from invreg_baselines.unet import UNet

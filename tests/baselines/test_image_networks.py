@@ -12,10 +12,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from invreg import Registry, spec_of
+from invreg.components.operator import LinearOperator, Operator, Shape
+from invreg.components.problem import Problem
 from invreg.errors import InvregError, ShapeError, SpecError
-from invreg.operator import LinearOperator, Operator, Shape
-from invreg.problem import Problem
-from invreg.schema import parameters_model
+from invreg.schema.parameters import parameters_model
 from invreg_baselines.conv_resnet import ConvResNet
 from invreg_baselines.diffnet import DiffNet
 from invreg_baselines.network import ImageNetwork

@@ -7,9 +7,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from invreg.components.operator import LinearOperator
+from invreg.components.problem import Problem
 from invreg.errors import ShapeError, SpecError
-from invreg.operator import LinearOperator
-from invreg.problem import Problem
 from invreg_baselines.conv_resnet import ConvResNet
 from invreg_baselines.diffnet import DiffNet, DiffusionStep
 from invreg_baselines.unet import UNet, _doubled

@@ -14,7 +14,7 @@ import torch
 
 import invreg
 from invreg import Registry
-from invreg.hookspecs import INTERFACE_VERSION
+from invreg.components.hookspecs import INTERFACE_VERSION
 
 HEAD = """
 from __future__ import annotations
@@ -114,8 +114,8 @@ def test_a_plugin_for_a_later_interface_is_refused_before_its_hooks_are_read(tmp
 
 
 def test_an_interface_that_is_no_longer_spoken_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("invreg.hookspecs.OLDEST_INTERFACE", 3)
-    monkeypatch.setattr("invreg.hookspecs.INTERFACE_VERSION", 5)
+    monkeypatch.setattr("invreg.components.hookspecs.OLDEST_INTERFACE", 3)
+    monkeypatch.setattr("invreg.components.hookspecs.INTERFACE_VERSION", 5)
     problem = problem_of(COMPONENT.format(parameter=""), tmp_path)
     assert "written for plugin interface 1" in problem
     assert "interfaces 3 to 5" in problem
@@ -294,7 +294,7 @@ def test_what_a_plugin_prints_is_kept_apart(tmp_path: Path, capsys: pytest.Captu
 
 
 def test_one_package_cannot_register_a_name_twice(tmp_path: Path) -> None:
-    from invreg.discovery import Plugin
+    from invreg.plugins.discovery import Plugin
 
     path = tmp_path / "their_plugin.py"
     path.write_text(HEAD + COMPONENT.format(parameter=""), encoding="utf-8")

@@ -15,14 +15,14 @@ from matplotlib.figure import Figure
 
 import invreg
 import toy
-from invreg import cli, pipeline
-from invreg import metrics as metrics_plugin
-from invreg.analyzer import Analyzer, CompletedRun, Findings
-from invreg.certificate import StabilityCertificate, certificate_content, smallest
+from invreg import api, cli
+from invreg.api import certify, run
+from invreg.components.analyzer import Analyzer, CompletedRun, Findings
+from invreg.components.certificate import StabilityCertificate, certificate_content, smallest
+from invreg.components.reconstructor import CertifiesStability
 from invreg.errors import CertificateError, InvregError
-from invreg.pipeline import certify, run
-from invreg.reconstructor import CertifiesStability
-from invreg.registry import Registry
+from invreg.plugins.registry import Registry
+from invreg_metrics import plugin as metrics_plugin
 
 MADE: list[float] = []
 
@@ -103,7 +103,7 @@ def test_the_report_does_not_say_what_was_not_verified(registry: Registry, tmp_p
     file = folder / "methods/sure/certificate.json"
     assert "have exact reconstructions that differ by at most 1.5" in (folder / "report.html").read_text()
     file.write_text(file.read_text().replace('"reconstruction_lipschitz": 1.5', '"reconstruction_lipschitz": 1.25'))
-    report = pipeline.redraw(folder, registry).read_text()
+    report = api.redraw(folder, registry).read_text()
     assert "at most 1.25" not in report
     assert "has not been verified as it is now" in report
 
@@ -147,8 +147,8 @@ def test_command_prints_the_sentence(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     folder = run(spec(), tmp_path, "cpu", progress=False, registry=registry).folder
-    real = pipeline.certify
-    monkeypatch.setattr(pipeline, "certify", lambda folder: real(folder, registry))
+    real = api.certify
+    monkeypatch.setattr(api, "certify", lambda folder: real(folder, registry))
     assert command(monkeypatch, "certify", str(folder)) == 0
     assert "sure: Proven: two measurements that differ by d" in capsys.readouterr().out
     monkeypatch.setattr(CertifiedGain, "verify", lambda self, certificate: None)
@@ -164,8 +164,8 @@ def test_command_says_where_nothing_can_be_certified(
     registry: Registry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     folder = run(spec(methods={"raw": "raw"}, analyses=[]), tmp_path, "cpu", progress=False, registry=registry).folder
-    real = pipeline.certify
-    monkeypatch.setattr(pipeline, "certify", lambda folder: real(folder, registry))
+    real = api.certify
+    monkeypatch.setattr(api, "certify", lambda folder: real(folder, registry))
     assert command(monkeypatch, "certify", str(folder)) == 1
     assert "no method of this run can certify" in capsys.readouterr().err
     assert command(monkeypatch, "certify", str(tmp_path / "nowhere")) == 1

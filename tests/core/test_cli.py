@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from invreg import __version__, cli
-from invreg.quickstart import quickstart_path
-from invreg.spec import parse_yaml
+from invreg.specs.bundled import quickstart_path
+from invreg.specs.yaml import parse_yaml
 
 SMALL = {
     "title": "Small",
@@ -119,7 +119,7 @@ def test_ctrl_c_says_how_to_go_on(invreg, monkeypatch: pytest.MonkeyPatch) -> No
     def interrupted(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("invreg.pipeline.run", interrupted)
+    monkeypatch.setattr("invreg.api.run", interrupted)
     status, out, err = invreg("run")
     assert (status, out) == (130, "")
     assert "the same command goes on" in err

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from invreg.crops import TrainingImages
+from invreg.components.training_images import TrainingImages
 from invreg.errors import DataError
 
 

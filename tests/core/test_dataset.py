@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from invreg.dataset import ImageDataset, ImageStack, check_images
+from invreg.components.dataset import ImageDataset, ImageStack, check_images
 from invreg.errors import DataError
 
 

@@ -109,7 +109,8 @@ told = {
     "missing": call("describe", "operator", "untyped"),
     "slow": call("describe", "operator", "slow_one"),
 }
-from invreg import describe, discovery
+from invreg.plugins import describe
+from invreg.plugins import discovery
 plugins = json.loads(told["json"][1])
 told["text"] = "\\n".join(line for p in plugins for line in describe.describe_plugin(discovery.Plugin(**p)))
 print(json.dumps(told))

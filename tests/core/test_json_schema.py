@@ -15,9 +15,9 @@ from pydantic import BaseModel, Field
 
 import invreg
 from invreg import Registry, cli
-from invreg.json_schema import spec_schema
-from invreg.kinds import KINDS
-from invreg.spec import parse_yaml
+from invreg.schema.kinds import KINDS
+from invreg.specs.json_schema import spec_schema
+from invreg.specs.yaml import parse_yaml
 
 jsonschema = pytest.importorskip("jsonschema")
 

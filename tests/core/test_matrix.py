@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from invreg.errors import SpecError
-from invreg.matrix import expand, value_label
+from invreg.specs.matrix import expand, value_label
 
 BASE: dict[str, Any] = {
     "operator": "identity",

@@ -9,11 +9,11 @@ import torch
 from torch import Tensor
 
 import invreg
-from invreg.environment import choose_device
+from invreg.components.device import choose_device
+from invreg.components.memory import memory_guard
+from invreg.components.reconstructor import Reconstructor
 from invreg.errors import OutOfMemory
-from invreg.evaluation import reconstruct
-from invreg.memory import memory_guard
-from invreg.reconstructor import Reconstructor
+from invreg.running.evaluation import reconstruct
 
 #: 8 PiB in doubles: more than processors can address.
 _TOO_MUCH = 2**50

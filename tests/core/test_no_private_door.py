@@ -48,9 +48,9 @@ class NotInstalled:
 if package != "invreg":  # the metrics are a module of the core
     sys.meta_path.insert(0, NotInstalled())
 import invreg
-from invreg.json_schema import spec_schema
-from invreg.metrics import MSE
-from invreg.pipeline import run
+from invreg.specs.json_schema import spec_schema
+from invreg_metrics.metrics import MSE
+from invreg.api import run
 from invreg.testing.toys import ToyBlur, ToyImages, ToyNoise
 
 class Stranger:

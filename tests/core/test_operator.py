@@ -9,8 +9,8 @@ import pytest
 import torch
 from torch import Tensor
 
+from invreg.components.operator import LinearOperator, NormalOperator, Operator
 from invreg.errors import ConvergenceError, InvregError, ShapeError
-from invreg.operator import LinearOperator, NormalOperator, Operator
 
 DOMAIN, RANGE = (2, 3, 4), (1, 5, 7)
 

@@ -13,10 +13,10 @@ import torch
 
 import invreg
 import toy
-from invreg import metrics as metrics_plugin
+from invreg.api import load, redraw, run
 from invreg.errors import DataError, InvregError, SpecError, StoreError, TrainingError
-from invreg.pipeline import load, redraw, run
-from invreg.registry import Registry
+from invreg.plugins.registry import Registry
+from invreg_metrics import plugin as metrics_plugin
 
 
 @pytest.fixture(autouse=True)

@@ -6,11 +6,11 @@ import pytest
 import torch
 from torch import Tensor
 
+from invreg.components.noise import Noise
+from invreg.components.operator import Operator
+from invreg.components.problem import Problem
+from invreg.components.streams import generator, stream_key
 from invreg.errors import ShapeError
-from invreg.noise import Noise
-from invreg.operator import Operator
-from invreg.problem import Problem
-from invreg.streams import generator, stream_key
 
 
 class Double(Operator):

@@ -11,9 +11,9 @@ import torch
 from pydantic import Field
 
 import invreg
+from invreg.components.operator import LinearOperator, Operator
 from invreg.errors import SpecError
-from invreg.operator import LinearOperator, Operator
-from invreg.registry import Registry, spec_of
+from invreg.plugins.registry import Registry, spec_of
 
 
 class Scale(LinearOperator):

@@ -13,10 +13,8 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from invreg import report
-from invreg.display import duration, metric_title, number, with_unit
-from invreg.report import headline, render_report
-from invreg.report_content import (
+from invreg.reporting import report
+from invreg.reporting.content import (
     AnalysisContent,
     ComponentContent,
     FigureContent,
@@ -24,7 +22,9 @@ from invreg.report_content import (
     MetricContent,
     ReportContent,
 )
-from invreg.report_tables import ROWS, plain, results_table, to_table
+from invreg.reporting.report import headline, render_report
+from invreg.reporting.tables import ROWS, plain, results_table, to_table
+from invreg.text import duration, metric_title, number, with_unit
 
 PSNR, SSIM, MSE = MetricContent("psnr", "dB", True), MetricContent("ssim", "", True), MetricContent("mse", "", False)
 EVIL = "<script>alert(\"x\")</script> & 'quotes' {{ 7 * 7 }}"

@@ -13,7 +13,7 @@ import pytest
 
 from invreg import cli
 from invreg.errors import InvregError, PluginError, SpecError
-from invreg.scaffold import PLUGIN_KINDS, new_plugin
+from invreg.plugins.scaffold import PLUGIN_KINDS, new_plugin
 
 
 def _install_without_pip(package: Path) -> Path:
@@ -52,8 +52,8 @@ def test_the_tests_of_every_kind_pass_as_written_and_their_specs_are_valid(packa
     code = """
 import sys
 from invreg import Registry
-from invreg.plan import make_plan
-from invreg.spec import read_spec
+from invreg.specs.plan import make_plan
+from invreg.specs.reading import read_spec
 registry = Registry.installed()
 print([p.problem for p in registry.plugins if p.distribution != "invreg" and p.problem])
 for path in sys.argv[1:]:

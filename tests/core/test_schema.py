@@ -9,12 +9,13 @@ import pytest
 import torch
 from pydantic import Field, ValidationError
 
-from invreg.component import Component, built_with
+from invreg.components.noise import Noise
+from invreg.components.operator import LinearOperator, Operator
 from invreg.errors import PluginError
-from invreg.noise import Noise
-from invreg.operator import LinearOperator, Operator
-from invreg.schema import nested, parameters_model
-from invreg.spec import ComponentSpec
+from invreg.schema.component import Component
+from invreg.schema.component_spec import ComponentSpec
+from invreg.schema.parameters import nested, parameters_model
+from invreg.schema.signature import built_with
 
 
 class Scale(LinearOperator):

@@ -8,7 +8,9 @@ from typing import Any
 import pytest
 
 from invreg.errors import SpecError
-from invreg.spec import Spec, dump_yaml, parse_yaml, read_spec
+from invreg.specs.reading import read_spec
+from invreg.specs.spec import Spec
+from invreg.specs.yaml import dump_yaml, parse_yaml
 
 MINIMAL: dict[str, Any] = {"data": "photos", "operator": "identity", "methods": {"raw": "observation"}}
 

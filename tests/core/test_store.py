@@ -12,10 +12,10 @@ import pytest
 import torch
 from matplotlib.figure import Figure
 
-from invreg.analyzer import Findings
+from invreg.components.analyzer import Findings
 from invreg.errors import StoreError
-from invreg.spec import read_spec
-from invreg.store import RunFolder
+from invreg.specs.reading import read_spec
+from invreg.storage.run_folder import RunFolder
 
 SPEC = read_spec({"title": "A/B: test!", "data": "photos", "operator": "identity", "methods": {"raw": "observation"}})
 

@@ -12,8 +12,8 @@ from toy_study import go, study, toy_registry
 
 import toy
 from invreg.errors import DataError, SpecError
-from invreg.registry import Registry
-from invreg.study import StudyResult
+from invreg.plugins.registry import Registry
+from invreg.storage.result import StudyResult
 
 
 @pytest.fixture(autouse=True)

@@ -18,11 +18,11 @@ from toy_study import BestByNoise, go, study, toy_registry
 import invreg
 import toy
 from invreg import cli
+from invreg.api import certify, load, redraw, run
 from invreg.errors import InvregError, SpecError, StoreError
-from invreg.pipeline import certify, load, redraw, run
-from invreg.registry import Registry
-from invreg.store import RunFolder
-from invreg.study import StudyResult
+from invreg.plugins.registry import Registry
+from invreg.storage.result import StudyResult
+from invreg.storage.run_folder import RunFolder
 
 
 @pytest.fixture(autouse=True)
@@ -295,7 +295,7 @@ def test_images_and_methods_are_checked_once(
     go(study(matrix=matrix, methods=methods, analyses=[], study_analyses=[]), tmp_path / "a", registry)
     assert len(measured) == 2 * 3  # validation and test images, for each cell
     measured.clear()
-    monkeypatch.setattr("invreg.study._KEPT", 0)
+    monkeypatch.setattr("invreg.studies.study._KEPT", 0)
     go(study(matrix=matrix, methods=methods, analyses=[], study_analyses=[]), tmp_path / "b", registry)
     assert len(measured) == 2 * 2 * 3  # there was no room for keeping them
 
@@ -303,7 +303,7 @@ def test_images_and_methods_are_checked_once(
 def test_a_setting_that_is_kept_changes_no_number(
     finished: StudyResult, registry: Registry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("invreg.study._KEPT", 0)
+    monkeypatch.setattr("invreg.studies.study._KEPT", 0)
     again = go(study(), tmp_path, registry)
     seconds = ["training_seconds", "reconstruction_seconds"]
     pd.testing.assert_frame_equal(again.table.drop(columns=seconds), finished.table.drop(columns=seconds))
@@ -321,7 +321,7 @@ def test_every_cell_folder_says_what_it_was_to_be(registry: Registry, tmp_path: 
         return splits(self)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("invreg.study._KEPT", 0)
+        patch.setattr("invreg.studies.study._KEPT", 0)
         patch.setattr(toy.ToyImages, "splits", failing)
         ran = go(study(matrix={"data.shift": [1, 2, 3]}, study_analyses=[]), tmp_path, registry)
     assert len(ran.failures) == 2  # the images of the third were still there
@@ -330,7 +330,7 @@ def test_every_cell_folder_says_what_it_was_to_be(registry: Registry, tmp_path: 
 
 
 def test_a_warning_that_cells_share_is_said_once() -> None:
-    from invreg.study_report import CellContent, StudyContent, render_study
+    from invreg.reporting.study_report import CellContent, StudyContent, render_study
 
     cells = [
         CellContent("noise 0.1", "a", warnings=["tv: <slow>", "tv: <slow>", "net: odd"]),

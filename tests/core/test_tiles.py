@@ -6,10 +6,10 @@ import pytest
 import torch
 from torch import Tensor
 
+from invreg.components.operator import Operator, Shape
+from invreg.components.reconstructor import Reconstructor
+from invreg.components.tiles import reconstruct_in_tiles
 from invreg.errors import ShapeError, SpecError
-from invreg.operator import Operator, Shape
-from invreg.reconstructor import Reconstructor
-from invreg.tiles import reconstruct_in_tiles
 
 
 class Local(Operator):

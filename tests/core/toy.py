@@ -13,12 +13,12 @@ from pydantic import Field
 from torch import Tensor, nn
 
 import invreg
-from invreg.analyzer import Analyzer, CompletedRun, Findings
-from invreg.dataset import ImageDataset, ImageStack, Splits, TrainingImages
-from invreg.operator import LinearOperator
-from invreg.problem import Problem
-from invreg.reconstructor import LearnsForwardMap, Reconstructor
-from invreg.trainer import Method, TrainedMethod, Trainer, TrainingContext, TrainingLog
+from invreg.components.analyzer import Analyzer, CompletedRun, Findings
+from invreg.components.dataset import ImageDataset, ImageStack, Splits, TrainingImages
+from invreg.components.operator import LinearOperator
+from invreg.components.problem import Problem
+from invreg.components.reconstructor import LearnsForwardMap, Reconstructor
+from invreg.components.trainer import Method, TrainedMethod, Trainer, TrainingContext, TrainingLog
 
 #: What has been computed since the list was last cleared.
 CALLS: list[str] = []

@@ -11,11 +11,11 @@ from matplotlib.figure import Figure
 
 import invreg
 import toy
-from invreg import metrics as metrics_plugin
-from invreg.pipeline import run
-from invreg.registry import Registry
-from invreg.study import StudyResult
-from invreg.study_analyzer import CompletedStudy, StudyAnalyzer
+from invreg.api import run
+from invreg.components.study_analyzer import CompletedStudy, StudyAnalyzer
+from invreg.plugins.registry import Registry
+from invreg.storage.result import StudyResult
+from invreg_metrics import plugin as metrics_plugin
 
 
 class BestByNoise(StudyAnalyzer):

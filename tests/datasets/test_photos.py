@@ -13,7 +13,7 @@ from PIL import Image
 from torch.nn import functional
 
 from invreg import Registry, SpecError, spec_of
-from invreg.dataset import Splits
+from invreg.components.dataset import Splits
 from invreg.errors import DataError
 from invreg_datasets import photos as module
 from invreg_datasets.photos import SHORTEST_SIDE, Photos

@@ -15,8 +15,7 @@ import pytest
 import torch
 
 from invreg import DataError, Registry, SpecError, spec_of
-from invreg_datasets import download as download_module
-from invreg_datasets import stl10 as module
+from invreg_datasets import download as download_module, stl10 as module
 from invreg_datasets.download import fetch
 from invreg_datasets.stl10 import STL10, open_images
 from invreg_datasets.stl10_download import download_stl10, main

@@ -9,8 +9,7 @@ import numpy as np
 import pytest
 import scipy.sparse
 import torch
-from scipy.sparse.linalg import LinearOperator as SciPyLinearOperator
-from scipy.sparse.linalg import aslinearoperator
+from scipy.sparse.linalg import LinearOperator as SciPyLinearOperator, aslinearoperator
 
 import invreg
 from invreg import Registry

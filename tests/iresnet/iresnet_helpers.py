@@ -8,9 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from invreg.operator import LinearOperator, Operator, Shape
-from invreg.problem import Problem
-from invreg_iresnet.network import IResNet
+from invreg.components.operator import LinearOperator, Operator, Shape
+from invreg.components.problem import Problem
+from invreg_iresnet.network.iresnet import IResNet
 
 
 class Smooth(LinearOperator):

@@ -10,13 +10,12 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 from torch import Tensor
 
 from invreg.errors import CertificateError, ShapeError, SpecError
-from invreg_iresnet.certified_norm import certified_norm, norm_is_at_most
-from invreg_iresnet.symbol_bounds import SymbolBounds
+from invreg_iresnet.certificate.certified_norm import certified_norm, norm_is_at_most
+from invreg_iresnet.certificate.symbol_bounds import SymbolBounds
 
 Make = Callable[[torch.Generator, int, int, int, int], Tensor]
 

@@ -13,12 +13,12 @@ from test_network_certificate import explicit
 from torch import Tensor
 
 from invreg.errors import ConvergenceError, ConvergenceWarning, ShapeError, SpecError
-from invreg_iresnet import residual_defect
-from invreg_iresnet.accuracy import exact
-from invreg_iresnet.inversion import invert_chain
-from invreg_iresnet.residual_defect import Defects
-from invreg_iresnet.residuals import Weights, residual
-from invreg_iresnet.subnetwork import subnetworks
+from invreg_iresnet.certificate import residual_defect
+from invreg_iresnet.certificate.residual_defect import Defects
+from invreg_iresnet.inversion.accuracy import exact
+from invreg_iresnet.inversion.inversion import invert_chain
+from invreg_iresnet.network.residuals import Weights, residual
+from invreg_iresnet.network.subnetwork import subnetworks
 
 
 def measurements(count: int = 4, seed: int = 0) -> Tensor:
@@ -229,7 +229,7 @@ def test_rounding_of_the_residual_is_bounded(scale: float) -> None:
 
 
 def test_without_its_slack_the_bound_would_be_wrong(monkeypatch: pytest.MonkeyPatch) -> None:
-    from invreg_iresnet.residual_defect import Defects as real
+    from invreg_iresnet.certificate.residual_defect import Defects as real
 
     net = network()
     one = subnetworks(stack_of(net).evaluation_weights(), torch.float64)[0]

@@ -10,14 +10,13 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 from torch import Tensor
 
 from invreg.errors import CertificateError
-from invreg_iresnet import chain_bounds, gain_search
-from invreg_iresnet.certified_norm import certified_norm
-from invreg_iresnet.chain_bounds import (
+from invreg_iresnet.certificate import chain_bounds, gain_search
+from invreg_iresnet.certificate.certified_norm import certified_norm
+from invreg_iresnet.certificate.chain_bounds import (
     ChainBounds,
     certify_chain_gains,
     chain_content,
@@ -26,10 +25,10 @@ from invreg_iresnet.chain_bounds import (
     image_gain,
     state_gain,
 )
-from invreg_iresnet.chain_condition import Ends, Steps, condition_kernel, is_proven
-from invreg_iresnet.composition import certify_subnetwork
-from invreg_iresnet.gain_search import smallest_gain
-from invreg_iresnet.symbol_grid import grid_symbols
+from invreg_iresnet.certificate.chain_condition import Ends, Steps, condition_kernel, is_proven
+from invreg_iresnet.certificate.composition import certify_subnetwork
+from invreg_iresnet.certificate.gain_search import smallest_gain
+from invreg_iresnet.certificate.symbol_grid import grid_symbols
 
 
 def weights(

@@ -12,18 +12,23 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 from torch import Tensor
 
 from invreg.errors import CertificateError, ShapeError
-from invreg_iresnet import composition
-from invreg_iresnet.certified_norm import certified_norm
-from invreg_iresnet.composition import SubnetworkBounds, as_content, certify_subnetwork, check_subnetwork, from_content
-from invreg_iresnet.directed_rounding import down, root_down, root_up, up
-from invreg_iresnet.norms import grid_norm
-from invreg_iresnet.scaling_search import best_scaling, uniform_scaling
-from invreg_iresnet.schur_forms import FORMS, Form, modified_kernel
+from invreg_iresnet.certificate import composition
+from invreg_iresnet.certificate.certified_norm import certified_norm
+from invreg_iresnet.certificate.composition import (
+    SubnetworkBounds,
+    as_content,
+    certify_subnetwork,
+    check_subnetwork,
+    from_content,
+)
+from invreg_iresnet.certificate.directed_rounding import down, root_down, root_up, up
+from invreg_iresnet.certificate.scaling_search import best_scaling, uniform_scaling
+from invreg_iresnet.certificate.schur_forms import FORMS, Form, modified_kernel
+from invreg_iresnet.network.norms import grid_norm
 
 SIDE = 5
 

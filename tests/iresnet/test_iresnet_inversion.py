@@ -11,16 +11,16 @@ import torch
 from iresnet_helpers import SMALL, Smooth, network, stack_of
 from torch import Tensor, nn
 
+from invreg.components.problem import Problem
 from invreg.errors import ConvergenceError, ConvergenceWarning
-from invreg.problem import Problem
-from invreg_iresnet.accuracy import exact
-from invreg_iresnet.adjoint import convolution_adjoint
-from invreg_iresnet.explicit import ExplicitIResNet
-from invreg_iresnet.fixed_point import Stopping, solve
-from invreg_iresnet.inversion import invert_chain
-from invreg_iresnet.network import IResNet
-from invreg_iresnet.residuals import Weights, residual
-from invreg_iresnet.subnetwork import subnetworks
+from invreg_iresnet.inversion.accuracy import exact
+from invreg_iresnet.inversion.fixed_point import Stopping, solve
+from invreg_iresnet.inversion.inversion import invert_chain
+from invreg_iresnet.network.adjoint import convolution_adjoint
+from invreg_iresnet.network.explicit import ExplicitIResNet
+from invreg_iresnet.network.iresnet import IResNet
+from invreg_iresnet.network.residuals import Weights, residual
+from invreg_iresnet.network.subnetwork import subnetworks
 
 
 def unrolled(net: IResNet, z: Tensor, iterations: int = 80) -> Tensor:
@@ -292,7 +292,7 @@ def test_memory_does_not_grow_with_the_iterations() -> None:
 
 
 def iterations_of_a_step(net: IResNet, monkeypatch: pytest.MonkeyPatch) -> tuple[list[Stopping], list[int]]:
-    from invreg_iresnet import derivative, inversion
+    from invreg_iresnet.inversion import derivative, inversion
 
     rules, counts = [], []
 

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 
 from invreg.errors import ShapeError
-from invreg_iresnet.lifting import Lifting
+from invreg_iresnet.network.lifting import Lifting
 
 
 @pytest.mark.parametrize("channels", [1, 3])

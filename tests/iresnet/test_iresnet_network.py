@@ -14,12 +14,12 @@ from iresnet_helpers import EveryOther, Smooth, SquaredRows, network, stack_of
 from torch import Tensor
 
 from invreg import Registry, spec_of
+from invreg.components.operator import NormalOperator
+from invreg.components.problem import Problem
+from invreg.components.reconstructor import FollowsTraining, LearnsForwardMap, Reconstructor
 from invreg.errors import InvregError, ShapeError, SpecError
-from invreg.operator import NormalOperator
-from invreg.problem import Problem
-from invreg.reconstructor import FollowsTraining, LearnsForwardMap, Reconstructor
 from invreg_iresnet import plugin
-from invreg_iresnet.network import IResNet
+from invreg_iresnet.network.iresnet import IResNet
 
 PROBLEM = Problem(Smooth())
 
@@ -323,7 +323,7 @@ def test_training_under_autocast(dtype: torch.dtype) -> None:
 
 
 def test_convolutions_run_in_the_dtype_of_autocast(monkeypatch: pytest.MonkeyPatch) -> None:
-    from invreg_iresnet import subnetwork
+    from invreg_iresnet.network import subnetwork
 
     seen: list[torch.dtype] = []
     real = subnetwork.F.conv2d
@@ -362,7 +362,7 @@ def test_evaluation_ignores_autocast() -> None:
 
 
 def test_evaluation_switches_tf32_off_and_on_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    from invreg_iresnet import derivative, inversion
+    from invreg_iresnet.inversion import derivative, inversion
 
     seen: list[bool] = []
     real = inversion.solve
@@ -458,7 +458,7 @@ def test_the_cache_is_never_stale(change: Callable[[IResNet], None]) -> None:
 
 
 def test_evaluation_looks_for_norms_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    from invreg_iresnet import normalisation, residuals
+    from invreg_iresnet.network import normalisation, residuals
 
     calls: list[int] = []
     real = residuals.most_amplified_waves

@@ -7,11 +7,10 @@ import math
 import pytest
 import torch
 import torch.nn.functional as F
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 from torch import Tensor
 
-from invreg_iresnet.norms import amplification, grid_factor, grid_norm, most_amplified_waves
+from invreg_iresnet.network.norms import amplification, grid_factor, grid_norm, most_amplified_waves
 
 
 def norm(kernels: Tensor, points: int, *, shifted: bool = False) -> Tensor:

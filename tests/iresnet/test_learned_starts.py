@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 import invreg
-from invreg_iresnet.network import IResNet
-from invreg_iresnet.starts import LearnedStarts, sample
+from invreg_iresnet.inversion.starts import LearnedStarts, sample
+from invreg_iresnet.network.iresnet import IResNet
 
 
 def states(seed: int, *shape: int) -> Tensor:

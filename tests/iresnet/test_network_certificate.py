@@ -12,12 +12,12 @@ import torch
 from iresnet_helpers import EveryOther, Smooth, network, stack_of
 from torch import Tensor
 
-from invreg.certificate import StabilityCertificate
+from invreg.components.certificate import StabilityCertificate
+from invreg.components.problem import Problem
+from invreg.components.reconstructor import CertifiesStability, FinalisesWeights
 from invreg.errors import CertificateError, SpecError
-from invreg.problem import Problem
-from invreg.reconstructor import CertifiesStability, FinalisesWeights
-from invreg_iresnet.certified_norm import certified_norm, norm_is_at_most
-from invreg_iresnet.explicit import ExplicitIResNet
+from invreg_iresnet.certificate.certified_norm import certified_norm, norm_is_at_most
+from invreg_iresnet.network.explicit import ExplicitIResNet
 
 KINDS = ["iresnet", "explicit_iresnet"]
 

@@ -10,9 +10,9 @@ import torch
 from scipy import ndimage
 from torch import Tensor
 
+from invreg.components.operator import LinearOperator
 from invreg.errors import SpecError
-from invreg.metrics import PSNR
-from invreg.operator import LinearOperator
+from invreg_metrics.metrics import PSNR
 from invreg_operators.boundary import fold, pad, smallest_size
 from invreg_operators.convolution import Convolution
 from invreg_operators.gaussian_blur import GaussianBlur

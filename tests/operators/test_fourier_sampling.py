@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from invreg import Registry
+from invreg.components.operator import LinearOperator
 from invreg.errors import ShapeError, SpecError
-from invreg.operator import LinearOperator
 from invreg_operators.fourier_sampling import FourierSampling
 
 PATTERNS = ("lines", "random", "radial")

@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import Tensor
 
+from invreg.components.operator import LinearOperator
 from invreg.errors import SpecError
-from invreg.operator import LinearOperator
 from invreg_operators.implicit_diffusion import ImplicitDiffusion
 
 each_condition = pytest.mark.parametrize("boundary", ["neumann", "dirichlet"])

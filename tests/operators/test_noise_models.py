@@ -6,9 +6,9 @@ import pytest
 import torch
 from torch import Tensor
 
+from invreg.components.noise import Noise
+from invreg.components.streams import generator
 from invreg.errors import DataError, SpecError
-from invreg.noise import Noise
-from invreg.streams import generator
 from invreg_operators.noise import GaussianNoise, NoNoise, PoissonNoise
 
 MODELS = [NoNoise(), GaussianNoise(0.05), PoissonNoise(500.0)]

@@ -10,8 +10,8 @@ import pytest
 import torch
 from torch import Tensor
 
+from invreg.components.operator import LinearOperator, Operator
 from invreg.errors import ShapeError
-from invreg.operator import LinearOperator, Operator
 from invreg_operators.boundary import smallest_size
 from invreg_operators.convolution import Convolution
 from invreg_operators.fourier_sampling import FourierSampling

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from invreg.errors import SpecError
-from invreg.registry import Registry
+from invreg.plugins.registry import Registry
 
 REGISTRY = Registry.installed()
 

@@ -9,14 +9,14 @@ import numpy as np
 import pytest
 import torch
 
+from invreg.api import run
+from invreg.components.operator import NormalOperator, Operator, Shape
+from invreg.components.problem import Problem
 from invreg.errors import InvregError, ShapeError, SpecError
-from invreg.operator import NormalOperator, Operator, Shape
-from invreg.pipeline import run
-from invreg.plan import make_plan
-from invreg.problem import Problem
-from invreg.registry import Registry
-from invreg.spec import read_spec
-from invreg_training.objectives import ApproximationLoss
+from invreg.plugins.registry import Registry
+from invreg.specs.plan import make_plan
+from invreg.specs.reading import read_spec
+from invreg_training.gradient.objectives import ApproximationLoss
 
 REGISTRY = Registry.installed()
 CHAIN = {"subnetworks": 2, "channels": 2, "hidden": 4, "kernel_size": 3, "padding": 2}

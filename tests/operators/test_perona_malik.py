@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from invreg.errors import ShapeError, SpecError
-from invreg.metrics import PSNR
+from invreg_metrics.metrics import PSNR
 from invreg_operators.perona_malik import PeronaMalik
 
 STENCILS, CONDITIONS = ("forward", "edge", "half_point"), ("neumann", "dirichlet")

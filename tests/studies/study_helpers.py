@@ -12,15 +12,15 @@ from torch import Tensor, nn
 
 import invreg
 import invreg_analyses.plugin as analyses_plugin
-from invreg import metrics as metrics_plugin
-from invreg.dataset import ImageDataset, ImageStack, Splits, TrainingImages
-from invreg.operator import LinearOperator, Shape
-from invreg.pipeline import run
-from invreg.problem import Problem
-from invreg.reconstructor import Reconstructor
-from invreg.registry import Registry
-from invreg.study import StudyResult
-from invreg.trainer import Method, TrainedMethod, Trainer, TrainingContext, TrainingLog
+from invreg.api import run
+from invreg.components.dataset import ImageDataset, ImageStack, Splits, TrainingImages
+from invreg.components.operator import LinearOperator, Shape
+from invreg.components.problem import Problem
+from invreg.components.reconstructor import Reconstructor
+from invreg.components.trainer import Method, TrainedMethod, Trainer, TrainingContext, TrainingLog
+from invreg.plugins.registry import Registry
+from invreg.storage.result import StudyResult
+from invreg_metrics import plugin as metrics_plugin
 
 
 class Stripes(ImageDataset):

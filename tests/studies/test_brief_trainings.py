@@ -11,12 +11,12 @@ from study_helpers import Parts
 
 import invreg
 import invreg_analyses.plugin as analyses_plugin
-from invreg import metrics as metrics_plugin
-from invreg.pipeline import load, redraw, run
-from invreg.registry import Registry
-from invreg.study import StudyResult
-from invreg.trainer import Method, TrainedMethod, Trainer, TrainingContext, TrainingLog
-from invreg_analyses.method_comparison import MethodComparison
+from invreg.api import load, redraw, run
+from invreg.components.trainer import Method, TrainedMethod, Trainer, TrainingContext, TrainingLog
+from invreg.plugins.registry import Registry
+from invreg.storage.result import StudyResult
+from invreg_analyses.comparison.method_comparison import MethodComparison
+from invreg_metrics import plugin as metrics_plugin
 
 
 class Climb(Trainer):

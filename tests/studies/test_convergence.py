@@ -18,22 +18,22 @@ from torch import Tensor, nn
 
 import invreg
 import invreg_analyses.plugin as analyses_plugin
-from invreg import metrics as metrics_plugin
-from invreg.analyzer import Findings
-from invreg.certificate import StabilityCertificate, certificate_content
-from invreg.certification import RunCertificates
+from invreg.api import certify, run
+from invreg.components.analyzer import Findings
+from invreg.components.certificate import StabilityCertificate, certificate_content
+from invreg.components.operator import LinearOperator, NormalOperator, Operator, Shape
+from invreg.components.problem import Problem
+from invreg.components.reconstructor import ActsOnLiftedStates, LearnsForwardMap
+from invreg.components.study_analyzer import CompletedStudy
+from invreg.components.trainer import Method, TrainedMethod, TrainingContext, TrainingLog
 from invreg.errors import CertificateError, DataError, SpecError
-from invreg.operator import LinearOperator, NormalOperator, Operator, Shape
-from invreg.pipeline import certify, run
-from invreg.problem import Problem
-from invreg.reconstructor import ActsOnLiftedStates, LearnsForwardMap
-from invreg.registry import Registry
-from invreg.store import RunFolder
-from invreg.study import StudyResult
-from invreg.study_analyzer import CompletedStudy
-from invreg.trainer import Method, TrainedMethod, TrainingContext, TrainingLog
-from invreg_analyses.convergence import Convergence
-from invreg_analyses.rates import fit_rate
+from invreg.plugins.registry import Registry
+from invreg.storage.certificates import RunCertificates
+from invreg.storage.result import StudyResult
+from invreg.storage.run_folder import RunFolder
+from invreg_analyses.convergence.convergence import Convergence
+from invreg_analyses.convergence.rates import fit_rate
+from invreg_metrics import plugin as metrics_plugin
 
 COPIES = 4
 L_PATH = "methods.net.reconstructor.lipschitz"

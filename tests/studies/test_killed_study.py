@@ -17,7 +17,7 @@ import pytest
 from PIL import Image
 
 import invreg
-from invreg.study import StudyResult
+from invreg.storage.result import StudyResult
 
 SPEC = {
     "title": "Killed",

@@ -8,12 +8,12 @@ from typing import Any
 import pytest
 import torch
 
-from invreg.preflight import make_method
-from invreg.problem import Problem
-from invreg.registry import Registry
-from invreg.shared import method_digest
-from invreg.spec import read_content
-from invreg.study import plan_study
+from invreg.components.problem import Problem
+from invreg.plugins.registry import Registry
+from invreg.running.shared_work import method_digest
+from invreg.specs.methods import make_method
+from invreg.specs.reading import read_content
+from invreg.studies.study import plan_study
 
 FOLDER = Path(__file__).parents[2] / "specs" / "paper"
 LEVELS = [0.01, 0.025, 0.05]

@@ -16,18 +16,18 @@ from torch import Tensor, nn
 
 import invreg
 import invreg_analyses.plugin as analyses_plugin
-from invreg import metrics as metrics_plugin
-from invreg.dataset import ImageDataset, ImageStack, Splits, TrainingImages
+from invreg.api import run
+from invreg.components.dataset import ImageDataset, ImageStack, Splits, TrainingImages
+from invreg.components.events import Events
+from invreg.components.operator import Operator, Shape
+from invreg.components.problem import Problem
+from invreg.components.reconstructor import Reconstructor
+from invreg.components.study_analyzer import CompletedStudy
 from invreg.errors import DataError, InvregError, SpecError
-from invreg.events import Events
-from invreg.operator import Operator, Shape
-from invreg.pipeline import run
-from invreg.problem import Problem
-from invreg.reconstructor import Reconstructor
-from invreg.registry import Registry
-from invreg.study import StudyResult
-from invreg.study_analyzer import CompletedStudy
-from invreg_analyses.saliency_by_noise import SaliencyByNoise
+from invreg.plugins.registry import Registry
+from invreg.storage.result import StudyResult
+from invreg_analyses.saliency.by_noise import SaliencyByNoise
+from invreg_metrics import plugin as metrics_plugin
 from invreg_operators.perona_malik import PeronaMalik
 
 
@@ -125,7 +125,7 @@ def test_progress_is_told_map_by_map_to_the_last_one(result: StudyResult, monkey
         def invreg_progress(self, label: str, stage: str, done: float, total: float) -> None:
             told.append((done, total))
 
-    monkeypatch.setattr("invreg_analyses.progress._SECONDS", -1.0)
+    monkeypatch.setattr("invreg_analyses.shared.progress._SECONDS", -1.0)
     SaliencyByNoise(**SMALL).analyze(replace(completed(result), events=Events(None, [Listener()])))
     # Four networks, as the one at noise 0.05 and L = 0.9 is in both series, and the operator with each of them.
     (total,) = {total for _, total in told}

@@ -11,16 +11,16 @@ import pytest
 from matplotlib.figure import Figure
 from study_helpers import L_PATH, SMALL_PATH, SPEC, Stripes, run_study
 
-from invreg.analyzer import Findings
+from invreg.components.analyzer import Findings
+from invreg.components.study_analyzer import CompletedStudy
 from invreg.errors import DataError, InvregError, SpecError
-from invreg.store import RunFolder
-from invreg.study import StudyResult
-from invreg.study_analyzer import CompletedStudy
-from invreg_analyses.example_grid import ExampleGrid
-from invreg_analyses.lipschitz_sweep import LipschitzSweep
-from invreg_analyses.method_comparison import MethodComparison
-from invreg_analyses.settings_table import SettingsTable
-from invreg_analyses.study_choice import choose, file_names
+from invreg.storage.result import StudyResult
+from invreg.storage.run_folder import RunFolder
+from invreg_analyses.comparison.lipschitz_sweep import LipschitzSweep
+from invreg_analyses.comparison.method_comparison import MethodComparison
+from invreg_analyses.comparison.settings_table import SettingsTable
+from invreg_analyses.examples.grid import ExampleGrid
+from invreg_analyses.shared.study_choice import choose, file_names
 
 HALF, MORE = "halve(factor=0.5)", "halve(factor=0.6)"
 GRID_CELLS = [{"operator": operator, "noise.std": std} for operator in (HALF, MORE) for std in (0.01, 0.05)]

@@ -10,8 +10,8 @@ from scipy.sparse.linalg import aslinearoperator
 from torch import Tensor, nn
 
 from invreg import hookimpl
+from invreg.components.operator import LinearOperator
 from invreg.interop import operator_from_scipy
-from invreg.operator import LinearOperator
 from invreg.testing import CheckFailure, check_operator, check_plugin
 from invreg_operators.gaussian_blur import GaussianBlur
 from invreg_operators.identity import Identity

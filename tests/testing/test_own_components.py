@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from invreg.registry import Registry
+from invreg.plugins.registry import Registry
 from invreg.testing.plugins import CHECKS, check_component
 
 CHAIN = {"subnetworks": 2, "channels": 2, "hidden": 4, "kernel_size": 3, "padding": 2}

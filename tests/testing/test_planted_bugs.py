@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from invreg.operator import LinearOperator, NormEstimate, Operator
+from invreg.components.operator import LinearOperator, NormEstimate, Operator
 from invreg.testing import CheckFailure, check_operator
 
 SHAPE = (1, 10, 8)

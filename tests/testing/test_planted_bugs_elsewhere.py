@@ -9,12 +9,12 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from invreg.metrics import MSE, PSNR
-from invreg.noise import Noise
-from invreg.operator import LinearOperator, Shape
-from invreg.problem import Problem
-from invreg.reconstructor import Reconstructor
+from invreg.components.noise import Noise
+from invreg.components.operator import LinearOperator, Shape
+from invreg.components.problem import Problem
+from invreg.components.reconstructor import Reconstructor
 from invreg.testing import CheckFailure, check_metric, check_noise, check_plugin, check_reconstructor
+from invreg_metrics.metrics import MSE, PSNR
 
 
 class Copy(LinearOperator):

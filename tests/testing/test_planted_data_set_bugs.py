@@ -10,10 +10,10 @@ import torch
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from invreg.analyzer import Findings
-from invreg.crops import TrainingImages
-from invreg.dataset import ImageDataset, ImageStack, Splits
-from invreg.study_analyzer import CompletedStudy, StudyAnalyzer
+from invreg.components.analyzer import Findings
+from invreg.components.dataset import ImageDataset, ImageStack, Splits
+from invreg.components.study_analyzer import CompletedStudy, StudyAnalyzer
+from invreg.components.training_images import TrainingImages
 from invreg.testing import CheckFailure, check_dataset, check_study_analyzer
 
 

@@ -15,7 +15,7 @@ import sys
 def test_torch_is_not_imported():
     assert "invreg.pytest_plugin" in sys.modules
     assert "torch" not in sys.modules
-    assert "invreg.registry" not in sys.modules
+    assert "invreg.plugins.registry" not in sys.modules
 """
 
 EXAMPLES = """

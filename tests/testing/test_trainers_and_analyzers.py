@@ -13,14 +13,14 @@ import torch
 from matplotlib import pyplot
 from matplotlib.figure import Figure
 
-from invreg.analyzer import Analyzer, CompletedRun, Findings
-from invreg.hookspecs import hookimpl
-from invreg.registry import Registry
+from invreg.components.analyzer import Analyzer, CompletedRun, Findings
+from invreg.components.hookspecs import hookimpl
+from invreg.components.trainer import Method, TrainedMethod, Trainer, TrainingContext, TrainingLog
+from invreg.plugins.registry import Registry
 from invreg.testing.analyzers import check_analyzer
 from invreg.testing.checks import CheckFailure
 from invreg.testing.plugins import check_plugin
 from invreg.testing.trainers import check_trainer
-from invreg.trainer import Method, TrainedMethod, Trainer, TrainingContext, TrainingLog
 
 
 class Steps(Trainer):

@@ -6,8 +6,8 @@ import pytest
 from torch import Tensor
 
 from invreg import hookimpl
-from invreg.operator import Operator
-from invreg.registry import Registry
+from invreg.components.operator import Operator
+from invreg.plugins.registry import Registry
 from invreg.testing import CheckFailure, check_plugin
 from invreg.testing.plugins import component_checks
 

@@ -13,9 +13,10 @@ from typing import Any, ClassVar
 import pytest
 
 import invreg
-from invreg import Registry, cli, hookimpl, metrics
-from invreg.describe import describe_plugin
-from invreg.tracking import asked_for, note_trackers, offer_of, offers
+from invreg import Registry, cli, hookimpl
+from invreg.plugins.describe import describe_plugin
+from invreg.plugins.tracking import asked_for, note_trackers, offer_of, offers
+from invreg_metrics import plugin as metrics
 
 SPEC = {
     "title": "Tracked",

@@ -13,9 +13,9 @@ from pathlib import Path
 import torch
 from training_helpers import RestlessConvs, White, make_context, make_method
 
-from invreg.trainer import TrainedMethod
-from invreg_training.gradient import ReconstructionTraining
-from invreg_training.search import ParameterSearch
+from invreg.components.trainer import TrainedMethod
+from invreg_training.gradient.trainer import ReconstructionTraining
+from invreg_training.search.search import ParameterSearch
 
 
 def search(folder: Path, delay: float = 0.0) -> TrainedMethod:

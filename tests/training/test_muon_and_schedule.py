@@ -6,9 +6,9 @@ import pytest
 import torch
 from torch import nn
 
-from invreg_training.muon import Muon, is_kernel, orthogonalize
-from invreg_training.optimizers import Optimizers
-from invreg_training.schedule import Budget, rate_factor
+from invreg_training.gradient.muon import Muon, is_kernel, orthogonalize
+from invreg_training.gradient.optimizers import Optimizers
+from invreg_training.gradient.schedule import Budget, rate_factor
 
 
 @pytest.mark.parametrize("shape", [(3, 16, 200), (2, 40, 8), (1, 5, 5)])

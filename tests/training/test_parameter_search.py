@@ -7,16 +7,16 @@ import pytest
 import torch
 from training_helpers import BoxBlur, Gain, Listener, ThreeConvs, White, make_context, make_method, same_weights
 
+from invreg.components.trainer import Method, TrainingContext
 from invreg.errors import SpecError, TrainingError
-from invreg.registry import Registry, spec_of
-from invreg.schema import parameters_model
-from invreg.trainer import Method, TrainingContext
+from invreg.plugins.registry import Registry, spec_of
+from invreg.schema.parameters import parameters_model
 from invreg_training import plugin
-from invreg_training.gradient import ReconstructionTraining
-from invreg_training.ranges import Choices, Range
-from invreg_training.sampling import draw
-from invreg_training.search import ParameterSearch
-from invreg_training.space import search_space
+from invreg_training.gradient.trainer import ReconstructionTraining
+from invreg_training.search.ranges import Choices, Range
+from invreg_training.search.sampling import draw
+from invreg_training.search.search import ParameterSearch
+from invreg_training.search.space import search_space
 
 
 class Halving(BoxBlur):

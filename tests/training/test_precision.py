@@ -7,7 +7,7 @@ import logging
 import pytest
 import torch
 
-from invreg_training.precision import usable_precision
+from invreg_training.gradient.precision import usable_precision
 
 
 def test_what_the_device_has_is_used(caplog: pytest.LogCaptureFixture) -> None:

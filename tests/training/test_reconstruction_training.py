@@ -27,14 +27,14 @@ from training_helpers import (
 )
 from training_worker import STEPS
 
-from invreg.crops import TrainingImages
-from invreg.dataset import ImageStack, Splits
+from invreg.components.dataset import ImageStack, Splits
+from invreg.components.reconstructor import Reconstructor
+from invreg.components.trainer import TrainedMethod
+from invreg.components.training_images import TrainingImages
 from invreg.errors import ShapeError, SpecError, TrainingError
-from invreg.reconstructor import Reconstructor
-from invreg.schema import parameters_model
-from invreg.trainer import TrainedMethod
+from invreg.schema.parameters import parameters_model
 from invreg_training.checkpoint import read_checkpoint
-from invreg_training.gradient import ReconstructionTraining
+from invreg_training.gradient.trainer import ReconstructionTraining
 
 WORKER = Path(__file__).with_name("training_worker.py")
 

@@ -12,16 +12,16 @@ import torch
 from pydantic import BaseModel, Field
 from training_helpers import Gain, make_context
 
+from invreg.components.hookspecs import hookimpl
+from invreg.components.noise import Noise
+from invreg.components.reconstructor import Reconstructor
+from invreg.components.trainer import Method, TrainedMethod, Trainer, TrainingContext, TrainingLog
 from invreg.errors import SpecError
-from invreg.hookspecs import hookimpl
-from invreg.noise import Noise
-from invreg.reconstructor import Reconstructor
-from invreg.registry import Registry, spec_of
-from invreg.schema import parameters_model
-from invreg.trainer import Method, TrainedMethod, Trainer, TrainingContext, TrainingLog
+from invreg.plugins.registry import Registry, spec_of
+from invreg.schema.parameters import parameters_model
 from invreg_training import plugin
-from invreg_training.paths import arms
-from invreg_training.search import ParameterSearch
+from invreg_training.search.paths import arms
+from invreg_training.search.search import ParameterSearch
 
 
 class Grain(Noise):

@@ -18,15 +18,15 @@ import torch
 from search_worker import search
 from training_helpers import Gain, Listener, RestlessConvs, ThreeConvs, make_context, make_method, same_weights
 
+from invreg.components.trainer import Method, TrainedMethod, Trainer, TrainingContext, TrainingLog
 from invreg.errors import TrainingError
-from invreg.trainer import Method, TrainedMethod, Trainer, TrainingContext, TrainingLog
-from invreg_training import trials as trials_module
 from invreg_training.checkpoint import replace_file
-from invreg_training.gradient import ReconstructionTraining
-from invreg_training.pruning import MedianRule, TrialJudge
-from invreg_training.search import ParameterSearch
-from invreg_training.sitting import Sitting
-from invreg_training.trials import Trial
+from invreg_training.gradient.trainer import ReconstructionTraining
+from invreg_training.search import trials as trials_module
+from invreg_training.search.pruning import MedianRule, TrialJudge
+from invreg_training.search.search import ParameterSearch
+from invreg_training.search.sitting import Sitting
+from invreg_training.search.trials import Trial
 
 WORKER = Path(__file__).with_name("search_worker.py")
 

@@ -12,10 +12,10 @@ import torch
 from training_helpers import ForwardModel, ThreeConvs, White, make_context, make_method, make_splits
 from training_worker import train
 
+from invreg.components.operator import LinearOperator, NormalOperator, Shape
+from invreg.components.problem import Problem
 from invreg.errors import SpecError, TrainingError
-from invreg.operator import LinearOperator, NormalOperator, Shape
-from invreg.problem import Problem
-from invreg_training.approximation import ApproximationTraining
+from invreg_training.gradient.approximation import ApproximationTraining
 from invreg_training.processes import Processes
 
 WORKER = Path(__file__).with_name("training_worker.py")

@@ -10,17 +10,17 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from invreg.crops import TrainingImages
-from invreg.dataset import ImageStack, Splits
-from invreg.events import Events
-from invreg.hookspecs import hookimpl
-from invreg.metrics import MSE, PSNR
-from invreg.noise import Noise
-from invreg.operator import LinearOperator, Operator, Shape
-from invreg.problem import Problem
-from invreg.reconstructor import Reconstructor
-from invreg.schema import parameters_model
-from invreg.trainer import Method, TrainingContext, search_range
+from invreg.components.dataset import ImageStack, Splits
+from invreg.components.events import Events
+from invreg.components.hookspecs import hookimpl
+from invreg.components.noise import Noise
+from invreg.components.operator import LinearOperator, Operator, Shape
+from invreg.components.problem import Problem
+from invreg.components.reconstructor import Reconstructor
+from invreg.components.trainer import Method, TrainingContext, search_range
+from invreg.components.training_images import TrainingImages
+from invreg.schema.parameters import parameters_model
+from invreg_metrics.metrics import MSE, PSNR
 
 
 class BoxBlur(LinearOperator):

@@ -13,9 +13,9 @@ from pathlib import Path
 import torch
 from training_helpers import ForwardModel, RestlessConvs, ThreeConvs, White, make_context, make_method
 
-from invreg.reconstructor import Reconstructor
-from invreg_training.approximation import ApproximationTraining
-from invreg_training.gradient import ReconstructionTraining
+from invreg.components.reconstructor import Reconstructor
+from invreg_training.gradient.approximation import ApproximationTraining
+from invreg_training.gradient.trainer import ReconstructionTraining
 
 STEPS = {"steps": 24, "batch_size": 4, "validations": 4, "checkpoint_minutes": 0.0}
 

@@ -6,10 +6,10 @@ import torch
 from tv_helpers import MatrixBlur, Measurements, SaturatingBlur, noise, shapes
 
 import invreg
+from invreg.components.operator import LinearOperator
+from invreg.components.problem import Problem
 from invreg.errors import ConvergenceError, ConvergenceWarning, DataError, InvregError, ShapeError, SpecError
-from invreg.operator import LinearOperator
-from invreg.problem import Problem
-from invreg.schema import parameters_model
+from invreg.schema.parameters import parameters_model
 from invreg_tv.linear import Identity
 from invreg_tv.reconstructor import TotalVariation
 

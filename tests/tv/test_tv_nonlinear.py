@@ -2,9 +2,9 @@ import pytest
 import torch
 from tv_helpers import Disguised, MatrixBlur, SaturatingBlur, noise, shapes
 
+from invreg.components.operator import Operator
+from invreg.components.problem import Problem
 from invreg.errors import ConvergenceWarning
-from invreg.operator import Operator
-from invreg.problem import Problem
 from invreg_tv.differences import add_adjoint, add_gradient, project_, total_variation
 from invreg_tv.linear import Identity, primal_dual
 from invreg_tv.nonlinear import DOUBLINGS, PATIENCE, RELAXATION, RISES, _Steps, nonlinear_primal_dual

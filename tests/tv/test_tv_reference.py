@@ -8,8 +8,8 @@ import torch
 from PIL import Image
 
 import invreg
-from invreg.metrics import PSNR
-from invreg.problem import Problem
+from invreg.components.problem import Problem
+from invreg_metrics.metrics import PSNR
 
 PHOTOGRAPHS = Path(__file__).resolve().parents[3] / "shared" / "data" / "bsds500" / "val"
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from invreg.operator import LinearOperator, NormEstimate, Operator, Shape
+from invreg.components.operator import LinearOperator, NormEstimate, Operator, Shape
 
 
 def gaussian_matrix(n: int, std: float = 5 / 3, radius: int = 5) -> Tensor:

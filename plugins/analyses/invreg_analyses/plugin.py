@@ -4,28 +4,28 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from invreg.hookspecs import hookimpl
-from invreg_analyses.architecture import Architecture
-from invreg_analyses.certificate import Certificate
-from invreg_analyses.convergence import Convergence
-from invreg_analyses.edge_saliency import EdgeSaliency
-from invreg_analyses.example_grid import ExampleGrid
-from invreg_analyses.examples import Examples
-from invreg_analyses.firm_nonexpansiveness import FirmNonexpansiveness
-from invreg_analyses.forward_map import ForwardMap
-from invreg_analyses.forward_map_accuracy import ForwardMapAccuracy
-from invreg_analyses.ill_posedness_by_noise import IllPosednessByNoise
-from invreg_analyses.lipschitz_sweep import LipschitzSweep
-from invreg_analyses.local_ill_posedness import LocalIllPosedness
-from invreg_analyses.method_comparison import MethodComparison
-from invreg_analyses.quality import Quality
-from invreg_analyses.radial_transfer import RadialTransfer
-from invreg_analyses.regularization_map import RegularizationMap
-from invreg_analyses.saliency_by_noise import SaliencyByNoise
-from invreg_analyses.saliency_clusters import SaliencyClusters
-from invreg_analyses.settings_table import SettingsTable
-from invreg_analyses.stability import Stability
-from invreg_analyses.training_curves import TrainingCurves
+from invreg import hookimpl
+from invreg_analyses.architecture.architecture import Architecture
+from invreg_analyses.comparison.lipschitz_sweep import LipschitzSweep
+from invreg_analyses.comparison.method_comparison import MethodComparison
+from invreg_analyses.comparison.settings_table import SettingsTable
+from invreg_analyses.convergence.convergence import Convergence
+from invreg_analyses.examples.examples import Examples
+from invreg_analyses.examples.grid import ExampleGrid
+from invreg_analyses.forward_map.accuracy import ForwardMapAccuracy
+from invreg_analyses.forward_map.firm_nonexpansiveness import FirmNonexpansiveness
+from invreg_analyses.forward_map.forward_map import ForwardMap
+from invreg_analyses.forward_map.radial_transfer import RadialTransfer
+from invreg_analyses.forward_map.regularization_map import RegularizationMap
+from invreg_analyses.ill_posedness.by_noise import IllPosednessByNoise
+from invreg_analyses.ill_posedness.local_ill_posedness import LocalIllPosedness
+from invreg_analyses.quality.quality import Quality
+from invreg_analyses.saliency.by_noise import SaliencyByNoise
+from invreg_analyses.saliency.clusters import SaliencyClusters
+from invreg_analyses.saliency.edges import EdgeSaliency
+from invreg_analyses.stability.certificate import Certificate
+from invreg_analyses.stability.stability import Stability
+from invreg_analyses.training.curves import TrainingCurves
 
 
 @hookimpl

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from invreg.operator import Operator, Shape
-from invreg.problem import Problem
-from invreg.reconstructor import Reconstructor
+from invreg import Operator, Problem, Reconstructor, Shape
 from invreg_baselines.pull_back import PullBack, require_linear
 
 

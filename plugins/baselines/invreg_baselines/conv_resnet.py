@@ -8,11 +8,8 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from invreg.architecture import Stage
-from invreg.display import composition, subscript
-from invreg.errors import SpecError
-from invreg.operator import Shape
-from invreg.trainer import search_choices, search_range
+from invreg import Shape, SpecError, Stage, search_choices, search_range
+from invreg.text import composition, subscript
 from invreg_baselines.description import Parts, layer, layers_in, parameters_of
 from invreg_baselines.layers import convolution
 from invreg_baselines.network import Center, ImageNetwork, KernelSize, Padding, Start, require_positive

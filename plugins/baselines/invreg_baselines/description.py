@@ -8,8 +8,7 @@ from typing import NamedTuple
 
 from torch import nn
 
-from invreg.architecture import Architecture, Layer, Skip, Stage
-from invreg.operator import Shape
+from invreg import Architecture, Layer, Shape, Skip, Stage
 
 
 class Parts(NamedTuple):

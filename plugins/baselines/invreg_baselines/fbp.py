@@ -9,12 +9,19 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from invreg.back_projection import FILTER_WINDOWS, FilterWindow, HasFilteredBackProjection
-from invreg.errors import InvregError, SpecError
-from invreg.operator import Operator, Shape
-from invreg.problem import Problem
-from invreg.reconstructor import Reconstructor
-from invreg.trainer import search_choices, search_range
+from invreg import (
+    FILTER_WINDOWS,
+    FilterWindow,
+    HasFilteredBackProjection,
+    InvregError,
+    Operator,
+    Problem,
+    Reconstructor,
+    Shape,
+    SpecError,
+    search_choices,
+    search_range,
+)
 
 
 class FilteredBackProjection(Reconstructor):

@@ -10,12 +10,17 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from invreg.architecture import Architecture
-from invreg.errors import InvregError, ShapeError, SpecError
-from invreg.operator import Operator, Shape
-from invreg.problem import Problem
-from invreg.reconstructor import Reconstructor
-from invreg.trainer import search_choices
+from invreg import (
+    Architecture,
+    InvregError,
+    Operator,
+    Problem,
+    Reconstructor,
+    Shape,
+    ShapeError,
+    SpecError,
+    search_choices,
+)
 from invreg_baselines.description import Parts, Surroundings
 from invreg_baselines.pull_back import check_start, image_input
 

@@ -4,10 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from invreg.errors import SpecError
-from invreg.operator import Shape
-from invreg.problem import Problem
-from invreg.reconstructor import Reconstructor
+from invreg import Problem, Reconstructor, Shape, SpecError
 
 
 class Observation(Reconstructor):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from invreg.hookspecs import hookimpl
+from invreg import hookimpl
 from invreg_baselines.adjoint import Adjoint
 from invreg_baselines.conv_resnet import ConvResNet
 from invreg_baselines.diffnet import DiffNet

@@ -7,10 +7,7 @@ from typing import Any, Self
 
 from torch import Tensor, nn
 
-from invreg.errors import InvregError, SpecError
-from invreg.operator import LinearOperator, NormalOperator, Operator, Shape
-from invreg.problem import Problem
-from invreg.reconstructor import Reconstructor
+from invreg import InvregError, LinearOperator, NormalOperator, Operator, Problem, Reconstructor, Shape, SpecError
 
 
 class PullBack(nn.Module):

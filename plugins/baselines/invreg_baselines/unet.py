@@ -9,10 +9,7 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from invreg.architecture import Layer, Skip, Stage
-from invreg.errors import ShapeError, SpecError
-from invreg.operator import Shape
-from invreg.trainer import search_choices
+from invreg import Layer, Shape, ShapeError, Skip, SpecError, Stage, search_choices
 from invreg_baselines.description import Parts, layer, layers_in, parameters_of
 from invreg_baselines.layers import convolution
 from invreg_baselines.network import Center, ImageNetwork, KernelSize, Padding, Start

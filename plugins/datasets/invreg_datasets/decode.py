@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from invreg.errors import DataError
+from invreg import DataError
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from invreg.errors import DataError
+from invreg import DataError
 
 if TYPE_CHECKING:
     from requests import Response

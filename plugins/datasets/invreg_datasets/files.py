@@ -8,8 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from invreg.errors import DataError
-from invreg.streams import stream_key
+from invreg import DataError, stream_key
 from invreg_datasets.decode import EXTENSIONS
 
 # Names of sub-folders that say which split their images belong to, in lower case.

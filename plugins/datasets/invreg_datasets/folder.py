@@ -8,9 +8,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from invreg.crops import TrainingImages
-from invreg.dataset import ImageDataset, ImageStack, Splits
-from invreg.errors import DataError, SpecError
+from invreg import DataError, ImageDataset, ImageStack, SpecError, Splits, TrainingImages
 from invreg_datasets.decode import read_image
 from invreg_datasets.files import deal, find_images
 from invreg_datasets.parameters import (

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from invreg.errors import SpecError
+from invreg import SpecError
 
 ImageSize = Annotated[
     int,

@@ -9,9 +9,7 @@ import torch
 from numpy.typing import NDArray
 from pydantic import Field
 
-from invreg.crops import TrainingImages
-from invreg.dataset import ImageDataset, ImageStack, Splits
-from invreg.streams import generator, stream_key
+from invreg import ImageDataset, ImageStack, Splits, TrainingImages, generator, stream_key
 from invreg_datasets.parameters import ImageSize, require_positive
 from invreg_datasets.prepare import load_all, to_stack
 

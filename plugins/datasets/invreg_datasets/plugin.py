@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from invreg.hookspecs import hookimpl
+from invreg import hookimpl
 from invreg_datasets.folder import ImageFolder
 from invreg_datasets.phantoms import Phantoms
 from invreg_datasets.photos import Photos

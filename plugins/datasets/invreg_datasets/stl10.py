@@ -13,10 +13,7 @@ import torch
 from numpy.typing import NDArray
 from pydantic import Field
 
-from invreg.crops import TrainingImages
-from invreg.dataset import ImageDataset, ImageStack, Splits
-from invreg.errors import DataError, SpecError
-from invreg.streams import generator, stream_key
+from invreg import DataError, ImageDataset, ImageStack, SpecError, Splits, TrainingImages, generator, stream_key
 from invreg_datasets.parameters import Color, SplitSeed, TrainSize, require_color, require_positive
 from invreg_datasets.prepare import Pixels, to_color, to_stack, to_tensors
 

@@ -9,7 +9,7 @@ import tarfile
 import zlib
 from pathlib import Path, PurePosixPath
 
-from invreg.errors import DataError, InvregError
+from invreg import DataError, InvregError
 from invreg_datasets.download import fetch
 from invreg_datasets.stl10 import FOLDER, SOURCES, holds_images, open_images
 

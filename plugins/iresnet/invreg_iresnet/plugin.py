@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from invreg.hookspecs import hookimpl
-from invreg_iresnet.explicit import ExplicitIResNet
-from invreg_iresnet.network import IResNet
+from invreg import hookimpl
+from invreg_iresnet.network.explicit import ExplicitIResNet
+from invreg_iresnet.network.iresnet import IResNet
 
 
 @hookimpl

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from invreg.errors import ShapeError
-from invreg.operator import Shape
+from invreg import Shape, ShapeError
 
 
 def check_batch(x: Tensor, where: str, expected: str = "images [B, C, H, W]") -> None:

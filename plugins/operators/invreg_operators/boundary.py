@@ -19,8 +19,7 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor
 
-from invreg.errors import ShapeError, SpecError
-from invreg.operator import Shape
+from invreg import Shape, ShapeError, SpecError
 
 Boundary = Literal["symmetric", "zero", "circular", "replicate", "reflect"]
 

@@ -9,8 +9,7 @@ from typing import Annotated
 from pydantic import Field
 from torch import Tensor
 
-from invreg.errors import SpecError
-from invreg.operator import LinearOperator, Shape
+from invreg import LinearOperator, Shape, SpecError
 from invreg_operators.batches import check_batch
 from invreg_operators.boundary import Boundary, check_boundary, check_size
 from invreg_operators.filters import correlate, correlate_adjoint, flip, radii

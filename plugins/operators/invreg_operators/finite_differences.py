@@ -10,8 +10,7 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor
 
-from invreg.errors import ShapeError
-from invreg.operator import Operator, Shape
+from invreg import Operator, Shape, ShapeError
 
 # Probes that are evaluated at once.
 _AT_ONCE = 64

@@ -9,8 +9,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from invreg.errors import ShapeError, SpecError
-from invreg.operator import LinearOperator, NormEstimate, Shape
+from invreg import LinearOperator, NormEstimate, Shape, ShapeError, SpecError
 from invreg_operators.batches import check_batch, check_images
 from invreg_operators.sampling_masks import PATTERNS, Pattern, sampling_mask
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from invreg.operator import LinearOperator, NormEstimate, Shape
+from invreg import LinearOperator, NormEstimate, Shape
 from invreg_operators.batches import check_batch, check_images
 
 

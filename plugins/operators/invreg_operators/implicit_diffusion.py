@@ -10,8 +10,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from invreg.errors import SpecError
-from invreg.operator import LinearOperator, NormEstimate, Shape
+from invreg import LinearOperator, NormEstimate, Shape, SpecError
 from invreg_operators.axes import along_axes
 from invreg_operators.batches import check_batch, check_images
 

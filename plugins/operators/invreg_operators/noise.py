@@ -9,8 +9,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from invreg.errors import DataError, SpecError
-from invreg.noise import Noise
+from invreg import DataError, Noise, SpecError
 
 #: Values this little below zero are rounding errors of a non-negative measurement.
 _ROUNDING = 1e-5

@@ -10,8 +10,7 @@ from pydantic import Field
 from torch import Tensor
 from torch.nn.functional import pad
 
-from invreg.errors import ShapeError, SpecError
-from invreg.operator import Linearization, Operator, Shape
+from invreg import Linearization, Operator, Shape, ShapeError, SpecError
 from invreg_operators.batches import check_batch, check_images
 from invreg_operators.stencils import Edge, Forward, HalfPoint, Stencil
 

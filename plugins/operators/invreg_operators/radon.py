@@ -8,9 +8,7 @@ from typing import Annotated
 from pydantic import Field
 from torch import Tensor
 
-from invreg.back_projection import FILTER_WINDOWS, FilterWindow
-from invreg.errors import ShapeError, SpecError
-from invreg.operator import LinearOperator, Shape
+from invreg import FILTER_WINDOWS, FilterWindow, LinearOperator, Shape, ShapeError, SpecError
 from invreg_operators.batches import check_batch, check_images
 from invreg_operators.beam_product import back_project, project
 from invreg_operators.parallel_beams import Geometry

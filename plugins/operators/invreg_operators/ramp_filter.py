@@ -7,7 +7,7 @@ import math
 import torch
 from torch import Tensor
 
-from invreg.back_projection import FilterWindow
+from invreg import FilterWindow
 
 
 def ramp_filtered(p: Tensor, spacing: float, window: FilterWindow, cutoff: float = 1.0) -> Tensor:

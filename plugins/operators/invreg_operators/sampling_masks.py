@@ -9,7 +9,7 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor
 
-from invreg.streams import generator, stream_key
+from invreg import generator, stream_key
 
 Pattern = Literal["lines", "random", "radial"]
 

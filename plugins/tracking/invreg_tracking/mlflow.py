@@ -8,11 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from invreg.analyzer import Findings
-from invreg.errors import InvregError
-from invreg.hookspecs import hookimpl
-from invreg.result import Result
-from invreg.spec import Spec
+from invreg import Findings, InvregError, Result, Spec, hookimpl
 from invreg_tracking.values import flat, is_number, numbers, step_of
 
 #: Which of MLflow's runs belongs to a run folder.

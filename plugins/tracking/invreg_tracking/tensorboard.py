@@ -6,11 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from invreg.analyzer import Findings
-from invreg.errors import InvregError
-from invreg.hookspecs import hookimpl
-from invreg.result import Result
-from invreg.spec import Spec, dump_yaml
+from invreg import Findings, InvregError, Result, Spec, hookimpl
+from invreg.specs.yaml import dump_yaml
 from invreg_tracking.values import flat, is_number, numbers, step_of
 
 if TYPE_CHECKING:

@@ -12,9 +12,8 @@ import torch
 from pydantic import BaseModel
 from torch import Tensor
 
-from invreg.component import Component, built_with
-from invreg.errors import TrainingError
-from invreg.trainer import Method, Trainer, TrainingContext
+from invreg import Component, Method, Trainer, TrainingContext, TrainingError
+from invreg.schema.signature import built_with
 
 _KEY = "invreg"
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from invreg.hookspecs import hookimpl
+from invreg import hookimpl
 
 
 @hookimpl
@@ -14,9 +14,9 @@ def invreg_interface() -> int:
 
 @hookimpl
 def invreg_components() -> Mapping[str, type]:
-    from invreg_training.approximation import ApproximationTraining
-    from invreg_training.gradient import ReconstructionTraining
-    from invreg_training.search import ParameterSearch
+    from invreg_training.gradient.approximation import ApproximationTraining
+    from invreg_training.gradient.trainer import ReconstructionTraining
+    from invreg_training.search.search import ParameterSearch
 
     return {
         "reconstruction": ReconstructionTraining,

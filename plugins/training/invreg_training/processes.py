@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from invreg.errors import TrainingError
+from invreg import TrainingError
 
 
 class Processes:

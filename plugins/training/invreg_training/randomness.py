@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 import torch
 
-from invreg.streams import stream_key
+from invreg import stream_key
 
 
 @contextmanager

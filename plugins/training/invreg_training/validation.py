@@ -7,12 +7,10 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from invreg.errors import ShapeError, TrainingError
-from invreg.metrics import Metric
+from invreg import Metric, ShapeError, TrainingError
 
 if TYPE_CHECKING:
-    from invreg.reconstructor import Reconstructor
-    from invreg.trainer import TrainingContext
+    from invreg import Reconstructor, TrainingContext
     from invreg_training.processes import Processes
 
 

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from invreg.operator import Operator
+from invreg import Operator
 from invreg_tv.differences import add_adjoint, add_gradient, project_
 from invreg_tv.polish import NEAR, polish
 from invreg_tv.solution import Batch, Box, TVSolution, has_converged, primal_dual_gap

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from invreg.operator import LinearOperator
+from invreg import LinearOperator
 from invreg_tv.differences import GRADIENT_NORM_SQUARED
 from invreg_tv.iteration import Look, Steps, minimise
 from invreg_tv.solution import Box, TVSolution

@@ -8,9 +8,7 @@ from weakref import WeakKeyDictionary
 import torch
 from torch import Tensor
 
-from invreg.errors import SpecError
-from invreg.operator import LinearOperator, Operator, Shape
-from invreg.streams import generator
+from invreg import LinearOperator, Operator, Shape, SpecError, generator
 
 #: What Lanczos iteration finds is a lower bound: the steps are made for a little more.
 _MARGIN = 1.01

@@ -11,11 +11,19 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from invreg.errors import ConvergenceWarning, DataError, InvregError, ShapeError, SpecError
-from invreg.operator import LinearOperator, Operator, Shape
-from invreg.problem import Problem
-from invreg.reconstructor import Reconstructor
-from invreg.trainer import search_range
+from invreg import (
+    ConvergenceWarning,
+    DataError,
+    InvregError,
+    LinearOperator,
+    Operator,
+    Problem,
+    Reconstructor,
+    Shape,
+    ShapeError,
+    SpecError,
+    search_range,
+)
 from invreg_tv.linear import Identity, primal_dual
 from invreg_tv.nonlinear import nonlinear_primal_dual
 from invreg_tv.norms import derivative_norm, norm_bound

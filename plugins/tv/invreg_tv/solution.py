@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from invreg.errors import ConvergenceError
+from invreg import ConvergenceError
 from invreg_tv.differences import gradient, magnitude
 
 #: Lowest and highest value that a reconstruction may have.

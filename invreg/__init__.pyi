@@ -1,0 +1,83 @@
+"""The public names, and where each is defined. `invreg/__init__.py` imports a name when it is first used."""
+
+from .api import certify as certify, load as load, redraw as redraw, run as run
+from .components.analyzer import Analyzer as Analyzer, CompletedRun as CompletedRun, Findings as Findings
+from .components.architecture import Architecture as Architecture, Layer as Layer, Skip as Skip, Stage as Stage
+from .components.back_projection import (
+    FILTER_WINDOWS as FILTER_WINDOWS,
+    FilterWindow as FilterWindow,
+    HasFilteredBackProjection as HasFilteredBackProjection,
+)
+from .components.certificate import (
+    StabilityCertificate as StabilityCertificate,
+    certificate_content as certificate_content,
+    smallest as smallest,
+)
+from .components.dataset import ImageDataset as ImageDataset, ImageStack as ImageStack, Splits as Splits
+from .components.device import choose_device as choose_device
+from .components.events import Events as Events
+from .components.hookspecs import INTERFACE_VERSION as INTERFACE_VERSION, hookimpl as hookimpl
+from .components.image_quality import (
+    SSIM_WINDOW as SSIM_WINDOW,
+    mean_squared_error as mean_squared_error,
+    peak_signal_to_noise_ratio as peak_signal_to_noise_ratio,
+    structural_similarity as structural_similarity,
+)
+from .components.memory import memory_guard as memory_guard
+from .components.metric import Metric as Metric
+from .components.noise import Noise as Noise
+from .components.operator import (
+    Linearization as Linearization,
+    LinearOperator as LinearOperator,
+    NormalOperator as NormalOperator,
+    NormEstimate as NormEstimate,
+    Operator as Operator,
+    Shape as Shape,
+)
+from .components.problem import Problem as Problem
+from .components.reconstructor import (
+    ActsOnLiftedStates as ActsOnLiftedStates,
+    CertifiesStability as CertifiesStability,
+    DescribesArchitecture as DescribesArchitecture,
+    FinalisesWeights as FinalisesWeights,
+    FollowsTraining as FollowsTraining,
+    HasLocalForwardMap as HasLocalForwardMap,
+    LearnsForwardMap as LearnsForwardMap,
+    Reconstructor as Reconstructor,
+)
+from .components.streams import generator as generator, stream_key as stream_key
+from .components.study_analyzer import CompletedStudy as CompletedStudy, StudyAnalyzer as StudyAnalyzer
+from .components.tiles import reconstruct_in_tiles as reconstruct_in_tiles
+from .components.trainer import (
+    Method as Method,
+    TrainedMethod as TrainedMethod,
+    Trainer as Trainer,
+    TrainingContext as TrainingContext,
+    TrainingLog as TrainingLog,
+    never_stop as never_stop,
+    search_choices as search_choices,
+    search_range as search_range,
+)
+from .components.training_images import TrainingImages as TrainingImages
+from .errors import (
+    CertificateError as CertificateError,
+    ConvergenceError as ConvergenceError,
+    ConvergenceWarning as ConvergenceWarning,
+    DataError as DataError,
+    InvregError as InvregError,
+    OutOfMemory as OutOfMemory,
+    PluginError as PluginError,
+    ShapeError as ShapeError,
+    SpecError as SpecError,
+    StoreError as StoreError,
+    TrainingError as TrainingError,
+    did_you_mean as did_you_mean,
+)
+from .plugins.registry import Registry as Registry, spec_of as spec_of
+from .running.evaluation import recorded_warnings as recorded_warnings
+from .schema.component import Component as Component
+from .specs.spec import Spec as Spec
+from .storage.result import MethodResult as MethodResult, Result as Result, StudyResult as StudyResult
+from .storage.study_cell import StudyCell as StudyCell
+
+__version__: str

@@ -1,0 +1,121 @@
+"""What can be done with specs and run folders: run, load, redraw, certify."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from invreg.components.device import choose_device
+from invreg.plugins.registry import Registry
+from invreg.plugins.tracking import asked_for, close_trackers, make_trackers
+from invreg.reporting.redrawing import redraw_run
+from invreg.reporting.report import write_report
+from invreg.running.shared_work import Shared
+from invreg.running.single import check_plan, run_plan
+from invreg.specs.plan import make_plan
+from invreg.specs.reading import read_content, read_spec
+from invreg.specs.spec import Spec
+from invreg.storage.certificates import RunCertificates
+from invreg.storage.loading import holds_study, load_run
+from invreg.storage.result import Result, StudyResult
+from invreg.storage.run_folder import RunFolder
+from invreg.studies.finished import load_study, redraw_study
+from invreg.studies.study import run_study
+
+if TYPE_CHECKING:
+    from invreg.components.certificate import StabilityCertificate
+
+
+def run(
+    spec: Spec | Mapping[str, Any] | str | Path,
+    output: str | Path = "runs",
+    device: str = "auto",
+    progress: bool = True,
+    overrides: Iterable[str] = (),
+    registry: Registry | None = None,
+    track: Iterable[str] | None = None,
+) -> Result | StudyResult:
+    """Runs a spec, or goes on with a run of the same spec that was interrupted. A spec with a `matrix` is a study.
+
+    Args:
+        spec: a `Spec`, a mapping, or the path of a YAML or JSON file.
+        output: the folder in which the run folder is made.
+        device: `auto`, `cpu`, `cuda`, ...
+        progress: whether progress is shown on the terminal (standard error).
+        overrides: `path=value` changes to the spec.
+        registry: where components come from; all installed plugins if None.
+        track: names of experiment trackers that follow the run (`tensorboard`, `mlflow`); those in the environment
+            variable `INVREG_TRACK` if None.
+
+    Returns:
+        The result; its reconstructors are ready to use. For a study, the table over all cells, and the cells.
+
+    Raises:
+        SpecError: if the spec is wrong; nothing has been computed.
+        InvregError: if the run cannot be done or finished; what was done is kept.
+    """
+    registry = registry or Registry.installed()
+    content, where = read_content(spec, overrides), Path(output).expanduser()
+    tracked = asked_for(track)
+    close_trackers(make_trackers(registry, tracked))  # one that cannot be had is refused before anything else
+    if "matrix" in content:
+        return run_study(content, where, device, progress, registry, tracked)
+    plan, chosen, shared = make_plan(read_spec(content), registry), choose_device(device), Shared()
+    return run_plan(plan, check_plan(plan, chosen, shared), where, chosen, progress, shared, tracked)
+
+
+def load(folder: str | Path, device: str = "auto", registry: Registry | None = None) -> Result | StudyResult:
+    """What a finished run or study gave, from its folder, reconstructors ready to use; the images are not needed.
+
+    Args:
+        folder: the folder of a run or of a study.
+        device: where reconstructors are put. The cells of a study are loaded when their `result` is first asked for.
+        registry: where components come from; all installed plugins if None.
+
+    Raises:
+        StoreError: if the folder holds neither, or it is not finished.
+        SpecError: if a plugin that it needs is missing.
+    """
+    path, registry = Path(folder).expanduser(), registry or Registry.installed()
+    if holds_study(path):
+        return load_study(path, device, registry)
+    return load_run(path, device, registry)
+
+
+def redraw(folder: str | Path, registry: Registry | None = None) -> Path:
+    """Draws all figures of a run or a study again from saved findings and writes its report anew; nothing is computed.
+
+    The figures and reports of a study's finished cells are made anew, too.
+
+    Returns:
+        The report.
+
+    Raises:
+        StoreError: if the folder holds neither a run nor a study, or it is not finished.
+        InvregError: if figures could not be drawn; all others are.
+    """
+    path, registry = Path(folder).expanduser(), registry or Registry.installed()
+    if holds_study(path):
+        return redraw_study(path, registry)
+    return redraw_run(path, registry)
+
+
+def certify(folder: str | Path, registry: Registry | None = None) -> dict[str, StabilityCertificate]:
+    """Makes the certificates of a finished run that are missing, verifies those that are there, and renews its report.
+
+    Returns:
+        The certificates by label, of the methods that can certify their stability.
+
+    Raises:
+        CertificateError: if none can be made, or one that is there does not hold.
+        StoreError: if the folder holds no finished run.
+    """
+    registry = registry or Registry.installed()
+    result = load_run(Path(folder).expanduser(), "cpu", registry)
+    store = RunFolder.existing(result.folder)
+    with store.locked():
+        certificates = RunCertificates(store, {label: one.reconstructor for label, one in result.methods.items()})
+        found = dict(certificates)
+        write_report(store, make_plan(store.spec, registry))
+    return found

@@ -1,0 +1,99 @@
+"""Images: where they come from and how they are split."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from invreg.components.training_images import TrainingImages
+from invreg.errors import DataError
+from invreg.schema.component import Component
+from invreg.schema.kinds import base_of
+
+
+@dataclass(frozen=True)
+class ImageStack:
+    """Images of one size for validation or testing.
+
+    Attributes:
+        images: `[N, C, H, W]`, float32, in [0, 1].
+        names: N names, unique, under which results are listed.
+    """
+
+    images: Tensor
+    names: Sequence[str]
+
+    def __post_init__(self) -> None:
+        if self.images.ndim != 4 or len(self.names) != self.images.shape[0]:
+            raise DataError(
+                f"{len(self.names)} names for a stack of shape {tuple(self.images.shape)}",
+                where="ImageStack",
+                expected="images [N, C, H, W] and N names",
+            )
+        if not self.names:
+            raise DataError("no images", where="ImageStack", expected="at least one image")
+        if len(set(self.names)) != len(self.names):
+            twice = next(name for name in self.names if self.names.count(name) > 1)
+            raise DataError(f"two images are called {twice!r}", where="ImageStack", expected="unique names")
+        check_images(self.images, self.names)
+
+    def __len__(self) -> int:
+        return self.images.shape[0]
+
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        """(C, H, W) of each image."""
+        channels, height, width = self.images.shape[1:]
+        return channels, height, width
+
+
+@dataclass(frozen=True)
+class Splits:
+    """The three splits of a data set. Validation chooses (weights, parameters); test is only reported."""
+
+    train: TrainingImages
+    val: ImageStack
+    test: ImageStack
+
+
+@base_of("dataset")
+class ImageDataset(Component, ABC):
+    """A source of images, split into training, validation and test images."""
+
+    @abstractmethod
+    def splits(self) -> Splits:
+        """The three splits; the same for the same parameters, files and versions.
+
+        Raises:
+            DataError: if the images are missing, unreadable or unusable.
+        """
+
+
+def check_images(images: Tensor, names: Sequence[str]) -> None:
+    """Refuses images that are not float32 in [0, 1].
+
+    Raises:
+        DataError: naming the first image that is wrong, and how.
+    """
+    if images.dtype != torch.float32:
+        raise DataError(f"images are {images.dtype}", where=f"image {names[0]!r}", expected="float32 in [0, 1]")
+    for name, image in zip(names, images, strict=True):
+        if not torch.isfinite(image).all():
+            bad = int((~torch.isfinite(image)).sum())
+            raise DataError(
+                f"{bad} pixels are NaN or infinite",
+                where=f"image {name!r}",
+                expected="finite values in [0, 1]",
+            )
+        low, high = float(image.min()), float(image.max())
+        if low < 0 or high > 1:
+            raise DataError(
+                f"values from {low:.4g} to {high:.4g}",
+                where=f"image {name!r}",
+                expected="values in [0, 1]",
+                hint="scale the images",
+            )

@@ -1,0 +1,44 @@
+"""The device to compute on."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING
+
+from invreg.errors import SpecError
+
+if TYPE_CHECKING:
+    import torch
+
+log = logging.getLogger("invreg")
+
+# Kinds of devices that torch knows, and tells by `torch.<kind>.is_available()` whether there is one.
+_ACCELERATORS = ("cuda", "mps", "xpu")
+
+
+def choose_device(name: str) -> torch.device:
+    """The device to compute on; `auto` takes a CUDA GPU if there is one, else the CPU.
+
+    Where a kind of accelerator is asked for that this machine does not have at all, the CPU is taken, and a line of the
+    log says so.
+
+    Raises:
+        SpecError: if there is no device of this name.
+    """
+    import torch
+
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    kind = name.partition(":")[0]
+    if kind in _ACCELERATORS and not getattr(torch, kind).is_available():
+        log.warning("device %r was asked for, and there is no %s here: computing on the CPU", name, kind)
+        return torch.device("cpu")
+    try:
+        device = torch.device(name)
+        torch.zeros(1, device=device)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        reason = str(error).splitlines()[0]
+        raise SpecError(
+            f"{name!r} cannot be used: {reason}", where="device", expected="auto, cpu, cuda, cuda:1, ..."
+        ) from None
+    return device

@@ -1,0 +1,291 @@
+"""Forward operators F: X -> Y and their derivatives."""
+
+from __future__ import annotations
+
+import copy
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from invreg.errors import ConvergenceError, InvregError, ShapeError
+from invreg.schema.component import Component
+from invreg.schema.kinds import base_of
+
+if TYPE_CHECKING:
+    from scipy.sparse.linalg import LinearOperator as SciPyLinearOperator
+
+#: The shape of one image or one measurement, without the batch: (channels, height, width).
+Shape = tuple[int, ...]
+
+
+@base_of("operator")
+class Operator(Component, nn.Module, ABC):
+    """A forward operator F: X -> Y, free of noise, on batches of images `[B, C, H, W]`.
+
+    Subclasses write `forward`. Each image of a batch is treated alone, the input is not changed, and dtype and
+    device of the input are kept. `jvp` and `vjp` come from automatic differentiation; a subclass that knows
+    better overrides them.
+    """
+
+    @abstractmethod
+    def forward(self, x: Tensor) -> Tensor:
+        """F(x), for x `[B, C, H, W]`."""
+
+    def range_shape(self, domain_shape: Shape) -> Shape:
+        """Shape of F(x) for one image of `domain_shape`, both without the batch dimension.
+
+        Raises:
+            ShapeError: if images of this shape cannot be handled.
+        """
+        return tuple(domain_shape)
+
+    @property
+    def stencil_radius(self) -> int | None:
+        """How far F(x) sees: its value at a pixel depends only on pixels at most so many rows and columns away.
+
+        None where this is unknown, or not so (an operator that acts globally, or joins opposite ends of an image).
+        """
+        return None
+
+    def jvp(self, x: Tensor, h: Tensor) -> Tensor:
+        """The directional derivative F'(x) h; x and h have the same shape."""
+        return torch.func.jvp(self.forward, (x,), (h,))[1]
+
+    def vjp(self, x: Tensor, v: Tensor) -> Tensor:
+        """The adjoint derivative F'(x)* v; v has the shape of F(x)."""
+        return torch.func.vjp(self.forward, x)[1](v)[0]
+
+    def linearize(self, x: Tensor) -> Linearization:
+        """The derivative F'(x) as a linear operator."""
+        return Linearization(self, x)
+
+
+@dataclass(frozen=True)
+class NormEstimate:
+    """An operator norm found by Lanczos iteration.
+
+    Attributes:
+        value: the estimate. It never exceeds the norm (up to rounding).
+        residual: ||A*A v - value² v|| / value² for the unit vector v that was found: some singular value of A
+            lies within about `residual / 2 * value` of `value`.
+    """
+
+    value: float
+    residual: float
+
+    def __float__(self) -> float:
+        return self.value
+
+
+class LinearOperator(Operator):
+    """A linear forward operator A with its adjoint A*.
+
+    `adjoint` is the transpose of `forward` with respect to the Euclidean inner products of X and Y.
+    """
+
+    def domain_shape(self, range_shape: Shape) -> Shape:
+        """Shape of one image whose measurement has `range_shape`. Needed where range and domain differ."""
+        if self.range_shape(range_shape) == tuple(range_shape):
+            return tuple(range_shape)
+        raise NotImplementedError(
+            f"{type(self).__name__} maps between different shapes: define adjoint() or domain_shape()"
+        )
+
+    def adjoint(self, y: Tensor) -> Tensor:
+        """A* y, for y `[B, ...range]`."""
+        x = y.new_zeros((y.shape[0], *self.domain_shape(tuple(y.shape[1:]))))
+        return torch.func.vjp(self.forward, x)[1](y)[0]
+
+    def jvp(self, x: Tensor, h: Tensor) -> Tensor:
+        return self.forward(h)
+
+    def vjp(self, x: Tensor, v: Tensor) -> Tensor:
+        return self.adjoint(v)
+
+    def norm(self, domain_shape: Shape, *, tolerance: float = 1e-6, seed: int = 0) -> NormEstimate:
+        """The operator norm ||A|| on images of `domain_shape`, by Lanczos iteration on A*A in float64.
+
+        Args:
+            domain_shape: shape of one image, (C, H, W).
+            tolerance: relative accuracy asked of the leading eigenvalue of A*A.
+            seed: seed of the starting vector.
+
+        Returns:
+            The estimate with its residual; a Lanczos value is a lower bound of the norm.
+
+        Raises:
+            ConvergenceError: if the iteration does not reach the tolerance, or meets values that are not finite.
+        """
+        state = [*self.parameters(), *self.buffers()]
+        device = state[0].device if state else None
+        if any(tensor.is_floating_point() and tensor.dtype != torch.float64 for tensor in state):
+            return copy.deepcopy(self).double().norm(domain_shape, tolerance=tolerance, seed=seed)
+        zeros = torch.zeros((1, *domain_shape), dtype=torch.float64, device=device)
+        return _largest_singular_value(self.linearize(zeros).as_scipy(), tolerance, seed)
+
+
+def _largest_singular_value(matrix: SciPyLinearOperator, tolerance: float, seed: int) -> NormEstimate:
+    from scipy.sparse.linalg import ArpackNoConvergence, eigsh
+
+    gram = matrix.H @ matrix
+    start = torch.randn(gram.shape[0], dtype=torch.float64, generator=torch.Generator().manual_seed(seed)).numpy()
+    image = gram @ start
+    if not np.isfinite(image).all():
+        raise ConvergenceError("the operator returns NaN or infinite values", where="LinearOperator.norm")
+    if gram.shape[0] == 1 or not image.any():  # A number; or zero, which a random vector tells.
+        return NormEstimate(math.sqrt(abs(float(image[0] / start[0]))), 0.0)
+    try:
+        eigenvalues, vectors = eigsh(gram, k=1, which="LA", v0=start, tol=tolerance)
+    except ArpackNoConvergence as error:
+        raise ConvergenceError(
+            f"the Lanczos iteration did not reach the tolerance {tolerance:g}",
+            where="LinearOperator.norm",
+            hint="a larger tolerance; or adjoint() is not the transpose of forward()",
+        ) from error
+    top, vector = max(float(eigenvalues[0]), 0.0), vectors[:, 0]
+    residual = float(((gram @ vector - top * vector) ** 2).sum() ** 0.5)
+    return NormEstimate(math.sqrt(top), residual / top if top else 0.0)
+
+
+class Linearization(LinearOperator):
+    """The derivative F'(x) of an operator at one point, as a linear operator.
+
+    Args:
+        operator: the operator F.
+        x: the point(s), `[B, C, H, W]`; `forward` and `adjoint` take batches of the same size.
+    """
+
+    def __init__(self, operator: Operator, x: Tensor) -> None:
+        super().__init__()
+        self.operator = operator
+        self.x = x
+
+    def forward(self, x: Tensor) -> Tensor:
+        """F'(x₀) x for the point x₀ of the linearization."""
+        return self.operator.jvp(self.x, x)
+
+    def adjoint(self, y: Tensor) -> Tensor:
+        return self.operator.vjp(self.x, y)
+
+    def range_shape(self, domain_shape: Shape) -> Shape:
+        return self.operator.range_shape(domain_shape)
+
+    @property
+    def stencil_radius(self) -> int | None:
+        return self.operator.stencil_radius
+
+    def domain_shape(self, range_shape: Shape) -> Shape:
+        return tuple(self.x.shape[1:])
+
+    def norm(self, domain_shape: Shape, *, tolerance: float = 1e-6, seed: int = 0) -> NormEstimate:
+        """The norm of the derivative at a single image, see `LinearOperator.norm`.
+
+        Raises:
+            ShapeError: if the point is a batch of more than one image, or of another shape than `domain_shape`.
+        """
+        if tuple(domain_shape) != tuple(self.x.shape[1:]):
+            raise ShapeError(
+                f"domain_shape {tuple(domain_shape)}",
+                where="Linearization.norm",
+                expected=f"the shape of the point of linearization, {tuple(self.x.shape[1:])}",
+            )
+        operator = copy.deepcopy(self.operator).double()
+        return _largest_singular_value(operator.linearize(self.x.double()).as_scipy(), tolerance, seed)
+
+    def as_scipy(self) -> SciPyLinearOperator:
+        """The derivative at a single image as a `scipy.sparse.linalg.LinearOperator` on flat NumPy vectors.
+
+        Raises:
+            ShapeError: if the point is a batch of more than one image.
+        """
+        from scipy.sparse.linalg import LinearOperator as SciPyLinearOperator
+
+        if self.x.shape[0] != 1:
+            raise ShapeError(
+                f"linearize(x) was given a batch of {self.x.shape[0]} images",
+                where="Linearization.as_scipy",
+                expected="one image, [1, C, H, W]",
+                hint="take one of them: operator.linearize(x[i:i+1])",
+            )
+        domain = tuple(self.x.shape[1:])
+        range_ = self.operator.range_shape(domain)
+        x = self.x.detach()
+
+        def apply(vector: np.ndarray, shape: Shape, function: Callable[[Tensor], Tensor]) -> np.ndarray:
+            if np.iscomplexobj(vector):  # a real operator acts on real and imaginary parts
+                return apply(vector.real, shape, function) + 1j * apply(vector.imag, shape, function)
+            tensor = torch.as_tensor(vector.reshape(1, *shape)).to(x)
+            with torch.no_grad():
+                return function(tensor).double().cpu().numpy().ravel()
+
+        return SciPyLinearOperator(
+            shape=(math.prod(range_), math.prod(domain)),
+            matvec=lambda v: apply(v, domain, self.forward),
+            rmatvec=lambda v: apply(v, range_, self.adjoint),
+            dtype="float64",
+        )
+
+
+def as_linear(operator: Operator, where: str, hint: str) -> LinearOperator:
+    """The operator itself, for what takes linear ones only.
+
+    Raises:
+        InvregError: if it is not linear.
+    """
+    if isinstance(operator, LinearOperator):
+        return operator
+    what = f"{type(operator).__name__} is not linear"
+    raise InvregError(what, where=where, expected="an invreg.LinearOperator", hint=hint)
+
+
+class NormalOperator(LinearOperator):
+    """The self-adjoint operator A*A / ||A||² on X, for a linear A: X -> Y.
+
+    It brings a problem between different spaces to the setting X -> X of invertible networks; `pull_back`
+    brings the measurement along.
+
+    Args:
+        operator: the linear operator A.
+        domain_shape: shape of one image, (C, H, W), for which ||A|| is computed. For images of other shapes the factor
+            stays the same, so that a network sees them on the scale that it knows; the norm is not 1 there.
+
+    Raises:
+        InvregError: if A is not linear, or zero.
+        ShapeError: if A cannot handle images of this shape.
+
+    Source: Arndt et al. 2023, Inverse Problems 39 125018, section 2.
+    """
+
+    def __init__(self, operator: LinearOperator, domain_shape: Shape) -> None:
+        super().__init__()
+        hint = "operator.linearize(x): its derivative at one image x, which is linear"
+        self.operator = as_linear(operator, "NormalOperator", hint)
+        self.norm_squared = operator.norm(domain_shape).value ** 2
+        if self.norm_squared == 0:
+            raise InvregError(
+                f"the norm of {type(operator).__name__} is zero",
+                where="NormalOperator",
+                expected="an operator that does not map every image to zero",
+            )
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.pull_back(self.operator(x))
+
+    def adjoint(self, y: Tensor) -> Tensor:
+        return self.forward(y)
+
+    def range_shape(self, domain_shape: Shape) -> Shape:
+        self.operator.range_shape(domain_shape)
+        return tuple(domain_shape)
+
+    def pull_back(self, z: Tensor) -> Tensor:
+        """A* z / ||A||²: the measurement in X."""
+        # Physics keeps the precision of the measurements, also where a network behind it runs under autocast.
+        with torch.autocast(z.device.type, enabled=False):
+            return self.operator.adjoint(z) / self.norm_squared

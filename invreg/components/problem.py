@@ -1,0 +1,66 @@
+"""An inverse problem: an operator and the noise on its measurements."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from invreg.components.noise import Noise
+from invreg.components.operator import Operator
+from invreg.components.streams import stream_key
+
+
+class Problem:
+    """The measurement model z = F(x) + noise, with F and the noise where they are physically: z lies in Y.
+
+    Args:
+        operator: the forward operator F: X -> Y.
+        noise: the noise model, or None for clean measurements.
+    """
+
+    def __init__(self, operator: Operator, noise: Noise | None = None) -> None:
+        self.operator = operator
+        self.noise = noise
+
+    def __repr__(self) -> str:
+        return f"Problem({self.operator!r}, {self.noise!r})"
+
+    def to(self, device: torch.device | str) -> Problem:
+        """Moves the operator's buffers to `device`."""
+        self.operator.to(device)
+        return self
+
+    def measure(
+        self,
+        x: Tensor,
+        *,
+        seed: int | None = None,
+        keys: Sequence[int] | None = None,
+        generator: torch.Generator | None = None,
+    ) -> Tensor:
+        """Noisy measurements of the images x.
+
+        Exactly one source of randomness is given: `seed` (image i gets the key (seed, i)), `keys` (one per
+        image: the same noise whatever the batch size and the device) or `generator` (on the device of x: the
+        fast way, for training).
+
+        Args:
+            x: images, `[B, C, H, W]`.
+
+        Returns:
+            z `[B, ...range]`.
+        """
+        given = [source is not None for source in (seed, keys, generator)]
+        if sum(given) != 1:
+            raise TypeError("measure() takes exactly one of seed, keys and generator")
+        with torch.no_grad():
+            z: Tensor = self.operator(x)
+            if self.noise is None:
+                return z
+            if generator is not None:
+                return self.noise.draw(z, generator)
+            if keys is None:
+                keys = [stream_key(seed or 0, "measure", index) for index in range(x.shape[0])]
+            return self.noise.sample(z, keys)

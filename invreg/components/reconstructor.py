@@ -1,0 +1,147 @@
+"""Reconstruction methods and what they may be able to do beyond reconstructing."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
+
+from torch import Tensor, nn
+
+from invreg.schema.component import Component
+from invreg.schema.kinds import base_of
+
+if TYPE_CHECKING:
+    from invreg.components.architecture import Architecture
+    from invreg.components.certificate import StabilityCertificate
+    from invreg.components.operator import Operator, Shape
+    from invreg.components.problem import Problem
+
+
+@base_of("reconstructor")
+class Reconstructor(Component, nn.Module, ABC):
+    """A map R: Y -> X from measurements to images.
+
+    Life: built from its parameters, then `setup` once with the problem and the image shape (this is where
+    weights are made), then trained or loaded, then called. Whatever must be saved lies in parameters and
+    buffers.
+    """
+
+    def check_operator(self, operator: Operator) -> None:
+        """Refuses operators that the method is not for; most are for all.
+
+        Called when a spec is checked, before there are images. What needs their shape is for `setup` to find.
+
+        Raises:
+            SpecError: saying what kind of operator is expected.
+        """
+
+    def setup(self, problem: Problem, image_shape: Shape) -> None:
+        """Builds what depends on the problem; called once, before training.
+
+        Args:
+            problem: operator and noise; for methods that use the operator in every reconstruction.
+            image_shape: (C, H, W) of the images of the run. Networks that are convolutional take other sizes
+                later.
+        """
+
+    @abstractmethod
+    def forward(self, z: Tensor) -> Tensor:
+        """Reconstructions `[B, C, H, W]` of the measurements z `[B, ...range]`."""
+
+
+@runtime_checkable
+class LearnsForwardMap(Protocol):
+    """A reconstructor that also holds a model of the forward operator, which it can be asked about."""
+
+    @property
+    def target_operator(self) -> Operator:
+        """The operator on X that the forward map stands for: F, or A*A/||A||² where Y is not X."""
+        ...
+
+    def forward_map(self, x: Tensor) -> Tensor:
+        """What the reconstructor believes F(x) to be; x and the result are `[B, C, H, W]`."""
+        ...
+
+
+@runtime_checkable
+class HasLocalForwardMap(Protocol):
+    """A reconstructor whose forward map sees only the surroundings of each pixel, and knows how far."""
+
+    @property
+    def forward_map_radius(self) -> int:
+        """The forward map at a pixel depends only on pixels at most so many rows and columns away."""
+        ...
+
+
+@runtime_checkable
+class ActsOnLiftedStates(Protocol):
+    """A reconstructor R = unlift o phi^-1 o lift, whose network phi maps states to states instead of images to images.
+
+    The state of an image `[B, C, H, W]` has M channels, M/C stacked copies of each of the image's, and may have more
+    pixels (a padding). What is proven of phi and phi^-1 holds among states: there they are inverse to each other, which
+    images only inherit approximately. Distances of states, divided by sqrt(M/C), compare with those of images.
+    """
+
+    def lift(self, x: Tensor) -> Tensor:
+        """The states `[B, M, ...]` of the images, or of measurements that are images, `[B, C, H, W]`."""
+        ...
+
+    def phi(self, state: Tensor) -> Tensor:
+        """The network, on states."""
+        ...
+
+    def unlift(self, state: Tensor) -> Tensor:
+        """The images of states: `unlift(lift(x))` is x, and distances shrink by sqrt(M/C) at least."""
+        ...
+
+
+@runtime_checkable
+class FollowsTraining(Protocol):
+    """A reconstructor that changes with the progress of its training (say, the accuracy of an inner solver)."""
+
+    def training_progress(self, fraction: float) -> None:
+        """Told by trainers before each step: the share of all steps that is done, in [0, 1)."""
+        ...
+
+
+@runtime_checkable
+class FinalisesWeights(Protocol):
+    """A reconstructor whose weights are put into their final form after training, before they are saved."""
+
+    def finalise(self) -> None:
+        """Told once after training; what is saved, evaluated and certified is what it leaves."""
+        ...
+
+
+@runtime_checkable
+class CertifiesStability(Protocol):
+    """A reconstructor that can prove Lipschitz bounds of itself, for the weights that it has."""
+
+    def certificate(self) -> StabilityCertificate:
+        """Makes a certificate of the weights as evaluation uses them; it may take a minute.
+
+        Raises:
+            CertificateError: if nothing can be certified (weights that are not finite, say).
+        """
+        ...
+
+    def verify(self, certificate: StabilityCertificate) -> None:
+        """Checks a certificate against the weights, without searching again; much faster than making it.
+
+        Raises:
+            CertificateError: if it belongs to other weights, or claims what does not hold.
+        """
+        ...
+
+
+@runtime_checkable
+class DescribesArchitecture(Protocol):
+    """A reconstructor that can say what it is made of."""
+
+    def architecture(self) -> Architecture:
+        """The network as it is built, for images of the shape that `setup` was told.
+
+        Raises:
+            InvregError: before `setup`.
+        """
+        ...

@@ -1,0 +1,140 @@
+"""Training: what a trainer gets and what it gives back."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from invreg.schema.component import Component
+from invreg.schema.kinds import base_of
+
+if TYPE_CHECKING:
+    import torch
+    from pydantic import BaseModel
+
+    from invreg.components.dataset import Splits
+    from invreg.components.events import Events
+    from invreg.components.metric import Metric
+    from invreg.components.operator import Shape
+    from invreg.components.problem import Problem
+    from invreg.components.reconstructor import Reconstructor
+    from invreg.plugins.registry import Registry
+
+
+def never_stop(step: int, value: float) -> str | None:
+    """The judge of trainings that nobody wants to end early."""
+    return None
+
+
+@dataclass(frozen=True)
+class Method:
+    """A reconstruction method as its trainer sees it.
+
+    Attributes:
+        label: its name in the spec.
+        parameters: the parameters of its reconstructor, as given in the spec.
+        schema: the model of all its parameters, with defaults, ranges and search ranges.
+        build: makes a reconstructor that is set up; keyword arguments change parameters from those of the spec.
+        registry: knows the components that parameters can name; None for those that are installed.
+    """
+
+    label: str
+    parameters: Mapping[str, Any]
+    schema: type[BaseModel]
+    build: Callable[..., Reconstructor]
+    registry: Registry | None = None
+
+
+@dataclass(frozen=True)
+class TrainingContext:
+    """Everything around a training.
+
+    Attributes:
+        problem: operator and noise, on the device.
+        image_shape: (C, H, W) of the images to be reconstructed.
+        images: the splits; `images.train` lies on the device.
+        val_measurements: the noisy measurements of the validation images, on the device.
+        device: where to compute.
+        seed: the run's seed; derive streams from it with [`invreg.components.streams.stream_key`][].
+        folder: a folder of its own, kept until the training is done, for checkpoints.
+        events: who listens to progress.
+        metrics: the metrics of the run by name; the first is used to choose.
+        batch_size: number of images to reconstruct at once when validating.
+        judge: to be asked after each validation that is not the last, with the number of steps done and the value of
+            the first metric; it says why the training should end there, or None for going on. A trainer that does not
+            ask cannot be stopped by a search. Where several processes train together, each of them asks.
+    """
+
+    problem: Problem
+    image_shape: Shape
+    images: Splits
+    val_measurements: torch.Tensor
+    device: torch.device
+    seed: int
+    folder: Path
+    events: Events
+    metrics: Mapping[str, Metric]
+    batch_size: int = 16
+    judge: Callable[[int, float], str | None] = never_stop
+
+
+@dataclass
+class TrainingLog:
+    """What happened in a training, as a table.
+
+    Attributes:
+        rows: one mapping per epoch or trial, all with the same keys; the first key is the axis.
+        summary: single values (steps, best epoch, why it ended), shown in the report.
+    """
+
+    rows: list[dict[str, Any]] = field(default_factory=list)
+    summary: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class TrainedMethod:
+    """A reconstructor ready to use, with the log of its training."""
+
+    reconstructor: Reconstructor
+    log: TrainingLog
+
+
+@base_of("trainer")
+class Trainer(Component, ABC):
+    """A way to fit a reconstructor to the training images of a problem."""
+
+    def check(self, method: Method, reconstructor: Reconstructor) -> None:
+        """Refuses a method that this trainer cannot train, before anything is computed.
+
+        Args:
+            method: the method.
+            reconstructor: an instance of it, set up, only to look at.
+
+        Raises:
+            SpecError: saying what is missing.
+        """
+
+    @abstractmethod
+    def fit(self, method: Method, context: TrainingContext) -> TrainedMethod:
+        """Trains the method. An interrupted fit, called again with the same folder, goes on where it was.
+
+        Raises:
+            TrainingError: if it cannot go on (a loss that is not finite, say).
+        """
+
+
+def search_range(low: float, high: float, *, log: bool = False) -> dict[str, Any]:
+    """The range over which a parameter is searched by default, for `Field(json_schema_extra=...)`.
+
+    Example:
+        `weight: Annotated[float, Field(gt=0, json_schema_extra=search_range(1e-4, 1e-1, log=True))]`
+    """
+    return {"search": {"low": low, "high": high, "log": log}}
+
+
+def search_choices(values: Sequence[Any]) -> dict[str, Any]:
+    """The choices over which a parameter is searched by default, for `Field(json_schema_extra=...)`."""
+    return {"search": {"choices": list(values)}}

@@ -1,0 +1,186 @@
+"""Random crops with flips and quarter turns, from images of any size, on any device."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from functools import lru_cache
+
+import torch
+from torch import Tensor
+
+from invreg.components.streams import generator, stream_key
+from invreg.errors import DataError
+
+
+class TrainingImages:
+    """Training images in one flat buffer, from which batches of random crops are gathered.
+
+    A batch is a pure function of (seed, step): nothing has to be stored to resume, every method of a run sees
+    the same crops in the same order, and any worker or process can make any batch. The buffer moves to the
+    GPU once; a step copies no image.
+
+    An epoch visits each image as often as crops fit into it side by side, in random order, each time at a random
+    place and in one of the eight orientations (flips and quarter turns).
+
+    Args:
+        images: tensors `[C, H_i, W_i]`, float32 in [0, 1], or uint8 in 0..255 (kept so, to save memory).
+        names: one name per image.
+        crop: height and width of the crops.
+
+    Raises:
+        DataError: if there is no image, an image is smaller than the crop, or its values are unusable.
+    """
+
+    def __init__(self, images: Sequence[Tensor], names: Sequence[str], crop: tuple[int, int]) -> None:
+        if not images:
+            raise DataError("no training images", where="TrainingImages", expected="at least one image")
+        if len(names) != len(images):
+            raise DataError(f"{len(names)} names for {len(images)} images", where="TrainingImages", expected="one each")
+        height, width = crop
+        if height < 1 or width < 1:
+            raise DataError(f"crops of {height}x{width} pixels", where="TrainingImages", expected="at least 1x1")
+        for image, name in zip(images, names, strict=True):
+            _check_training_image(image, name, images[0], crop)
+        self.names = list(names)
+        self.crop = (int(height), int(width))
+        self.channels = int(images[0].shape[0])
+        self._heights = torch.tensor([image.shape[1] for image in images])
+        self._widths = torch.tensor([image.shape[2] for image in images])
+        sizes = torch.tensor([image.numel() for image in images])
+        self._starts = torch.cumsum(sizes, 0) - sizes
+        self._pixels = torch.cat([image.reshape(-1) for image in images])
+        if self._pixels.dtype == torch.float32:
+            low, high = torch.aminmax(self._pixels)
+            # One pass over everything; only if something is wrong (NaN compares false), look for where it is.
+            if not (low >= 0 and high <= 1):
+                _check_values(images, names)
+        visits = (self._heights // height) * (self._widths // width)
+        self._visits = torch.repeat_interleave(torch.arange(len(images)), visits)
+
+    def __len__(self) -> int:
+        """Crops in one epoch."""
+        return len(self._visits)
+
+    @property
+    def device(self) -> torch.device:
+        return self._pixels.device
+
+    @property
+    def nbytes(self) -> int:
+        """Memory of the pixels."""
+        return self._pixels.nbytes
+
+    @property
+    def crop_shape(self) -> tuple[int, int, int]:
+        """(C, H, W) of each crop."""
+        return (self.channels, *self.crop)
+
+    def image(self, index: int) -> Tensor:
+        """The whole image number `index`, `[C, H, W]`, float32 in [0, 1]."""
+        height, width = int(self._heights[index]), int(self._widths[index])
+        start = int(self._starts[index])
+        flat = self._pixels[start : start + self.channels * height * width]
+        return _to_unit(flat.reshape(self.channels, height, width))
+
+    def to(self, device: torch.device | str) -> TrainingImages:
+        """The same images with their pixels on `device`."""
+        moved = object.__new__(TrainingImages)
+        moved.__dict__.update(self.__dict__)
+        moved._pixels = self._pixels.to(device)
+        return moved
+
+    def steps_per_epoch(self, batch_size: int) -> int:
+        """Batches in one epoch; the last, incomplete one is filled up from the next epoch."""
+        return max(1, math.ceil(len(self) / batch_size))
+
+    def batch(self, seed: int, step: int, batch_size: int, part: slice = slice(None)) -> Tensor:
+        """The crops of training step `step`, `[batch_size, C, h, w]`, float32 in [0, 1].
+
+        Args:
+            seed: the run's seed for the order and the augmentation.
+            step: number of the step, from 0.
+            batch_size: size of the whole batch.
+            part: the crops of it that are wanted (one process of several takes its share).
+        """
+        chosen = self._images_visited(seed, step * batch_size, batch_size)
+        rng = generator(stream_key(seed, "crops", step))
+        random = torch.rand(3, batch_size, generator=rng, dtype=torch.float64)
+        height, width = self.crop
+        tops = (random[0] * (self._heights[chosen] - height + 1)).long()
+        lefts = (random[1] * (self._widths[chosen] - width + 1)).long()
+        # A rectangle turned by 90 degrees is another rectangle: only square crops use all eight symmetries.
+        orientations = (random[2] * (8 if height == width else 4)).long()
+        return self._gather(chosen[part], tops[part], lefts[part], orientations[part])
+
+    def _images_visited(self, seed: int, first: int, count: int) -> Tensor:
+        """The images of `count` consecutive visits, counted through all epochs."""
+        found = []
+        while count > 0:
+            epoch, position = divmod(first, len(self))
+            order = _epoch_order(seed, epoch, len(self))[position : position + count]
+            found.append(self._visits[order])
+            first, count = first + len(order), count - len(order)
+        return torch.cat(found)
+
+    def _gather(self, chosen: Tensor, tops: Tensor, lefts: Tensor, orientations: Tensor) -> Tensor:
+        """Reads crops out of the flat buffer.
+
+        In the buffer, the pixel (i, j) of a crop lies at origin + i * down + j * across: an orientation is nothing but
+        a choice of the corner to start from, of two signs, and of the axis that is read first.
+        """
+        height, width = self.crop
+        stride = self._widths[chosen]
+        flip_rows, flip_columns, transpose = ((orientations >> bit & 1).bool() for bit in range(3))
+        origin = self._starts[chosen] + tops * stride + lefts
+        origin = origin + flip_rows * (height - 1) * stride + flip_columns * (width - 1)
+        rows = torch.where(flip_rows, -stride, stride)
+        columns = torch.where(flip_columns, -1, 1)
+        down, across = torch.where(transpose, columns, rows), torch.where(transpose, rows, columns)
+        plane = self._heights[chosen] * stride
+        # One small transfer; the indices of the pixels are computed where the pixels are.
+        origin, plane, down, across = torch.stack([origin, plane, down, across]).to(self.device).view(4, -1, 1, 1, 1)
+        index = origin + plane * torch.arange(self.channels, device=self.device).view(-1, 1, 1)
+        index = index + down * torch.arange(height, device=self.device).view(-1, 1)
+        index = index + across * torch.arange(width, device=self.device)
+        return _to_unit(self._pixels.index_select(0, index.flatten()).view(index.shape))
+
+
+def _check_training_image(image: Tensor, name: str, first: Tensor, crop: tuple[int, int]) -> None:
+    where = f"image {name!r}"
+    if image.ndim != 3 or image.shape[0] != first.shape[0] or image.dtype != first.dtype:
+        raise DataError(
+            f"shape {tuple(image.shape)}, {image.dtype}",
+            where=where,
+            expected=f"[C, H, W] with C = {first.shape[0]}, {first.dtype}, as the first image has it",
+        )
+    if image.shape[1] < crop[0] or image.shape[2] < crop[1]:
+        raise DataError(
+            f"{image.shape[1]}x{image.shape[2]} pixels, smaller than the {crop[0]}x{crop[1]} crop",
+            where=where,
+            expected="images at least as large as the crop",
+            hint="a smaller crop, less downsampling, or leave this image out",
+        )
+    if image.dtype not in (torch.uint8, torch.float32):
+        raise DataError(f"values of type {image.dtype}", where=where, expected="float32 in [0, 1], or uint8")
+
+
+def _check_values(images: Sequence[Tensor], names: Sequence[str]) -> None:
+    for image, name in zip(images, names, strict=True):
+        if not torch.isfinite(image).all():
+            raise DataError("values that are NaN or infinite", where=f"image {name!r}", expected="values in [0, 1]")
+        if image.min() < 0 or image.max() > 1:
+            raise DataError(
+                f"values from {image.min():.4g} to {image.max():.4g}",
+                where=f"image {name!r}",
+                expected="values in [0, 1]",
+            )
+
+
+def _to_unit(pixels: Tensor) -> Tensor:
+    return pixels.float() / 255 if pixels.dtype == torch.uint8 else pixels
+
+
+@lru_cache(maxsize=4)
+def _epoch_order(seed: int, epoch: int, length: int) -> Tensor:
+    return torch.randperm(length, generator=generator(stream_key(seed, "order", epoch)))

@@ -1,0 +1,134 @@
+"""A component in words: what it is, its parameters with types, ranges and defaults."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterator
+from typing import Any
+
+from invreg.components.hookspecs import INTERFACE_VERSION
+from invreg.plugins.discovery import SLOW, Plugin
+from invreg.plugins.registry import Entry
+from invreg.plugins.tracking import Offer
+from invreg.schema.parameters import NESTED_KEY, json_schema_of, parameters_model
+
+
+def first_sentence(cls: type) -> str:
+    """The first line of the class's documentation; a colon at its end, before a formula, becomes a full stop."""
+    line = (inspect.getdoc(cls) or "(no documentation)").splitlines()[0].rstrip()
+    return f"{line[:-1]}." if line.endswith(":") else line
+
+
+def describe_plugin(plugin: Plugin) -> Iterator[str]:
+    """Lines that say where a plugin comes from, what it registers, and what is wrong with it."""
+    origin = f"{plugin.distribution} {plugin.version}".rstrip()
+    interface = plugin.interface or INTERFACE_VERSION
+    yield f"{plugin.name} ({origin})" + ("" if interface == INTERFACE_VERSION else f", for interface {interface}")
+    if plugin.problem:
+        yield f"  SET ASIDE: {plugin.problem}"
+    for conflict in plugin.conflicts:
+        yield f"  NAME TAKEN: {conflict}"
+    if plugin.seconds > SLOW:
+        yield f"  SLOW: loading it took {plugin.seconds:.1f} s; heavy libraries are best imported where they are used"
+    by_kind: dict[str, list[str]] = {}
+    for kind, name in plugin.components:
+        by_kind.setdefault(kind, []).append(name)
+    for kind, names in by_kind.items():
+        yield f"  {kind}: {', '.join(sorted(names))}"
+    if plugin.trackers:
+        yield f"  tracker: {', '.join(sorted(plugin.trackers))}"
+
+
+def describe_component(entry: Entry) -> str:
+    """Text with the documentation, the origin and the parameters of a component."""
+    model = parameters_model(entry.cls)
+    schema = json_schema_of(model)
+    origin = f"from {entry.plugin.distribution} {entry.plugin.version}".rstrip()
+    lines = [
+        f"{entry.kind} {entry.name}",
+        f"{origin} ({entry.cls.__module__}.{entry.cls.__qualname__})",
+        "",
+        inspect.getdoc(entry.cls) or "(no documentation)",
+        "",
+        "Parameters:" if schema.get("properties") else "No parameters.",
+    ]
+    for name, info in model.model_fields.items():
+        described = schema["properties"][name]
+        unit = f" in {described['unit']}" if "unit" in described else ""
+        default = "required" if info.is_required() else f"default {_default(info.default)}"
+        lines.append(f"  {name}: {_type(described)}{unit}{_range(described)}, {default}")
+        if info.description:
+            lines.append(f"      {info.description}")
+    return "\n".join(lines)
+
+
+def describe_as_data(entry: Entry) -> dict[str, Any]:
+    """What `describe_component` says, for programs: the JSON Schema of the parameters, and where they come from."""
+    origin = {"distribution": entry.plugin.distribution, "version": entry.plugin.version, "plugin": entry.plugin.name}
+    return {
+        "kind": entry.kind,
+        "name": entry.name,
+        **origin,
+        "class": f"{entry.cls.__module__}.{entry.cls.__qualname__}",
+        "documentation": inspect.getdoc(entry.cls) or "",
+        **json_schema_of(parameters_model(entry.cls)),
+    }
+
+
+def describe_tracker(offer: Offer) -> str:
+    """Text with the documentation and the origin of a tracker; it has no parameters."""
+    origin = f"from {offer.plugin.distribution} {offer.plugin.version}".rstrip()
+    return "\n".join(
+        [
+            f"tracker {offer.name}",
+            f"{origin} ({offer.cls.__module__}.{offer.cls.__qualname__})",
+            "",
+            inspect.getdoc(offer.cls) or "(no documentation)",
+            "",
+            f"Ask for it with --track {offer.name}, or by the environment variable INVREG_TRACK.",
+        ]
+    )
+
+
+def describe_tracker_as_data(offer: Offer) -> dict[str, Any]:
+    """What `describe_tracker` says, for programs."""
+    return {
+        "kind": "tracker",
+        "name": offer.name,
+        "distribution": offer.plugin.distribution,
+        "version": offer.plugin.version,
+        "plugin": offer.plugin.name,
+        "class": f"{offer.cls.__module__}.{offer.cls.__qualname__}",
+        "documentation": inspect.getdoc(offer.cls) or "",
+    }
+
+
+def _type(described: dict[str, Any]) -> str:
+    if NESTED_KEY in described:
+        kind, _, base = str(described[NESTED_KEY]).partition(".")
+        return f"{'an' if kind[0] in 'aeiou' else 'a'} {kind}" + (f" that is a {base}" if base else "")
+    if "enum" in described:
+        return "one of " + ", ".join(map(repr, described["enum"]))
+    if "const" in described:
+        return repr(described["const"])
+    if "anyOf" in described:
+        return " or ".join(dict.fromkeys(_type(option) + _range(option) for option in described["anyOf"]))
+    if described.get("type") == "array":
+        return f"list of {_type(described['items'])}" if isinstance(described.get("items"), dict) else "list"
+    if "$ref" in described:
+        return str(described["$ref"]).rsplit("/", 1)[-1]
+    return {"null": "nothing", "object": "mapping"}.get(
+        str(described.get("type")), str(described.get("type", "anything"))
+    )
+
+
+def _default(value: Any) -> str:
+    if value is None:
+        return "nothing"
+    return f"{value:.6g}" if isinstance(value, float) and value != int(value) else repr(value)
+
+
+def _range(described: dict[str, Any]) -> str:
+    signs = {"minimum": ">=", "exclusiveMinimum": ">", "maximum": "<=", "exclusiveMaximum": "<"}
+    bounds = [f"{sign} {described[key]:g}" for key, sign in signs.items() if key in described]
+    return f" ({', '.join(bounds)})" if bounds else ""

@@ -1,0 +1,157 @@
+"""From entry points to loaded plugins. Each is loaded on its own, and what goes wrong is kept with it."""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from importlib import metadata
+from pathlib import Path
+
+from invreg.components import hookspecs
+from invreg.errors import PluginError
+from invreg.plugins.isolation import isolated
+from invreg.schema.sources import place_of_error
+
+#: Plugins of this distribution come first, and keep their names when a stranger claims them too.
+OWN = "invreg"
+
+#: A plugin that takes longer, in seconds, to be imported and to name its components is called slow.
+SLOW = 1.0
+
+_VALUE = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*(\s*:\s*[^\W\d]\w*(\.[^\W\d]\w*)*)?\s*(\[.*\])?")
+
+
+@dataclass
+class Plugin:
+    """A plugin and what became of it.
+
+    Attributes:
+        name: the entry point's name.
+        distribution: the distribution that brought it, with its `version`.
+        components: (kind, name) of all that it registers.
+        problem: why it was set aside; None if it works.
+        conflicts: names that it shares with another distribution, with what follows.
+        interface: the version of the plugin interface that it is written for; None if that was not asked.
+        seconds: what it took to import it and to ask for its components.
+        trackers: names of the trackers that it offers, once `invreg.plugins.tracking.note_trackers` has looked.
+    """
+
+    name: str
+    distribution: str
+    version: str
+    components: list[tuple[str, str]] = field(default_factory=list)
+    problem: str | None = None
+    conflicts: list[str] = field(default_factory=list)
+    interface: int | None = None
+    seconds: float = 0.0
+    trackers: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class _Point:
+    """An entry point with its distribution's name and version, which are read from a file on every access."""
+
+    point: metadata.EntryPoint
+    distribution: str
+    version: str
+
+
+def installed_plugins() -> Iterator[tuple[Plugin, object | None]]:
+    """All plugins of the group `invreg` with what their entry points name; None where that cannot be had.
+
+    Those named in the environment variable `INVREG_DISABLE_PLUGINS` are not imported.
+    """
+    disabled = {_normal(name.strip()) for name in os.environ.get("INVREG_DISABLE_PLUGINS", "").split(",")} - {""}
+    points = _entry_points()
+
+    for found in sorted(points, key=lambda p: (p.distribution != OWN, p.distribution, p.point.name)):
+        plugin = Plugin(found.point.name, found.distribution, found.version)
+        if disabled & {_normal(plugin.name), _normal(plugin.distribution)}:
+            plugin.problem = "switched off by INVREG_DISABLE_PLUGINS"
+            yield plugin, None
+            continue
+        yield plugin, _load(plugin, found.point)
+    for plugin in _without_entry_points({found.distribution for found in points}):
+        if _normal(plugin.distribution) not in disabled:
+            yield plugin, None
+
+
+def _load(plugin: Plugin, point: metadata.EntryPoint) -> object | None:
+    if not _VALUE.fullmatch(point.value):
+        plugin.problem = (
+            f"its entry point names {point.value!r}\n"
+            f'  expected: a module, as in {point.name} = "my_package.plugin"\n'
+            "  try: correct it under [project.entry-points.invreg] in its pyproject.toml and install it again"
+        )
+        return None
+    start = time.perf_counter()
+    try:
+        with isolated():
+            loaded: object = point.load()
+    except BaseException as error:
+        if isinstance(error, KeyboardInterrupt):
+            raise
+        plugin.problem = _import_problem(point, error)
+        return None
+    finally:
+        plugin.seconds = time.perf_counter() - start
+    return loaded
+
+
+def _import_problem(point: metadata.EntryPoint, error: BaseException) -> str:
+    place = place_of_error(error, lambda file: file in (__file__, metadata.__file__) or "importlib" in Path(file).parts)
+    told = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+    if isinstance(error, PluginError):
+        return str(error.at(point.value))
+    if isinstance(error, SyntaxError) and error.filename:
+        told, place = f"{type(error).__name__}: {error.msg}", f"{error.filename}:{error.lineno}"
+    problem = f"cannot be imported from {point.value!r}: {told}" + (f" ({place})" if place else "")
+    module, _, attribute = point.value.partition("[")[0].replace(" ", "").partition(":")
+    if isinstance(error, ModuleNotFoundError) and error.name and f"{module}.".startswith(f"{error.name}."):
+        return f"{problem}\n  try: its entry point names a module that is not in the package"
+    if attribute and place is None and isinstance(error, AttributeError):
+        return f"{problem}\n  try: its entry point names something that {module} does not have"
+    if isinstance(error, ImportError) and (error.name or "").partition(".")[0] == "invreg":
+        from invreg import __version__
+
+        return f"{problem}\n  try: it may be written for another version of invreg than {__version__}"
+    return problem
+
+
+def _entry_points() -> list[_Point]:
+    """All entry points of the group, each once (an editable installation can list its metadata twice)."""
+    unique: dict[tuple[str, str, str], _Point] = {}
+    known: dict[int, tuple[str, str]] = {}
+    for point in metadata.entry_points(group=hookspecs.PROJECT):
+        if id(point.dist) not in known:
+            known[id(point.dist)] = (point.dist.name, point.dist.version) if point.dist else ("unknown", "")
+        distribution, version = known[id(point.dist)]
+        unique[distribution, point.name, point.value] = _Point(point, distribution, version)
+    return list(unique.values())
+
+
+def _without_entry_points(known: set[str]) -> Iterator[Plugin]:
+    """Installed distributions that are called invreg-something, as plugins are, and name no plugin."""
+    seen = {_normal(name) for name in known} | {OWN}
+    for folder in dict.fromkeys(map(Path, sys.path)):
+        if not folder.is_dir():
+            continue
+        for path in sorted(folder.glob("invreg[-_.]*-info")):
+            name, _, version = path.name.rpartition(".")[0].partition("-")
+            if path.name.endswith((".dist-info", ".egg-info")) and _normal(name) not in seen:
+                seen.add(_normal(name))
+                yield Plugin(
+                    "(no entry point)",
+                    _normal(name),
+                    version.partition("-")[0],
+                    problem="registers nothing: it has no entry point of the group 'invreg'\n"
+                    "  try: [project.entry-points.invreg] in its pyproject.toml, and install it again",
+                )
+
+
+def _normal(name: str) -> str:
+    return re.sub(r"[-_.]+", "-", name).lower()

@@ -1,0 +1,154 @@
+"""The HTML report of a run: one file, readable offline and without scripts."""
+
+from __future__ import annotations
+
+import base64
+import math
+import struct
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from invreg.reporting.collection import collect_report
+from invreg.reporting.content import AnalysisContent, ComponentContent, FigureContent, ReportContent
+from invreg.reporting.tables import plain, results_table, to_table
+from invreg.text import count, duration, metric_title, number, with_unit
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from jinja2 import Environment
+
+    from invreg.specs.plan import Plan
+    from invreg.storage.run_folder import RunFolder
+
+#: An SVG larger than this is replaced by its PNG; so are the largest ones while all figures are above the second limit.
+LARGEST_SVG = 1_500_000
+LARGEST_TOTAL = 4_000_000
+#: The resolution at which the run folder keeps PNGs.
+PNG_DPI = 160
+
+
+def write_report(store: RunFolder, plan: Plan) -> Path:
+    """Writes `report.html` into a run folder, from what lies there.
+
+    Raises:
+        StoreError: if the run is not finished, or the file cannot be written.
+    """
+    store.write_text("report.html", render_report(collect_report(store, plan)))
+    return store.path / "report.html"
+
+
+def report_environment() -> Environment:
+    """The templates of reports, with autoescape and the filters that they use."""
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+
+    environment = Environment(
+        loader=PackageLoader("invreg.reporting", "templates"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters.update(
+        count=count,
+        duration=duration,
+        plain=plain,
+        table=to_table,
+        whole_table=lambda frame: to_table(frame, len(frame)),
+        heading=_heading,
+        parameters=_parameters,
+    )
+    return environment
+
+
+def render_report(content: ReportContent) -> str:
+    """The report as one HTML document: no scripts, no network; everything that is shown is escaped."""
+    return (
+        report_environment()
+        .get_template("report.html")
+        .render(
+            content=content,
+            headline=headline(content),
+            images_in_words=_images_in_words(content),
+            results=results_table(content),
+            results_caption=_results_caption(content),
+            figures=with_sources(content.analyses),
+            warnings=[(method.label, text) for method in content.methods for text in method.warnings],
+        )
+    )
+
+
+def headline(content: ReportContent) -> str:
+    """The result in one sentence: the best method, how good it is, and how far ahead.
+
+    The comparison is with the best method without learned weights; where that is the best of all, or there is none,
+    with the second best.
+    """
+    metric = content.metrics[0]
+    means = {str(row["method"]): float(row[metric.name]) for row in content.summary.to_dict("records")}
+    finite = {label: value for label, value in means.items() if math.isfinite(value)}
+    title = metric_title(metric.name)
+    if not finite:
+        return f"No method has a finite mean {title}."
+    ranking = sorted(finite, key=lambda label: finite[label], reverse=metric.higher_is_better)
+    best, images = ranking[0], content.test_images
+    value = with_unit(number(finite[best], metric.unit), metric.unit)
+    text = f"{best} reaches {'a mean ' if images > 1 else 'a '}{title} of {value} on {count(images)} test image"
+    text += "s" if images != 1 else ""
+    learned = {method.label for method in content.methods if method.weights}
+    other = next((label for label in ranking if label not in learned), best)
+    other = next(iter(ranking[1:]), best) if other == best else other
+    if other == best:
+        return f"{text}."
+    difference = number(finite[best] - finite[other], metric.unit, signed=True)
+    return f"{text}, {with_unit(difference, metric.unit)} {'over' if metric.higher_is_better else 'against'} {other}."
+
+
+def _heading(name: str) -> str:
+    """A name from a spec as a heading: `training_curves` becomes "Training curves"."""
+    words = name.replace("_", " ")
+    return words[:1].upper() + words[1:]
+
+
+def _parameters(component: ComponentContent) -> list[tuple[str, str]]:
+    return [(str(key), plain(value, digits=6)) for key, value in component.parameters.items()]
+
+
+def _images_in_words(content: ReportContent) -> str:
+    channels, height, width = content.image_shape
+    kind = {1: "grey", 3: "colour"}.get(channels, f"{channels} channels")
+    counts = ", ".join(f"{count(images)} {what}" for what, images in content.image_counts.items())
+    return f"{counts}; {kind}, {height} × {width} pixels, values in [0, 1]"
+
+
+def _results_caption(content: ReportContent) -> str:
+    many = content.test_images > 1
+    text = f"Mean ± standard deviation over {content.test_images} test images" if many else "One test image"
+    return f"{text}; the best value of each metric is bold." if len(content.summary) > 1 else f"{text}."
+
+
+def with_sources(analyses: Sequence[AnalysisContent]) -> list[list[dict[str, Any]]]:
+    """The figures of each analysis with data URIs: SVG, but PNG for what would make the file too large."""
+    figures = [figure for analysis in analyses for figure in analysis.figures]
+    as_png = [f.svg is None or (f.png is not None and len(f.svg) > LARGEST_SVG) for f in figures]
+    excess = sum(len(_chosen(f, png)) for f, png in zip(figures, as_png, strict=True)) - LARGEST_TOTAL
+    savings = [(len(f.svg or b"") - len(f.png or f.svg or b""), i) for i, f in enumerate(figures) if not as_png[i]]
+    for saved, i in sorted(savings, reverse=True):
+        if excess > 0 and saved > 0:
+            as_png[i], excess = True, excess - saved
+    sourced = iter([_sourced(figure, png) for figure, png in zip(figures, as_png, strict=True)])
+    return [[next(sourced) for _ in analysis.figures] for analysis in analyses]
+
+
+def _chosen(figure: FigureContent, as_png: bool) -> bytes:
+    return (figure.png if as_png else figure.svg) or b""
+
+
+def _sourced(figure: FigureContent, as_png: bool) -> dict[str, Any]:
+    content = _chosen(figure, as_png)
+    kind = "image/png" if as_png else "image/svg+xml"
+    # A PNG has more pixels than a page needs: shown at the size that the SVG would have.
+    is_png = as_png and content[:8] == b"\x89PNG\r\n\x1a\n"
+    width = round(struct.unpack(">I", content[16:20])[0] * 96 / PNG_DPI) if is_png else None
+    caption = figure.caption or _heading(figure.name)
+    return {"uri": f"data:{kind};base64,{base64.b64encode(content).decode()}", "width": width, "caption": caption}

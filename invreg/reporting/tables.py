@@ -1,0 +1,122 @@
+"""The tables of a report: what stands in each cell, and how it is set."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from numbers import Integral, Real
+from typing import TYPE_CHECKING, Any
+
+from invreg.reporting.content import MetricContent, ReportContent
+from invreg.text import MISSING, count, duration, metric_title, number, with_unit
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+#: Rows of a table that are shown; the whole tables lie in the run folder.
+ROWS = 40
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A cell of a table: its text, and how it is set."""
+
+    text: str
+    is_number: bool = False
+    is_best: bool = False
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table ready to be set; the first cell of each row names the row.
+
+    Attributes:
+        columns: the headings, each with whether its column holds numbers.
+        rows: the cells.
+        omitted: number of rows that are not shown.
+    """
+
+    columns: Sequence[tuple[str, bool]]
+    rows: Sequence[Sequence[Cell]]
+    omitted: int = 0
+
+
+def results_table(content: ReportContent) -> Table:
+    """The summary: metrics as mean ± standard deviation with the best mean marked, weights and times."""
+    columns = [("Method", False)]
+    columns += [(with_unit(metric_title(m.name), f"({m.unit})" if m.unit else ""), True) for m in content.metrics]
+    columns += [("Weights", True), ("Training", True), ("Time per image", True)]
+    best = {metric.name: _best(content.summary[metric.name], metric) for metric in content.metrics}
+    written = {metric.name: _aligned(content.summary[metric.name], metric.unit) for metric in content.metrics}
+    rows = []
+    for position, row in enumerate(content.summary.to_dict("records")):
+        cells = [Cell(str(row["method"]))]
+        for metric in content.metrics:
+            value, spread = float(row[metric.name]), float(row.get(f"{metric.name}_std", math.nan))
+            style = written[metric.name]
+            note = f"± {style(spread)}" if math.isfinite(spread) and content.test_images > 1 else ""
+            cells.append(Cell(style(value), True, position in best[metric.name], note))
+        weights = int(row["parameters"])
+        cells.append(Cell(count(weights) if weights else MISSING, True))
+        cells += [Cell(duration(float(row[f"{name}_seconds"])), True) for name in ("training", "reconstruction")]
+        rows.append(cells)
+    return Table(columns, rows)
+
+
+def to_table(frame: pd.DataFrame, rows: int = ROWS) -> Table:
+    """Any table; of a long one the first rows."""
+    from pandas.api.types import is_bool_dtype, is_numeric_dtype
+
+    numeric = [is_numeric_dtype(dtype) and not is_bool_dtype(dtype) for dtype in frame.dtypes]
+    columns = [(str(name), is_number) for name, is_number in zip(frame.columns, numeric, strict=True)]
+    shown = [
+        [Cell(plain(value), is_number) for value, is_number in zip(row, numeric, strict=True)]
+        for row in frame.head(rows).itertuples(index=False, name=None)
+    ]
+    return Table(columns, shown, max(len(frame) - rows, 0))
+
+
+def plain(value: Any, digits: int = 4) -> str:
+    """A value as people read it: numbers with so many significant digits, a dash for what is missing."""
+    if value is None or value == "":
+        return MISSING
+    if isinstance(value, str):
+        return value
+    if type(value).__name__ in ("bool", "bool_"):
+        return "yes" if value else "no"
+    if isinstance(value, Integral):
+        return str(int(value)).replace("-", "−")
+    if isinstance(value, Real):
+        real = float(value)
+        if math.isnan(real):
+            return MISSING
+        return ("∞" if real > 0 else "−∞") if math.isinf(real) else f"{real:.{digits}g}".replace("-", "−")
+    if isinstance(value, Mapping):
+        return "{" + ", ".join(f"{key}: {plain(item, digits)}" for key, item in value.items()) + "}"
+    if isinstance(value, list | tuple):
+        return "[" + ", ".join(plain(item, digits) for item in value) + "]"
+    return str(value)
+
+
+def _aligned(values: pd.Series, unit: str) -> Callable[[float], str]:
+    """How to write the numbers of a column: all with the same decimals, unless some need a power of ten."""
+    texts = [number(float(value), unit) for value in values if math.isfinite(value)]
+    if not texts or any("e" in text for text in texts):
+        return lambda value: number(value, unit)
+    decimals = max(len(text.partition(".")[2]) for text in texts)
+
+    def write(value: float) -> str:
+        return f"{value:.{decimals}f}".replace("-", "−") if math.isfinite(value) else number(value, unit)
+
+    return write
+
+
+def _best(values: pd.Series, metric: MetricContent) -> set[int]:
+    """Positions of the best values, as far as they can be told apart in the table; none for a single method."""
+    finite = {i: float(value) for i, value in enumerate(values) if math.isfinite(value)}
+    if len(values) < 2 or not finite:
+        return set()
+    best = max(finite.values()) if metric.higher_is_better else min(finite.values())
+    return {i for i, value in finite.items() if number(value, metric.unit) == number(best, metric.unit)}

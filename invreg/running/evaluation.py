@@ -1,0 +1,116 @@
+"""Reconstructing the test images and measuring how well that went."""
+
+from __future__ import annotations
+
+import time
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from invreg.components.memory import memory_guard
+from invreg.components.metric import Metric
+from invreg.components.reconstructor import Reconstructor
+from invreg.errors import ConvergenceWarning, InvregError, ShapeError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+#: The columns that come before `seconds` in the metrics table, where the run has them.
+_LEADING = ("psnr", "ssim")
+
+_SMALLER = "a smaller evaluation.batch_size; or, in Python, invreg.reconstruct_in_tiles for images that are too large"
+
+
+def reconstruct(
+    reconstructor: Reconstructor, z: Tensor, device: torch.device, batch_size: int
+) -> tuple[Tensor, list[float]]:
+    """Reconstructions of all measurements, and the seconds that each image took (its share of its batch).
+
+    Raises:
+        InvregError: if a reconstruction is not finite.
+        OutOfMemory: naming the size of the images.
+    """
+    parts, seconds = [], []
+    with torch.no_grad():
+        for batch in z.split(batch_size):
+            start = time.perf_counter()
+            with memory_guard(f"reconstruction by {type(reconstructor).__name__} on {device}", batch.shape, _SMALLER):
+                x_hat = reconstructor(batch.to(device)).cpu()
+            seconds += [(time.perf_counter() - start) / len(batch)] * len(batch)
+            parts.append(x_hat)
+    result = torch.cat(parts)
+    if not torch.isfinite(result).all():
+        count = int((~torch.isfinite(result)).flatten(1).any(1).sum())
+        raise InvregError(
+            f"{count} of {len(result)} reconstructions are NaN or infinite",
+            where=type(reconstructor).__name__,
+            hint="a smaller learning rate, or more training",
+        )
+    return result, seconds
+
+
+def measure_quality(
+    label: str, x_hat: Tensor, x: Tensor, names: list[str], seconds: list[float], metrics: Mapping[str, Metric]
+) -> pd.DataFrame:
+    """One row per image: method, image, psnr, ssim, seconds, further metrics."""
+    import pandas as pd
+
+    if x_hat.shape != x.shape:
+        raise ShapeError(
+            f"reconstructs shape {tuple(x_hat.shape[1:])}",
+            where=f"methods.{label}",
+            expected=f"the images' shape {tuple(x.shape[1:])}",
+        )
+    values = {name: metric(x_hat, x).tolist() for name, metric in metrics.items()}
+    leading = [name for name in _LEADING if name in values]
+    columns = {
+        "method": label,
+        "image": names,
+        **{name: values[name] for name in leading},
+        "seconds": seconds,
+        **values,
+    }
+    return pd.DataFrame(columns)
+
+
+def summarize(
+    metrics: pd.DataFrame, parameters: Mapping[str, int], training_seconds: Mapping[str, float]
+) -> pd.DataFrame:
+    """One row per method: means and standard deviations over the images, size and times."""
+    import pandas as pd
+
+    names = [name for name in metrics.columns if name not in ("method", "image", "seconds")]
+    leading = [name for name in _LEADING if name in names]
+    rows = []
+    for label, group in metrics.groupby("method", sort=False):
+        spread = {key: value for name in names for key, value in _moments(name, group[name]).items()}
+        first = {key: spread[key] for name in leading for key in (name, f"{name}_std")}
+        sizes = {
+            "parameters": parameters[str(label)],
+            "training_seconds": training_seconds[str(label)],
+            "reconstruction_seconds": group["seconds"].mean(),
+        }
+        rows.append({"method": label, **first, **sizes, **{key: spread[key] for key in spread if key not in first}})
+    return pd.DataFrame(rows)
+
+
+def _moments(name: str, values: pd.Series) -> dict[str, float]:
+    return {name: values.mean(), f"{name}_std": values.std(ddof=1) if len(values) > 1 else 0.0}
+
+
+@contextmanager
+def recorded_warnings(messages: list[str]) -> Iterator[None]:
+    """Collects the convergence warnings raised inside; other warnings pass."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", ConvergenceWarning)
+        yield
+    for warning in caught:
+        if issubclass(warning.category, ConvergenceWarning):
+            if str(warning.message) not in messages:
+                messages.append(str(warning.message))
+        else:
+            warnings.warn_explicit(warning.message, warning.category, warning.filename, warning.lineno)

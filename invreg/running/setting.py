@@ -1,0 +1,154 @@
+"""The last checks before anything is computed: do the images, the problem and the methods fit together?"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from invreg.components.dataset import Splits
+from invreg.components.operator import Shape
+from invreg.components.problem import Problem
+from invreg.components.streams import stream_key
+from invreg.components.trainer import Method
+from invreg.errors import DataError, InvregError, SpecError
+from invreg.specs.plan import Plan, PlannedMethod
+
+
+@dataclass(frozen=True)
+class Setting:
+    """The problem, the images and their measurements: what all methods of a run share.
+
+    Attributes:
+        problem: operator and noise, on the device.
+        images: the splits; the training images lie on the device.
+        image_shape: (C, H, W) of the validation and test images.
+        val_measurements: on the device.
+        test_measurements: on the CPU.
+    """
+
+    problem: Problem
+    images: Splits
+    image_shape: Shape
+    val_measurements: Tensor
+    test_measurements: Tensor
+
+    @property
+    def measurement_bytes(self) -> int:
+        """Memory of the measurements."""
+        return self.val_measurements.nbytes + self.test_measurements.nbytes
+
+    @property
+    def image_bytes(self) -> int:
+        """Memory of the images, which settings may share."""
+        return self.images.train.nbytes + self.images.val.images.nbytes + self.images.test.images.nbytes
+
+
+def load_setting(plan: Plan, images: Splits, device: torch.device) -> Setting:
+    """Checks the images against the operator and measures them.
+
+    Raises:
+        InvregError: if the images cannot be used with this operator.
+    """
+    image_shape = images.test.image_shape
+    if images.val.image_shape != image_shape or images.train.channels != image_shape[0]:
+        shapes = f"validation {images.val.image_shape}, training crops {images.train.crop_shape}, test {image_shape}"
+        raise DataError(
+            shapes,
+            where="data",
+            expected="the same shape for validation and test images, and the same channels for all",
+        )
+    for shape in (image_shape, images.train.crop_shape):
+        try:
+            plan.operator.range_shape(shape)
+        except InvregError as error:
+            raise error.at("operator") from None
+    sample = images.test.images[:1]
+    for index, metric in enumerate(plan.metrics.values()):
+        try:
+            metric(sample, sample)
+        except InvregError as error:
+            raise error.at(f"metrics.{index}") from None
+    problem = Problem(plan.operator, plan.noise).to(device)
+    images = Splits(images.train.to(device), images.val, images.test)
+    return Setting(
+        problem=problem,
+        images=images,
+        image_shape=image_shape,
+        val_measurements=_measure(plan, problem, images.val.images, "val", device).to(device),
+        test_measurements=_measure(plan, problem, images.test.images, "test", device),
+    )
+
+
+def check_methods(plan: Plan, setting: Setting, build: Callable[[PlannedMethod], Method]) -> None:
+    """Sets every method up once and asks its trainer, and asks the analyses whether they find what they need.
+
+    Raises:
+        SpecError: with the path of the method or the analysis.
+    """
+    capable: dict[str, list[str]] = {key: [] for key in plan.analyses}
+    for label, planned in plan.methods.items():
+        method = build(planned)
+        reconstructor = method.build()
+        trainable = any(parameter.requires_grad for parameter in reconstructor.parameters())
+        if planned.trainer is None and trainable:
+            raise SpecError(
+                f"{planned.spec.reconstructor.name!r} has weights, but nothing trains them",
+                where=f"methods.{label}",
+                expected="a trainer",
+                hint="trainer: {name: reconstruction}",
+            )
+        if planned.trainer is not None:
+            try:
+                planned.trainer.check(method, reconstructor)
+            except InvregError as error:
+                raise error.at(f"methods.{label}.trainer") from None
+        for key, analyzer in plan.analyses.items():
+            if all(isinstance(reconstructor, capability) for capability in analyzer.requires):
+                capable[key].append(label)
+    for key, labels in capable.items():
+        if not labels:
+            needs = ", ".join(capability.__name__ for capability in plan.analyses[key].requires)
+            raise SpecError(
+                f"no method of this spec can be analysed by {key!r}",
+                where=f"analyses.{list(capable).index(key)}",
+                expected=f"a method that offers {needs}",
+                hint="add one, or leave this analysis out",
+            )
+
+
+def fingerprint(images: Splits) -> dict[str, Any]:
+    """Which images these are: names, sizes, and a hash of all pixels."""
+    digest = hashlib.blake2b(digest_size=16)
+    for tensor in (images.val.images, images.test.images, *map(images.train.image, range(len(images.train.names)))):
+        digest.update(tensor.cpu().contiguous().numpy().tobytes())
+    return {
+        "image_shape": list(images.test.image_shape),
+        "train": {
+            "images": list(images.train.names),
+            "crop": list(images.train.crop),
+            "crops_per_epoch": len(images.train),
+        },
+        "val": list(images.val.names),
+        "test": list(images.test.names),
+        "pixels": digest.hexdigest(),
+    }
+
+
+def _measure(plan: Plan, problem: Problem, x: Tensor, split: str, device: torch.device) -> Tensor:
+    keys = [stream_key(plan.spec.seed, "noise", split, index) for index in range(len(x))]
+    size = plan.spec.evaluation.batch_size
+    starts = range(0, len(x), size)
+    z = torch.cat([problem.measure(x[i : i + size].to(device), keys=keys[i : i + size]).cpu() for i in starts])
+    if not torch.isfinite(z).all():
+        raise InvregError(
+            f"the measurements of the {split} images hold NaN or infinite values",
+            where="operator",
+            expected="finite values for images in [0, 1]",
+            hint="check the operator and the noise on a single image",
+        )
+    return z

@@ -1,0 +1,73 @@
+"""What the cells of a study have in common and do only once: reading the images, training equal methods."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from invreg.components.dataset import Splits
+from invreg.specs.plan import Plan
+
+if TYPE_CHECKING:
+    import torch
+
+
+class Shared:
+    """Images by data spec, and finished methods by all that determines them.
+
+    Args:
+        folder: where finished methods are kept; None for a run on its own, which shares nothing.
+        before: what has been shared so far, whose images are taken over.
+    """
+
+    def __init__(self, folder: Path | None = None, before: Shared | None = None) -> None:
+        self._folder = folder
+        self._images: tuple[str, Splits] | None = before._images if before else None
+
+    def images(self, plan: Plan, device: torch.device) -> Splits:
+        """The images of a plan, those for training on the device.
+
+        Only the last ones are kept: the cells of a study come in an order that suits that.
+        """
+        key = plan.spec.data.model_dump_json()
+        if self._images is None or self._images[0] != key:
+            read = plan.dataset.splits()
+            self._images = (key, Splits(read.train.to(device), read.val, read.test))
+        return self._images[1]
+
+    def fetch(self, plan: Plan, label: str, target: Path) -> None:
+        """Copies a method that another cell has finished to `target`, whole or not at all."""
+        if self._folder is None or (target / "training.json").exists():
+            return
+        source = self._folder / method_digest(plan, label)
+        if source.is_dir():
+            shutil.rmtree(target, ignore_errors=True)
+            _copy(source, target)
+
+    def offer(self, plan: Plan, label: str, source: Path) -> None:
+        """Keeps a finished and evaluated method for the other cells."""
+        if self._folder is None:
+            return
+        target = self._folder / method_digest(plan, label)
+        if not target.exists():
+            _copy(source, target)
+
+
+def method_digest(plan: Plan, label: str) -> str:
+    """A hash of everything in the spec that a method and its metrics depend on: not the other methods, nor analyses."""
+    content = plan.spec.model_dump(mode="json", include={"seed", "data", "operator", "noise", "metrics", "evaluation"})
+    method = plan.spec.methods[label].model_dump(mode="json")
+    text = json.dumps({**content, "label": label, "method": method}, sort_keys=True)
+    return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
+
+
+def _copy(source: Path, target: Path) -> None:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    temporary = Path(tempfile.mkdtemp(dir=target.parent, prefix=f".{target.name}."))
+    shutil.copytree(source, temporary, dirs_exist_ok=True)
+    temporary.chmod(0o755)
+    temporary.replace(target)

@@ -1,0 +1,54 @@
+"""One run: its plan checked against the data, and its stages in its folder."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from invreg.components.events import Events
+from invreg.plugins.tracking import close_trackers, make_trackers
+from invreg.running.listeners import TerminalProgress, TrainingLogFiles
+from invreg.running.setting import Setting, check_methods, load_setting
+from invreg.running.shared_work import Shared
+from invreg.running.stages import Stages
+from invreg.specs.methods import make_method
+from invreg.storage.run_folder import RunFolder
+
+if TYPE_CHECKING:
+    import torch
+
+    from invreg.specs.plan import Plan
+    from invreg.storage.result import Result
+
+
+def check_plan(plan: Plan, device: torch.device, shared: Shared) -> Setting:
+    """Reads the images and checks that problem, images, methods and analyses fit together; nothing is trained."""
+    setting = load_setting(plan, shared.images(plan, device), device)
+    check_methods(
+        plan, setting, lambda planned: make_method(plan, planned, setting.problem, setting.image_shape, device)
+    )
+    return setting
+
+
+def run_plan(
+    plan: Plan,
+    setting: Setting,
+    output: Path,
+    device: torch.device,
+    progress: bool,
+    shared: Shared,
+    tracked: Iterable[str] = (),
+) -> Result:
+    """Runs a plan, whose check gave the setting, in its folder below `output`."""
+    folder = RunFolder.create(output, plan.spec, plan.digest)
+    terminal = [TerminalProgress()] if progress else []
+    trackers = make_trackers(plan.registry, tracked)
+    with folder.locked():
+        events = Events(plan.registry.manager, [*terminal, TrainingLogFiles(folder.path)], trackers)
+        try:
+            return Stages(plan, setting, folder, device, events, shared).execute()
+        finally:
+            for listener in terminal:
+                listener.close()
+            close_trackers(trackers)

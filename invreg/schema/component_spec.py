@@ -1,0 +1,63 @@
+"""A component as a spec names it, and what is wrong with one in words."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
+
+from invreg.errors import SpecError, did_you_mean
+from invreg.schema.signature import HasParameters
+
+
+class ComponentSpec(BaseModel):
+    """A component by name, with its parameters beside the name: `{name: gaussian_blur, std: 2.0}`.
+
+    A bare string is a name without parameters.
+    """
+
+    model_config = ConfigDict(extra="allow")
+
+    name: str
+
+    @model_validator(mode="before")
+    @classmethod
+    def _shorthand(cls, value: Any) -> Any:
+        return {"name": value} if isinstance(value, str) else value
+
+    @property
+    def parameters(self) -> dict[str, Any]:
+        """The parameters as given."""
+        return dict(self.model_extra or {})
+
+
+def spec_errors(error: ValidationError, where: str, model: type[BaseModel]) -> SpecError:
+    """One readable error for all that pydantic found wrong below `where`."""
+    problems = []
+    for detail in error.errors(include_url=False):
+        path = ".".join(str(part) for part in (where, *detail["loc"]) if part != "")
+        given = detail.get("input")
+        if detail["type"] == "extra_forbidden":
+            known = model.model_fields if len(detail["loc"]) == 1 else {}
+            problems.append(
+                SpecError("unknown parameter", where=path, hint=did_you_mean(str(detail["loc"][-1]), known))
+            )
+        elif detail["type"] == "missing":
+            problems.append(SpecError("missing", where=path, expected="a value"))
+        else:
+            message = detail["msg"].removeprefix("Value error, ")
+            shown = (
+                f" (given: {given!r})"
+                if not isinstance(given, Mapping | HasParameters) and len(repr(given)) < 80
+                else ""
+            )
+            problems.append(SpecError(message[0].lower() + message[1:] + shown, where=path or None))
+    return join_errors(problems)
+
+
+def join_errors(problems: list[SpecError]) -> SpecError:
+    """One error for several problems, so that a spec need not be mended one message at a time."""
+    if len(problems) == 1:
+        return problems[0]
+    return SpecError(f"{len(problems)} problems in the spec\n" + "\n".join(str(problem) for problem in problems))

@@ -1,0 +1,219 @@
+"""From a constructor's signature to a pydantic model of its parameters."""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import types
+import warnings
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
+
+from pydantic import BaseModel, ConfigDict, PydanticUserError, Strict, ValidationError, create_model
+from pydantic.json_schema import DEFAULT_REF_TEMPLATE, PydanticJsonSchemaWarning
+
+from invreg.errors import PluginError
+from invreg.schema.component_spec import ComponentSpec
+from invreg.schema.kinds import is_base, kind_of
+from invreg.schema.parameter_types import type_fault, without_alias
+from invreg.schema.signature import HasParameters, constructor
+from invreg.schema.sources import place_of
+
+_STRICT = (bool, int, float, str)
+
+#: Under this key the JSON Schema of a parameter says which components it takes.
+NESTED_KEY = "invreg_component"
+
+
+@dataclass(frozen=True)
+class Nested:
+    """Marks a parameter that takes a nested component: its kind, and the class it must derive from."""
+
+    kind: str
+    base: type[HasParameters]
+
+    @property
+    def group(self) -> str:
+        """The kind; with the class, if not every component of the kind will do."""
+        return self.kind if is_base(self.base) else f"{self.kind}.{self.base.__qualname__}"
+
+    def __get_pydantic_json_schema__(self, core_schema: Any, handler: Any) -> dict[str, Any]:
+        return {"type": ["string", "object"], NESTED_KEY: self.group}
+
+
+class Parameters(BaseModel):
+    """Base of the generated models: unknown parameters and non-finite numbers are refused."""
+
+    model_config = ConfigDict(
+        extra="forbid",
+        allow_inf_nan=False,
+        protected_namespaces=(),
+        validate_default=True,
+    )
+
+
+_models: dict[type[HasParameters], type[Parameters]] = {}
+
+
+def parameters_model(cls: type[HasParameters]) -> type[Parameters]:
+    """The model of the parameters of a component class, read off its constructor.
+
+    Types are strict (`"2"` is no number, `true` is no integer; an integer is a valid float). A parameter
+    annotated with a component base class takes a nested component spec.
+
+    Raises:
+        PluginError: if the signature cannot be a schema; the message names the file, the line and the parameter to
+            change.
+    """
+    if cls not in _models:
+        _models[cls] = _made(cls)
+    return _models[cls]
+
+
+def json_schema_of(model: type[Parameters], references: str = DEFAULT_REF_TEMPLATE) -> dict[str, Any]:
+    """The JSON Schema of a model of parameters; defaults that are components are left out of it.
+
+    Args:
+        model: as of `parameters_model`.
+        references: how other models are referred to, with `{model}` for the name.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", PydanticJsonSchemaWarning)
+        return model.model_json_schema(ref_template=references)
+
+
+def _made(cls: type[HasParameters]) -> type[Parameters]:
+    fields: dict[str, Any] = {}
+    init = constructor(cls)
+    if init is not None:
+        hints = _hints(cls, init)
+        for parameter in list(inspect.signature(init).parameters.values())[1:]:
+            fields[parameter.name] = _field(cls, parameter, hints)
+    try:
+        with warnings.catch_warnings():
+            # A parameter may be called like a method of the model, such as copy: the model is nobody's base class.
+            warnings.filterwarnings("ignore", message="Field name .* shadows an attribute")
+            model = create_model(cls.__name__, __base__=Parameters, __module__=cls.__module__, **fields)
+    except (PydanticUserError, NameError, TypeError, ValueError) as error:
+        raise _unusable(cls, error) from error
+    _check_defaults(cls, model)
+    try:
+        json_schema_of(model)  # what has no schema would be in the way of the schema of everything else
+    except PydanticUserError as error:
+        raise _unusable(cls, error) from error
+    return model
+
+
+def _unusable(cls: type[HasParameters], error: Exception) -> PluginError:
+    problem = str(error).splitlines()[0]
+    return PluginError(problem, where=_place(cls), expected="annotations that pydantic can validate")
+
+
+def _check_defaults(cls: type[HasParameters], model: type[Parameters]) -> None:
+    """A default that its own annotation refuses would be the fault of whoever leaves the parameter out."""
+    for name, info in model.model_fields.items():
+        if not info.is_required() and not _is_plain(info.default):
+            raise PluginError(
+                f"the default of {name!r} is {info.default!r}, which no spec can say",
+                where=_place(cls, name),
+                expected="numbers, texts, lists, mappings or components",
+            )
+    if any(_holds_component(info.default) for info in model.model_fields.values()):
+        return  # to write a component as a spec takes the registry, which is being made
+    try:
+        model.model_validate({})
+    except ValidationError as error:
+        for detail in error.errors(include_url=False):
+            if detail["type"] != "missing":
+                name = str(detail["loc"][0])
+                raise PluginError(
+                    f"the default of {name!r} is {detail['input']!r}: {detail['msg'][0].lower()}{detail['msg'][1:]}",
+                    where=_place(cls, name),
+                    expected="a default that the annotation allows",
+                ) from None
+    except TypeError as error:  # a range on something that has no order
+        raise PluginError(
+            str(error), where=_place(cls), expected="constraints that fit the type they are put on"
+        ) from error
+
+
+def _is_plain(value: Any) -> bool:
+    if isinstance(value, list | tuple):
+        return all(map(_is_plain, value))
+    if isinstance(value, Mapping):
+        return all(map(_is_plain, [*value, *value.values()]))
+    return value is None or isinstance(value, bool | int | float | str | Path | BaseModel | HasParameters)
+
+
+def _holds_component(value: Any) -> bool:
+    if isinstance(value, list | tuple):
+        return any(map(_holds_component, value))
+    if isinstance(value, Mapping):
+        return any(map(_holds_component, value.values()))
+    return isinstance(value, HasParameters)
+
+
+def nested(annotation: Any) -> Nested | None:
+    """The mark of a nested component inside a generated field annotation, also within `X | None` or a list."""
+    if get_origin(annotation) is Annotated:
+        base, *metadata = get_args(annotation)
+        return next((entry for entry in metadata if isinstance(entry, Nested)), None) or nested(base)
+    return next((mark for mark in map(nested, get_args(annotation)) if mark), None)
+
+
+def _place(cls: type[HasParameters], parameter: str | None = None) -> str:
+    init = constructor(cls)
+    if init is None:
+        return f"{cls.__module__}.{cls.__qualname__}"
+    return place_of(init, lambda node: isinstance(node, ast.arg) and node.arg == parameter)
+
+
+def _hints(cls: type[HasParameters], init: Callable[..., None]) -> dict[str, Any]:
+    try:
+        return get_type_hints(init, include_extras=True)
+    except Exception as error:
+        raise PluginError(
+            f"annotations cannot be resolved: {error}",
+            where=_place(cls),
+            expected="annotations whose names exist when the module is imported",
+            hint="import them outside `if TYPE_CHECKING:`" if isinstance(error, NameError) else None,
+        ) from error
+
+
+def _field(cls: type[HasParameters], parameter: inspect.Parameter, hints: dict[str, Any]) -> tuple[Any, Any]:
+    name = parameter.name
+    problem = expected = hint = None
+    if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
+        problem, expected = f"takes {parameter}", "named parameters only: the signature is the schema"
+    elif parameter.kind is parameter.POSITIONAL_ONLY:
+        problem, expected = f"parameter {name!r} is positional only", "parameters that can be named"
+    elif name in ("name", "model_config") or name.startswith("_"):
+        problem, expected = f"parameter {name!r}", "another name: this one is reserved in specs"
+    elif name not in hints:
+        problem, hint = f"parameter {name!r} has no annotation", f"{name}: float, for example"
+    elif fault := type_fault(hints[name]):
+        problem, expected = f"parameter {name!r} {fault[0]}", fault[1]
+    if problem:
+        raise PluginError(problem, where=_place(cls, name), expected=expected, hint=hint)
+    default = ... if parameter.default is parameter.empty else parameter.default
+    return _translate(hints[name]), default
+
+
+def _translate(annotation: Any) -> Any:
+    """Makes plain types strict and component classes nested specs, inside any combination of generics."""
+    annotation = without_alias(annotation)
+    if annotation in _STRICT:
+        return Annotated[annotation, Strict()]
+    if isinstance(annotation, type) and issubclass(annotation, HasParameters):
+        kind = kind_of(annotation)
+        return Annotated[ComponentSpec, Nested(kind, annotation)] if kind else annotation
+    origin, arguments = get_origin(annotation), get_args(annotation)
+    if origin is Annotated:
+        return Annotated[(_translate(arguments[0]), *arguments[1:])]
+    if origin is None or origin is Literal:
+        return annotation
+    if origin in (Union, types.UnionType):
+        return Union[tuple(map(_translate, arguments))]  # noqa: UP007 (built from a tuple)
+    return origin[tuple(argument if argument is ... else _translate(argument) for argument in arguments)]

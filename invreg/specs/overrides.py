@@ -1,0 +1,53 @@
+"""Changes of single values of a spec by dotted paths: `--set path=value`, and the axes of a matrix."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from invreg.errors import SpecError
+from invreg.specs.spec import MethodSpec
+from invreg.specs.yaml import parse_yaml
+
+
+def set_path(content: Any, path: str, value: Any, where: str) -> Any:
+    """A copy of `content` with the value at a dotted path changed; shorthands on the way are written out.
+
+    Raises:
+        SpecError: if the path leads below a plain value or beyond the end of a list.
+    """
+    return _set(content, path.split("."), value, where)
+
+
+def apply_override(content: Any, override: str) -> Any:
+    """A copy of `content` with one `path=value` applied.
+
+    Raises:
+        SpecError: if it has another form, or its path no place.
+    """
+    path, equals, text = (part.strip() for part in override.partition("="))
+    if not equals or not all(path.split(".")):
+        raise SpecError(f"cannot set {override!r}", where="--set", expected="path=value, as in noise.std=0.02")
+    where = f"--set {path}"
+    return set_path(content, path, parse_yaml(text, where), where)
+
+
+def _set(node: Any, keys: list[str], value: Any, where: str) -> Any:
+    if not keys:
+        return value
+    key, *rest = keys
+    if node is None:
+        node = {}
+    if isinstance(node, str):  # the shorthand for a method, or for a component without parameters
+        node = {"reconstructor": node} if key in MethodSpec.model_fields else {"name": node}
+    if key == "reconstructor" and isinstance(node, Mapping) and "name" in node:
+        node = {"reconstructor": node}  # a method written as its reconstructor alone
+    if isinstance(node, list):
+        if not key.isdigit() or int(key) >= len(node):
+            raise SpecError(
+                f"{key!r} is no position in a list of {len(node)}", where=where, expected=f"0 to {len(node) - 1}"
+            )
+        return [_set(item, rest, value, where) if index == int(key) else item for index, item in enumerate(node)]
+    if not isinstance(node, Mapping):
+        raise SpecError(f"{key!r} lies below a plain value ({node!r})", where=where, expected="a path to a parameter")
+    return {**node, key: _set(node.get(key), rest, value, where)}

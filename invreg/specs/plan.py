@@ -1,0 +1,136 @@
+"""From a spec to components, with everything checked that can be checked without data."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from invreg.components.analyzer import Analyzer
+from invreg.components.dataset import ImageDataset
+from invreg.components.metric import Metric
+from invreg.components.noise import Noise
+from invreg.components.operator import Operator
+from invreg.components.reconstructor import Reconstructor
+from invreg.components.trainer import Trainer
+from invreg.errors import SpecError
+from invreg.plugins.registry import Registry
+from invreg.schema.component_spec import ComponentSpec, join_errors
+from invreg.specs.spec import MethodSpec, Spec
+from invreg.text import unique_names
+
+
+@dataclass(frozen=True)
+class PlannedMethod:
+    """A method whose parameters are known to be good."""
+
+    label: str
+    spec: MethodSpec
+    trainer: Trainer | None
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A spec with all defaults filled in, and its components.
+
+    Attributes:
+        spec: the resolved spec.
+        digest: hash of the resolved spec without its title and its analyses; the name of the run folder carries it. So
+            a finished run that is asked for one more analysis is the same run, and nothing is trained again.
+    """
+
+    spec: Spec
+    digest: str
+    registry: Registry
+    dataset: ImageDataset
+    operator: Operator
+    noise: Noise
+    metrics: dict[str, Metric]
+    methods: dict[str, PlannedMethod]
+    analyses: dict[str, Analyzer]
+
+
+def make_plan(spec: Spec, registry: Registry) -> Plan:
+    """Resolves and builds everything that the spec names; no data is read.
+
+    Raises:
+        SpecError: with all problems that were found, each with its path in the spec.
+    """
+    problems: list[SpecError] = []
+
+    def attempt(kind: str, given: ComponentSpec, where: str) -> tuple[Any, Any]:
+        try:
+            return registry.build(kind, given, where), registry.resolve(kind, given, where)
+        except SpecError as error:
+            problems.append(error)
+            return None, given
+
+    dataset, data_spec = attempt("dataset", spec.data, "data")
+    operator, operator_spec = attempt("operator", spec.operator, "operator")
+    noise, noise_spec = attempt("noise", spec.noise, "noise")
+    metrics = [(given.name, *attempt("metric", given, f"metrics.{i}")) for i, given in enumerate(spec.metrics)]
+    analyses = [(given.name, *attempt("analyzer", given, f"analyses.{i}")) for i, given in enumerate(spec.analyses)]
+    reconstructors: dict[str, Reconstructor] = {}
+    methods = {label: _plan_method(label, given, attempt, reconstructors) for label, given in spec.methods.items()}
+    repeated = {name for name, *_ in metrics if [n for n, *_ in metrics].count(name) > 1}
+    problems += [SpecError(f"the metric {name!r} is listed twice", where="metrics") for name in sorted(repeated)]
+    if operator is not None:
+        problems += _unfit(reconstructors, operator)
+    if problems:
+        raise join_errors(problems)
+    resolved = spec.model_copy(
+        update={
+            "data": data_spec,
+            "operator": operator_spec,
+            "noise": noise_spec,
+            "metrics": [resolved for *_, resolved in metrics],
+            "analyses": [resolved for *_, resolved in analyses],
+            "methods": {label: method.spec for label, method in methods.items()},
+        }
+    )
+    return Plan(
+        spec=resolved,
+        digest=_digest(resolved),
+        registry=registry,
+        dataset=dataset,
+        operator=operator,
+        noise=noise,
+        metrics={name: metric for name, metric, _ in metrics},
+        methods=methods,
+        analyses=dict(zip(unique_names([name for name, *_ in analyses]), (a for _, a, _ in analyses), strict=True)),
+    )
+
+
+def _plan_method(
+    label: str,
+    given: MethodSpec,
+    attempt: Callable[..., tuple[Any, Any]],
+    built: dict[str, Reconstructor],
+) -> PlannedMethod:
+    """The method; what could be built of it goes into `built`."""
+    component, reconstructor = attempt("reconstructor", given.reconstructor, f"methods.{label}.reconstructor")
+    if component is not None:
+        built[label] = component
+    trainer, trainer_spec = None, None
+    if given.trainer is not None:
+        trainer, trainer_spec = attempt("trainer", given.trainer, f"methods.{label}.trainer")
+    return PlannedMethod(label, MethodSpec(reconstructor=reconstructor, trainer=trainer_spec), trainer)
+
+
+def _unfit(reconstructors: dict[str, Reconstructor], operator: Operator) -> list[SpecError]:
+    """What the methods have against the operator."""
+    problems = []
+    for label, reconstructor in reconstructors.items():
+        try:
+            reconstructor.check_operator(operator)
+        except SpecError as error:
+            error.at(f"methods.{label}.reconstructor")
+            problems.append(error)
+    return problems
+
+
+def _digest(spec: Spec) -> str:
+    content = spec.model_dump(mode="json", exclude={"title", "analyses"})
+    return hashlib.blake2b(json.dumps(content, sort_keys=True).encode(), digest_size=16).hexdigest()

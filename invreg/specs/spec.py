@@ -1,0 +1,83 @@
+"""What a person writes: the models of a spec."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+from invreg.plugins.registry import spec_of
+from invreg.schema.component import Component
+from invreg.schema.component_spec import ComponentSpec
+
+
+class MethodSpec(BaseModel):
+    """A reconstructor and how it is trained. A bare reconstructor (a name, or with parameters) is not trained."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    reconstructor: ComponentSpec
+    trainer: ComponentSpec | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _shorthand(cls, value: Any) -> Any:
+        value = _as_specs(value)
+        is_reconstructor = isinstance(value, str) or (isinstance(value, Mapping) and "name" in value)
+        return {"reconstructor": value} if is_reconstructor else value
+
+
+class EvaluationSpec(BaseModel):
+    """How the test images are reconstructed. It changes no result beyond rounding."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    batch_size: Annotated[int, Field(ge=1, description="images reconstructed at once")] = 16
+
+
+_LABEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9 _.+-]*")
+
+
+class Spec(BaseModel):
+    """One experiment: a problem, methods that solve it, and what is to be found out about them."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    title: Annotated[str, Field(description="shown at the head of the report")] = "Untitled"
+    seed: Annotated[int, Field(ge=0, strict=True, description="all random choices derive from it")] = 0
+    data: Annotated[ComponentSpec, Field(description="the images: a dataset")]
+    operator: Annotated[ComponentSpec, Field(description="the forward operator F")]
+    noise: Annotated[ComponentSpec, Field(description="the noise on F(x)")] = ComponentSpec(name="none")
+    methods: Annotated[dict[str, MethodSpec], Field(min_length=1, description="label: reconstructor and trainer")]
+    metrics: Annotated[list[ComponentSpec], Field(min_length=1)] = [
+        ComponentSpec(name="psnr"),
+        ComponentSpec(name="ssim"),
+    ]
+    analyses: list[ComponentSpec] = []
+    evaluation: EvaluationSpec = EvaluationSpec()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _instances(cls, value: Any) -> Any:
+        return _as_specs(value)
+
+    @field_validator("methods")
+    @classmethod
+    def _labels(cls, methods: dict[str, MethodSpec]) -> dict[str, MethodSpec]:
+        for label in methods:
+            if not _LABEL.fullmatch(label) or label.endswith((".", " ")):
+                raise ValueError(f"the label {label!r} cannot name a folder: use letters, digits, space and _ . + -")
+        if len({label.casefold() for label in methods}) < len(methods):
+            raise ValueError("two labels differ only in upper and lower case")
+        return methods
+
+
+def _as_specs(value: Any) -> Any:
+    """The value with component instances in it replaced by the specs that they were built with."""
+    if isinstance(value, Component):
+        return spec_of(value)
+    if isinstance(value, Mapping):
+        return {key: _as_specs(item) for key, item in value.items()}
+    return [_as_specs(item) for item in value] if isinstance(value, list | tuple) else value

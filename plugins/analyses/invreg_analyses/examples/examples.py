@@ -1,0 +1,164 @@
+"""Pictures: some test images with their data, what each method makes of them, and where it errs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Annotated, Any
+
+import numpy as np
+import torch
+from pydantic import Field
+
+from invreg import Analyzer, CompletedRun, Findings, LinearOperator
+from invreg.text import metric_title
+from invreg_analyses.examples.figures import draw_example
+from invreg_analyses.shared.pictures import busiest_region
+from invreg_analyses.shared.tables import methods_table, metrics_table, values_by_image
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.figure import Figure
+    from numpy.typing import NDArray
+    from torch import Tensor
+
+
+class Examples(Analyzer):
+    """Test images with data and reconstructions, the same region enlarged for all, and the errors on one scale.
+
+    The images are spread evenly from the worst to the best of one method (the best on average by the first metric):
+    with a count of 4, the worst, two between, and the best. A single image is the one in the middle. The
+    enlarged region of each image is where the reconstructions differ most among each other; where a single method is
+    shown, where its error is largest.
+
+    Truth, data and reconstructions are shown on the fixed range [0, 1]. Data of another shape than the images (a
+    sinogram) are shown as they are, on their own range, with the adjoint A* z, scaled to its own range, below them;
+    where there is no adjoint, they are left out. If their channels are others than those of the images (real and
+    imaginary parts), the root of the sum of their squares is shown.
+
+    Args:
+        count: number of images, at most.
+        zoom: side of the enlarged region as a share of the image's.
+    """
+
+    def __init__(
+        self,
+        count: Annotated[int, Field(ge=1, le=24, description="number of images, at most")] = 4,
+        zoom: Annotated[float, Field(gt=0.02, le=0.5, description="side of the enlarged region, share of image")] = 0.3,
+    ) -> None:
+        self.count = count
+        self.zoom = zoom
+
+    def analyze(self, run: CompletedRun) -> Findings:
+        import pandas as pd
+
+        metric = next(iter(run.metric_components))
+        best, goodness = _best_method(run, metric)
+        chosen = spread_choice(goodness, self.count)
+        truth = run.images.test.images[chosen]
+        shown = torch.stack([x_hat[chosen] for x_hat in run.reconstructions.values()])
+        data, kind = _data(run, chosen)
+        arrays = {"truth": truth, "reconstructions": shown} | ({} if data is None else {"data": data})
+        if kind == "adjoint" and run.measurements.ndim == 4:
+            arrays["measurements"] = _as_pictures(run.measurements[chosen], truth.shape[1])
+        names = [str(run.images.test.names[index]) for index in chosen]
+        compared = _compared(run, chosen)
+        regions = [self._region(truth[i].numpy(), compared[:, i].numpy()) for i in range(len(chosen))]
+        images = pd.DataFrame(regions, columns=["top", "left", "height", "width"])
+        images.insert(0, "image", names)
+        return Findings(
+            scalars={"chosen_by": best, "metric": metric, "data": kind},
+            tables={
+                "images": images,
+                "scores": _scores(run, chosen, data if kind == "data" else None),
+                "methods": methods_table(run),
+                "metrics": metrics_table(run),
+            },
+            arrays={name: array.to(torch.float32).numpy() for name, array in arrays.items()},
+            text=_sentence(best, metric, len(chosen), len(goodness)),
+        )
+
+    def draw(self, findings: Findings) -> Mapping[str, Figure]:
+        return {f"example_{i + 1}": draw_example(findings, i) for i in range(len(findings.tables["images"]))}
+
+    def _region(self, truth: NDArray[Any], reconstructions: NDArray[Any]) -> tuple[int, int, int, int]:
+        size = [max(round(self.zoom * side), 1) for side in truth.shape[-2:]]
+        # The spread of the methods around their mean; of a single one, its distance to the truth.
+        center = reconstructions.mean(0) if len(reconstructions) > 1 else truth
+        return busiest_region(((reconstructions - center) ** 2).sum((0, 1)).astype(float), size[0], size[1])
+
+
+def spread_choice(goodness: NDArray[Any], count: int) -> list[int]:
+    """Positions of `count` values spread evenly over the ranks, from the least to the greatest; NaN counts as least."""
+    order = np.argsort(np.where(np.isnan(goodness), -np.inf, goodness), kind="stable")
+    if count >= len(order):
+        return [int(i) for i in order]
+    if count == 1:
+        return [int(order[len(order) // 2])]
+    return [int(order[round(i * (len(order) - 1) / (count - 1))]) for i in range(count)]
+
+
+def _best_method(run: CompletedRun, metric: str) -> tuple[str, NDArray[Any]]:
+    """The method that is best on average, and how good it is on each image (larger is better)."""
+    sign = 1.0 if run.metric_components[metric].higher_is_better else -1.0
+    table = sign * values_by_image(run, metric)
+    means = table.replace([np.inf, -np.inf], np.nan).mean()
+    best = str(means.idxmax()) if means.notna().any() else next(iter(run.methods))
+    return best, table[best].to_numpy(dtype=float)
+
+
+def _compared(run: CompletedRun, chosen: list[int]) -> Tensor:
+    """The reconstructions without those that only hand the data on, which differ from all others everywhere."""
+    z, everything = run.measurements[chosen], [x_hat[chosen] for x_hat in run.reconstructions.values()]
+    real = [x_hat for x_hat in everything if not torch.equal(x_hat, z)]
+    return torch.stack(real or everything)
+
+
+def _data(run: CompletedRun, chosen: list[int]) -> tuple[Tensor | None, str]:
+    """The data as an image, and what it is: "data", "adjoint" or "none"."""
+    z = run.measurements[chosen]
+    shape = run.images.test.images[chosen].shape
+    if z.shape == shape:
+        # A method that hands the data on shows them already.
+        shown = any(torch.equal(x_hat[chosen], z) for x_hat in run.reconstructions.values())
+        return (None, "none") if shown else (z, "data")
+    operator = run.problem.operator
+    if isinstance(operator, LinearOperator):
+        with torch.no_grad():
+            back = operator.adjoint(z.to(run.device)).cpu()
+        if back.shape == shape and torch.isfinite(back).all():
+            low, high = back.amin((1, 2, 3), keepdim=True), back.amax((1, 2, 3), keepdim=True)
+            return (back - low) / (high - low).clamp_min(1e-12), "adjoint"
+    return None, "none"
+
+
+def _as_pictures(z: Tensor, channels: int) -> Tensor:
+    """Measurements `[N, ...]` as pictures: all but the largest and smallest half per cent of values within [0, 1]."""
+    pictures = z if z.shape[1] == channels else z.square().sum(1, keepdim=True).sqrt()
+    values = pictures.flatten(1).sort(dim=1).values
+    margin = values.shape[1] // 200
+    low, high = (values[:, i].view(-1, 1, 1, 1) for i in (margin, values.shape[1] - 1 - margin))
+    return ((pictures - low) / (high - low).clamp_min(1e-12)).clamp(0, 1)
+
+
+def _scores(run: CompletedRun, chosen: list[int], data: Tensor | None) -> pd.DataFrame:
+    """One row per method and image; `method` is empty for the data themselves."""
+    import pandas as pd
+
+    names = [str(run.images.test.names[index]) for index in chosen]
+    metrics = list(run.metric_components)
+    table = run.metrics.loc[run.metrics["image"].isin(names), ["method", "image", *metrics]]
+    if data is None:
+        return table.reset_index(drop=True)
+    truth = run.images.test.images[chosen]
+    own = {name: metric(data, truth).tolist() for name, metric in run.metric_components.items()}
+    return pd.concat([pd.DataFrame({"method": "", "image": names, **own}), table], ignore_index=True)
+
+
+def _sentence(best: str, metric: str, count: int, total: int) -> str:
+    if count == total:
+        return (
+            f"All {total} test images" if total > 1 else "The one test image"
+        ) + f", ordered by the {metric_title(metric)} of {best}, worst first."
+    if count == 1:
+        return f"The image in the middle of all {total}, ordered by the {metric_title(metric)} of {best}."
+    return f"{count} of {total} test images, from the worst to the best {metric_title(metric)} of {best} in even steps."

@@ -1,0 +1,216 @@
+"""One test image through all methods of a study, at the lowest and the highest noise."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Annotated, Any
+
+import numpy as np
+import torch
+from pydantic import Field
+
+from invreg import (
+    CompletedStudy,
+    DataError,
+    Findings,
+    ImageStack,
+    Problem,
+    SpecError,
+    StudyAnalyzer,
+    StudyCell,
+    did_you_mean,
+    stream_key,
+)
+from invreg.storage.run_folder import RunFolder
+from invreg.text import metric_title
+from invreg_analyses.examples.grid_figures import draw_grid
+from invreg_analyses.shared.pictures import busiest_region
+from invreg_analyses.shared.study_choice import At, Choice, choose, file_names, image_metrics, methods_in, metrics_in
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+    from numpy.typing import NDArray
+    from torch import Tensor
+
+    _Picture = NDArray[np.float32]
+
+
+class ExampleGrid(StudyAnalyzer):
+    """Ground truth, data and the reconstructions of all methods for one test image, with its scores.
+
+    One figure per operator at the lowest and at the highest noise level (or the only one), with a region enlarged and
+    the errors on a common scale. Which cell stands for a method is decided as by `method_comparison`.
+
+    The truth comes from the data set of the spec, the data are measured again as the run did: with the same noise.
+
+    Args:
+        image: name of the test image; None for that of highest contrast among the middle third of all, ordered by the
+            mean of the first metric over all methods and cells that are shown.
+        at: varied path to the value, as the study's table shows it, at which it is held; the last value else.
+        zoom: side of the enlarged region as a share of the image's.
+
+    Raises:
+        SpecError: if `at` names a path or a value that the study does not have, or there is no such image.
+        DataError: if the data set no longer has the images that the study was run with.
+
+    Source: Arndt & Nickel 2024, figures 6 and 7.
+    """
+
+    def __init__(
+        self,
+        image: Annotated[str | None, Field(description="name of a test image; null: a typical one")] = None,
+        at: At = None,
+        zoom: Annotated[float, Field(gt=0.02, le=0.5, description="side of the enlarged region, share of image")] = 0.3,
+    ) -> None:
+        self.image = image
+        self.at = at
+        self.zoom = zoom
+
+    def analyze(self, study: CompletedStudy) -> Findings:
+        import pandas as pd
+
+        choices, metrics = choose(study, self.at), metrics_in(study)
+        first = str(metrics["metric"].iloc[0])
+        panels = [
+            panel
+            for operator in choices.operators
+            if (panel := _ends([entry for entry in choices.entries if entry.operator == operator], choices.noises))
+        ]
+        entries = [entry for panel in panels for group in panel for entry in group]
+        images = _TestImages()
+        name = self._choose_image(entries, first, images)
+        arrays: dict[str, Any] = {}
+        scores: list[dict[str, Any]] = []
+        grids: list[dict[str, Any]] = []
+        for panel in panels:
+            for group in panel:
+                truth, data, own = images.measured(group[0].cell, name)
+                found = np.stack([_reconstruction(entry, name) for entry in group])
+                shown = len(grids)
+                prefix = f"grid_{shown}"
+                arrays |= {f"{prefix}_truth": truth, f"{prefix}_reconstructions": found}
+                # A method that hands the data on shows them already, and differs from all others everywhere.
+                real = [x_hat for x_hat in found if data is None or not np.array_equal(x_hat, data)]
+                has_data = data is not None and len(real) == len(found)
+                if has_data and data is not None:
+                    arrays[f"{prefix}_data"] = data
+                    scores.append({"grid": shown, "method": "", **own})
+                scores += [
+                    {"grid": shown, "method": e.method, **image_metrics(e.cell, e.method).loc[name].to_dict()}
+                    for e in group
+                ]
+                row = {"grid": shown, "operator": group[0].operator, "noise": group[0].noise, "has_data": has_data}
+                grids.append(
+                    row
+                    | dict(
+                        zip(
+                            ("top", "left", "height", "width"),
+                            self._region(np.stack(real or list(found)), truth),
+                            strict=True,
+                        )
+                    )
+                )
+        tables = {
+            "grids": pd.DataFrame(grids),
+            "scores": pd.DataFrame(scores),
+            "methods": methods_in(study),
+            "metrics": metrics,
+        }
+        text = f"The test image {name}"
+        if self.image is None:
+            text += (
+                f": among the middle third by the mean {metric_title(first)} of the methods, that of highest contrast"
+            )
+        text += "."
+        if len(choices.noises) > 1:
+            text += f" Lowest and highest noise: {choices.noise_title} {choices.noises[0]} and {choices.noises[-1]}."
+        text = " ".join(filter(None, [text, choices.in_words]))
+        return Findings({"image": name, "noise": choices.noise_title}, tables, arrays, text)
+
+    def draw(self, findings: Findings) -> Mapping[str, Figure]:
+        grids = findings.tables["grids"].to_dict("records")
+        names = file_names([f"{grid['operator']} {grid['noise']}" for grid in grids])
+        return {name: draw_grid(findings, int(grid["grid"])) for name, grid in zip(names, grids, strict=True)}
+
+    def _choose_image(self, entries: list[Choice], metric: str, images: _TestImages) -> str:
+        import pandas as pd
+
+        columns = [image_metrics(entry.cell, entry.method)[metric] for entry in entries]
+        values = pd.concat(columns, axis=1).replace([np.inf, -np.inf], np.nan).dropna(how="any", axis="columns")
+        names = [str(name) for name in columns[0].index if all(name in column.index for column in columns)]
+        if self.image is not None:
+            if self.image not in names:
+                raise SpecError(f"no test image {self.image!r}", where="image", hint=did_you_mean(self.image, names))
+            return self.image
+        if not names:
+            raise DataError("the cells have no test image in common", where="data", expected="at least one")
+        ranked = values.loc[names].mean(axis=1).sort_values(kind="stable")
+        outside = (len(ranked) - 1) // 3
+        middle = [str(name) for name in ranked.index[outside : len(ranked) - outside]]
+        return max(middle, key=lambda name: images.contrast(entries[0].cell, name))
+
+    def _region(self, reconstructions: _Picture, truth: _Picture) -> tuple[int, int, int, int]:
+        """Where the reconstructions differ most among each other; a single one, from the truth."""
+        height, width = (max(round(self.zoom * side), 1) for side in truth.shape[-2:])
+        center = reconstructions.mean(0) if len(reconstructions) > 1 else truth
+        return busiest_region(((reconstructions - center) ** 2).sum((0, 1)).astype(float), height, width)
+
+
+class _TestImages:
+    """The test images of cells; those of the last data set are kept."""
+
+    def __init__(self) -> None:
+        self._kept: tuple[str, ImageStack] | None = None
+
+    def contrast(self, cell: StudyCell, name: str) -> float:
+        """The standard deviation of an image; zero if the data set no longer has it."""
+        stack = self._stack(cell)
+        names = list(stack.names)
+        return float(stack.images[names.index(name)].std()) if name in names else 0.0
+
+    def measured(self, cell: StudyCell, name: str) -> tuple[_Picture, _Picture | None, dict[str, float]]:
+        """The truth and the data `[C, H, W]` of an image, and the data's own scores; no data where they are no images.
+
+        Raises:
+            DataError: if the data set has other test images than the cell was run with.
+        """
+        stack = self._stack(cell)
+        if list(stack.names) != RunFolder(cell.folder).read_json("run.json")["test"]:
+            raise DataError(
+                "other test images than those of the run", where=str(cell.folder), hint="the files as they were then"
+            )
+        index = list(stack.names).index(name)
+        x = stack.images[index : index + 1]
+        problem = Problem(
+            cell.registry.build("operator", cell.spec.operator), cell.registry.build("noise", cell.spec.noise)
+        )
+        z: Tensor = problem.measure(x, keys=[stream_key(cell.spec.seed, "noise", "test", index)])
+        if z.shape != x.shape:
+            return _array(x), None, {}
+        scores = {given.name: float(cell.registry.build("metric", given)(z, x)[0]) for given in cell.spec.metrics}
+        return _array(x), _array(z), scores
+
+    def _stack(self, cell: StudyCell) -> ImageStack:
+        key = cell.spec.data.model_dump_json()
+        if self._kept is None or self._kept[0] != key:
+            self._kept = (key, cell.registry.build("dataset", cell.spec.data).splits().test)
+        return self._kept[1]
+
+
+def _ends(entries: list[Choice], noises: list[str]) -> list[list[Choice]]:
+    """The entries at the lowest and at the highest noise level, once if they are the same."""
+    present = [noise for noise in noises if any(entry.noise == noise for entry in entries)]
+    ends = dict.fromkeys((present[0], present[-1])) if present else {}
+    return [[entry for entry in entries if entry.noise == noise] for noise in ends]
+
+
+def _reconstruction(entry: Choice, name: str) -> NDArray[np.float32]:
+    store = RunFolder(entry.cell.folder)
+    index = store.read_json("run.json")["test"].index(name)
+    file = store.method(entry.method).relative_to(store.path) / "reconstructions.safetensors"
+    return _array(store.read_tensors(file)["reconstructions"][index : index + 1])
+
+
+def _array(images: Tensor) -> NDArray[np.float32]:
+    array: NDArray[np.float32] = images[0].detach().to(torch.float32).cpu().numpy()
+    return array

@@ -1,0 +1,272 @@
+"""Directions in which a learned forward map reacts to an image and the operator does not."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from invreg import ConvergenceError, InvregError, generator, stream_key
+from invreg_analyses.ill_posedness.extreme_directions import Directions, Form, ascent, largest, smallest
+from invreg_analyses.ill_posedness.images import MaskedImage
+from invreg_analyses.shared.canny_edges import find_edges, smooth_areas
+from invreg_analyses.shared.derivatives import Derivative, function_derivative, like_network, operator_derivative
+from invreg_analyses.stability.search import as_evaluated
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+    from torch import Tensor
+
+    from invreg_analyses.shared.progress import Progress
+
+#: The two regions in which directions are searched for.
+WHOLE, PART = "whole image", "restricted"
+REGIONS = (WHOLE, PART)
+
+#: What stands for a network where only the operator is looked at.
+OPERATOR_ALONE = "F alone"
+
+#: Accuracy of the norm of the derivative of the operator, which only has to be bounded, and the room that it gets.
+_NORM_TOLERANCE, _ROOM = 1e-2, 1.05
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How directions are searched for.
+
+    Attributes:
+        directions: how many leading ones.
+        tolerance: residual of each, relative to the squared norm of derivatives.
+        max_products: products for each spectrum, about.
+        ascent_steps: steps of gradient ascent, for comparison; 0 for none.
+        seed: of the random directions that searches start from.
+    """
+
+    directions: int
+    tolerance: float
+    max_products: int
+    ascent_steps: int
+    seed: int
+
+
+@dataclass
+class Found:
+    """What was found, as rows of tables.
+
+    Attributes:
+        leading: the directions of largest difference: method, image, region, rank, network, operator, difference,
+            residual, products, neighbours, vertical, horizontal, smooth, smooth_area.
+        ascent: what gradient ascent reaches: method, image, region, steps, reached, largest.
+        smallest: the directions in which the operator is smallest: image, region, rank, map, derivative, residual.
+        left_out: method, image, region, reason.
+        pictures: the first direction by (method, image, region), `[C, H, W]`; of the operator alone for the method "".
+    """
+
+    leading: list[dict[str, Any]] = field(default_factory=list)
+    ascent: list[dict[str, Any]] = field(default_factory=list)
+    smallest: list[dict[str, Any]] = field(default_factory=list)
+    left_out: list[dict[str, Any]] = field(default_factory=list)
+    pictures: dict[tuple[str, str, str], NDArray[np.float32]] = field(default_factory=dict)
+
+
+def investigate(
+    nets: Mapping[str, Any],
+    images: Sequence[MaskedImage],
+    settings: Settings,
+    device: torch.device,
+    progress: Progress | None = None,
+) -> Found:
+    """All directions of all networks at all images.
+
+    The operator alone is that of the first network that can be differentiated. A network that cannot be differentiated,
+    a search that does not reach its tolerance and an image without a subject are left out, each with its reason.
+    What fails for the operator alone costs the networks nothing.
+
+    Raises:
+        InvregError: if nothing at all was found; with all reasons.
+    """
+    found, first_error = Found(), None
+    for image in images:
+        alone: set[str] = set()  # regions in which the operator has been looked at
+        if image.no_mask:
+            found.left_out.append(_left_out("", image.name, PART, image.no_mask))
+        for label, net in nets.items():
+            try:
+                with as_evaluated(net):
+                    _Search(label, net, image, settings, device, found).run(alone)
+            except InvregError as error:
+                first_error = first_error or error
+                found.left_out.append(_left_out(label, image.name, "", error.what))
+            if progress:
+                progress.advance()
+    if not found.leading:
+        reasons = "; ".join(dict.fromkeys(str(row["reason"]) for row in found.left_out if row["method"]))
+        raise InvregError(
+            reasons,
+            where="local_ill_posedness",
+            expected="a forward map and an operator with derivatives",
+            hint=first_error.hint if first_error else None,
+        )
+    return found
+
+
+class _Search:
+    """The directions of one network at one image."""
+
+    def __init__(
+        self, label: str, net: Any, image: MaskedImage, settings: Settings, device: torch.device, found: Found
+    ) -> None:
+        self._label, self._image, self._settings, self._found = label, image, settings, found
+        self._x = like_network(net, image.x.to(device))
+        key = stream_key(settings.seed, "local_ill_posedness", "check", image.name)
+        self._operator = operator_derivative(net.target_operator, self._x, key)
+        self._network = function_derivative(f"the forward map of {label}", net.forward_map, self._x, key)
+        self._smooth = smooth_areas(find_edges(image.x[0]))
+
+    def run(self, alone: set[str]) -> None:
+        """Searches in each region. The operator alone is looked at with the first network that gets here.
+
+        Args:
+            alone: the regions in which the operator has been looked at; this adds to them.
+        """
+        shift = self._squared_norm()
+        for region, mask in self._regions():
+            with self._noted(self._label, region):
+                self._lead(region, mask, shift)
+            if region not in alone:
+                alone.add(region)
+                with self._noted(OPERATOR_ALONE, region):
+                    self._smallest(region, mask, shift)
+
+    @contextmanager
+    def _noted(self, label: str, region: str) -> Iterator[None]:
+        """A search that ends before its tolerance is left out, and the others go on."""
+        try:
+            yield
+        except ConvergenceError as error:
+            self._found.left_out.append(_left_out(label, self._image.name, region, error.what))
+
+    def _regions(self) -> Iterator[tuple[str, NDArray[np.bool_]]]:
+        yield WHOLE, np.ones(self._smooth.shape, dtype=bool)
+        if self._image.mask is not None:
+            yield PART, self._image.mask
+
+    def _difference(self, h: Tensor) -> Tensor:
+        """(J_phi* J_phi - J_F* J_F) h."""
+        return _gram(self._network, h) - _gram(self._operator, h)
+
+    def _squared_norm(self) -> float:
+        """An upper bound of ||F'(x)||², with which the form of differences becomes positive."""
+        form = Form(lambda h: _gram(self._operator, h), np.ones(self._smooth.shape, dtype=bool), self._x)
+        start = form.start(self._generator("norm"))
+        top = largest(form, 0.0, 1, _NORM_TOLERANCE, self._settings.max_products, start)
+        return _ROOM * float(top.values[0] + top.residuals[0])
+
+    def _lead(self, region: str, mask: NDArray[np.bool_], shift: float) -> None:
+        settings, key = self._settings, {"method": self._label, "image": self._image.name, "region": region}
+        form = Form(self._difference, mask, self._x)
+        start = form.start(self._generator("start"))
+        top = largest(form, shift, settings.directions, settings.tolerance, settings.max_products, start)
+        for rank, (h, residual) in enumerate(zip(self._as_images(form, top), top.residuals, strict=True), 1):
+            network, operator = _size(self._network, h), _size(self._operator, h)
+            self._found.leading.append(
+                {
+                    **key,
+                    "rank": rank,
+                    "network": network,
+                    "operator": operator,
+                    "difference": network**2 - operator**2,
+                    "residual": float(residual),
+                    "products": top.products,
+                    **self._pattern(h, mask),
+                }
+            )
+            if rank == 1:
+                self._keep(self._label, region, h)
+        if settings.ascent_steps:
+            _, reached = ascent(form, shift, settings.ascent_steps, start)
+            row = {"steps": settings.ascent_steps, "reached": reached, "largest": float(top.values[0])}
+            self._found.ascent.append({**key, **row})
+
+    def _smallest(self, region: str, mask: NDArray[np.bool_], shift: float) -> None:
+        """The directions in which the operator is smallest."""
+        settings = self._settings
+        form = Form(lambda h: _gram(self._operator, h), mask, self._x)
+        start = form.start(self._generator("start"))
+        bottom = smallest(form, shift, settings.directions, settings.tolerance, settings.max_products, start)
+        for rank, (h, residual) in enumerate(zip(self._as_images(form, bottom), bottom.residuals, strict=True), 1):
+            for name, derivative in (("", self._operator), (self._label, self._network)):
+                self._found.smallest.append(
+                    {
+                        "image": self._image.name,
+                        "region": region,
+                        "rank": rank,
+                        "map": name,
+                        "derivative": _size(derivative, h),
+                        "residual": float(residual),
+                    }
+                )
+            if rank == 1:
+                self._keep("", region, h)
+
+    def _as_images(self, form: Form, found: Directions) -> Iterator[Tensor]:
+        for vector in found.vectors:
+            yield form.image(vector)
+
+    def _keep(self, label: str, region: str, h: Tensor) -> None:
+        self._found.pictures[label, self._image.name, region] = h[0].float().cpu().numpy()
+
+    def _pattern(self, h: Tensor, mask: NDArray[np.bool_]) -> dict[str, float]:
+        """Whether neighbouring pixels have opposite signs, and how much of h lies in smooth areas.
+
+        - `neighbours`: the sum of 2 h(p) h(q) over that of h(p)² + h(q)², for all pairs of vertical and horizontal
+          neighbours in the region: -1 for a checkerboard, 1 for a constant;
+        - `vertical`, `horizontal`: the same for one kind of neighbours: stripes have 1 along and -1 across them;
+        - `smooth`: the share of ||h||² that lies away from edges, and `smooth_area`, that of the region.
+        """
+        values = h[0].double().cpu().numpy()
+        own = np.square(values).sum(0)
+        down, across = _neighbours(values, mask, 1), _neighbours(values, mask, 2)
+        return {
+            "neighbours": _share(down[0] + across[0], down[1] + across[1]),
+            "vertical": _share(*down),
+            "horizontal": _share(*across),
+            "smooth": float(own[self._smooth].sum() / own.sum()),
+            "smooth_area": float(self._smooth[mask].mean()),
+        }
+
+    def _generator(self, purpose: str) -> torch.Generator:
+        # Not by network: where two networks are equal, so are their directions.
+        return generator(stream_key(self._settings.seed, "local_ill_posedness", purpose, self._image.name))
+
+
+def _neighbours(h: NDArray[np.float64], mask: NDArray[np.bool_], axis: int) -> tuple[float, float]:
+    """The sums of 2 h(p) h(q) and of h(p)² + h(q)² over neighbours p, q along an axis, both inside the mask."""
+    inside = np.broadcast_to(mask, h.shape)
+    first, second = (np.take(h, np.arange(h.shape[axis])[part], axis) for part in (slice(1, None), slice(-1)))
+    both = np.logical_and(
+        *(np.take(inside, np.arange(h.shape[axis])[part], axis) for part in (slice(1, None), slice(-1)))
+    )
+    return float((2 * first * second)[both].sum()), float((first**2 + second**2)[both].sum())
+
+
+def _share(products: float, squares: float) -> float:
+    return products / squares if squares > 0 else float("nan")
+
+
+def _gram(derivative: Derivative, h: Tensor) -> Tensor:
+    return derivative.pull(derivative.push(h)).detach()
+
+
+def _size(derivative: Derivative, h: Tensor) -> float:
+    """||J h||."""
+    with torch.no_grad():
+        return float(derivative.push(h).double().norm())
+
+
+def _left_out(method: str, image: str, region: str, reason: str) -> dict[str, Any]:
+    return {"method": method, "image": image, "region": region, "reason": reason}

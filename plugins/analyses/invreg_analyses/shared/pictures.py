@@ -1,0 +1,90 @@
+"""Pictures in figures: images of one or three channels, a marked region, and signed errors on one scale."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from invreg_analyses.shared.style import ACCENT, MUTED
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.image import AxesImage
+    from numpy.typing import NDArray
+
+#: Diverging and readable with any kind of colour vision: blue below zero, red above.
+DIVERGING = "RdBu_r"
+
+Region = tuple[int, int, int, int]  # top, left, height, width
+
+
+def show_image(axes: Axes, image: NDArray[np.float32], region: Region | None = None) -> None:
+    """An image `[C, H, W]` on the fixed grey range [0, 1], without ticks; only `region` of it, if given."""
+    axes.set_axis_on()
+    pixels = np.clip(_cut(image, region), 0, 1)
+    if pixels.shape[0] == 3:
+        axes.imshow(pixels.transpose(1, 2, 0), interpolation="none")
+    else:
+        axes.imshow(pixels.mean(0), cmap="gray", vmin=0, vmax=1, interpolation="none")
+    _bare(axes)
+
+
+def show_signed(axes: Axes, values: NDArray[np.float32], limit: float) -> AxesImage:
+    """Signed values `[C, H, W]` (mean over the channels) from blue at -limit over white to red at limit."""
+    drawn = axes.imshow(values.mean(0), cmap=DIVERGING, vmin=-limit, vmax=limit, interpolation="none")
+    _bare(axes)
+    return drawn
+
+
+def mark_region(axes: Axes, region: Region) -> None:
+    """A frame around the region in a picture."""
+    from matplotlib.patches import Rectangle
+
+    top, left, height, width = region
+    axes.add_patch(Rectangle((left - 0.5, top - 0.5), width, height, fill=False, edgecolor=ACCENT, linewidth=1.2))
+
+
+def frame(axes: Axes, color: str, width: float = 1.2) -> None:
+    """A coloured frame around a picture."""
+    for spine in axes.spines.values():
+        spine.set(visible=True, color=color, linewidth=width)
+
+
+def signed_limit(values: NDArray[np.float32], share: float = 0.995) -> float:
+    """The limit of a signed scale, two digits: all but a share of 1 - `share` of the absolute values lie within."""
+    finite = np.abs(values[np.isfinite(values)])
+    limit = float(np.quantile(finite, share)) if finite.size else 0.0
+    return max(float(f"{limit:.1e}"), 1e-6)
+
+
+def roughness(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Squared differences between neighbours of `[..., H, W]`, of the same shape: large at detail, zero where flat."""
+    down = np.diff(values, axis=-2, append=values[..., -1:, :])
+    right = np.diff(values, axis=-1, append=values[..., :, -1:])
+    rough: NDArray[np.float64] = down**2 + right**2
+    return rough
+
+
+def busiest_region(interest: NDArray[np.float64], height: int, width: int) -> Region:
+    """The window of the given size over which the sum of `interest` `[H, W]` is largest; if flat, the center."""
+    total = np.zeros((interest.shape[0] + 1, interest.shape[1] + 1))
+    total[1:, 1:] = interest.cumsum(0).cumsum(1)
+    sums = total[height:, width:] - total[:-height, width:] - total[height:, :-width] + total[:-height, :-width]
+    if np.ptp(sums) <= 1e-9 * abs(sums).max():
+        return (interest.shape[0] - height) // 2, (interest.shape[1] - width) // 2, height, width
+    top, left = np.unravel_index(int(sums.argmax()), sums.shape)
+    return int(top), int(left), height, width
+
+
+def _cut(image: NDArray[np.float32], region: Region | None) -> NDArray[np.float32]:
+    if region is None:
+        return image
+    top, left, height, width = region
+    return image[:, top : top + height, left : left + width]
+
+
+def _bare(axes: Axes) -> None:
+    axes.set_xticks([])
+    axes.set_yticks([])
+    frame(axes, MUTED, 0.5)

@@ -1,0 +1,195 @@
+"""Attempts to break the proven stability of reconstruction methods: what is found, against what is proven."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Annotated, Any
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from invreg import Analyzer, CompletedRun, Findings, InvregError, recorded_warnings
+from invreg_analyses.shared.tables import methods_table
+from invreg_analyses.stability.attack import PICTURES, RATIOS, Attack, summary_of
+from invreg_analyses.stability.directions import noise, rounds
+from invreg_analyses.stability.figures import draw_found, draw_perturbations
+from invreg_analyses.stability.proven import proven_of
+from invreg_analyses.stability.search import (
+    Reconstruction,
+    Worst,
+    as_evaluated,
+    computing_errors,
+    moving_search,
+    norms,
+    power_search,
+    random_search,
+    scaled,
+    sizes,
+    subspace_search,
+)
+from invreg_analyses.stability.text import stability_text
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+#: The norm of perturbations relative to that of the measurement, where a problem has no noise.
+_WITHOUT_NOISE = 0.01
+#: Perturbations are so many times as large as what an inexact computation amounts to, at least.
+_ABOVE_ACCURACY = 50
+#: Size of the probes for the scatter of computed reconstructions, relative to ||z||: a few roundings of float32.
+_PROBE = 1e-6
+#: Of a search with gradients, what costs as much as a round of one without.
+_ITERATIONS_PER_ROUND = 5
+
+
+class Stability(Analyzer):
+    """Searches for perturbations of measurements that break a proven bound, and shows how far from it they stay.
+
+    For each reconstruction method R: Y -> X, measurements z and perturbations d, the ratio
+
+        ||R(z + d) - R(z)|| / ||d||
+
+    of evaluated reconstructions, in Euclidean norms: each is a lower bound of Lip(R), and what is proven is an upper
+    one. Where nothing is proven, the largest ratio found is all that is known. The searches, for each image:
+
+    - `random`: white noise of the norm of the noise of the problem, the worst of several draws;
+    - `power`: power iteration d <- radius * g / ||g||, g = R'(z + d)* (R(z + d) - R(z)), for each radius;
+    - `moving`: from there, z moves as well, to where the ratio is larger, by `reach` norms of the noise at most;
+    - `subspace`, in place of these two where R has no gradient: the worst combination of some simple patterns, noise
+      and smooth noise, by finite differences. It finds less than a gradient would.
+
+    A computed reconstruction is not quite R(z). As an inversion that leaves a residual of norm t solves its equation
+    for data that are off by t, inexactness is allowed for as a change of the measurement by `accuracy` ||z||; to it
+    comes how much reconstructions of measurements that differ by rounding were seen to scatter. What both can do to a
+    ratio is its `floor`. Radii are kept at 50 `accuracy` ||z|| at least, which makes the first part 4 % of a ratio at
+    most. A ratio above the proven bound by more than its floor is counted in `violations`.
+
+    Args:
+        images: number of test images, the first ones.
+        iterations: of each search with gradients.
+        draws: of random noise.
+        radii: norms of perturbations of the power iteration, in norms of the noise of the image (of 1 % of ||z||
+            without noise); `moving` takes the smallest.
+        reach: how far `moving` may move a measurement, in norms of the noise.
+        accuracy: the relative change of a measurement that stands for inexact computation: the tolerance of an
+            inversion times the number of inversions, say.
+
+    Source: of proven bounds, Arndt & Nickel 2024, equation (2.3); the searches are those of adversarial perturbations.
+    """
+
+    def __init__(
+        self,
+        images: Annotated[int, Field(ge=1, le=10_000, description="number of test images, the first ones")] = 8,
+        iterations: Annotated[int, Field(ge=1, le=10_000, description="of each search with gradients")] = 20,
+        draws: Annotated[int, Field(ge=1, le=10_000, description="of random noise, for each image")] = 8,
+        radii: Annotated[
+            tuple[Annotated[float, Field(gt=0, le=100)], ...],
+            Field(min_length=1, description="norms of perturbations, in norms of the noise"),
+        ] = (0.25, 1.0),
+        reach: Annotated[
+            float, Field(gt=0, le=1000, description="how far measurements are moved at most, in norms of the noise")
+        ] = 1.0,
+        accuracy: Annotated[
+            float, Field(ge=1e-7, le=1e-2, description="relative change of z that stands for inexact computation")
+        ] = 1e-4,
+    ) -> None:
+        self.images = images
+        self.iterations = iterations
+        self.draws = draws
+        self.radii = radii
+        self.reach = reach
+        self.accuracy = accuracy
+
+    def analyze(self, run: CompletedRun) -> Findings:
+        import pandas as pd
+
+        attacks = [self._attack(run, label) for label in run.methods]
+        ratios = pd.DataFrame([row for attack in attacks for row in attack.rows], columns=RATIOS)
+        summary = pd.DataFrame([summary_of(attack, ratios) for attack in attacks])
+        scalars: dict[str, Any] = {"violations": int(summary["violations"].sum())}
+        for row, attack in zip(summary.itertuples(), attacks, strict=True):
+            scalars[f"found_{row.method}"] = "nothing" if math.isnan(row.found) else float(row.found)
+            if attack.proven.is_claimed:
+                scalars[f"proven_{row.method}"] = "not proven" if math.isnan(row.proven) else float(row.proven)
+        pictures = [attack.picture for attack in attacks if attack.picture]
+        return Findings(
+            scalars=scalars,
+            tables={"ratios": ratios, "summary": summary, "methods": methods_table(run)},
+            arrays={name: torch.cat([one[name] for one in pictures]).numpy() for name in PICTURES if pictures},
+            text=stability_text(summary, ratios, len(self._measurements(run))),
+        )
+
+    def draw(self, findings: Findings) -> Mapping[str, Figure]:
+        figures = {}
+        if findings.tables["summary"]["found"].gt(0).any():
+            figures["found"] = draw_found(findings)
+        if findings.arrays:
+            figures["worst"] = draw_perturbations(findings)
+        return figures
+
+    def _measurements(self, run: CompletedRun) -> Tensor:
+        return run.measurements[: self.images]
+
+    def _attack(self, run: CompletedRun, label: str) -> Attack:
+        """All searches for one method; an error of the method ends only these."""
+        attack = Attack(label, proven_of(run, label))
+        net = run.methods[label].reconstructor
+        try:
+            with recorded_warnings(attack.warnings), as_evaluated(net) as reconstruction:
+                self._search(run, reconstruction, attack)
+        except InvregError as error:
+            attack.failure = error.what
+        return attack
+
+    def _search(self, run: CompletedRun, net: Reconstruction, attack: Attack) -> None:
+        z, levels = self._measurements(run), self._levels(run)
+        names = [str(name) for name in run.images.test.names]
+        # Two reconstructions with what their gradients need are in memory at the same time.
+        size = max(run.batch_size // 2, 1)
+        for start in range(0, len(z), size):
+            part = slice(start, min(start + size, len(z)))
+            batch, level = z[part].to(run.device), levels[part].to(run.device)
+            drawn = noise(run.seed, "probe", names[part], 0, tuple(z.shape[1:])).to(batch)
+            if not start:
+                attack.gradient = net.has_gradient(batch, scaled(drawn, level, drawn))
+            probe = scaled(drawn, _PROBE * sizes(batch), drawn)
+            scatter = computing_errors(net, batch, (probe, -probe))
+            for search, worst in self._searches(net, batch, level, run.seed, names[part], attack.gradient):
+                floors = worst.ratios * 2 * self.accuracy * sizes(batch) / worst.distances + scatter / worst.distances
+                attack.add(search, names[part], worst, floors)
+        attack.look(net)
+
+    def _levels(self, run: CompletedRun) -> Tensor:
+        """The norm of the noise of each measurement, `[B]`, float64; where there is none, a share of ||z||."""
+        z, x = self._measurements(run), run.images.test.images[: self.images]
+        clean = []
+        with torch.no_grad():
+            for batch in x.split(run.batch_size):
+                clean.append(run.problem.operator(batch.to(run.device)).cpu())
+        level, size = norms(z.double() - torch.cat(clean).double()), sizes(z)
+        return torch.where(level > _PROBE * size, level, _WITHOUT_NOISE * size)
+
+    def _searches(
+        self, net: Reconstruction, z: Tensor, level: Tensor, seed: int, names: Sequence[str], gradient: bool
+    ) -> Iterator[tuple[str, Worst]]:
+        """Each search with what it found; it starts with the worst direction of the one before."""
+        shape = tuple(z.shape[1:])
+        least = _ABOVE_ACCURACY * self.accuracy * sizes(z)
+        noises = (noise(seed, "random", names, number, shape).to(z) for number in range(self.draws))
+        strength = torch.maximum(level, least)
+        worst = random_search(net, z, (scaled(one, strength, one) for one in noises))
+        yield "random", worst
+        for factor in sorted(set(self.radii), reverse=True):
+            radius = torch.maximum(factor * level, least)
+            if gradient:
+                worst = power_search(net, z, worst.direction, radius, self.iterations)
+                yield "power", worst
+            else:
+                count = -(-self.iterations // _ITERATIONS_PER_ROUND)
+                directions = ([one.to(z) for one in block] for block in rounds(seed, names, shape, count))
+                worst = subspace_search(net, z, worst.direction, radius, directions)
+                yield "subspace", worst
+        if gradient:
+            yield "moving", moving_search(net, z, worst.direction, radius, self.reach * level, self.iterations)

@@ -1,0 +1,302 @@
+"""Proven gains of a whole chain: on states, and from images to images.
+
+A chain is cut into groups of consecutive subnetworks, short enough for the condition of
+`certificate.chain_condition`, and the gains of groups multiply. The reconstruction begins with q equal copies of an
+image and ends with their mean, so for it the first group is entered by a stack of copies only, and of the last group
+only the sum over the copies counts (divided by q at the end, so that the matrices have integer entries).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
+from fractions import Fraction
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from invreg import CertificateError
+from invreg_iresnet.certificate.chain_condition import Ends, Steps, condition_kernel, is_proven
+from invreg_iresnet.certificate.composition import SubnetworkBounds, alive, checked_number
+from invreg_iresnet.certificate.directed_rounding import root_up, up
+from invreg_iresnet.certificate.gain_search import smallest_gain
+
+# The largest order of a condition: its verification takes about the cube of it, times thousands of frequencies.
+_LARGEST = 160
+# By how much a gain may exceed what the search found: with more of it, there is more room for the proof.
+_EXCESS = (0.01, 0.02, 0.04, 0.08, 0.2)
+# The smallest eigenvalue of P - as a share of half the largest - for which a proof takes a moderate time.
+_MARGIN = 7e-4
+# What is left for other rounding errors, on the machine of whoever verifies it.
+_SPARE = 1e-9
+_GRID = 24
+
+
+@dataclass(frozen=True)
+class GroupGain:
+    """||C e_N||^2 <= `squared_gain` ||a||^2 for the steps of a group.
+
+    Attributes:
+        length: how many subnetworks are in the group.
+        squared_gain: gamma.
+        centre: c, for which ||P - c Id|| <= c.
+        scalings: the diagonals of T_j, one list for each subnetwork; 0 for hidden channels that are dead.
+    """
+
+    length: int
+    squared_gain: float
+    centre: float
+    scalings: list[list[float]]
+
+
+@dataclass(frozen=True)
+class ChainBounds:
+    """Gains of a chain, in exact arithmetic for the stored weights, on images of any size.
+
+    Attributes:
+        states: of groups that make up the chain, from states to states.
+        images: likewise, from an image that is copied to the sum over the copies.
+    """
+
+    states: Sequence[GroupGain]
+    images: Sequence[GroupGain]
+
+
+def certify_chain_gains(
+    kernels: Sequence[Tensor],
+    mixings: Sequence[Tensor],
+    implicit: bool,
+    image_channels: int,
+    bounds: Sequence[SubnetworkBounds],
+) -> ChainBounds | None:
+    """Finds and proves gains. Deterministic; computes on the CPU.
+
+    Args:
+        kernels: K_j `[H, M, k, k]` in the order of the steps, float64 on the CPU.
+        mixings: W_j `[M, H]`, likewise.
+        implicit: what the steps are, see `Steps`.
+        image_channels: C, of which a state has M/C copies.
+        bounds: of the subnetworks: the search starts from their scalings.
+
+    Returns:
+        None if subnetworks are so large that only single ones can be treated, or nothing is proven.
+    """
+    channels, hidden = mixings[0].shape
+    length = (_LARGEST - channels) // hidden
+    if length < min(2, len(kernels)):
+        return None
+    groups = _groups(len(kernels), length)
+    identity = torch.eye(channels, dtype=torch.float64, device="cpu")
+    stack = _stack(channels, image_channels)
+    states, images = [], []
+    for group in groups:
+        living = [alive(kernels[index], mixings[index]) for index in group]
+        steps = _steps([kernels[index] for index in group], [mixings[index] for index in group], living, implicit)
+        start = _start([bounds[index] for index in group], living, implicit)
+        if start is None:
+            return None
+        found = _proven(steps, Ends(identity, identity), start, living)
+        if found is None:
+            return None
+        states.append(found)
+        ends = _image_ends(group, groups, identity, stack)
+        if ends.entry is identity and ends.exit is identity:
+            images.append(found)
+            continue
+        copies = 1 if ends.exit is identity else channels // image_channels
+        start = [
+            copies * torch.tensor(one, dtype=torch.float64, device="cpu")[use]
+            for one, use in zip(found.scalings, living, strict=True)
+        ]
+        found = _proven(steps, ends, start, living)
+        if found is None:
+            return None
+        images.append(found)
+    return ChainBounds(states, images)
+
+
+def check_chain_gains(
+    kernels: Sequence[Tensor], mixings: Sequence[Tensor], implicit: bool, image_channels: int, claimed: ChainBounds
+) -> None:
+    """Proves the claims again: without a search, and without trust in one.
+
+    Args:
+        kernels: as for `certify_chain_gains`.
+        mixings: likewise.
+        implicit: likewise.
+        image_channels: likewise.
+        claimed: the claims.
+
+    Raises:
+        CertificateError: if a claim is not proven for these weights; it says which.
+    """
+    channels = len(mixings[0])
+    identity = torch.eye(channels, dtype=torch.float64, device="cpu")
+    proven: dict[range, GroupGain] = {}
+    for name, claims in (("states", claimed.states), ("images", claimed.images)):
+        if sum(one.length for one in claims) != len(kernels) or any(one.length < 1 for one in claims):
+            raise CertificateError(
+                f"groups of {[one.length for one in claims]} subnetworks",
+                where=name,
+                expected=f"{len(kernels)} in all",
+            )
+        groups = _of_lengths([one.length for one in claims])
+        inner = groups[1:-1] if name == "images" else []
+        for number, (group, claim) in enumerate(zip(groups, claims, strict=True), 1):
+            if group in inner and proven.get(group) == claim:
+                continue  # from states to states, of the same subnetworks: proven above
+            ends = Ends(identity, identity)
+            if name == "images":
+                ends = _image_ends(group, groups, identity, _stack(channels, image_channels))
+            try:
+                _check([kernels[index] for index in group], [mixings[index] for index in group], implicit, ends, claim)
+            except CertificateError as error:
+                raise error.at(f"{name}.{number}") from None
+            proven[group] = claim
+
+
+def state_gain(bounds: ChainBounds) -> Fraction:
+    """The product of the gains of all groups."""
+    return _product(bounds.states)
+
+
+def image_gain(bounds: ChainBounds, copies: int) -> Fraction:
+    """||m e_N|| <= gain ||a|| for states that begin as q copies of a and end with their mean m."""
+    return _product(bounds.images) / copies
+
+
+def chain_content(bounds: ChainBounds) -> dict[str, Any]:
+    """The bounds as plain data for JSON, which keeps every bit."""
+    return asdict(bounds)
+
+
+def chain_from_content(content: Any) -> ChainBounds:
+    """The bounds from what `chain_content` gave. Whether they hold, `check_chain_gains` says.
+
+    Raises:
+        CertificateError: if it is not such.
+    """
+    if not isinstance(content, Mapping) or set(content) != {field.name for field in fields(ChainBounds)}:
+        raise CertificateError(f"{str(content)[:60]}", where="content", expected="a mapping with states and images")
+    return ChainBounds(*(_groups_from(content[field.name], field.name) for field in fields(ChainBounds)))
+
+
+def _groups_from(content: Any, where: str) -> list[GroupGain]:
+    names = {field.name for field in fields(GroupGain)}
+    if not isinstance(content, list) or not all(isinstance(one, Mapping) and set(one) == names for one in content):
+        raise CertificateError(f"{str(content)[:60]}", where=where, expected=f"a list of {', '.join(sorted(names))}")
+    groups = []
+    for one in content:
+        length, scalings = one["length"], one["scalings"]
+        fine = isinstance(scalings, list) and all(isinstance(row, list) for row in scalings)
+        if not fine or not isinstance(length, int) or len(scalings) != length:
+            raise CertificateError(f"{length} subnetworks", where=where, expected="as many of them as lists of numbers")
+        groups.append(
+            GroupGain(
+                length,
+                checked_number(one["squared_gain"], f"{where}.squared_gain"),
+                checked_number(one["centre"], f"{where}.centre"),
+                [[checked_number(number, f"{where}.scalings") for number in row] for row in scalings],
+            )
+        )
+    return groups
+
+
+def _groups(count: int, longest: int) -> list[range]:
+    """0, ..., count - 1 in groups of nearly equal lengths."""
+    groups = math.ceil(count / longest)
+    return _of_lengths([count // groups + (index < count % groups) for index in range(groups)])
+
+
+def _of_lengths(lengths: Sequence[int]) -> list[range]:
+    ends = [sum(lengths[: index + 1]) for index in range(len(lengths))]
+    return [range(end - length, end) for end, length in zip(ends, lengths, strict=True)]
+
+
+def _stack(channels: int, image_channels: int) -> Tensor:
+    """s, the matrix of M/C identities on top of each other."""
+    return torch.eye(image_channels, dtype=torch.float64, device="cpu").repeat(channels // image_channels, 1)
+
+
+def _image_ends(group: range, groups: Sequence[range], identity: Tensor, stack: Tensor) -> Ends:
+    return Ends(stack if group == groups[0] else identity, stack.mT if group == groups[-1] else identity)
+
+
+def _steps(kernels: Sequence[Tensor], mixings: Sequence[Tensor], living: Sequence[Tensor], implicit: bool) -> Steps:
+    """Without dead channels, whose s is 0 or counts for nothing."""
+    return Steps(
+        [kernel[use] for kernel, use in zip(kernels, living, strict=True)],
+        [mixing[:, use] for mixing, use in zip(mixings, living, strict=True)],
+        implicit,
+    )
+
+
+def _start(bounds: Sequence[SubnetworkBounds], living: Sequence[Tensor], implicit: bool) -> list[Tensor] | None:
+    """Scalings with which the chain has at least the product of the bounds of its subnetworks.
+
+    The bound of an implicit step is that of ||e_j||^2 <= kappa_j^2 (||e_{j-1}||^2 - constraint with T'), so if later
+    steps amplify by r, T_j is r kappa_j^2 T'. For an explicit step, the constraint is added to ||e_j||^2 itself: r T'.
+    """
+    name = "contraction" if implicit else "expansion"
+    found, later = [], 1.0
+    for one, use in zip(reversed(bounds), reversed(living), strict=True):
+        square = 1 - one.norms[name] ** 2 if implicit else 1 + one.norms[name] ** 2
+        if square <= 0:
+            return None
+        amplification = 1 / square if implicit else square
+        own = later * amplification if implicit else later
+        found.append(own * torch.tensor(one.scalings[name], dtype=torch.float64, device="cpu")[use])
+        later *= amplification
+    return found[::-1]
+
+
+def _proven(steps: Steps, ends: Ends, start: Sequence[Tensor], living: Sequence[Tensor]) -> GroupGain | None:
+    try:
+        found = smallest_gain(steps, ends, start)
+    except torch.linalg.LinAlgError:  # type: ignore[attr-defined]
+        return None
+    if found is None:
+        return None
+    for excess in _EXCESS:
+        squared_gain = found.squared_gain * (1 + excess) ** 2
+        try:
+            condition = condition_kernel(steps, ends, found.scalings, squared_gain)
+        except CertificateError:
+            continue
+        centre = condition.likely_centre(_GRID, _MARGIN if excess < _EXCESS[-1] else 0.0)
+        if centre is not None and is_proven(condition, centre, _SPARE):
+            scalings = [
+                torch.zeros(len(use), dtype=torch.float64, device="cpu").masked_scatter(use, one).tolist()
+                for use, one in zip(living, found.scalings, strict=True)
+            ]
+            return GroupGain(len(scalings), squared_gain, centre, scalings)
+    return None
+
+
+def _check(kernels: Sequence[Tensor], mixings: Sequence[Tensor], implicit: bool, ends: Ends, claim: GroupGain) -> None:
+    living = [alive(kernel, mixing) for kernel, mixing in zip(kernels, mixings, strict=True)]
+    scalings = [torch.tensor(one, dtype=torch.float64, device="cpu") for one in claim.scalings]
+    for scaling, use in zip(scalings, living, strict=True):
+        if len(scaling) != len(use) or not torch.equal(scaling > 0, use):
+            raise CertificateError(
+                f"{len(scaling)} numbers, {int((scaling > 0).sum())} of them positive",
+                where="scalings",
+                expected=f"one for each of the {len(use)} hidden channels, positive unless the channel is dead",
+                hint="the bounds of other weights?",
+            )
+    steps = _steps(kernels, mixings, living, implicit)
+    used = [scaling[use] for scaling, use in zip(scalings, living, strict=True)]
+    condition = condition_kernel(steps, ends, used, claim.squared_gain)
+    if not is_proven(condition, claim.centre):
+        raise CertificateError(
+            f"a squared gain of {claim.squared_gain} could not be proven",
+            where="squared_gain",
+            expected="a bound that holds for these weights",
+        )
+
+
+def _product(groups: Sequence[GroupGain]) -> Fraction:
+    gain = math.prod((Fraction(one.squared_gain) for one in groups), start=Fraction(1))
+    return Fraction(root_up(Fraction(up(gain))))

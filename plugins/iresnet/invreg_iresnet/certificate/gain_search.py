@@ -1,0 +1,229 @@
+"""The search for the scalings T_j that make the gain of several steps small: see `certificate.chain_condition`.
+
+A search proves nothing: what it finds is a candidate, which is then proven. For given T_j, the smallest gamma with
+P(w) >= 0 is found by eliminating s_N, ..., s_1 in turn. What is left of the output's norm is a quadratic form of the
+state before the step, e* R_{j-1} e, with R_N = C'C and
+
+    R_{j-1} = R_j + M* Q^{-1} M,   M = T K^ + W' R_j,   Q = 2T - W' R_j W - (T K^ W + its adjoint, if implicit),
+
+where Q must be positive definite (a discrete Riccati recursion, at each frequency). Then gamma = lambda_max(B' R_0 B),
+and the largest of these over all frequencies is to be small. It is smoothed, (1/p) log sum lambda^p, and minimised over
+the logarithms of T_j by L-BFGS, for increasing p, on a coarse grid of frequencies that is joined by the worst ones of a
+fine grid.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from invreg_iresnet.certificate.chain_condition import Ends, Steps
+from invreg_iresnet.certificate.symbol_grid import grid_symbols
+
+# Grid points per axis for each half kernel width.
+_COARSE_DENSITY = 6
+_FINE_DENSITY = 24
+# Exponents p of the smoothed maximum, with the largest numbers of iterations. What is smoothed away is a few per cent
+# at first, and less than one at last.
+_STAGES = ((8, 40), (40, 40), (200, 40))
+_JOINING = 24
+# How often a stage is done again, from a point in between, if it has led to where some frequency has no gamma.
+_RETRIES = 4
+_SHARES = (0.9, 0.75, 0.5, 0.25, 0.1)
+_HUGE = 1e300
+
+_MEMORY = 20
+_DECREASE = 1e-4
+_SHORTENING = 0.4
+_SHORTEST = 1e-8
+_FLAT = 1e-12
+# Stops a stage after so many iterations that together gain less than this part of the gain.
+_PATIENCE, _LITTLE = 6, 2e-3
+
+_CHUNK = 256
+
+
+class Candidate(NamedTuple):
+    """What was found.
+
+    Attributes:
+        scalings: the diagonals of T_j.
+        squared_gain: the largest gamma over a fine grid of frequencies.
+    """
+
+    scalings: list[Tensor]
+    squared_gain: float
+
+
+def smallest_gain(steps: Steps, ends: Ends, start: Sequence[Tensor]) -> Candidate | None:
+    """T_j for which gamma is small, as far as a grid of frequencies shows. Deterministic.
+
+    Args:
+        steps: the steps.
+        ends: where they begin and end.
+        start: the diagonals of T_j to start from, positive.
+
+    Returns:
+        None if there is no finite gamma for `start`.
+    """
+    half = max(1, steps.kernels[0].shape[-1] // 2)
+    fine = _Gains(steps, ends, [grid_symbols(kernel, _FINE_DENSITY * half) for kernel in steps.kernels])
+    gains = _Gains(steps, ends, [grid_symbols(kernel, _COARSE_DENSITY * half) for kernel in steps.kernels])
+    x = torch.cat([one.log() for one in start])
+    best, smallest = x, fine.largest(x)
+    if not math.isfinite(smallest):
+        return None
+    for exponent, iterations in _STAGES:
+        for _ in range(_RETRIES):
+            found = _minimised(partial(gains.smoothed, exponent=exponent), x, iterations)
+            values = fine.values(found)
+            worst = values.argsort(descending=True, stable=True)[:_JOINING]
+            gains = gains.joined_by(fine, worst[values[worst] >= min(0.9 * float(values.max()), _HUGE)])
+            feasible = math.isfinite(float(values.max()))
+            # Between the points of the coarse grid, there may be no gamma; somewhere on the way from `best`, there is.
+            x = found if feasible else _retracted(fine, best, found)
+            largest = fine.largest(x)
+            if largest < smallest:
+                best, smallest = x, largest
+            if feasible:
+                break
+    return Candidate(list(best.exp().split([len(one) for one in start])), smallest)
+
+
+class _Gains:
+    """gamma at given frequencies, as a function of the logarithms of all T_j.
+
+    Args:
+        steps: the steps.
+        ends: where they begin and end.
+        symbols: K_j^(w), `[w, H_j, M]` for each step.
+    """
+
+    def __init__(self, steps: Steps, ends: Ends, symbols: Sequence[Tensor]) -> None:
+        self._steps, self._ends, self._symbols = steps, ends, symbols
+        self._mixings = [mixing.to(torch.complex128) for mixing in steps.mixings]
+
+    def joined_by(self, others: _Gains, which: Tensor) -> _Gains:
+        """With some frequencies of others."""
+        pairs = zip(self._symbols, others._symbols, strict=True)
+        return _Gains(self._steps, self._ends, [torch.cat([mine, more[which]]) for mine, more in pairs])
+
+    def values(self, x: Tensor) -> Tensor:
+        """The largest gamma at each frequency, infinite where there is none."""
+        found = []
+        for chunk in zip(*(one.split(_CHUNK) for one in self._symbols), strict=True):
+            reduced, _, failed = self._eliminated(x, chunk)
+            reduced[failed] = 0
+            found.append(torch.linalg.eigvalsh(reduced)[:, -1].masked_fill(failed, math.inf))
+        return torch.cat(found)
+
+    def largest(self, x: Tensor) -> float:
+        return float(self.values(x).max())
+
+    def smoothed(self, x: Tensor, exponent: int) -> tuple[float, Tensor]:
+        """(1/p) log sum lambda^p, and its gradient; infinite where there is no gamma.
+
+        The eigenvalue is the largest value of output plus constraints over s, so its derivative with respect to T_j is
+        that of the constraint, 2 <s_j, K_j e> - 2 <s_j, s_j>, at the s that attains it.
+        """
+        reduced, feedbacks, failed = self._eliminated(x, self._symbols)
+        if failed.any():
+            return math.inf, torch.zeros_like(x)
+        eigenvalues, vectors = torch.linalg.eigh(reduced)
+        logarithms = exponent * eigenvalues.clamp_min(1e-300).log()
+        total = float(torch.logsumexp(logarithms.flatten(), 0))
+        shares = (logarithms - total).exp() / eigenvalues.clamp_min(1e-300)
+        state = self._ends.entry.to(torch.complex128) @ vectors
+        slopes = []
+        for symbol, mixing, feedback in zip(self._symbols, self._mixings, feedbacks, strict=True):
+            s = feedback @ state
+            after = state + mixing @ s
+            hidden = symbol @ (after if self._steps.implicit else state)
+            slopes.append(2 * ((s.conj() * (hidden - s)).real * shares[:, None]).sum((0, 2)))
+            state = after
+        # The chain rule for logarithms.
+        return total / exponent, torch.cat(slopes) * x.exp()
+
+    def _eliminated(self, x: Tensor, symbols: Sequence[Tensor]) -> tuple[Tensor, list[Tensor], Tensor]:
+        """B' R_0 B at each frequency, the matrices Q^{-1} M of all steps, and where a Q is not positive definite."""
+        exit_, entry = (one.to(torch.complex128) for one in (self._ends.exit, self._ends.entry))
+        r = (exit_.mT @ exit_).expand(len(symbols[0]), -1, -1)
+        scalings = x.exp().split([len(kernel) for kernel in self._steps.kernels])
+        feedbacks = []
+        failed = torch.zeros(len(symbols[0]), dtype=torch.bool, device="cpu")
+        for t, symbol, mixing in zip(reversed(scalings), reversed(symbols), reversed(self._mixings), strict=True):
+            scaled = t[:, None] * symbol
+            pulled = r @ mixing
+            q = 2 * t.diag() - mixing.mT @ pulled
+            if self._steps.implicit:
+                coupling = scaled @ mixing
+                q = q - coupling - coupling.mH
+            # Where it has failed before, this may be anything, and is looked at no more.
+            lower, info = torch.linalg.cholesky_ex(q)
+            failed |= (info != 0) | ~torch.isfinite(torch.view_as_real(lower)).all(-1).all(-1).all(-1)
+            half = torch.linalg.solve_triangular(lower, scaled + pulled.mH, upper=False)
+            r = r + half.mH @ half
+            feedbacks.append(torch.linalg.solve_triangular(lower.mH, half, upper=True))
+        reduced = entry.mT @ r @ entry
+        failed |= ~torch.isfinite(torch.view_as_real(reduced)).all(-1).all(-1).all(-1)
+        return reduced, feedbacks[::-1], failed
+
+
+def _retracted(gains: _Gains, feasible: Tensor, x: Tensor) -> Tensor:
+    """The point nearest to x, of some between it and a feasible one, at which all frequencies have a gamma.
+
+    All T with a gamma are a convex set, so there are such points unless `feasible` is at its boundary.
+    """
+    for share in _SHARES:
+        between = (share * x.exp() + (1 - share) * feasible.exp()).log()
+        if math.isfinite(gains.largest(between)):
+            return between
+    return feasible
+
+
+def _minimised(function: Callable[[Tensor], tuple[float, Tensor]], x: Tensor, iterations: int) -> Tensor:
+    """L-BFGS with Armijo's condition. The value at x must be finite; steps to infinite values are shortened."""
+    value, gradient = function(x)
+    memory: list[tuple[Tensor, Tensor]] = []
+    values = [value]
+    for _ in range(iterations):
+        direction = _direction(gradient, memory)
+        slope = float(gradient @ direction)
+        if slope > -_FLAT:
+            return x
+        length = 1.0 if memory else min(1.0, 1 / float(gradient.abs().sum()))
+        while length > _SHORTEST:
+            tried, its_gradient = function(x + length * direction)
+            if tried <= value + _DECREASE * length * slope:
+                break
+            length *= _SHORTENING
+        else:
+            return x
+        step, change = length * direction, its_gradient - gradient
+        x, value, gradient = x + step, tried, its_gradient
+        if float(step @ change) > 1e-12 * float(step.norm() * change.norm()):
+            memory = [*memory[-_MEMORY + 1 :], (step, change)]
+        values.append(value)
+        if len(values) > _PATIENCE and values[-1 - _PATIENCE] - value < _LITTLE:
+            break
+    return x
+
+
+def _direction(gradient: Tensor, memory: Sequence[tuple[Tensor, Tensor]]) -> Tensor:
+    """Minus the inverse Hessian of the memory, applied to the gradient: the two loops of L-BFGS."""
+    direction, shares = -gradient, []
+    for step, change in reversed(memory):
+        share = (step @ direction) / (step @ change)
+        direction = direction - share * change
+        shares.append(share)
+    if memory:
+        step, change = memory[-1]
+        direction = direction * ((step @ change) / change.square().sum())
+    for (step, change), share in zip(memory, reversed(shares), strict=True):
+        direction = direction + (share - (change @ direction) / (step @ change)) * step
+    return direction

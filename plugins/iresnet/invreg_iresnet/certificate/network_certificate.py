@@ -1,0 +1,288 @@
+"""The certificate of a whole network: from the bounds of its subnetworks to those of phi and of its inverse.
+
+A network is a chain of subnetworks, and Lipschitz constants of a chain multiply. The numbers of a certificate are exact
+products of the certified bounds of the subnetworks, rounded upwards, so that whoever verifies it gets the same ones.
+"""
+
+from __future__ import annotations
+
+import math
+import platform
+from collections.abc import Callable, Mapping, Sequence
+from fractions import Fraction
+from typing import Any, Literal, NamedTuple
+
+import torch
+from torch import Tensor
+
+from invreg import CertificateError, StabilityCertificate, __version__, certificate_content, smallest
+from invreg_iresnet.certificate.chain_bounds import (
+    ChainBounds,
+    certify_chain_gains,
+    chain_content,
+    chain_from_content,
+    check_chain_gains,
+    image_gain,
+    state_gain,
+)
+from invreg_iresnet.certificate.composition import (
+    SubnetworkBounds,
+    as_content,
+    certify_subnetwork,
+    check_subnetwork,
+    from_content,
+)
+from invreg_iresnet.certificate.directed_rounding import down, up
+from invreg_iresnet.certificate.finalisation import hexadecimal_digest
+from invreg_iresnet.network.residuals import Weights
+
+#: What the residual functions are part of: phi_i = Id - f_i (`forward`), or phi_i^-1 = Id + g_i (`inverse`).
+Role = Literal["forward", "inverse"]
+
+_METHOD = {
+    "norms": "suprema of the symbols over all frequencies: cells of a quadtree, each closed by a verified Cholesky "
+    "factorisation; they hold for zero-padded convolutions on images of any size",
+    "chain": "one condition for many subnetworks at once, as the norm of one convolution",
+    "rounding": "float64 with bounds of all rounding errors; sums, products and roots of bounds rounded upwards",
+    "arithmetic": "exact arithmetic of the stored weights; Euclidean norms",
+}
+
+#: What follows from the bounds of subnetworks and chain.
+_FOLLOWING = (
+    "inverse_lipschitz",
+    "forward_lipschitz",
+    "image_lipschitz",
+    "reconstruction_lipschitz",
+    "reads",
+    "copies",
+    "padding_norm",
+    "subnetworks",
+)
+
+_Bound = Fraction | None
+
+
+class _Proven(NamedTuple):
+    subnetworks: Sequence[SubnetworkBounds]
+    chain: ChainBounds | None
+
+
+class Surroundings(NamedTuple):
+    """What lies around the chain of subnetworks.
+
+    Attributes:
+        reads: what is lifted: `z`, the measurement, or a formula for what is made of it.
+        copies: q, how many copies of an image make up a state; their mean is the image of a state.
+        padding: ||P||, the norm of the padding before the inversion.
+    """
+
+    reads: str
+    copies: int
+    padding: float
+
+
+def certify_chain(weights: Weights, role: Role, around: Surroundings, bound: float) -> StabilityCertificate:
+    """Proves the bounds of a network.
+
+    Args:
+        weights: as evaluation uses them.
+        role: what the residual functions are part of.
+        around: what lies around them.
+        bound: L_i, to which the mixings were scaled, as the kernels were to 1.
+
+    Raises:
+        CertificateError: if weights are not finite.
+    """
+    _check_finite(weights)
+    subnetworks = [certify_subnetwork(*pair, budgets=(1.0, bound)) for pair in _pairs(weights, role)]
+    kernels, mixings = _steps(weights)
+    # A step of the inverse is x_j = x_{j-1} + W_j S_j K_j x_j if phi_j = Id - f_j, and with K_j x_{j-1} otherwise.
+    chain = certify_chain_gains(
+        kernels, mixings, role == "forward", weights.mixings.shape[1] // around.copies, subnetworks
+    )
+    return StabilityCertificate(_content(_Proven(subnetworks, chain), role, around, weights_digest(weights)))
+
+
+def verify_chain(certificate: StabilityCertificate, weights: Weights, role: Role, around: Surroundings) -> None:
+    """Checks a certificate against weights: every claim is proven again, from the scalings that it names.
+
+    Raises:
+        CertificateError: if it belongs to other weights or another kind of network, or claims what does not hold.
+    """
+    content = certificate.content
+    _check_finite(weights)
+    _expect(content.get("role") == role, "role", content.get("role"), role, "the kind of network it was made for")
+    found = weights_digest(weights)
+    _expect(content["weights"] == found, "weights", content["weights"], found, "the weights that it was made for")
+    claimed = content.get("subnetworks")
+    _expect(
+        isinstance(claimed, Sequence) and len(claimed) == len(weights.kernels),
+        "subnetworks",
+        len(claimed) if isinstance(claimed, Sequence) else claimed,
+        f"{len(weights.kernels)} of them",
+    )
+    assert isinstance(claimed, Sequence)
+    subnetworks = []
+    for number, (pair, one) in enumerate(zip(_pairs(weights, role), claimed, strict=True), 1):
+        try:
+            subnetworks.append(from_content(one.get("bounds") if isinstance(one, Mapping) else one))
+            check_subnetwork(*pair, subnetworks[-1])
+        except CertificateError as error:
+            raise error.at(f"certificate.subnetworks.{number}") from None
+    chain = None
+    try:
+        if content.get("chain") is not None:
+            chain = chain_from_content(content["chain"])
+            image_channels = weights.mixings.shape[1] // around.copies
+            check_chain_gains(*_steps(weights), role == "forward", image_channels, chain)
+    except CertificateError as error:
+        raise error.at("certificate.chain") from None
+    follows = _content(_Proven(subnetworks, chain), role, around, found)
+    for key in _FOLLOWING:
+        _expect(content.get(key) == follows[key], key, content.get(key), follows[key], "what follows from the bounds")
+
+
+def bounds_of(certificate: StabilityCertificate) -> list[SubnetworkBounds]:
+    """The bounds of the subnetworks, phi_1 first."""
+    return [from_content(one["bounds"]) for one in certificate.content["subnetworks"]]
+
+
+def inverse_constants(certificate: StabilityCertificate) -> list[float | None]:
+    """kappa_i >= Lip(phi_i^-1) for each subnetwork, phi_1 first; None where none is proven."""
+    role = certificate.content["role"]
+    return [_up(_inverse_constant(bounds, role)) for bounds in bounds_of(certificate)]
+
+
+def weights_digest(weights: Weights) -> str:
+    """SHA-256 of the kernels and mixings: biases and thresholds (which are positive) do not enter the bounds."""
+    return f"sha256:{hexadecimal_digest(weights.kernels, weights.mixings)}"
+
+
+def _content(proven: _Proven, role: Role, around: Surroundings, weights: str) -> dict[str, Any]:
+    subnetworks, chain = proven
+    # With Lip(f) <= s: Lip(Id +- f) <= 1 + s, and Lip((Id +- f)^-1) <= 1 / (1 - s).
+    grows = _bounds(subnetworks, "schur", lambda s: 1 + s, lambda one: Fraction(one.expansion))
+    shrinks = _bounds(
+        subnetworks, "mu", lambda s: 1 / (1 - s) if s < 1 else None, lambda one: _reciprocal(one.contraction)
+    )
+    inverse, forward = (shrinks, grows) if role == "forward" else (grows, shrinks)
+    inverse["chain"] = _up(None if chain is None else state_gain(chain))
+    for bounds in (inverse, forward):
+        bounds["certified"] = smallest(bounds)
+    of_images = {
+        "states": inverse["certified"],
+        "images": _up(None if chain is None else image_gain(chain, around.copies)),
+    }
+    image = smallest(of_images)
+    return certificate_content(
+        inverse,
+        forward,
+        None if image is None else _up(Fraction(image) * Fraction(around.padding)),
+        weights,
+        around.reads,
+        {
+            "role": role,
+            "image_lipschitz": image,
+            "copies": around.copies,
+            "padding_norm": around.padding,
+            "chain": None if chain is None else chain_content(chain),
+            "subnetworks": [_subnetwork_content(one, role) for one in subnetworks],
+            "method": _METHOD,
+            "versions": {"invreg": __version__, "torch": torch.__version__, "python": platform.python_version()},
+        },
+    )
+
+
+def _bounds(
+    subnetworks: Sequence[SubnetworkBounds],
+    sharpest: str,
+    from_lipschitz: Callable[[Fraction], _Bound],
+    directly: Callable[[SubnetworkBounds], _Bound],
+) -> dict[str, float | None]:
+    """Bounds of a chain: from the product bound, from the better of product and LipSDP, and directly."""
+    return {
+        "product": _chained([from_lipschitz(Fraction(one.product)) for one in subnetworks]),
+        "lipsdp": _chained([from_lipschitz(_lipschitz(one)) for one in subnetworks]),
+        sharpest: _chained([directly(one) for one in subnetworks]),
+    }
+
+
+def _subnetwork_content(bounds: SubnetworkBounds, role: Role) -> dict[str, Any]:
+    s = _lipschitz(bounds)
+    # <phi_i(x) - phi_i(y), x - y> >= m ||x - y||^2; for phi_i^-1 = Id + g_i by x = v + g(v): (1 - s) / (1 + s)^2.
+    monotone = (1 - s if role == "forward" else (1 - s) / (1 + s) ** 2) if s < 1 else None
+    # What the inverse contracts most: by 1 / Lip(phi_i) for Id - f_i, by 1 - Lip(g_i) for Id + g_i.
+    contracts = 1 / (1 + s) if role == "forward" else max(1 - s, Fraction(0))
+    return {
+        "lipschitz": _up(s),
+        "inverse_lipschitz": _up(_inverse_constant(bounds, role)),
+        "monotonicity": _down(monotone),
+        "smallest_contraction": _down(contracts),
+        "bounds": as_content(bounds),
+    }
+
+
+def _inverse_constant(bounds: SubnetworkBounds, role: Role) -> _Bound:
+    return _reciprocal(bounds.contraction) if role == "forward" else Fraction(bounds.expansion)
+
+
+def _lipschitz(bounds: SubnetworkBounds) -> Fraction:
+    return min(Fraction(bounds.product), Fraction(bounds.lipsdp))
+
+
+def _reciprocal(value: float | None) -> _Bound:
+    return None if value is None or value <= 0 else 1 / Fraction(value)
+
+
+def _chained(bounds: Sequence[_Bound]) -> float | None:
+    proven = [bound for bound in bounds if bound is not None]
+    return _up(math.prod(proven, start=Fraction(1))) if len(proven) == len(bounds) else None
+
+
+def _up(value: _Bound) -> float | None:
+    """The bound rounded up; None also where no float is as large."""
+    rounded = None if value is None else up(value)
+    return None if rounded == math.inf else rounded
+
+
+def _down(value: _Bound) -> float | None:
+    return None if value is None else down(value)
+
+
+def _pairs(weights: Weights, role: Role) -> list[tuple[Tensor, Tensor]]:
+    """Kernel and mixing of each f_i, where the subnetwork or its inverse is Id - f_i."""
+    sign = 1 if role == "forward" else -1
+    return [(kernel, sign * mixing) for kernel, mixing in zip(weights.kernels, weights.mixings, strict=True)]
+
+
+def _steps(weights: Weights) -> tuple[list[Tensor], list[Tensor]]:
+    """Kernels and mixings of the steps of the inverse, in their order, as exact numbers."""
+    kernels, mixings = (one.detach().to("cpu", torch.float64) for one in (weights.kernels, weights.mixings))
+    return list(kernels), list(mixings[..., 0, 0])
+
+
+def _check_finite(weights: Weights) -> None:
+    for name, stack in weights._asdict().items():
+        for number, one in enumerate(stack, 1):
+            if not torch.isfinite(one).all():
+                raise CertificateError(
+                    f"{name} that are not finite",
+                    where=f"iresnet, subnetwork {number} of {len(stack)}",
+                    expected="finite weights",
+                    hint="training diverged: a smaller learning rate, or the weights of an earlier step",
+                )
+
+
+def _expect(fine: bool, where: str, found: Any, expected: Any, meaning: str = "") -> None:
+    if not fine:
+        raise CertificateError(
+            f"the certificate says {_short(found)}",
+            where=f"certificate.{where}",
+            expected=f"{_short(expected)}{f', {meaning}' if meaning else ''}",
+            hint="make a new one: net.certificate(), or `invreg certify RUN` after certificate.json was deleted",
+        )
+
+
+def _short(value: Any) -> str:
+    text = str(value)
+    return text if len(text) <= 80 else f"{text[:77]}..."

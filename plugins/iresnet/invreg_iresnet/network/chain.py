@@ -1,0 +1,344 @@
+"""What all invertible residual networks have in common: from images to states, a chain of subnetworks, and back."""
+
+from __future__ import annotations
+
+import math
+from abc import abstractmethod
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from invreg import (
+    Architecture,
+    InvregError,
+    LinearOperator,
+    NormalOperator,
+    Operator,
+    Problem,
+    Reconstructor,
+    Shape,
+    SpecError,
+    StabilityCertificate,
+    TrainingError,
+)
+from invreg_iresnet.certificate.certified_reconstruction import CertifiedReconstruction, Chain, reconstruct_certified
+from invreg_iresnet.certificate.network_certificate import (
+    Role,
+    Surroundings,
+    certify_chain,
+    verify_chain,
+    weights_digest,
+)
+from invreg_iresnet.inversion.accuracy import Accuracy, exact, for_training
+from invreg_iresnet.network.architecture import chain_architecture
+from invreg_iresnet.network.lifting import Lifting
+from invreg_iresnet.network.normalisation import NormalisationName
+from invreg_iresnet.network.precision import arithmetic, autocast_dtype
+from invreg_iresnet.network.residuals import ResidualStack, Weights
+
+
+class InvertibleChain(Reconstructor):
+    """A network phi = phi_1 o ... o phi_N on states in X^M whose inverse, between lifting and mean, reconstructs.
+
+    Subclasses say what a subnetwork is: `phi`, `phi_inverse`, `residual_bound`, and the role of the residual functions.
+
+    Args:
+        subnetworks: N.
+        channels: M.
+        hidden: channels within each residual function.
+        kernel_size: side of the kernels, odd.
+        lipschitz: L in (0, 1), the bound 1 / (1 - L) of the inverse.
+        padding: pixels of reflect padding.
+        center: the constant that is subtracted.
+        tolerance: relative residual of fixed points in evaluation.
+        max_iterations: of fixed points, for each subnetwork.
+        training_tolerance: relative residual of fixed points in training.
+        normalisation: how norms are found in training.
+    """
+
+    #: What the residual functions are part of: of phi (`forward`) or of its inverse (`inverse`).
+    role: Role
+
+    _operator: Operator
+    _normal: NormalOperator | None
+    _image_size: tuple[int, int]
+
+    def __init__(
+        self,
+        subnetworks: int,
+        channels: int,
+        hidden: int,
+        kernel_size: int,
+        lipschitz: float,
+        padding: int,
+        center: float,
+        tolerance: float,
+        max_iterations: int,
+        training_tolerance: float,
+        normalisation: NormalisationName,
+    ) -> None:
+        super().__init__()
+        self._check("subnetworks", subnetworks, subnetworks >= 1, "at least 1")
+        self._check("channels", channels, channels >= 1, "at least 1")
+        self._check("hidden", hidden, hidden >= 1, "at least 1")
+        self._check("kernel_size", kernel_size, kernel_size >= 3 and kernel_size % 2 == 1, "an odd number from 3 on")
+        self._check("lipschitz", lipschitz, 0 < lipschitz < 1, "0 < L < 1, for a network that is surely invertible")
+        self._check("padding", padding, padding >= 0, "at least 0")
+        self._check("center", center, math.isfinite(center), "a finite number")
+        self._check("tolerance", tolerance, 0 < tolerance < 1, "a number between 0 and 1")
+        self._check("max_iterations", max_iterations, max_iterations >= 1, "at least 1")
+        self._check("training_tolerance", training_tolerance, 0 < training_tolerance < 1, "a number between 0 and 1")
+        self.subnetworks, self.channels, self.hidden, self.kernel_size = subnetworks, channels, hidden, kernel_size
+        self.lipschitz, self.padding, self.center = lipschitz, padding, center
+        self.tolerance, self.max_iterations = tolerance, max_iterations
+        self.training_tolerance, self.normalisation = training_tolerance, normalisation
+        self.residuals: ResidualStack | None = None
+        self.lifting: Lifting | None = None
+        self._progress: float | None = None
+        self._proven: tuple[tuple[Any, ...], StabilityCertificate] | None = None
+
+    # -- what subclasses say
+
+    @property
+    @abstractmethod
+    def residual_bound(self) -> float:
+        """The Lipschitz bound of each residual function."""
+
+    @abstractmethod
+    def phi(self, state: Tensor) -> Tensor:
+        """phi(x) for states x `[B, M, H, W]`."""
+
+    @abstractmethod
+    def _invert(self, z: Tensor, stack: ResidualStack, accuracy: Accuracy) -> Tensor:
+        """phi^-1(z) for states, as accurately as reconstructions need it."""
+
+    # -- life of a reconstructor
+
+    def setup(self, problem: Problem, image_shape: Shape) -> None:
+        """Makes the weights, from torch's global random numbers.
+
+        Raises:
+            SpecError: if the channels of the images do not divide `channels`, or a nonlinear operator leaves X.
+            ShapeError: if the images are too small for the padding.
+        """
+        image_channels, height, width = image_shape
+        if self.channels % image_channels:
+            raise SpecError(
+                f"{self.channels} channels for images with {image_channels}",
+                where=f"{self._name}.channels",
+                expected=f"a multiple of {image_channels}: a state is a stack of copies of the image",
+                hint=f"{math.ceil(self.channels / image_channels) * image_channels}",
+            )
+        lifting = Lifting(image_channels, self.channels // image_channels, self.padding, self.center)
+        lifting.check_size(height, width)
+        operator = problem.operator
+        in_image_space = tuple(operator.range_shape(image_shape)) == tuple(image_shape)
+        normal = None if in_image_space else _normal_operator(operator, image_shape, self._name)
+        # Past nn.Module's bookkeeping: operators are no part of this network, to be saved or counted with its weights.
+        self.__dict__.update(_normal=normal, _operator=normal or operator)
+        self.lifting = lifting
+        self.residuals = ResidualStack(
+            self.subnetworks, self.channels, self.hidden, self.kernel_size, self.residual_bound, self.normalisation
+        )
+        self._image_size = height, width
+        self._proven = None
+
+    @property
+    def target_operator(self) -> Operator:
+        """F, or A*A / ||A||^2 where measurements are not in X."""
+        self._parts()
+        return self._operator
+
+    def training_progress(self, fraction: float) -> None:
+        """Told by trainers before each step: the share of all steps that is done; early steps are cheaper."""
+        if not 0 <= fraction <= 1:
+            raise TrainingError(
+                f"progress {fraction}", where=f"{self._name}.training_progress", expected="0 <= fraction <= 1"
+            )
+        self._progress = fraction
+
+    def finalise(self) -> None:
+        """Puts the stored kernels into their final form: certified norms of at most 1 and L_i.
+
+        From then on, and as long as they are not changed, evaluation takes the weights as they are stored, and Lip(f_i)
+        <= L_i is proven for them.
+
+        Raises:
+            CertificateError: if weights are not finite.
+        """
+        self._parts()[1].finalise()
+
+    def architecture(self) -> Architecture:
+        """The network as it is built, for images of the size that `setup` was told.
+
+        Raises:
+            InvregError: before `setup`.
+        """
+        lifting, stack = self._parts()
+        return chain_architecture(stack, lifting, self.role, self._image_size, pulls_back=self._normal is not None)
+
+    # -- the maps
+
+    def forward(self, z: Tensor) -> Tensor:
+        """R(z) `[B, C, H, W]` for measurements z `[B, ...range]`, in the dtype of the parameters.
+
+        Images may have another size than those of `setup`. What becomes of an image does not depend on the batch it
+        is in.
+
+        Raises:
+            ShapeError: if z does not have the shape of measurements, or is too small for the padding.
+            ConvergenceError: if z or the weights are not finite.
+        """
+        lifting, stack = self._parts()
+        accuracy = self._accuracy(stack)
+        with arithmetic(z.device, tf32=self.training):
+            return lifting.unlift(self._invert(self.lift(self._in_image_space(z)), stack, accuracy))
+
+    def forward_map(self, x: Tensor) -> Tensor:
+        """What the network believes F(x) to be, C m(phi(s(P x))), for images x `[B, C, H, W]`."""
+        return self.unlift(self.phi(self.lift(x)))
+
+    def lift(self, x: Tensor) -> Tensor:
+        """The state `[B, M, H + 2 padding, W + 2 padding]` of images (or measurements in X) `[B, C, H, W]`."""
+        lifting, stack = self._parts()
+        return lifting.lift(x.to(stack.kernels.dtype))
+
+    def unlift(self, state: Tensor) -> Tensor:
+        """The image `[B, C, H, W]` of a state."""
+        return self._parts()[0].unlift(state)
+
+    # -- what is proven
+
+    def certificate(self) -> StabilityCertificate:
+        """Proves Lipschitz bounds of phi and phi^-1 for the weights as evaluation uses them.
+
+        For each subnetwork, the product bound, the LipSDP bound in Schur form, and the bounds of Id - f itself and of
+        its inverse, each a certified norm of one modified convolution; so they hold for images of any size. (Only the
+        norm of the padding depends on the size: it is for the images of `setup`, and for all whose sides are at least
+        two pixels longer than twice the padding.) Takes seconds for small networks, minutes for the paper's large one.
+
+        Raises:
+            CertificateError: if weights are not finite.
+        """
+        lifting, stack = self._parts()
+        with torch.no_grad():
+            weights = stack.evaluation_weights()
+            found = certify_chain(weights, self.role, self._around(lifting), self.residual_bound)
+        self._keep(found)
+        return found
+
+    def verify(self, certificate: StabilityCertificate) -> None:
+        """Checks a certificate against the weights, without a search.
+
+        Raises:
+            CertificateError: if it belongs to other weights or another kind of network, or claims what does not hold.
+        """
+        lifting, stack = self._parts()
+        claimed = StabilityCertificate(certificate.content)
+        with torch.no_grad():
+            verify_chain(claimed, stack.evaluation_weights(), self.role, self._around(lifting))
+        self._keep(claimed)
+
+    def reconstruct(
+        self, z: Tensor, tolerance: float = 1e-3, certify: bool = True, data_error: float = 0.0
+    ) -> CertifiedReconstruction:
+        """Reconstructions with a proven bound on their distance to the exact R(z).
+
+        Args:
+            z: measurements `[B, ...range]`.
+            tolerance: the wanted Euclidean distance ||x - R(z)|| of each image.
+            certify: whether residuals are evaluated in float64 with a bound of their rounding, from which the distance
+                is proven. Without, the same tolerances are used and nothing is proven.
+            data_error: delta, the Euclidean distance between z and the measurement that is meant; the bound under it
+                is given, too. Only for measurements in X: for others, it is not known how much A* makes of delta.
+
+        Raises:
+            CertificateError: if no Lipschitz bound of the inverse can be proven.
+            SpecError: if the tolerance is not positive, the error negative, or not for measurements in X.
+            ConvergenceError: if z or the weights are not finite.
+        """
+        lifting, stack = self._parts()
+        if data_error and self._normal is not None:
+            raise SpecError(
+                f"data_error {data_error} for measurements that are not in X",
+                where=f"{self._name}.reconstruct",
+                expected="0: the bound is about A*z / ||A||^2, which the network reads",
+                hint="error_bound + certificate.reconstruction_lipschitz * (the distance of that)",
+            )
+        with torch.no_grad(), arithmetic(z.device, tf32=False):
+            weights = stack.evaluation_weights()
+            chain = Chain(weights, self.role, lifting, self._proof(weights, lifting))
+            z = self._in_image_space(z)
+            return reconstruct_certified(chain, z, tolerance, certify, data_error, self.max_iterations)
+
+    # -- parts
+
+    def _proof(self, weights: Weights, lifting: Lifting) -> StabilityCertificate:
+        """The certificate of these weights: the last one, if it is theirs, or a new one."""
+        own = (weights_digest(weights), *self._around(lifting))
+        if self._proven is None or self._proven[0] != own:
+            self.certificate()
+        assert self._proven is not None
+        return self._proven[1]
+
+    def _keep(self, proven: StabilityCertificate) -> None:
+        """Keeps a copy, which nobody else can change, with what it is about."""
+        own = StabilityCertificate(proven.content)
+        self._proven = (own.content["weights"], *self._around(self._parts()[0])), own
+
+    def _around(self, lifting: Lifting) -> Surroundings:
+        reads = "z" if self._normal is None else "A*z / ||A||^2"
+        return Surroundings(reads, lifting.copies, lifting.padding_norm(*self._image_size))
+
+    def _in_image_space(self, z: Tensor) -> Tensor:
+        if self._normal is None:
+            return z
+        return self._normal.pull_back(z.to(self._parts()[1].kernels.dtype))
+
+    def _parts(self) -> tuple[Lifting, ResidualStack]:
+        if self.lifting is None or self.residuals is None:
+            raise InvregError(
+                "the network has no weights yet", where=self._name, hint="call net.setup(problem, image_shape) first"
+            )
+        dtype = self.residuals.kernels.dtype
+        if dtype not in (torch.float32, torch.float64):
+            raise InvregError(
+                f"weights in {dtype}",
+                where=self._name,
+                expected="float32 or float64: neither norms nor fixed points can be had in less",
+                hint="net.float(), and train under torch.autocast for fast convolutions",
+            )
+        return self.lifting, self.residuals
+
+    def _accuracy(self, stack: ResidualStack) -> Accuracy:
+        bound, dtype = self.residual_bound, self._convolution_dtype(stack)
+        if self.training:
+            progress, tolerance = self._progress, self.training_tolerance
+            return for_training(progress, tolerance, self.max_iterations, bound=bound, dtype=dtype)
+        return exact(self.tolerance, self.max_iterations, bound=bound, dtype=dtype)
+
+    def _convolution_dtype(self, stack: ResidualStack) -> torch.dtype:
+        return autocast_dtype(stack.kernels) if self.training else stack.kernels.dtype
+
+    @property
+    def _name(self) -> str:
+        return "iresnet" if self.role == "forward" else "explicit_iresnet"
+
+    def _check(self, name: str, value: float, fine: bool, expected: str, hint: str | None = None) -> None:
+        if not fine:
+            raise SpecError(f"{value}", where=f"{self._name}.{name}", expected=expected, hint=hint)
+
+    def extra_repr(self) -> str:
+        return f"lipschitz={self.lipschitz}, padding={self.padding}, center={self.center}, tolerance={self.tolerance}"
+
+
+def _normal_operator(operator: Operator, image_shape: Shape, name: str) -> NormalOperator:
+    if isinstance(operator, LinearOperator):
+        return NormalOperator(operator, image_shape)
+    raise SpecError(
+        f"{type(operator).__name__} maps images {tuple(image_shape)} to {tuple(operator.range_shape(image_shape))}",
+        where=name,
+        expected="an operator from X to X, or a linear one (which is replaced by A*A / ||A||^2)",
+        hint="another reconstructor, or an operator that ends with a map back to X",
+    )

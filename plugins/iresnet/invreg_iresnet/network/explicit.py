@@ -1,0 +1,173 @@
+"""Invertible residual networks whose inverse is explicit."""
+
+from __future__ import annotations
+
+import math
+from typing import Annotated
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from invreg import ConvergenceError, search_choices
+from invreg_iresnet.certificate.network_certificate import Role
+from invreg_iresnet.inversion.accuracy import Accuracy
+from invreg_iresnet.inversion.convergence import warn_if_short
+from invreg_iresnet.inversion.inversion import invert_chain
+from invreg_iresnet.network.chain import InvertibleChain
+from invreg_iresnet.network.explicit_chain import apply_chain
+from invreg_iresnet.network.normalisation import NormalisationName
+from invreg_iresnet.network.precision import arithmetic
+from invreg_iresnet.network.residuals import ResidualStack, Weights, residual
+
+
+class ExplicitIResNet(InvertibleChain):
+    """Reconstruction by an explicit residual network that is surely the inverse of a learned forward operator.
+
+    The network phi = phi_1 o ... o phi_N has subnetworks with explicit inverses, phi_i^-1 = Id + g_i, where the
+    residual functions g_i = W_i S_i K_i (see `ResidualStack`) have Lipschitz constants of at most l < 1. So
+
+        Lip(phi^-1) <= (1 + l)^N = 1 / (1 - L),    l = (1 - L)^(-1/N) - 1,
+
+    and each phi_i exists, as the fixed point y of y <- x - g_i(y). The convergence theorem of the paper (theorem 2.1)
+    needs no more than that: it holds as for `iresnet`. Reconstruction and training are those of a residual network
+    without iterations; fixed points are needed only to look at the learned forward operator.
+
+    As l < 1 is what makes the network invertible, 1 / (1 - L) stays below 2^N: with 10 subnetworks, L = 0.999 can be
+    had, and more of them make smaller l.
+
+    In evaluation, the reconstruction is differentiable in every way that torch.func knows; in training, once.
+
+    Lifting, padding, the centre and measurements that are not in X are those of `iresnet`. `forward_map` is
+    differentiable by autograd, not through torch.func: once; twice if no weight asks for a gradient.
+
+    Args:
+        subnetworks: N.
+        channels: M, a multiple of the channels C of an image.
+        hidden: channels within each residual function.
+        kernel_size: side of the kernels of K_i, odd; 3 at least.
+        lipschitz: L in (0, 1) with 1 / (1 - L) < 2^N; close to 1 for small noise.
+        padding: pixels of reflect padding on each side, without which zero padding spoils the borders.
+        center: the constant that is subtracted, near the mean of the images.
+        tolerance: relative residual of the fixed points of the forward map.
+        max_iterations: largest number of iterations for each subnetwork.
+        normalisation: `grid` for norms on a grid of frequencies; `power_iteration` for the paper's way, which is below
+            the norm and slower.
+
+    Raises:
+        SpecError: if a number is out of its range, or L is too close to 1 for the number of subnetworks.
+    """
+
+    role: Role = "inverse"
+
+    def __init__(
+        self,
+        subnetworks: Annotated[
+            int,
+            Field(description="N, the length of the chain", ge=1, json_schema_extra=search_choices([10, 12, 16, 20])),
+        ] = 20,
+        channels: Annotated[
+            int, Field(description="M, channels of the states, a multiple of those of an image", ge=1)
+        ] = 64,
+        hidden: Annotated[
+            int,
+            Field(
+                description="channels within each residual function",
+                ge=1,
+                json_schema_extra=search_choices([32, 64, 128]),
+            ),
+        ] = 128,
+        kernel_size: Annotated[
+            int,
+            Field(
+                description="side of the kernels, odd",
+                ge=3,
+                json_schema_extra={**search_choices([3, 5, 7]), "unit": "pixels"},
+            ),
+        ] = 5,
+        lipschitz: Annotated[
+            float,
+            Field(description="L: the inverse has Lipschitz constant 1 / (1 - L), below 2^subnetworks", gt=0, lt=1),
+        ] = 0.999,
+        padding: Annotated[
+            int, Field(description="reflect padding on each side", ge=0, json_schema_extra={"unit": "pixels"})
+        ] = 6,
+        center: Annotated[
+            float, Field(description="constant subtracted from images and measurements", ge=0, le=1)
+        ] = 0.45,
+        tolerance: Annotated[
+            float, Field(description="relative residual of the fixed points of the forward map", gt=0, lt=1)
+        ] = 1e-5,
+        max_iterations: Annotated[int, Field(description="largest number of iterations per subnetwork", ge=1)] = 500,
+        normalisation: Annotated[
+            NormalisationName, Field(description="how norms are found in training; power iteration is the paper's way")
+        ] = "grid",
+    ) -> None:
+        super().__init__(
+            subnetworks,
+            channels,
+            hidden,
+            kernel_size,
+            lipschitz,
+            padding,
+            center,
+            tolerance,
+            max_iterations,
+            tolerance,
+            normalisation,
+        )
+        fewest = math.floor(-math.log2(1 - lipschitz)) + 1
+        self._check(
+            "lipschitz",
+            lipschitz,
+            self.residual_bound < 1,
+            f"1 / (1 - L) < 2^subnetworks: below {1 - 2.0**-subnetworks:.6g} for {subnetworks} subnetworks",
+            hint=f"at least {fewest} subnetworks, or a smaller lipschitz",
+        )
+
+    @property
+    def residual_bound(self) -> float:
+        """l = (1 - L)^(-1/N) - 1, the Lipschitz bound of each residual function."""
+        return math.expm1(-math.log1p(-self.lipschitz) / self.subnetworks)
+
+    def phi(self, state: Tensor) -> Tensor:
+        """phi(x) = phi_1(...(phi_N(x))) for states x `[B, M, H, W]`, by fixed points; differentiable by autograd.
+
+        Raises:
+            ConvergenceError: if x or the weights are not finite.
+            ShapeError: if x does not have the shape of states.
+        """
+        lifting, stack = self._parts()
+        lifting.check_state(state)
+        accuracy = self._accuracy(stack)
+        with arithmetic(state.device, tf32=self.training):
+            found = invert_chain(state.to(stack.kernels.dtype), _reversed(stack.weights()), accuracy)
+            warn_if_short(
+                found.courses,
+                what="a learned forward map",
+                tolerance=accuracy.forward.tolerance,
+                bound=accuracy.bound,
+                dtype=accuracy.dtype,
+            )
+        return found.x
+
+    def _invert(self, z: Tensor, stack: ResidualStack, accuracy: Accuracy) -> Tensor:
+        weights = stack.weights()
+        if self.training:
+            return apply_chain(z, weights, accuracy)
+        for index in range(len(stack)):
+            z = z + residual(z, weights, index, accuracy.dtype)
+        if not torch.isfinite(z).all():
+            raise ConvergenceError(
+                "a reconstruction that is not finite",
+                where="explicit_iresnet",
+                expected="finite measurements and weights",
+                hint="look for NaN and infinite values in the measurements",
+            )
+        return z
+
+
+def _reversed(weights: Weights) -> Weights:
+    """Weights of -g_N, ..., -g_1, whose chain of fixed points y = x - g_i(y) is phi."""
+    kernels, hidden_biases, mixings, output_biases, thresholds = (stack.flip(0) for stack in weights)
+    return Weights(kernels, hidden_biases, -mixings, -output_biases, thresholds)

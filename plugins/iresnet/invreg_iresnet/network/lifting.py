@@ -1,0 +1,108 @@
+"""Between images in X and the lifted states in X^M, on which the networks act."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from invreg import ShapeError
+
+
+@dataclass(frozen=True)
+class Lifting:
+    """Lifts images to states, s(P(x - c)), and brings states back, C(m(x)) + c.
+
+    P pads by reflection, s stacks M/C copies of the C image channels, m averages the copies and C crops the padding;
+    c is a constant. So `unlift(lift(x)) = x`. In Euclidean norms, ||s|| = sqrt(copies), ||m|| = 1/sqrt(copies) and
+    ||C|| = 1; only P adds to the Lipschitz constant of a reconstruction, see `padding_norm`.
+
+    Attributes:
+        image_channels: C.
+        copies: M/C, how often the image is stacked.
+        padding: pixels of reflect padding on each side; 0 is the paper's form.
+        center: the constant c, near the mean of the images.
+
+    Source: Arndt & Nickel 2024, section 4.1 (the copies and the mean).
+    """
+
+    image_channels: int
+    copies: int
+    padding: int
+    center: float
+
+    def lift(self, x: Tensor) -> Tensor:
+        """The state `[B, M, H + 2 padding, W + 2 padding]` of images `[B, C, H, W]`.
+
+        Raises:
+            ShapeError: for another number of channels, or images too small to be padded by reflection.
+        """
+        if x.ndim != 4 or x.shape[1] != self.image_channels:
+            raise ShapeError(
+                f"images of shape {tuple(x.shape)}", where="iresnet", expected=f"[B, {self.image_channels}, H, W]"
+            )
+        self.check_size(x.shape[-2], x.shape[-1])
+        x = x - self.center
+        if self.padding:
+            x = F.pad(x, 4 * (self.padding,), mode="reflect")
+        # Stacked along the last axis of [B, H, W, C]: the state is born in the channels-last layout, in which CPUs and
+        # GPUs convolve fastest, and this way works under torch.func.vmap too.
+        return x.permute(0, 2, 3, 1).repeat(1, 1, 1, self.copies).permute(0, 3, 1, 2)
+
+    def unlift(self, state: Tensor) -> Tensor:
+        """The image `[B, C, H, W]` of a state `[B, M, H + 2 padding, W + 2 padding]`.
+
+        Raises:
+            ShapeError: if it is not the shape of a state.
+        """
+        self.check_state(state)
+        x = state.unflatten(1, (self.copies, self.image_channels)).mean(1) + self.center
+        height, width = x.shape[-2:]
+        return x[..., self.padding : height - self.padding, self.padding : width - self.padding].contiguous()
+
+    def check_size(self, height: int, width: int) -> None:
+        """Refuses images that are too small for the padding.
+
+        Raises:
+            ShapeError: if one side is not longer than the padding.
+        """
+        if min(height, width) <= self.padding:
+            raise ShapeError(
+                f"images of {height}x{width} pixels",
+                where="iresnet",
+                expected=f"more than {self.padding} pixels on each side, for the reflect padding",
+                hint="larger images or crops, or a smaller padding (0 switches it off)",
+            )
+
+    def check_state(self, state: Tensor) -> None:
+        """Refuses tensors that are no states.
+
+        Raises:
+            ShapeError: for another number of channels, or no pixels left without the padding.
+        """
+        channels = self.image_channels * self.copies
+        if state.ndim != 4 or state.shape[1] != channels or min(state.shape[-2:]) <= 2 * self.padding:
+            raise ShapeError(
+                f"a state of shape {tuple(state.shape)}",
+                where="iresnet",
+                expected=f"[B, {channels}, H + {2 * self.padding}, W + {2 * self.padding}]",
+                hint="lift(x) makes the state of images x",
+            )
+
+    def padding_norm(self, height: int, width: int) -> float:
+        """The operator norm ||P|| of the padding on images of `height` x `width` pixels.
+
+        P copies pixels and P*P counts the copies, so ||P|| is the square root of the largest count: 2 if both
+        sides have at least two pixels more than twice the padding, 3 at most, 1 without padding.
+        """
+        return math.sqrt(_most_copies(height, self.padding) * _most_copies(width, self.padding))
+
+
+def _most_copies(length: int, padding: int) -> int:
+    if not padding:
+        return 1
+    index = F.pad(torch.arange(length, dtype=torch.float64)[None], 2 * (padding,), mode="reflect")
+    return int(torch.bincount(index[0].long()).max())

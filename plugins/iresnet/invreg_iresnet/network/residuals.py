@@ -1,0 +1,209 @@
+"""The residual functions f_i of all subnetworks, with their Lipschitz constraint."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from invreg_iresnet.certificate.finalisation import clamped_to_norm, digest, scaled_to_norm
+from invreg_iresnet.network.initialisation import high_pass_start
+from invreg_iresnet.network.normalisation import NormalisationName, grid_points, make_normalisation
+from invreg_iresnet.network.norms import amplification, most_amplified_waves
+
+# Grid points per axis for each half kernel width m = (k - 1)/2, for evaluation before weights are final: 32 for 5x5
+# kernels. By the Bernstein-Szego factor a norm is missed by at most 4 %; by experience by less than 0.6 %.
+_FINE_DENSITY = 16
+
+_START_THRESHOLD = 0.02
+
+# Thresholds are positive and differ by factors, so their logarithm is what is learned. One unit of the parameter is
+# three units of the logarithm: with the rate of the biases, that lets a threshold move by an order of magnitude in a
+# training.
+_LOG_THRESHOLD_UNIT = 3.0
+
+
+class Weights(NamedTuple):
+    """Weights for use: those of all subnetworks, stacked, with the norms that they must have.
+
+    Attributes:
+        kernels: `[N, H, M, k, k]`, of norm 1.
+        hidden_biases: `[N, H]`.
+        mixings: `[N, M, H, 1, 1]`, of norm L_i at most.
+        output_biases: `[N, M]`.
+        thresholds: `[N]`, positive.
+    """
+
+    kernels: Tensor
+    hidden_biases: Tensor
+    mixings: Tensor
+    output_biases: Tensor
+    thresholds: Tensor
+
+
+class ResidualStack(nn.Module):
+    """N residual functions f_i = W_i S_i K_i on states with M channels, of Lipschitz constant L_i.
+
+    K_i is a zero-padded k x k convolution to H hidden channels with bias, S_i the soft shrinkage with one learned
+    threshold and W_i a 1x1 convolution back to M channels with bias. The parameters are free; what is used are their
+    projections: K_i divided by its norm and W_i scaled down to norm L_i where it exceeds that. Norms and projections
+    are part of the computation that gradients are taken of. As S_i is nonexpansive, Lip(f_i) <= ||W_i|| ||K_i|| <=
+    L_i.
+
+    While training, norms are those of the `normalisation`. In evaluation they are the largest singular values of the
+    symbols over a fine grid of frequencies (see `network.norms`), looked for again only after a parameter has
+    changed. `finalise` replaces the parameters by their projections with certified norms: from then on, and as long as
+    they stay what they are, evaluation takes them as they are stored.
+
+    Args:
+        subnetworks: N.
+        channels: M.
+        hidden: H.
+        kernel_size: k, odd.
+        bound: L_i, below 1 for residual functions that are contractions.
+        normalisation: how norms are found in training.
+
+    Source: Arndt & Nickel 2024, section 4.1.
+    """
+
+    final_digest: Tensor
+
+    def __init__(
+        self,
+        subnetworks: int,
+        channels: int,
+        hidden: int,
+        kernel_size: int,
+        bound: float,
+        normalisation: NormalisationName = "grid",
+    ) -> None:
+        super().__init__()
+        self.bound = bound
+        kernels, mixings = high_pass_start(subnetworks, channels, hidden, kernel_size, bound)
+        self.kernels = nn.Parameter(kernels)
+        self.hidden_biases = nn.Parameter(torch.zeros(subnetworks, hidden))
+        self.mixings = nn.Parameter(mixings)
+        self.output_biases = nn.Parameter(torch.zeros(subnetworks, channels))
+        start = torch.tensor(_START_THRESHOLD).log() / _LOG_THRESHOLD_UNIT
+        self.log_thresholds = nn.Parameter(start.repeat(subnetworks))
+        self.normalisation = make_normalisation(normalisation, subnetworks, channels, kernel_size)
+        # Says which kernels and mixings are final. Other ones (of further training, say) do not match it.
+        self.register_buffer("final_digest", torch.zeros(4, dtype=torch.int64))
+        self._seen: _Seen | None = None
+
+    def __len__(self) -> int:
+        return len(self.kernels)
+
+    def extra_repr(self) -> str:
+        _, hidden, channels, size, _ = self.kernels.shape
+        return f"{len(self)} x [{channels} -> {hidden} -> {channels}], kernel_size={size}, bound={self.bound:.4g}"
+
+    @property
+    def is_final(self) -> bool:
+        """Whether the stored kernels and mixings are what `finalise` left: their certified norms keep the bound."""
+        return self._look().is_final
+
+    def weights(self) -> Weights:
+        """The weights with their norms, differentiable with respect to the parameters.
+
+        In training mode, every call moves the normalisation on.
+        """
+        if not self.training:
+            return self.evaluation_weights()
+        return self._projected(*self.normalisation(self.kernels, self.mixings))
+
+    def evaluation_weights(self) -> Weights:
+        """The weights as evaluation uses them, whatever the mode."""
+        seen = self._look()
+        if seen.is_final:
+            return self._with(self.kernels, self.mixings)
+        if seen.waves is None:
+            seen.waves = self._fine_waves()
+        kernel_waves, mixing_waves = seen.waves
+        return self._projected(amplification(self.kernels, kernel_waves), amplification(self.mixings, mixing_waves))
+
+    @torch.no_grad()
+    def finalise(self) -> None:
+        """Replaces kernels and mixings by their projections, with certified norms of at most 1 and L_i.
+
+        Raises:
+            CertificateError: if they are not finite.
+        """
+        for kernel, mixing in zip(self.kernels, self.mixings, strict=True):
+            kernel.copy_(scaled_to_norm(kernel, 1))
+            mixing.copy_(clamped_to_norm(mixing, self.bound))
+        self.final_digest.copy_(self._digest())
+        self._seen = None
+
+    def _digest(self) -> Tensor:
+        """Of kernels, mixings and the bound: weights that keep another one are not final here."""
+        return digest(self.kernels, self.mixings, torch.tensor(self.bound, dtype=torch.float32))
+
+    def _projected(self, kernel_norms: Tensor, mixing_norms: Tensor) -> Weights:
+        tiny = torch.finfo(self.kernels.dtype).tiny
+        kernels = self.kernels / _per_subnetwork(kernel_norms.clamp_min(tiny))
+        mixings = self.mixings * _per_subnetwork((self.bound / mixing_norms.clamp_min(tiny)).clamp_max(1))
+        return self._with(kernels, mixings)
+
+    def _with(self, kernels: Tensor, mixings: Tensor) -> Weights:
+        return Weights(
+            kernels=kernels,
+            hidden_biases=self.hidden_biases,
+            mixings=mixings,
+            output_biases=self.output_biases,
+            thresholds=torch.exp(self.log_thresholds * _LOG_THRESHOLD_UNIT),
+        )
+
+    @torch.inference_mode(False)  # what is kept must be usable outside inference mode, too
+    def _look(self) -> _Seen:
+        """What is known of the kernels and mixings, looked for again only where something has changed."""
+        seen = self._seen
+        # Compared by content: no way of changing a parameter can be missed, and it takes microseconds.
+        known = (self.kernels, self.mixings, self.final_digest)
+        if seen is None or not all(_same(old, new) for old, new in zip(seen.of, known, strict=True)):
+            is_final = bool((self._digest() == self.final_digest.cpu()).all())
+            of = tuple(tensor.detach().clone() for tensor in known)
+            seen = self._seen = _Seen(of, is_final)
+        return seen
+
+    @torch.inference_mode(False)
+    def _fine_waves(self) -> tuple[Tensor, Tensor]:
+        points = grid_points(self.kernels.shape[-1], _FINE_DENSITY)
+        # One by one, because the symbols of all kernels of a large network would not fit into memory.
+        kernel_waves = torch.cat([most_amplified_waves(kernel[None], points) for kernel in self.kernels])
+        return kernel_waves, most_amplified_waves(self.mixings, 1)
+
+
+@dataclass
+class _Seen:
+    """What is known of the parameters `of`: whether they are final and, if that was asked, the waves they amplify."""
+
+    of: tuple[Tensor, ...]
+    is_final: bool
+    waves: tuple[Tensor, Tensor] | None = None
+
+
+def residual(x: Tensor, weights: Weights, index: int, dtype: torch.dtype) -> Tensor:
+    """f_i(x) for one subnetwork, differentiable in all ways; convolutions in `dtype`, the result in that of x.
+
+    Args:
+        x: states, `[B, M, H, W]`.
+        weights: of all subnetworks.
+        index: i, from 0.
+        dtype: of the convolutions.
+    """
+    kernel, hidden_bias, mixing, output_bias, threshold = (stack[index].to(dtype) for stack in weights)
+    hidden = F.conv2d(x.to(dtype), kernel, hidden_bias, padding=kernel.shape[-1] // 2)
+    hidden = hidden - hidden.clamp(-threshold, threshold)
+    return F.conv2d(hidden, mixing, output_bias).to(x.dtype)
+
+
+def _per_subnetwork(values: Tensor) -> Tensor:
+    return values[:, None, None, None, None]
+
+
+def _same(a: Tensor, b: Tensor) -> bool:
+    return a.device == b.device and a.dtype == b.dtype and torch.equal(a, b)

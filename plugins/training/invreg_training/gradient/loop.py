@@ -1,0 +1,248 @@
+"""The training loop."""
+
+from __future__ import annotations
+
+import math
+import time
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from invreg import (
+    FollowsTraining,
+    Method,
+    OutOfMemory,
+    Reconstructor,
+    TrainingContext,
+    TrainingError,
+    TrainingLog,
+    generator,
+    memory_guard,
+    stream_key,
+)
+from invreg_training.checkpoint import identity
+from invreg_training.gradient.optimizers import Optimizers
+from invreg_training.gradient.precision import usable_precision
+from invreg_training.gradient.schedule import rate_factor
+from invreg_training.gradient.state import State
+from invreg_training.processes import Processes
+from invreg_training.randomness import seed_layers
+from invreg_training.validation import deciding_metric, is_better, validate
+
+if TYPE_CHECKING:
+    from invreg_training.gradient.trainer import GradientTrainer
+
+# Seconds between two reports of progress; on a GPU also between two looks at the loss, each of which waits for it.
+_REPORT_EVERY = 0.2
+
+_SMALLER = "a smaller batch_size, or smaller crops: data.train_size"
+
+_BELOW_ONE = math.nextafter(1.0, 0.0)
+
+
+class TrainingLoop:
+    """Steps, validations and checkpoints of one training.
+
+    Args:
+        trainer: the loss and all settings.
+        method: what is trained.
+        context: problem, images, device, folder.
+        reconstructor: an instance of the method, on the device; it is trained in place.
+    """
+
+    def __init__(
+        self, trainer: GradientTrainer, method: Method, context: TrainingContext, reconstructor: Reconstructor
+    ) -> None:
+        self.trainer, self.label, self.context, self.reconstructor = trainer, method.label, context, reconstructor
+        self.processes = Processes(context.device)
+        self.share = self.processes.share(trainer.batch_size)
+        self.steps_per_epoch = context.images.train.steps_per_epoch(trainer.batch_size)
+        self.budget = trainer.budget(self.steps_per_epoch)
+        self.metric_name, self.metric = deciding_metric(context)
+        self.optimizers = Optimizers(
+            reconstructor,
+            trainer.optimizer,
+            lr=trainer.lr,
+            muon_lr=trainer.muon_lr,
+            betas=trainer.betas,
+            weight_decay=trainer.weight_decay,
+        )
+        self.precision = usable_precision(trainer.precision, context.device)
+        self.state = State()
+        self.path = context.folder / "checkpoint.safetensors"
+        self.identity = identity(trainer, method, context)
+        self._started = self._rate = 0.0
+        # Kept on the device between two looks: the losses since then, and the first step that went wrong.
+        self._losses = torch.zeros((), device=context.device)
+        self._first_bad = torch.full((), -1, dtype=torch.int64, device=context.device)
+
+    def run(self) -> TrainingLog:
+        """Trains from the start or from the last checkpoint, and leaves the best weights in the reconstructor."""
+        self.state = State.load(self.path, self.identity, self.reconstructor, self.optimizers)
+        if self.state.ended is None:
+            self._train()
+        self.reconstructor.load_state_dict(self.state.best_weights)
+        self._report()
+        return TrainingLog(self.state.rows, self._summary())
+
+    def _train(self) -> None:
+        state, now = self.state, time.perf_counter
+        loss = self.processes.wrap(self.trainer.loss(self.reconstructor))
+        self.reconstructor.train()
+        self._started = now() - state.seconds
+        reported = saved = now()
+        while state.ended is None:
+            fraction = self.budget.fraction(state.step, state.seconds)
+            self._guarded_step(loss, fraction)
+            state.step += 1
+            self._read_clock()
+            state.ended = self.budget.ended(state.step, state.seconds)
+            report = now() - reported >= _REPORT_EVERY
+            if report or self.context.device.type == "cpu":
+                self._look()
+            if report:
+                self._report()
+                reported = now()
+            if state.ended or self._validation_is_due(fraction):
+                self._validate()
+            if state.ended or now() - saved >= 60 * self.trainer.checkpoint_minutes:
+                self._save()
+                saved = now()
+        self.optimizers.zero_grad()
+
+    def _read_clock(self) -> None:
+        self.state.seconds = time.perf_counter() - self._started
+        if self.budget.seconds is not None:  # decisions follow from it: they must be the same everywhere
+            self.state.seconds = self.processes.agree(self.state.seconds, self.context.device)
+
+    def _guarded_step(self, loss: torch.nn.Module, fraction: float) -> None:
+        trainer, train = self.trainer, self.context.images.train
+        try:
+            with memory_guard(f"training on {self.context.device}", (trainer.batch_size, *train.crop_shape), _SMALLER):
+                self._step(loss, fraction)
+        except OutOfMemory:
+            raise
+        except Exception:
+            self._look()  # an earlier loss that was not finite is the likelier cause of whatever failed now
+            raise
+
+    def _step(self, loss: torch.nn.Module, fraction: float) -> None:
+        trainer, context, step = self.trainer, self.context, self.state.step
+        rank, seed = self.processes.rank, context.seed
+        if isinstance(self.reconstructor, FollowsTraining):
+            self.reconstructor.training_progress(min(fraction, _BELOW_ONE))
+        x = context.images.train.batch(seed, step, trainer.batch_size, self.share)
+        noise = generator(stream_key(seed, "training noise", step, rank), context.device)
+        z = context.problem.measure(x, generator=noise)
+        # Layers that draw random numbers (dropout) draw from the global generators: theirs follow the step, too.
+        seed_layers(context.device, stream_key(seed, "layers", step, rank))
+        self.optimizers.zero_grad()
+        with torch.autocast(context.device.type, dtype=torch.bfloat16, enabled=self.precision == "bf16"):
+            value = loss(z, x)
+        if not value.requires_grad:
+            raise TrainingError(
+                "the loss does not depend on any weight",
+                where="trainer",
+                expected=f"a {type(self.reconstructor).__name__} that is differentiable in its weights",
+            )
+        self.processes.backward(value)
+        norm = torch.nn.utils.clip_grad_norm_(
+            self.optimizers.parameters, math.inf if trainer.gradient_clip is None else trainer.gradient_clip
+        )
+        self._rate = rate_factor(fraction, trainer.warmup, trainer.final_lr)
+        self.optimizers.step(self._rate)
+        value = value.detach()
+        bad = ~(torch.isfinite(value) & torch.isfinite(norm)) & (self._first_bad < 0)
+        self._first_bad = torch.where(bad, step, self._first_bad)
+        self._losses += value
+        self.state.loss_count += 1
+
+    def _look(self) -> None:
+        """Takes the losses from the device; refuses to go on from a step that went wrong."""
+        first_bad = int(self._first_bad)
+        if first_bad >= 0:
+            raise TrainingError(
+                f"the loss or its gradient is not finite at step {first_bad}",
+                where="trainer",
+                expected="finite numbers",
+                hint="a smaller lr (and muon_lr), a longer warmup, or precision: float32",
+            )
+        self.state.loss_sum += float(self._losses)
+        self._losses.zero_()
+
+    def _validation_is_due(self, fraction_before: float) -> bool:
+        """Whether the last step has crossed one of the evenly spread marks."""
+        count = self.trainer.validations
+        fraction = self.budget.fraction(self.state.step, self.state.seconds)
+        # A mark that rounding has put a little too far must not be missed by a step.
+        return math.floor(fraction * count + 1e-9) > math.floor(fraction_before * count + 1e-9)
+
+    def _validate(self) -> None:
+        """Judges the weights, keeps them if they are the best so far, and adds a row to the log."""
+        self._look()
+        state, start = self.state, time.perf_counter()
+        value = validate(self.reconstructor, self.context, self.processes)
+        self.reconstructor.train()
+        state.validation_seconds += time.perf_counter() - start
+        self._read_clock()
+        if is_better(value, state.best, self.metric):
+            state.best, state.best_step, state.stale = value, state.step, 0
+            state.best_weights = {k: v.detach().clone() for k, v in self.reconstructor.state_dict().items()}
+        else:
+            state.stale += 1
+        loss_sum, loss_count = self.processes.sum([state.loss_sum, state.loss_count], self.context.device)
+        row = {
+            "step": state.step,
+            "epoch": round(state.step / self.steps_per_epoch, 4),
+            "loss": loss_sum / loss_count,
+            f"val_{self.metric_name}": value,
+            "lr": self.trainer.lr * self._rate,
+            "seconds": round(state.seconds, 3),
+        }
+        state.rows.append(row)
+        state.loss_sum, state.loss_count = 0.0, 0
+        patience = self.trainer.patience
+        if state.ended is None and patience is not None and state.stale >= patience:
+            state.ended = f"patience: {state.stale} validations in a row without a better {self.metric_name}"
+        if state.ended is None:
+            state.ended = self.context.judge(state.step, value)
+        if self.processes.is_main:
+            epoch = state.step // self.steps_per_epoch
+            self.context.events.emit("invreg_epoch_finished", label=self.label, epoch=epoch, values=row)
+
+    def _report(self) -> None:
+        if not self.processes.is_main:
+            return
+        state, budget = self.state, self.budget
+        values: dict[str, Any] = {}
+        if state.loss_count:
+            values["loss"] = state.loss_sum / state.loss_count
+        elif state.rows:
+            values["loss"] = state.rows[-1]["loss"]
+        if state.rows:
+            values[self.metric_name] = state.rows[-1][f"val_{self.metric_name}"]
+        done, total = (state.step, budget.steps) if budget.steps else (state.seconds, budget.seconds)
+        if state.ended:  # ended early, perhaps: what is done is all that will be
+            total = done
+        self.context.events.emit(
+            "invreg_progress", label=self.label, stage="train", done=done, total=total, values=values
+        )
+
+    def _save(self) -> None:
+        self._look()
+        if self.processes.is_main:
+            self.state.save(self.path, self.identity, self.reconstructor, self.optimizers)
+
+    def _summary(self) -> dict[str, Any]:
+        state = self.state
+        training = max(state.seconds - state.validation_seconds, 1e-9)
+        return {
+            "steps": state.step,
+            "epochs": round(state.step / self.steps_per_epoch, 4),
+            "best_step": state.best_step,
+            f"best_val_{self.metric_name}": state.best,
+            "ended": state.ended,
+            "seconds": round(state.seconds, 3),
+            "validation_seconds": round(state.validation_seconds, 3),
+            "images_per_second": round(state.step * self.trainer.batch_size / training, 2),
+        }

@@ -1,0 +1,54 @@
+"""What is minimised: losses as modules, so that processes that train together average their gradients."""
+
+from __future__ import annotations
+
+from typing import cast
+
+from torch import Tensor, nn
+
+from invreg import LearnsForwardMap, NormalOperator, Reconstructor, ShapeError
+
+
+class ReconstructionLoss(nn.Module):
+    """mean (R(z) - x)² over a batch and its pixels.
+
+    Source: Arndt & Nickel 2024, equation (4.1).
+    """
+
+    def __init__(self, reconstructor: Reconstructor) -> None:
+        super().__init__()
+        self.reconstructor = reconstructor
+
+    def forward(self, z: Tensor, x: Tensor) -> Tensor:
+        return _mean_square(self.reconstructor(z), x, "reconstructions", self.reconstructor)
+
+
+class ApproximationLoss(nn.Module):
+    """mean (phi(x) - z)² over a batch and its pixels, for the forward map phi of a reconstructor.
+
+    Where phi stands for A*A / ||A||², the measurement is brought to X in the same way: A* z / ||A||² for z.
+
+    Source: Arndt & Nickel 2024, section 4 ("approximation training").
+    """
+
+    def __init__(self, reconstructor: Reconstructor) -> None:
+        super().__init__()
+        self.reconstructor = reconstructor
+
+    def forward(self, z: Tensor, x: Tensor) -> Tensor:
+        learned = cast(LearnsForwardMap, self.reconstructor)
+        target = learned.target_operator
+        if isinstance(target, NormalOperator):
+            z = target.pull_back(z)
+        return _mean_square(learned.forward_map(x), z, "forward maps", self.reconstructor)
+
+
+def _mean_square(found: Tensor, wanted: Tensor, what: str, reconstructor: Reconstructor) -> Tensor:
+    # Without this, tensors of different shapes would be broadcast against each other in silence.
+    if found.shape != wanted.shape:
+        raise ShapeError(
+            f"{type(reconstructor).__name__} gives {what} of shape {tuple(found.shape)}",
+            where="trainer",
+            expected=f"shape {tuple(wanted.shape)}",
+        )
+    return (found - wanted).square().mean()

@@ -1,0 +1,167 @@
+"""The trials of a search: on disk, as rows of a table, and summed up."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from invreg import Events, Metric
+from invreg_training.checkpoint import broken, check_identity, replace_file
+from invreg_training.search.dimension import Dimension
+from invreg_training.search.ranges import Choices, Range
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One try: the parameters, and what came of them.
+
+    Attributes:
+        number: counted from 0.
+        parameters: the values by path.
+        value: of the deciding metric on the validation images; None if the trial failed or was stopped.
+        seconds: of work.
+        cause: why it failed or was stopped.
+        intermediate: values on the way, by step.
+        stopped: the step at which it was stopped.
+    """
+
+    number: int
+    parameters: dict[str, Any]
+    value: float | None = None
+    seconds: float = 0.0
+    cause: str = ""
+    intermediate: dict[int, float] = field(default_factory=dict)
+    stopped: int | None = None
+
+    @property
+    def state(self) -> str:
+        """`complete`, `stopped at step 60` or `failed`."""
+        if self.stopped is not None:
+            return f"stopped at step {self.stopped}"
+        return "failed" if self.value is None else "complete"
+
+    def row(self, metric_name: str) -> dict[str, Any]:
+        """The trial as a row of the log."""
+        return {
+            "trial": self.number,
+            **{path: shown(value) for path, value in self.parameters.items()},
+            f"val_{metric_name}": self.value,
+            "seconds": round(self.seconds, 3),
+            "state": self.state,
+            "cause": self.cause,
+        }
+
+
+class TrialEvents(Events):
+    """What is heard of the training inside a trial: its progress, as a stage of the search.
+
+    Its epochs are not those of the method, whose log has one row a trial.
+
+    Args:
+        outer: who listens to the search.
+        number: the trial.
+    """
+
+    def __init__(self, outer: Events, number: int) -> None:
+        super().__init__()
+        self._outer, self._number = outer, number
+
+    def emit(self, hook: str, **arguments: Any) -> None:
+        if hook == "invreg_progress":
+            self._outer.emit(hook, **{**arguments, "stage": f"trial {self._number}"})
+
+
+class TrialFile:
+    """The trials on disk: those that are finished and the one that is running, in one JSON file that is replaced whole.
+
+    Args:
+        path: the file.
+        expected: all that decides how the search goes; the trials of another search are refused.
+    """
+
+    def __init__(self, path: Path, expected: dict[str, Any]) -> None:
+        self.path, self.identity = path, expected
+
+    def read(self) -> tuple[list[Trial], Trial | None]:
+        """The finished trials so far, and the one that was running.
+
+        Raises:
+            TrainingError: if the file is broken, or belongs to another search.
+        """
+        if not self.path.exists():
+            return [], None
+        try:
+            content = json.loads(self.path.read_text(encoding="utf-8"))
+            found, trials = content["identity"], [_trial(trial) for trial in content["trials"]]
+            running = None if content["running"] is None else _trial(content["running"])
+        except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+            raise broken(self.path, f"{type(error).__name__}: {error}") from None
+        check_identity(self.path, found, self.identity)
+        return trials, running
+
+    def write(self, trials: Iterable[Trial], running: Trial | None = None) -> None:
+        """Replaces the file.
+
+        Raises:
+            TrainingError: if it cannot be written.
+        """
+        content = {
+            "identity": self.identity,
+            "trials": [asdict(trial) for trial in trials],
+            "running": None if running is None else asdict(running),
+        }
+        replace_file(self.path, json.dumps(content, indent=1).encode())
+
+
+def _trial(content: Mapping[str, Any]) -> Trial:
+    intermediate = {int(step): float(value) for step, value in content["intermediate"].items()}
+    return Trial(**{**content, "intermediate": intermediate})
+
+
+def best_of(trials: Iterable[Trial], metric: Metric) -> Trial | None:
+    """The best trial, the first of equals; None if none ran to its end."""
+    sign = 1 if metric.higher_is_better else -1
+    finished = [(sign * trial.value, trial) for trial in trials if trial.value is not None]
+    return max(finished, key=lambda pair: pair[0], default=(0.0, None))[1]
+
+
+def summary_of(
+    trials: Sequence[Trial], best: Trial, dimensions: Iterable[Dimension], metric_name: str
+) -> dict[str, Any]:
+    """Single values for the report."""
+    summary: dict[str, Any] = {
+        "trials": len(trials),
+        "failed": sum(trial.state == "failed" for trial in trials),
+        "stopped": sum(trial.stopped is not None for trial in trials),
+        "best_trial": best.number,
+        f"best_val_{metric_name}": best.value,
+        **{f"best {path}": shown(value) for path, value in best.parameters.items()},
+        "seconds": round(sum(trial.seconds for trial in trials), 3),
+    }
+    edges = [d.path for d in dimensions if best.number > 0 and _at_edge(d.values, best.parameters[d.path])]
+    if edges:
+        summary["note"] = f"best {' and '.join(edges)} at an end of the range: a wider range may hold a better value"
+    return summary
+
+
+def shown(value: Any) -> Any:
+    """A value as a table shows it: `gaussian(std=0.1)` for a component, a text for mappings and lists."""
+    if isinstance(value, Mapping) and isinstance(value.get("name"), str):
+        inside = ", ".join(f"{key}={shown(item)}" for key, item in value.items() if key != "name")
+        return f"{value['name']}({inside})" if inside else value["name"]
+    if isinstance(value, Mapping):
+        return f"{{{', '.join(f'{key}: {shown(item)}' for key, item in value.items())}}}"
+    return f"[{', '.join(str(shown(item)) for item in value)}]" if isinstance(value, list) else value
+
+
+def _at_edge(values: Range | Choices, value: Any) -> bool:
+    """Whether a value lies in the outermost twentieths of a range."""
+    if isinstance(values, Choices):
+        return False
+    scale = math.log if values.log else float
+    position = (scale(value) - scale(values.low)) / (scale(values.high) - scale(values.low))
+    return not 0.05 <= position <= 0.95
