@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 
 #: Written for a value that is missing or not finite.
 MISSING = "–"
@@ -74,6 +75,25 @@ def duration(seconds: float) -> str:
 def count(value: int) -> str:
     """A whole number with its thousands set apart: 4,263,700."""
     return f"{value:,}"
+
+
+def percent(share: float) -> str:
+    """A share as a percentage: `percent(0.123)` is "12.3 %"."""
+    return f"{number(100 * share)} %"
+
+
+def plural(amount: int, noun: str) -> str:
+    """An amount with its noun: "1 image", "1,200 images"."""
+    return f"{count(amount)} {noun}" if amount == 1 else f"{count(amount)} {noun}s"
+
+
+def span(values: Iterable[float], unit: str = "") -> str:
+    """The smallest and the largest value: "0.12 to 0.31 dB", or one number where both are written alike."""
+    known = [float(value) for value in values if not math.isnan(value)]
+    if not known:
+        return MISSING
+    low, high = number(min(known), unit), number(max(known), unit)
+    return with_unit(low if low == high else f"{low} to {high}", unit)
 
 
 def subscript(value: int) -> str:
