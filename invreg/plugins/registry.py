@@ -20,10 +20,10 @@ from invreg.errors import InvregError, PluginError, SpecError, did_you_mean
 from invreg.plugins.admission import check_hooks, components_of, interface_of, shown
 from invreg.plugins.discovery import OWN, Plugin, installed_plugins
 from invreg.plugins.isolation import isolated
-from invreg.schema.component import Component
+from invreg.schema.component import Component, constructing
 from invreg.schema.component_spec import ComponentSpec, spec_errors
 from invreg.schema.kinds import KINDS
-from invreg.schema.parameters import Nested, Parameters, nested, parameters_model
+from invreg.schema.parameters import Nested, Parameters, parameters_model
 from invreg.schema.signature import built_with
 from invreg.schema.sources import place_of_error
 
@@ -143,20 +143,6 @@ class Registry:
 
     # -- from a spec to a component
 
-    def resolve(self, kind: str, spec: Any, where: str = "") -> ComponentSpec:
-        """The spec with all defaults filled in, nested components included; nothing is built.
-
-        Raises:
-            SpecError: naming the path of whatever is wrong.
-        """
-        given = self._component_spec(kind, spec, where)
-        parameters = self._validate(kind, given, where)
-        values: dict[str, Any] = {}
-        for key, info in type(parameters).model_fields.items():
-            mark = nested(info.rebuild_annotation())
-            values[key] = self._map_nested(getattr(parameters, key), mark, _below(where, key), self._resolved_dict)
-        return ComponentSpec(name=given.name, **values)
-
     def build(self, kind: str, spec: Any, where: str = "") -> Any:
         """The component that a spec describes, nested components included.
 
@@ -170,17 +156,11 @@ class Registry:
         """
         given = self._component_spec(kind, spec, where)
         entry = self.entry(kind, given.name, where)
-        parameters = self._validate(kind, given, where)
-        arguments = {
-            key: self._map_nested(
-                getattr(parameters, key), nested(info.rebuild_annotation()), _below(where, key), self._built
-            )
-            for key, info in type(parameters).model_fields.items()
-        }
         try:
-            component = entry.cls(**arguments)
-        except InvregError as error:
-            raise (error.at(where) if where else error) from None
+            with constructing(self._nested, where):
+                component = entry.cls(**given.parameters)
+        except InvregError:
+            raise
         except (ValueError, TypeError) as error:
             raise SpecError(
                 str(error), where=where or None, expected=f"parameters that {entry.name!r} accepts"
@@ -198,42 +178,13 @@ class Registry:
         except ValidationError as error:
             raise spec_errors(error, where, ComponentSpec) from None
 
-    def _validate(self, kind: str, spec: ComponentSpec, where: str) -> Parameters:
-        model = parameters_model(self.entry(kind, spec.name, where).cls)
-        try:
-            return model.model_validate(spec.parameters)
-        except ValidationError as error:
-            raise spec_errors(error, where, model) from None
-        except TypeError as error:  # a range, and a value that has no order
-            raise SpecError(str(error), where=where or None, expected="values that fit the ranges") from None
-
-    def _map_nested(self, value: Any, mark: Nested | None, where: str, function: Any) -> Any:
-        if isinstance(value, ComponentSpec) and mark:
-            return function(mark, value, where)
-        if isinstance(value, list | tuple):
-            return type(value)(
-                self._map_nested(item, mark, _below(where, index), function) for index, item in enumerate(value)
-            )
-        if isinstance(value, dict):
-            return {key: self._map_nested(item, mark, _below(where, key), function) for key, item in value.items()}
-        return value if function == self._built else plain_form(value, where)
-
-    def _resolved_dict(self, mark: Nested, value: ComponentSpec, where: str) -> dict[str, Any]:
-        self._check_base(mark, value, where)
-        return self.resolve(mark.kind, value, where).model_dump()
-
-    def _built(self, mark: Nested, value: ComponentSpec, where: str) -> Any:
-        self._check_base(mark, value, where)
-        return self.build(mark.kind, value, where)
-
-    def _check_base(self, mark: Nested, value: ComponentSpec, where: str) -> None:
-        cls = self.entry(mark.kind, value.name, where).cls
-        if not issubclass(cls, mark.base):
-            raise SpecError(
-                f"{value.name!r} is no {mark.base.__name__}",
-                where=where,
-                expected=f"a {mark.kind} that is a {mark.base.__name__}",
-            )
+    def _nested(self, mark: Nested, spec: Any) -> Component:
+        given = self._component_spec(mark.kind, spec, "")
+        if not issubclass(self.entry(mark.kind, given.name).cls, mark.base):
+            name = mark.base.__name__
+            raise SpecError(f"{given.name!r} is not a {name}", expected=f"a {mark.kind} that is a {name}")
+        built: Component = self.build(mark.kind, given)
+        return built
 
     # -- admission of plugins
 

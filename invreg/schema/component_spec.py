@@ -32,13 +32,24 @@ class ComponentSpec(BaseModel):
         return dict(self.model_extra or {})
 
 
+class NestedError(ValueError):
+    """What is wrong with a component inside another one, on its way through pydantic."""
+
+    def __init__(self, error: SpecError) -> None:
+        super().__init__(str(error))
+        self.error = error
+
+
 def spec_errors(error: ValidationError, where: str, model: type[BaseModel]) -> SpecError:
     """One readable error for all that pydantic found wrong below `where`."""
     problems = []
     for detail in error.errors(include_url=False):
         path = ".".join(str(part) for part in (where, *detail["loc"]) if part != "")
         given = detail.get("input")
-        if detail["type"] == "extra_forbidden":
+        inner = detail.get("ctx", {}).get("error")
+        if isinstance(inner, NestedError):
+            problems.append(inner.error.at(path) if path else inner.error)
+        elif detail["type"] == "extra_forbidden":
             known = model.model_fields if len(detail["loc"]) == 1 else {}
             problems.append(
                 SpecError("unknown parameter", where=path, hint=did_you_mean(str(detail["loc"][-1]), known))

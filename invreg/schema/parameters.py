@@ -13,9 +13,10 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_typ
 
 from pydantic import BaseModel, ConfigDict, PydanticUserError, Strict, ValidationError, create_model
 from pydantic.json_schema import DEFAULT_REF_TEMPLATE, PydanticJsonSchemaWarning
+from pydantic_core.core_schema import CoreSchema, ValidationInfo, with_info_plain_validator_function
 
-from invreg.errors import PluginError
-from invreg.schema.component_spec import ComponentSpec
+from invreg.errors import PluginError, SpecError
+from invreg.schema.component_spec import NestedError, spec_errors
 from invreg.schema.kinds import is_base, kind_of
 from invreg.schema.parameter_types import type_fault, without_alias
 from invreg.schema.signature import HasParameters, constructor
@@ -39,8 +40,26 @@ class Nested:
         """The kind; with the class, if not every component of the kind will do."""
         return self.kind if is_base(self.base) else f"{self.kind}.{self.base.__qualname__}"
 
+    def __get_pydantic_core_schema__(self, source: Any, handler: Any) -> CoreSchema:
+        return with_info_plain_validator_function(self._component)
+
+    def _component(self, value: Any, info: ValidationInfo) -> Any:
+        if isinstance(value, self.base):
+            return value
+        nested: NestedBuilder | None = (info.context or {}).get("nested")
+        if nested is None:
+            raise ValueError(f"is not an instance of {self.base.__qualname__}")
+        try:
+            return nested(self, value)
+        except SpecError as error:
+            raise NestedError(error) from None
+
     def __get_pydantic_json_schema__(self, core_schema: Any, handler: Any) -> dict[str, Any]:
         return {"type": ["string", "object"], NESTED_KEY: self.group}
+
+
+#: Makes the component that stands in the place of a nested one in a spec.
+NestedBuilder = Callable[[Nested, Any], HasParameters]
 
 
 class Parameters(BaseModel):
@@ -70,6 +89,62 @@ def parameters_model(cls: type[HasParameters]) -> type[Parameters]:
     if cls not in _models:
         _models[cls] = _made(cls)
     return _models[cls]
+
+
+def model_or_none(cls: type[HasParameters]) -> type[Parameters] | None:
+    """As `parameters_model`; None where the signature cannot be a schema."""
+    if cls not in _without_model:
+        try:
+            return parameters_model(cls)
+        except PluginError:
+            _without_model.add(cls)
+    return None
+
+
+_without_model: set[type[HasParameters]] = set()
+
+
+def validated_arguments(
+    model: type[Parameters],
+    init: Callable[..., None],
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+    nested: NestedBuilder | None = None,
+) -> dict[str, Any]:
+    """The arguments of a constructor by name, validated and with defaults.
+
+    Args:
+        model: the model of the parameters.
+        init: the constructor.
+        args: positional arguments.
+        kwargs: keyword arguments.
+        nested: makes nested components from their specs; None where only instances are accepted.
+
+    Raises:
+        SpecError: if a value is wrong, missing or unknown; `where` is the parameter.
+        TypeError: if there are more positional arguments than the constructor takes.
+    """
+    signature = inspect.signature(init)
+    positional = [p.name for p in list(signature.parameters.values())[1:] if p.kind is p.POSITIONAL_OR_KEYWORD]
+    if len(args) > len(positional):
+        raise TypeError(f"{model.__name__}() takes {len(positional)} positional arguments, and {len(args)} were given")
+    named = dict(zip(positional, args, strict=False))
+    twice = sorted(named.keys() & kwargs.keys())
+    if twice:
+        raise TypeError(f"{model.__name__}() got {twice[0]!r} twice")
+    given = {key: _of_python(value) for key, value in (named | kwargs).items()}
+    try:
+        parameters = model.model_validate(given, context={"nested": nested})
+    except ValidationError as error:
+        raise spec_errors(error, "", model) from None
+    except TypeError as error:  # a range, and a value that has no order
+        raise SpecError(str(error), expected="values that fit the ranges") from None
+    return {name: getattr(parameters, name) for name in model.model_fields}
+
+
+def _of_python(value: Any) -> Any:
+    """NumPy's numbers as those of Python: a strict model takes no others."""
+    return value.item() if type(value).__module__ == "numpy" and getattr(value, "ndim", None) == 0 else value
 
 
 def json_schema_of(model: type[Parameters], references: str = DEFAULT_REF_TEMPLATE) -> dict[str, Any]:
@@ -120,8 +195,6 @@ def _check_defaults(cls: type[HasParameters], model: type[Parameters]) -> None:
                 where=_place(cls, name),
                 expected="numbers, texts, lists, mappings or components",
             )
-    if any(_holds_component(info.default) for info in model.model_fields.values()):
-        return  # to write a component as a spec takes the registry, which is being made
     try:
         model.model_validate({})
     except ValidationError as error:
@@ -145,14 +218,6 @@ def _is_plain(value: Any) -> bool:
     if isinstance(value, Mapping):
         return all(map(_is_plain, [*value, *value.values()]))
     return value is None or isinstance(value, bool | int | float | str | Path | BaseModel | HasParameters)
-
-
-def _holds_component(value: Any) -> bool:
-    if isinstance(value, list | tuple):
-        return any(map(_holds_component, value))
-    if isinstance(value, Mapping):
-        return any(map(_holds_component, value.values()))
-    return isinstance(value, HasParameters)
 
 
 def nested(annotation: Any) -> Nested | None:
@@ -208,7 +273,7 @@ def _translate(annotation: Any) -> Any:
         return Annotated[annotation, Strict()]
     if isinstance(annotation, type) and issubclass(annotation, HasParameters):
         kind = kind_of(annotation)
-        return Annotated[ComponentSpec, Nested(kind, annotation)] if kind else annotation
+        return Annotated[Any, Nested(kind, annotation)] if kind else annotation
     origin, arguments = get_origin(annotation), get_args(annotation)
     if origin is Annotated:
         return Annotated[(_translate(arguments[0]), *arguments[1:])]
