@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
+from typing import Self
 
 
 class InvregError(Exception):
@@ -39,7 +40,7 @@ class InvregError(Exception):
             lines.append(f"  try: {self.hint}")
         return "\n".join(lines)
 
-    def at(self, where: str) -> InvregError:
+    def at(self, where: str) -> Self:
         """The same error, with its place prefixed by `where` (used while an error travels up a spec)."""
         self.where = f"{where}.{self.where}" if self.where else where
         return self

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -14,9 +14,9 @@ from invreg.components.dataset import Splits
 from invreg.components.operator import Shape
 from invreg.components.problem import Problem
 from invreg.components.streams import stream_key
-from invreg.components.trainer import Method
 from invreg.errors import DataError, InvregError, SpecError
-from invreg.specs.plan import Plan, PlannedMethod
+from invreg.specs.methods import ReconstructorBuilder, make_method
+from invreg.specs.plan import Plan
 
 
 @dataclass(frozen=True)
@@ -29,6 +29,7 @@ class Setting:
         image_shape: (C, H, W) of the validation and test images.
         val_measurements: on the device.
         test_measurements: on the CPU.
+        builders: make the reconstructors of each method; the first one is set up.
     """
 
     problem: Problem
@@ -36,6 +37,7 @@ class Setting:
     image_shape: Shape
     val_measurements: Tensor
     test_measurements: Tensor
+    builders: Mapping[str, ReconstructorBuilder] = field(default_factory=dict)
 
     @property
     def measurement_bytes(self) -> int:
@@ -84,16 +86,17 @@ def load_setting(plan: Plan, images: Splits, device: torch.device) -> Setting:
     )
 
 
-def check_methods(plan: Plan, setting: Setting, build: Callable[[PlannedMethod], Method]) -> None:
-    """Sets every method up once and asks its trainer, and asks the analyses whether they find what they need.
+def set_up_methods(plan: Plan, setting: Setting, device: torch.device) -> dict[str, ReconstructorBuilder]:
+    """Sets every method up, asks its trainer, and asks the analyses whether they find what they need.
 
     Raises:
         SpecError: with the path of the method or the analysis.
     """
+    builders: dict[str, ReconstructorBuilder] = {}
     capable: dict[str, list[str]] = {key: [] for key in plan.analyses}
     for label, planned in plan.methods.items():
-        method = build(planned)
-        reconstructor = method.build()
+        build = builders[label] = ReconstructorBuilder(plan, label, setting.problem, setting.image_shape, device)
+        reconstructor = build.first()
         trainable = any(parameter.requires_grad for parameter in reconstructor.parameters())
         if planned.trainer is None and trainable:
             raise SpecError(
@@ -104,7 +107,7 @@ def check_methods(plan: Plan, setting: Setting, build: Callable[[PlannedMethod],
             )
         if planned.trainer is not None:
             try:
-                planned.trainer.check(method, reconstructor)
+                planned.trainer.check(make_method(plan, build), reconstructor)
             except InvregError as error:
                 raise error.at(f"methods.{label}.trainer") from None
         for key, analyzer in plan.analyses.items():
@@ -119,6 +122,7 @@ def check_methods(plan: Plan, setting: Setting, build: Callable[[PlannedMethod],
                 expected=f"a method that offers {needs}",
                 hint="add one, or leave this analysis out",
             )
+    return builders
 
 
 def fingerprint(images: Splits) -> dict[str, Any]:

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from invreg.components.events import Events
 from invreg.plugins.tracking import close_trackers, make_trackers
 from invreg.running.listeners import TerminalProgress, TrainingLogFiles
-from invreg.running.setting import Setting, check_methods, load_setting
+from invreg.running.setting import Setting, load_setting, set_up_methods
 from invreg.running.shared_work import Shared
 from invreg.running.stages import Stages
-from invreg.specs.methods import make_method
 from invreg.storage.run_folder import RunFolder
 
 if TYPE_CHECKING:
@@ -25,10 +25,7 @@ if TYPE_CHECKING:
 def check_plan(plan: Plan, device: torch.device, shared: Shared) -> Setting:
     """Reads the images and checks that problem, images, methods and analyses fit together; nothing is trained."""
     setting = load_setting(plan, shared.images(plan, device), device)
-    check_methods(
-        plan, setting, lambda planned: make_method(plan, planned, setting.problem, setting.image_shape, device)
-    )
-    return setting
+    return replace(setting, builders=set_up_methods(plan, setting, device))
 
 
 def run_plan(

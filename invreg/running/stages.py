@@ -93,16 +93,15 @@ class Stages:
 
     def _train(self, planned: PlannedMethod) -> TrainedMethod:
         label, base = planned.label, Path("methods") / planned.label
-        problem, shape = self.setting.problem, self.setting.image_shape
+        build = self.setting.builders[label]
         self.shared.fetch(self.plan, label, self.folder.method(label))
         if self.folder.has(base / "training.json"):
-            trained = load_method(self.plan, label, self.folder, problem, shape, self.device)
+            trained = load_method(self.folder, label, build)
         else:
-            method = make_method(self.plan, planned, problem, shape, self.device)
             messages: list[str] = []
             start = time.perf_counter()
             with recorded_warnings(messages):
-                trained = self._fit(planned, method)
+                trained = self._fit(planned, make_method(self.plan, build))
                 self._finalise(label, trained)
             trained.reconstructor.eval()
             seconds = trained.log.summary.get("seconds", time.perf_counter() - start if planned.trainer else 0.0)

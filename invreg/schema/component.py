@@ -66,7 +66,7 @@ def _check_when_constructed(cls: type[Component]) -> None:
         return
     for base in cls.__mro__:
         if issubclass(base, HasParameters) and base not in _checked and "__init__" in vars(base):
-            base.__init__ = _validating(base.__init__)  # type: ignore[misc]
+            base.__init__ = _validating(base.__init__)  # type: ignore[method-assign]
             _checked.add(base)
     _checked.add(cls)
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, Self
 
 from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
@@ -42,7 +42,7 @@ class NestedError(ValueError):
 
 def spec_errors(error: ValidationError, where: str, model: type[BaseModel]) -> SpecError:
     """One readable error for all that pydantic found wrong below `where`."""
-    problems = []
+    problems: list[SpecError] = []
     for detail in error.errors(include_url=False):
         path = ".".join(str(part) for part in (where, *detail["loc"]) if part != "")
         given = detail.get("input")
@@ -67,8 +67,22 @@ def spec_errors(error: ValidationError, where: str, model: type[BaseModel]) -> S
     return join_errors(problems)
 
 
-def join_errors(problems: list[SpecError]) -> SpecError:
-    """One error for several problems, so that a spec need not be mended one message at a time."""
-    if len(problems) == 1:
-        return problems[0]
-    return SpecError(f"{len(problems)} problems in the spec\n" + "\n".join(str(problem) for problem in problems))
+def join_errors(problems: Sequence[SpecError]) -> SpecError:
+    """One error for several problems, so that a spec need not be corrected one message at a time."""
+    return problems[0] if len(problems) == 1 else _SeveralProblems(problems)
+
+
+class _SeveralProblems(SpecError):
+    """Several problems of one spec, each with its place."""
+
+    def __init__(self, problems: Sequence[SpecError]) -> None:
+        super().__init__(f"{len(problems)} problems in the spec")
+        self._problems = problems
+
+    def __str__(self) -> str:
+        return "\n".join([self.what, *map(str, self._problems)])
+
+    def at(self, where: str) -> Self:
+        for problem in self._problems:
+            problem.at(where)
+        return self

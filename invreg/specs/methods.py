@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -9,7 +10,6 @@ import torch
 from invreg.components.streams import stream_key
 from invreg.components.trainer import Method
 from invreg.errors import InvregError
-from invreg.schema.component_spec import ComponentSpec
 from invreg.schema.parameters import parameters_model
 
 if TYPE_CHECKING:
@@ -19,37 +19,71 @@ if TYPE_CHECKING:
     from invreg.specs.plan import Plan, PlannedMethod
 
 
-def make_method(
-    plan: Plan, planned: PlannedMethod, problem: Problem, image_shape: Shape, device: torch.device
-) -> Method:
-    """The method as its trainer sees it; `build` makes fresh, reproducible instances."""
-    given = planned.spec.reconstructor
+class ReconstructorBuilder:
+    """Makes the reconstructors of one method and sets them up.
+
+    Initial weights depend on the run's seed and the label only. The first reconstructor is the one that the plan holds
+    already: it is looked at when the spec is checked, and then trained or loaded.
+
+    Args:
+        plan: the plan.
+        label: the method.
+        problem: operator and noise, on the device.
+        image_shape: (C, H, W) of the images.
+        device: where reconstructors are put.
+    """
+
+    def __init__(self, plan: Plan, label: str, problem: Problem, image_shape: Shape, device: torch.device) -> None:
+        self.label = label
+        self._plan, self._problem, self._image_shape, self._device = plan, problem, image_shape, device
+        self._first: Reconstructor | None = None
+
+    @property
+    def _planned(self) -> PlannedMethod:
+        return self._plan.methods[self.label]
+
+    def first(self) -> Reconstructor:
+        """The reconstructor that comes next, to look at."""
+        if self._first is None:
+            unused = self._planned.unused
+            self._first = self._set_up(unused.pop()) if unused else self._built(self._planned.spec.reconstructor)
+        return self._first
+
+    def __call__(self, **changes: Any) -> Reconstructor:
+        """A reconstructor of its own for the caller; keyword arguments change parameters from those of the spec."""
+        return self.of({**self._planned.spec.reconstructor.model_dump(), **changes})
+
+    def of(self, spec: Mapping[str, Any]) -> Reconstructor:
+        """A reconstructor of its own for the caller, with the name and the parameters of a complete spec."""
+        if spec != self._planned.spec.reconstructor.model_dump():
+            return self._built(spec)
+        built, self._first = self.first(), None
+        return built
+
+    def _built(self, spec: Any) -> Reconstructor:
+        return self._set_up(self._plan.registry.build("reconstructor", spec, self._where))
+
+    def _set_up(self, reconstructor: Reconstructor) -> Reconstructor:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(stream_key(self._plan.spec.seed, "initialisation", self.label))
+            try:
+                reconstructor.setup(self._problem, self._image_shape)
+            except InvregError as error:
+                raise error.at(self._where) from None
+        return reconstructor.to(self._device)
+
+    @property
+    def _where(self) -> str:
+        return f"methods.{self.label}.reconstructor"
+
+
+def make_method(plan: Plan, build: ReconstructorBuilder) -> Method:
+    """The method as its trainer sees it."""
+    given = plan.methods[build.label].spec.reconstructor
     return Method(
-        label=planned.label,
+        label=build.label,
         parameters=given.parameters,
         schema=parameters_model(plan.registry.entry("reconstructor", given.name).cls),
-        build=lambda **changes: build_reconstructor(
-            plan, planned.label, {**given.model_dump(), **changes}, problem, image_shape, device
-        ),
+        build=build,
         registry=plan.registry,
     )
-
-
-def build_reconstructor(
-    plan: Plan,
-    label: str,
-    spec: ComponentSpec | dict[str, Any],
-    problem: Problem,
-    image_shape: Shape,
-    device: torch.device,
-) -> Reconstructor:
-    """A reconstructor that is set up; its random initial weights depend on the run's seed and the label only."""
-    where = f"methods.{label}.reconstructor"
-    reconstructor: Reconstructor = plan.registry.build("reconstructor", spec, where)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(stream_key(plan.spec.seed, "initialisation", label))
-        try:
-            reconstructor.setup(problem, image_shape)
-        except InvregError as error:
-            raise error.at(where) from None
-    return reconstructor.to(device)

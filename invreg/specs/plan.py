@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,7 +17,7 @@ from invreg.components.operator import Operator
 from invreg.components.reconstructor import Reconstructor
 from invreg.components.trainer import Trainer
 from invreg.errors import SpecError
-from invreg.plugins.registry import Registry
+from invreg.plugins.registry import Registry, spec_of
 from invreg.schema.component_spec import ComponentSpec, join_errors
 from invreg.specs.spec import MethodSpec, Spec
 from invreg.text import unique_names
@@ -24,11 +25,19 @@ from invreg.text import unique_names
 
 @dataclass(frozen=True)
 class PlannedMethod:
-    """A method whose parameters are known to be good."""
+    """A method whose parameters are known to be good.
+
+    Attributes:
+        label: its name in the spec.
+        spec: reconstructor and trainer with all defaults.
+        trainer: None for a method that is not trained.
+        unused: the reconstructor that was built when the spec was checked, until it is set up and trained or loaded.
+    """
 
     label: str
     spec: MethodSpec
     trainer: Trainer | None
+    unused: list[Reconstructor]
 
 
 @dataclass(frozen=True)
@@ -53,7 +62,7 @@ class Plan:
 
 
 def make_plan(spec: Spec, registry: Registry) -> Plan:
-    """Resolves and builds everything that the spec names; no data is read.
+    """Builds everything that the spec names; no data is read. What was built remembers its spec with all defaults.
 
     Raises:
         SpecError: with all problems that were found, each with its path in the spec.
@@ -62,7 +71,8 @@ def make_plan(spec: Spec, registry: Registry) -> Plan:
 
     def attempt(kind: str, given: ComponentSpec, where: str) -> tuple[Any, Any]:
         try:
-            return registry.build(kind, given, where), registry.resolve(kind, given, where)
+            component = registry.build(kind, given, where)
+            return component, ComponentSpec.model_validate(spec_of(component, registry))
         except SpecError as error:
             problems.append(error)
             return None, given
@@ -72,12 +82,11 @@ def make_plan(spec: Spec, registry: Registry) -> Plan:
     noise, noise_spec = attempt("noise", spec.noise, "noise")
     metrics = [(given.name, *attempt("metric", given, f"metrics.{i}")) for i, given in enumerate(spec.metrics)]
     analyses = [(given.name, *attempt("analyzer", given, f"analyses.{i}")) for i, given in enumerate(spec.analyses)]
-    reconstructors: dict[str, Reconstructor] = {}
-    methods = {label: _plan_method(label, given, attempt, reconstructors) for label, given in spec.methods.items()}
-    repeated = {name for name, *_ in metrics if [n for n, *_ in metrics].count(name) > 1}
+    methods = {label: _plan_method(label, given, attempt) for label, given in spec.methods.items()}
+    repeated = [name for name, uses in Counter(given.name for given in spec.metrics).items() if uses > 1]
     problems += [SpecError(f"the metric {name!r} is listed twice", where="metrics") for name in sorted(repeated)]
     if operator is not None:
-        problems += _unfit(reconstructors, operator)
+        problems += _unfit(methods, operator)
     if problems:
         raise join_errors(problems)
     resolved = spec.model_copy(
@@ -103,31 +112,25 @@ def make_plan(spec: Spec, registry: Registry) -> Plan:
     )
 
 
-def _plan_method(
-    label: str,
-    given: MethodSpec,
-    attempt: Callable[..., tuple[Any, Any]],
-    built: dict[str, Reconstructor],
-) -> PlannedMethod:
-    """The method; what could be built of it goes into `built`."""
-    component, reconstructor = attempt("reconstructor", given.reconstructor, f"methods.{label}.reconstructor")
-    if component is not None:
-        built[label] = component
+def _plan_method(label: str, given: MethodSpec, attempt: Callable[..., tuple[Any, Any]]) -> PlannedMethod:
+    reconstructor, spec = attempt("reconstructor", given.reconstructor, f"methods.{label}.reconstructor")
     trainer, trainer_spec = None, None
     if given.trainer is not None:
         trainer, trainer_spec = attempt("trainer", given.trainer, f"methods.{label}.trainer")
-    return PlannedMethod(label, MethodSpec(reconstructor=reconstructor, trainer=trainer_spec), trainer)
+    unused = [] if reconstructor is None else [reconstructor]
+    return PlannedMethod(label, MethodSpec(reconstructor=spec, trainer=trainer_spec), trainer, unused)
 
 
-def _unfit(reconstructors: dict[str, Reconstructor], operator: Operator) -> list[SpecError]:
-    """What the methods have against the operator."""
+def _unfit(methods: Mapping[str, PlannedMethod], operator: Operator) -> list[SpecError]:
+    """What speaks against using the methods with this operator."""
     problems = []
-    for label, reconstructor in reconstructors.items():
-        try:
-            reconstructor.check_operator(operator)
-        except SpecError as error:
-            error.at(f"methods.{label}.reconstructor")
-            problems.append(error)
+    for label, planned in methods.items():
+        for reconstructor in planned.unused:
+            try:
+                reconstructor.check_operator(operator)
+            except SpecError as error:
+                error.at(f"methods.{label}.reconstructor")
+                problems.append(error)
     return problems
 
 

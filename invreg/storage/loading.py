@@ -9,14 +9,12 @@ from invreg.components.device import choose_device
 from invreg.components.problem import Problem
 from invreg.components.trainer import TrainedMethod, TrainingLog
 from invreg.errors import StoreError
-from invreg.specs.methods import build_reconstructor
-from invreg.specs.plan import Plan, make_plan
+from invreg.specs.methods import ReconstructorBuilder
+from invreg.specs.plan import make_plan
 from invreg.storage.result import MethodResult, Result
 from invreg.storage.run_folder import RunFolder
 
 if TYPE_CHECKING:
-    import torch
-
     from invreg.plugins.registry import Registry
 
 
@@ -37,7 +35,8 @@ def load_run(folder: Path, device: str, registry: Registry) -> Result:
     where = choose_device(device)
     problem = Problem(plan.operator, plan.noise).to(where)
     image_shape = tuple(store.read_json("run.json")["image_shape"])
-    methods = {label: load_method(plan, label, store, problem, image_shape, where) for label in plan.methods}
+    builders = {label: ReconstructorBuilder(plan, label, problem, image_shape, where) for label in plan.methods}
+    methods = {label: load_method(store, label, build) for label, build in builders.items()}
     findings = {key: store.read_findings(key) for key in plan.analyses}
     return Result(
         folder=store.path,
@@ -50,18 +49,15 @@ def load_run(folder: Path, device: str, registry: Registry) -> Result:
     )
 
 
-def load_method(
-    plan: Plan, label: str, folder: RunFolder, problem: Problem, image_shape: tuple[int, ...], device: torch.device
-) -> TrainedMethod:
+def load_method(folder: RunFolder, label: str, build: ReconstructorBuilder) -> TrainedMethod:
     """A trained method from its files.
 
     Raises:
         StoreError: if one is missing or broken, or the weights do not fit.
     """
     base = Path("methods") / label
-    spec = folder.read_json(base / "reconstructor.json")
     weights = folder.read_tensors(base / "weights.safetensors")
-    reconstructor = build_reconstructor(plan, label, spec, problem, image_shape, device)
+    reconstructor = build.of(folder.read_json(base / "reconstructor.json"))
     try:
         reconstructor.load_state_dict(weights)
     except RuntimeError as error:

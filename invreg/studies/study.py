@@ -18,7 +18,7 @@ from invreg.components.device import choose_device
 from invreg.components.events import Events
 from invreg.components.study_analyzer import CompletedStudy, StudyAnalyzer
 from invreg.errors import InvregError, SpecError
-from invreg.plugins.registry import Registry, plain_form
+from invreg.plugins.registry import Registry, plain_form, spec_of
 from invreg.reporting.study_report import collect_study, write_study_report
 from invreg.running.listeners import TerminalProgress
 from invreg.running.setting import Setting
@@ -225,7 +225,7 @@ def _study_analyses(
     for index, spec in enumerate(given):
         try:
             built.append(registry.build("study_analyzer", spec, f"study_analyses.{index}"))
-            specs.append(registry.resolve("study_analyzer", spec, f"study_analyses.{index}"))
+            specs.append(ComponentSpec.model_validate(spec_of(built[-1], registry)))
         except SpecError as error:
             problems[str(error)] = error
     return dict(zip(unique_names([spec.name for spec in specs]), built, strict=True)), specs

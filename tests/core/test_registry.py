@@ -76,7 +76,7 @@ def test_nested_components_are_built_and_written_back(registry: Registry) -> Non
         "others": [{"name": "square"}, {"name": "scale", "factor": 1.0}],
     }
     assert spec_of(chain, registry) == full
-    assert registry.resolve("operator", spec).model_dump() == full
+    assert spec_of(registry.build("operator", full), registry) == full
 
 
 @pytest.mark.parametrize(
@@ -88,7 +88,7 @@ def test_nested_components_are_built_and_written_back(registry: Registry) -> Non
         ({"name": "scale", "factor": "big"}, ["operator.factor", "'big'"]),
         ({"name": "scale", "factor": 13}, ["operator", "bad luck"]),
         ({"name": "chain"}, ["operator.first", "missing"]),
-        ({"name": "chain", "first": "square"}, ["operator.first", "is no LinearOperator"]),
+        ({"name": "chain", "first": "square"}, ["operator.first", "is not a LinearOperator"]),
         ({"name": "chain", "first": {"name": "scale", "factor": 0}}, ["operator.first.factor"]),
         ({"name": "chain", "first": "scale", "others": [{"name": "nope"}]}, ["operator.others.0", "'nope'"]),
         ({"factor": 1.0}, ["operator.name", "missing"]),

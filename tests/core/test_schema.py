@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable
 from typing import Annotated, Any, Literal
 
+import numpy as np
 import pytest
 import torch
 from pydantic import Field, ValidationError
 
 from invreg.components.noise import Noise
 from invreg.components.operator import LinearOperator, Operator
-from invreg.errors import PluginError
+from invreg.errors import PluginError, SpecError
 from invreg.schema.component import Component
-from invreg.schema.component_spec import ComponentSpec
-from invreg.schema.parameters import nested, parameters_model
+from invreg.schema.parameters import Nested, nested, parameters_model
 from invreg.schema.signature import built_with
 
 
@@ -73,8 +74,14 @@ def test_component_annotations_take_nested_specs() -> None:
     mark = nested(model.model_fields["inner"].rebuild_annotation())
     assert mark is not None
     assert (mark.kind, mark.base) == ("operator", LinearOperator)
-    made = model.model_validate({"inner": "identity"})
-    assert made.inner == ComponentSpec(name="identity")  # type: ignore[attr-defined]
+    made: list[object] = []
+
+    def build(mark: Nested, value: object) -> Scale:
+        made.append((mark.kind, value))
+        return Scale()
+
+    assert model.model_validate({"inner": "identity"}, context={"nested": build}).inner.factor == 1.0  # type: ignore[attr-defined]
+    assert made == [("operator", "identity")]
 
 
 class Untyped(Operator):
@@ -124,9 +131,62 @@ def test_components_remember_what_they_were_built_with() -> None:
     assert built_with(copy.deepcopy(scale)) == expected
 
 
-def test_wrong_arguments_raise_the_constructors_own_error() -> None:
-    with pytest.raises(TypeError, match="facto"):
-        Scale(facto=1.0)  # type: ignore[call-arg]
+@pytest.mark.parametrize(
+    ("arguments", "parts"),
+    [
+        ({"facto": 1.0}, ["Scale.facto", "unknown parameter", "did you mean 'factor'?"]),
+        ({"factor": -1.0}, ["Scale.factor", "greater than 0", "-1.0"]),
+        ({"factor": "2"}, ["Scale.factor", "'2'"]),
+        ({"repeats": True}, ["Scale.repeats"]),
+        ({"factor": float("nan")}, ["Scale.factor", "finite"]),
+        ({"inner": "identity"}, ["Scale.inner", "is not an instance of LinearOperator"]),
+        ({"mode": "sideways", "factor": 0.0}, ["2 problems", "Scale.mode", "Scale.factor"]),
+    ],
+)
+def test_wrong_arguments_raise_the_error_that_a_spec_raises(arguments: dict[str, Any], parts: list[str]) -> None:
+    with pytest.raises(SpecError) as caught:
+        Scale(**arguments)
+    assert all(part in str(caught.value) for part in parts), str(caught.value)
+
+
+def test_a_constructor_gets_validated_values() -> None:
+    scale = Scale(np.float32(2), taps=[1])  # type: ignore[arg-type]
+    assert (scale.factor, built_with(scale)["taps"]) == (2.0, (1.0,))
+    assert type(scale.factor) is float
+
+
+def test_too_many_arguments_are_a_type_error() -> None:
+    with pytest.raises(TypeError, match="Scale"):
+        Scale(1.0, 1, "up", (0.5,), None, 3)  # type: ignore[call-arg]
+    with pytest.raises(TypeError, match="'factor' twice"):
+        Scale(1.0, factor=2.0)  # type: ignore[misc]
+
+
+def test_the_constructor_of_a_base_class_is_part_of_that_of_its_subclass() -> None:
+    class Double(Scale):
+        def __init__(self, strength: Annotated[float, Field(gt=0)] = 1.0) -> None:
+            super().__init__(factor=2 * strength)
+
+    double = Double(strength=1.5)
+    assert (double.factor, built_with(double)) == (3.0, {"strength": 1.5})
+    with pytest.raises(SpecError, match=r"Double\.strength"):
+        Double(strength=-1.0)
+
+
+def test_what_no_spec_can_say_is_passed_as_it_is() -> None:
+    def function(x: torch.Tensor) -> torch.Tensor:
+        return x
+
+    class Wrapped(Operator):
+        def __init__(self, function: Callable[[torch.Tensor], torch.Tensor]) -> None:
+            super().__init__()
+            self.function = function
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.function(x)
+
+    assert Wrapped(function).function is function
+    assert built_with(Wrapped(function)) == {"function": function}
 
 
 def test_components_without_constructor_have_no_parameters() -> None:
