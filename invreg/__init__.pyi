@@ -76,6 +76,7 @@ from .errors import (
 from .plugins.registry import Registry as Registry, spec_of as spec_of
 from .running.evaluation import recorded_warnings as recorded_warnings
 from .schema.component import Component as Component
+from .schema.constraints import Odd as Odd
 from .specs.spec import Spec as Spec
 from .storage.result import MethodResult as MethodResult, Result as Result, StudyResult as StudyResult
 from .storage.study_cell import StudyCell as StudyCell

@@ -131,4 +131,6 @@ def _default(value: Any) -> str:
 def _range(described: dict[str, Any]) -> str:
     signs = {"minimum": ">=", "exclusiveMinimum": ">", "maximum": "<=", "exclusiveMaximum": "<"}
     bounds = [f"{sign} {described[key]:g}" for key, sign in signs.items() if key in described]
+    if described.get("not") == {"multipleOf": 2}:
+        bounds.append("odd")
     return f" ({', '.join(bounds)})" if bounds else ""

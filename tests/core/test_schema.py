@@ -15,7 +15,8 @@ from invreg.components.noise import Noise
 from invreg.components.operator import LinearOperator, Operator
 from invreg.errors import PluginError, SpecError
 from invreg.schema.component import Component
-from invreg.schema.parameters import Nested, nested, parameters_model
+from invreg.schema.constraints import Odd
+from invreg.schema.parameters import Nested, json_schema_of, nested, parameters_model
 from invreg.schema.signature import built_with
 
 
@@ -153,6 +154,18 @@ def test_a_constructor_gets_validated_values() -> None:
     scale = Scale(np.float32(2), taps=[1])  # type: ignore[arg-type]
     assert (scale.factor, built_with(scale)["taps"]) == (2.0, (1.0,))
     assert type(scale.factor) is float
+
+
+def test_odd_numbers_are_part_of_the_schema() -> None:
+    class Window(Scale):
+        def __init__(self, size: Annotated[int, Field(ge=1), Odd()] = 5) -> None:
+            super().__init__()
+
+    assert built_with(Window(7)) == {"size": 7}
+    with pytest.raises(SpecError, match=r"Window\.size: input should be odd, such as 5"):
+        Window(4)
+    described = json_schema_of(parameters_model(Window))["properties"]["size"]
+    assert described == {"type": "integer", "minimum": 1, "not": {"multipleOf": 2}, "default": 5, "title": "Size"}
 
 
 def test_too_many_arguments_are_a_type_error() -> None:

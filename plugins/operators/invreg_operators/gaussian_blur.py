@@ -10,10 +10,10 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from invreg import LinearOperator, NormEstimate, Shape, SpecError
+from invreg import LinearOperator, NormEstimate, Odd, Shape
 from invreg_operators.axes import along_axes
 from invreg_operators.batches import check_batch
-from invreg_operators.boundary import Boundary, check_boundary, check_size
+from invreg_operators.boundary import Boundary, check_size
 from invreg_operators.filters import correlate, correlate_adjoint
 
 #: Up to this many pixels on an axis, two products with dense matrices beat anything that uses the band (measured).
@@ -32,37 +32,20 @@ class GaussianBlur(LinearOperator):
     the edge count more than once. The adjoint is exact for every rule.
 
     The defaults are those of Arndt & Nickel 2024, section 4 (which leaves the boundary rule open).
-
-    Args:
-        kernel_size: entries of the kernel on each axis, odd.
-        std: standard deviation of the Gaussian in pixels, > 0.
-        boundary: how images continue beyond their edges.
-
-    Raises:
-        SpecError: if `kernel_size` is not odd and positive or `std` not positive.
     """
 
     def __init__(
         self,
         kernel_size: Annotated[
             int,
-            Field(description="entries of the kernel on each axis, odd", ge=1, json_schema_extra={"unit": "pixels"}),
+            Field(description="entries of the kernel on each axis", ge=1, json_schema_extra={"unit": "pixels"}),
+            Odd(),
         ] = 11,
         std: Annotated[float, Field(description="standard deviation", gt=0, json_schema_extra={"unit": "pixels"})] = 5
         / 3,
         boundary: Annotated[Boundary, Field(description="how images continue beyond their edges")] = "symmetric",
     ) -> None:
         super().__init__()
-        if kernel_size < 1 or kernel_size % 2 == 0:
-            raise SpecError(
-                f"kernel_size {kernel_size}",
-                where="gaussian_blur.kernel_size",
-                expected="an odd number: an even kernel has no centre and would move the image by half a pixel",
-                hint=f"{max(kernel_size + 1, 1)}",
-            )
-        if not (0 < std < math.inf):
-            raise SpecError(f"std {std}", where="gaussian_blur.std", expected="a positive number of pixels")
-        check_boundary(boundary, "gaussian_blur.boundary")
         self.kernel_size, self.std = kernel_size, std
         self.boundary: Boundary = boundary
 
