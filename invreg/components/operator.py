@@ -254,19 +254,20 @@ class NormalOperator(LinearOperator):
         operator: the linear operator A.
         domain_shape: shape of one image, (C, H, W), for which ||A|| is computed. For images of other shapes the factor
             stays the same, so that a network sees them on the scale that it knows; the norm is not 1 there.
+        norm: ||A||, where it is known.
 
     Raises:
-        InvregError: if A is not linear, or zero.
+        SpecError: if A is not a `LinearOperator`; `operator.linearize(x)`, its derivative at one image x, is one.
+        InvregError: if A is zero.
         ShapeError: if A cannot handle images of this shape.
 
     Source: Arndt et al. 2023, Inverse Problems 39 125018, section 2.
     """
 
-    def __init__(self, operator: LinearOperator, domain_shape: Shape) -> None:
+    def __init__(self, operator: LinearOperator, domain_shape: Shape, norm: float | None = None) -> None:
         super().__init__()
-        hint = "operator.linearize(x): its derivative at one image x, which is linear"
-        self.operator = as_linear(operator, "NormalOperator", hint)
-        self.norm_squared = operator.norm(domain_shape).value ** 2
+        self.operator = operator
+        self.norm_squared = (operator.norm(domain_shape).value if norm is None else norm) ** 2
         if self.norm_squared == 0:
             raise InvregError(
                 f"the norm of {type(operator).__name__} is zero",

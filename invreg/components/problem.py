@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from invreg.components.noise import Noise
-from invreg.components.operator import Operator
+from invreg.components.operator import NormalOperator, NormEstimate, Operator, Shape, as_linear
 from invreg.components.streams import stream_key
 
 
@@ -18,11 +18,16 @@ class Problem:
     Args:
         operator: the forward operator F: X -> Y.
         noise: the noise model, or None for clean measurements.
+
+    What is computed of the operator (its norm) is computed once: an operator that is changed afterwards needs a new
+    problem.
     """
 
     def __init__(self, operator: Operator, noise: Noise | None = None) -> None:
         self.operator = operator
         self.noise = noise
+        self._norms: dict[Shape, NormEstimate] = {}
+        self._normal_operators: dict[Shape, NormalOperator] = {}
 
     def __repr__(self) -> str:
         return f"Problem({self.operator!r}, {self.noise!r})"
@@ -31,6 +36,31 @@ class Problem:
         """Moves the operator's buffers to `device`."""
         self.operator.to(device)
         return self
+
+    def norm(self, image_shape: Shape) -> NormEstimate:
+        """The norm ||A|| of a linear operator on images of this shape, (C, H, W).
+
+        Raises:
+            InvregError: if the operator is not linear.
+            ConvergenceError: if the norm is not found.
+        """
+        shape = tuple(image_shape)
+        if shape not in self._norms:
+            operator = as_linear(self.operator, "Problem.norm", "the norm of operator.linearize(x)")
+            self._norms[shape] = operator.norm(shape)
+        return self._norms[shape]
+
+    def normal_operator(self, image_shape: Shape) -> NormalOperator:
+        """A*A / ||A||² for a linear operator A, with its norm on images of this shape, (C, H, W).
+
+        Raises:
+            InvregError: if the operator is not linear, or zero.
+        """
+        shape = tuple(image_shape)
+        if shape not in self._normal_operators:
+            operator = as_linear(self.operator, "Problem.normal_operator", "operator.linearize(x), which is linear")
+            self._normal_operators[shape] = NormalOperator(operator, shape, self.norm(shape).value)
+        return self._normal_operators[shape]
 
     def measure(
         self,

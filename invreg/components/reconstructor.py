@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING, Protocol, runtime_checkable
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Protocol, Self, runtime_checkable
 
 from torch import Tensor, nn
 
+from invreg.errors import InvregError
 from invreg.schema.component import Component
 from invreg.schema.kinds import base_of
 
@@ -21,10 +23,14 @@ if TYPE_CHECKING:
 class Reconstructor(Component, nn.Module, ABC):
     """A map R: Y -> X from measurements to images.
 
-    Life: built from its parameters, then `setup` once with the problem and the image shape (this is where
-    weights are made), then trained or loaded, then called. Whatever must be saved lies in parameters and
-    buffers.
+    Life: built from its parameters, then `setup` once with the problem and the image shape (this is where weights are
+    made), then trained or loaded, then called. All that must be saved lies in parameters and buffers.
+
+    The problem moves to devices and dtypes along with its reconstructor, but it is not part of its state: the operator
+    is neither a submodule, nor saved or counted with the weights.
     """
+
+    _problem: Problem | None = None
 
     def check_operator(self, operator: Operator) -> None:
         """Refuses operators that the method is not for; most are for all.
@@ -36,13 +42,32 @@ class Reconstructor(Component, nn.Module, ABC):
         """
 
     def setup(self, problem: Problem, image_shape: Shape) -> None:
-        """Builds what depends on the problem; called once, before training.
+        """Keeps the problem, and builds what depends on it; called once, before training.
+
+        A method that overrides this calls `super().setup(problem, image_shape)`.
 
         Args:
             problem: operator and noise; for methods that use the operator in every reconstruction.
             image_shape: (C, H, W) of the images of the run. Networks that are convolutional take other sizes
                 later.
         """
+        self._problem = problem
+
+    @property
+    def problem(self) -> Problem:
+        """Operator and noise, as `setup` was given them.
+
+        Raises:
+            InvregError: before `setup`.
+        """
+        if self._problem is None:
+            raise InvregError("not set up", where=type(self).__name__, hint="setup(problem, image_shape) first")
+        return self._problem
+
+    def _apply(self, fn: Callable[..., Any], recurse: bool = True) -> Self:
+        if self._problem is not None:
+            self._problem.operator._apply(fn, recurse)
+        return super()._apply(fn, recurse)
 
     @abstractmethod
     def forward(self, z: Tensor) -> Tensor:

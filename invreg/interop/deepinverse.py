@@ -225,6 +225,7 @@ class DeepInverseReconstructor(Reconstructor):
         Raises:
             SpecError: if a denoiser has no noise level, or measurements that are no images.
         """
+        super().setup(problem, image_shape)
         if not self.denoises:
             own = problem.operator.physics if isinstance(problem.operator, PhysicsOperator) else None
             self._physics[:] = [own or physics_from_operator(problem.operator, image_shape, problem.noise)]

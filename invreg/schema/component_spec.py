@@ -58,12 +58,14 @@ def spec_errors(error: ValidationError, where: str, model: type[BaseModel]) -> S
             problems.append(SpecError("missing", where=path, expected="a value"))
         else:
             message = detail["msg"].removeprefix("Value error, ")
+            if message == detail["msg"]:  # a sentence of pydantic; others stay as their authors wrote them
+                message = message[0].lower() + message[1:]
             shown = (
                 f" (given: {given!r})"
                 if not isinstance(given, Mapping | HasParameters) and len(repr(given)) < 80
                 else ""
             )
-            problems.append(SpecError(message[0].lower() + message[1:] + shown, where=path or None))
+            problems.append(SpecError(message + shown, where=path or None))
     return join_errors(problems)
 
 

@@ -48,7 +48,8 @@ class Nested:
             return value
         nested: NestedBuilder | None = (info.context or {}).get("nested")
         if nested is None:
-            raise ValueError(f"is not an instance of {self.base.__qualname__}")
+            given = f"{type(value).__name__} is not" if isinstance(value, HasParameters) else "input should be"
+            raise ValueError(f"{given} an instance of {self.base.__qualname__}")
         try:
             return nested(self, value)
         except SpecError as error:

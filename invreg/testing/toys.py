@@ -101,11 +101,11 @@ class ToyNet(Reconstructor):
     def setup(self, problem: Problem, image_shape: Shape) -> None:
         self.a = nn.Parameter(torch.tensor(float(self.start)))
         self.b = nn.Parameter(torch.zeros(()))
-        self._operator = problem.operator
+        super().setup(problem, image_shape)
 
     @property
     def target_operator(self) -> Operator:
-        return self._operator
+        return self.problem.operator
 
     @property
     def forward_map_radius(self) -> int:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import copy
+
 import pytest
 import torch
 from torch import Tensor
 
+import invreg
 from invreg.components.noise import Noise
 from invreg.components.operator import Operator
 from invreg.components.problem import Problem
@@ -115,3 +118,64 @@ def test_generators_of_equal_keys_agree() -> None:
     key = stream_key(5, "x")
     assert torch.equal(torch.rand(3, generator=generator(key)), torch.rand(3, generator=generator(key)))
     assert not torch.equal(torch.rand(3, generator=generator(key)), torch.rand(3, generator=generator(key + 1)))
+
+
+class Keeps(invreg.Reconstructor):
+    def setup(self, problem: Problem, image_shape: tuple[int, ...]) -> None:
+        super().setup(problem, image_shape)
+        self.weight = torch.nn.Parameter(torch.ones(1))
+
+    def forward(self, z: torch.Tensor) -> torch.Tensor:
+        return z * self.weight
+
+
+class Buffered(invreg.LinearOperator):
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("factor", torch.tensor(2.0))
+        self.norms = 0
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.factor * x
+
+    def norm(self, domain_shape: tuple[int, ...], *, tolerance: float = 1e-6, seed: int = 0) -> invreg.NormEstimate:
+        self.norms += 1
+        return super().norm(domain_shape, tolerance=tolerance, seed=seed)
+
+
+def test_a_problem_moves_with_its_reconstructor_and_is_not_part_of_its_state() -> None:
+    net, problem = Keeps(), Problem(Buffered())
+    net.setup(problem, (1, 4, 4))
+    assert net.problem is problem
+    assert list(net.state_dict()) == ["weight"]
+    assert [name for name, _ in net.named_modules()] == [""]
+    net.double()
+    assert problem.operator.factor.dtype == torch.float64
+    copied = copy.deepcopy(net).float()
+    assert copied.problem.operator.factor.dtype == torch.float32
+    assert problem.operator.factor.dtype == torch.float64
+
+
+def test_before_setup_there_is_no_problem() -> None:
+    with pytest.raises(invreg.InvregError, match=r"Keeps: not set up\n.*setup\(problem, image_shape\)"):
+        Keeps().problem  # noqa: B018
+
+
+def test_norm_and_normal_operator_are_computed_once_for_a_shape() -> None:
+    problem = Problem(Buffered())
+    normal = problem.normal_operator((1, 4, 4))
+    assert problem.normal_operator([1, 4, 4]) is normal  # type: ignore[arg-type]
+    assert problem.norm((1, 4, 4)).value == pytest.approx(2)
+    assert problem.operator.norms == 1
+    problem.norm((1, 5, 4))
+    assert problem.operator.norms == 2
+
+
+def test_only_linear_operators_have_a_norm() -> None:
+    with pytest.raises(invreg.InvregError, match=r"Problem\.norm: Squared is not linear"):
+        Problem(Squared()).norm((1, 4, 4))
+
+
+class Squared(invreg.Operator):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x**2

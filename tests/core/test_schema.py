@@ -140,7 +140,7 @@ def test_components_remember_what_they_were_built_with() -> None:
         ({"factor": "2"}, ["Scale.factor", "'2'"]),
         ({"repeats": True}, ["Scale.repeats"]),
         ({"factor": float("nan")}, ["Scale.factor", "finite"]),
-        ({"inner": "identity"}, ["Scale.inner", "is not an instance of LinearOperator"]),
+        ({"inner": "identity"}, ["Scale.inner", "input should be an instance of LinearOperator", "'identity'"]),
         ({"mode": "sideways", "factor": 0.0}, ["2 problems", "Scale.mode", "Scale.factor"]),
     ],
 )

@@ -74,11 +74,11 @@ class Gain(Reconstructor):
 
     def setup(self, problem: Problem, image_shape: tuple[int, ...]) -> None:
         self.gain = nn.Parameter(torch.full((1,), self.start) + 1e-3 * torch.randn(1))
-        self._operator = [problem.operator]
+        super().setup(problem, image_shape)
 
     @property
     def target_operator(self) -> invreg.Operator:
-        return self._operator[0]
+        return self.problem.operator
 
     def forward_map(self, x: Tensor) -> Tensor:
         return x / self.gain

@@ -197,7 +197,7 @@ def test_nonlinear_operators_with_another_range_are_refused(kind: str) -> None:
 
 
 def test_the_normal_operator_of_a_nonlinear_one_is_refused() -> None:
-    with pytest.raises(InvregError, match="PeronaMalik is not linear"):
+    with pytest.raises(InvregError, match=r"\.operator: PeronaMalik is not an instance of LinearOperator"):
         NormalOperator(REGISTRY.build("operator", "perona_malik"), (1, 8, 8))
 
 

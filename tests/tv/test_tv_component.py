@@ -1,4 +1,3 @@
-import gc
 import warnings
 
 import pytest
@@ -124,28 +123,19 @@ def test_used_before_setup():
         TotalVariation()(torch.zeros(1, 1, 8, 8))
 
 
-def test_the_norm_is_computed_once_for_an_operator_and_a_shape():
+def test_the_norm_is_computed_once_for_a_problem_and_a_shape():
     rng = torch.Generator().manual_seed(0)
     operator = Measurements(torch.randn(40, 64, generator=rng, dtype=torch.float64), (1, 8, 8))
     z = operator(shapes(2, 8).float())
+    problem = Problem(operator)
     for weight in (1e-2, 1e-1, 1.0):
-        ready(operator, (1, 8, 8), weight=weight)(z)
+        tv = TotalVariation(weight=weight)
+        tv.setup(problem, (1, 8, 8))
+        tv(z)
+    problem.normal_operator((1, 8, 8))
     assert operator.norms_computed == 1
-    other = Measurements(operator.matrix, (1, 8, 8))
-    ready(other, (1, 8, 8))
-    assert other.norms_computed == 1
-
-
-def test_remembered_norms_do_not_keep_operators_alive():
-    from invreg_tv.norms import _known
-
-    gc.collect()  # of what other tests have left
-    before = len(_known)
-    tv = ready(MatrixBlur(8), (1, 8, 8))
-    assert len(_known) == before + 1
-    del tv
-    gc.collect()
-    assert len(_known) == before
+    ready(operator, (1, 8, 8))  # a problem of its own
+    assert operator.norms_computed == 2
 
 
 def test_an_operator_that_is_zero():

@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import Tensor
 
 from invreg import Operator, Problem, Reconstructor, Shape
-from invreg_baselines.pull_back import PullBack, require_linear
+from invreg_baselines.pull_back import require_linear
 
 
 class Adjoint(Reconstructor):
@@ -25,8 +25,11 @@ class Adjoint(Reconstructor):
             SpecError: if the operator is not linear.
             InvregError: if it is zero.
         """
-        self.pull_back = PullBack(problem, image_shape, "adjoint")
+        require_linear(problem.operator, "adjoint")
+        super().setup(problem, image_shape)
+        self._image_shape = tuple(image_shape)
+        problem.normal_operator(self._image_shape)
 
     def forward(self, z: Tensor) -> Tensor:
         """A* z / ||A||², `[B, C, H, W]`."""
-        return self.pull_back(z)
+        return self.problem.normal_operator(self._image_shape).pull_back(z)

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Annotated, Any, Self, get_args
+from typing import Annotated, get_args
 
-import torch
 from pydantic import Field
 from torch import Tensor
 
@@ -13,7 +11,6 @@ from invreg import (
     FILTER_WINDOWS,
     FilterWindow,
     HasFilteredBackProjection,
-    InvregError,
     Operator,
     Problem,
     Reconstructor,
@@ -66,7 +63,6 @@ class FilteredBackProjection(Reconstructor):
             raise SpecError(f"cutoff {cutoff}", where="fbp.cutoff", expected="a number in (0, 1]")
         self.window: FilterWindow = window
         self.cutoff = cutoff
-        self._held: tuple[HasFilteredBackProjection, ...] = ()
 
     def check_operator(self, operator: Operator) -> None:
         """Refuses operators that offer no filtered back-projection."""
@@ -78,8 +74,8 @@ class FilteredBackProjection(Reconstructor):
         Raises:
             SpecError: if it offers no filtered back-projection.
         """
-        # A tuple hides the operator from torch: it belongs to the problem, not to what is saved of this method.
-        self._held = (_able(problem.operator),)
+        _able(problem.operator)
+        super().setup(problem, image_shape)
 
     def forward(self, z: Tensor) -> Tensor:
         """The images `[B, C, H, W]`.
@@ -88,18 +84,10 @@ class FilteredBackProjection(Reconstructor):
             InvregError: before `setup`.
             ShapeError: if z is not made of measurements of the operator.
         """
-        if not self._held:
-            raise InvregError("not set up", where="fbp", hint="setup(problem, image_shape) first")
-        return self._held[0].filtered_back_projection(z, self.window, self.cutoff)
+        return _able(self.problem.operator).filtered_back_projection(z, self.window, self.cutoff)
 
     def extra_repr(self) -> str:
         return f"window={self.window!r}, cutoff={self.cutoff:.4g}"
-
-    def _apply(self, fn: Callable[..., Any], recurse: bool = True) -> Self:
-        for operator in self._held:
-            if isinstance(operator, torch.nn.Module):
-                operator._apply(fn, recurse)
-        return super()._apply(fn, recurse)
 
 
 def _able(operator: Operator) -> HasFilteredBackProjection:

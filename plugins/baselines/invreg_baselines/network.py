@@ -8,7 +8,7 @@ from typing import Annotated
 
 import torch
 from pydantic import Field
-from torch import Tensor, nn
+from torch import Tensor
 
 from invreg import (
     Architecture,
@@ -22,7 +22,7 @@ from invreg import (
     search_choices,
 )
 from invreg_baselines.description import Parts, Surroundings
-from invreg_baselines.pull_back import check_start, image_input
+from invreg_baselines.pull_back import check_start, needs_pull_back, set_up_start
 
 KernelSize = Annotated[
     int,
@@ -89,16 +89,15 @@ class ImageNetwork(Reconstructor):
         if padding < 0:
             raise SpecError(f"padding {padding}", where=f"{self.name}.padding", expected="0 or more pixels")
         self.kernel_size, self.center, self.padding = kernel_size, center, padding
-        # A tuple hides the module from torch, until it is `pull_back`.
-        self._start = (start,)
+        self.start = start
         self.image_channels: int | None = None
         self._shapes: tuple[Shape, Shape] | None = None
+        self._pulls_back = False
 
     def check_operator(self, operator: Operator) -> None:
         """Refuses operators that the start is not for."""
-        for start in self._start:
-            if start is not None:
-                check_start(start, operator, self.name)
+        if self.start is not None:
+            check_start(self.start, operator, self.name)
 
     def setup(self, problem: Problem, image_shape: Shape) -> None:
         """Makes the layers for images of this many channels.
@@ -110,13 +109,18 @@ class ImageNetwork(Reconstructor):
         """
         if len(image_shape) != 3:
             raise ShapeError(f"image_shape {tuple(image_shape)}", where=self.name, expected="(channels, height, width)")
-        pull_back = image_input(problem, image_shape, self.name, *self._start)
-        self.build(image_shape[0])
-        # The layout in which CPUs and GPUs convolve fastest; for the layers only, the operator is not ours.
+        shape = tuple(image_shape)
+        self._pulls_back = self.start is None and needs_pull_back(problem, shape, self.name)
+        self.build(shape[0])
+        # The layout in which CPUs and GPUs convolve fastest; for the layers only, so the problem comes afterwards.
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.pull_back = pull_back
-        self.image_channels = image_shape[0]
-        self._shapes = tuple(problem.operator.range_shape(tuple(image_shape))), tuple(image_shape)
+        super().setup(problem, shape)
+        if self.start is not None:
+            set_up_start(self.start, problem, shape, self.name)
+        if self._pulls_back:
+            problem.normal_operator(shape)  # its norm is computed now
+        self.image_channels = shape[0]
+        self._shapes = tuple(problem.operator.range_shape(shape)), shape
         self.train(self.training)  # what was built a moment ago follows eval() that was called before
 
     @abstractmethod
@@ -141,7 +145,7 @@ class ImageNetwork(Reconstructor):
             raise self._no_layers()
         range_shape, (channels, *size) = self._shapes
         padded = channels, *(self._padded(length) for length in size)
-        surroundings = Surroundings(range_shape, (channels, *size), padded, _in_words(self.pull_back), self.center)
+        surroundings = Surroundings(range_shape, (channels, *size), padded, self._reads(), self.center)
         return surroundings.around(self.parts(padded, surroundings.entrance))
 
     def forward(self, z: Tensor) -> Tensor:
@@ -153,7 +157,7 @@ class ImageNetwork(Reconstructor):
         """
         if self.image_channels is None:
             raise self._no_layers()
-        y = self.pull_back(z)
+        y = self._in_image_space(z)
         if y.ndim != 4 or y.shape[1] != self.image_channels or 0 in y.shape[2:]:
             raise ShapeError(
                 f"a batch of shape {tuple(y.shape)}",
@@ -171,6 +175,20 @@ class ImageNetwork(Reconstructor):
     def extra_repr(self) -> str:
         return f"center={self.center:.4g}, padding={self.padding}"
 
+    def _in_image_space(self, z: Tensor) -> Tensor:
+        if self.start is not None:
+            y: Tensor = self.start(z)
+            return y
+        if self._pulls_back and self._shapes is not None:
+            return self.problem.normal_operator(self._shapes[1]).pull_back(z)
+        return z
+
+    def _reads(self) -> str:
+        """What the network is given, as a formula."""
+        if self.start is not None:
+            return f"{self.start.__dict__.get('_registered_as') or type(self.start).__name__}(z)"
+        return "A*z / ‖A‖²" if self._pulls_back else "z"
+
     def _reflected(self, size: int, device: torch.device) -> Tensor:
         """The pixels of an axis in the order in which the padded axis shows them."""
         period = max(2 * (size - 1), 1)
@@ -184,15 +202,6 @@ class ImageNetwork(Reconstructor):
 
     def _no_layers(self) -> InvregError:
         return InvregError(f"{self.name} has no layers yet", where=self.name, hint="setup(problem, image_shape)")
-
-
-def _in_words(start: nn.Module) -> str:
-    """What the network is given, as a formula."""
-    if isinstance(start, nn.Identity):
-        return "z"
-    if isinstance(start, Reconstructor):
-        return f"{start.__dict__.get('_registered_as') or type(start).__name__}(z)"
-    return "A*z / ‖A‖²"
 
 
 def require_positive(name: str, **values: float) -> None:

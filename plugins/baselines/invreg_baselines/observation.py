@@ -24,6 +24,7 @@ class Observation(Reconstructor):
                 expected="measurements of the shape of the images: only those can be looked at as images",
                 hint="adjoint, which brings the measurement back to the images",
             )
+        super().setup(problem, image_shape)
 
     def forward(self, z: Tensor) -> Tensor:
         """z itself."""

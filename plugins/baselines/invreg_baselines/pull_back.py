@@ -2,41 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, Self
-
-from torch import Tensor, nn
-
-from invreg import InvregError, LinearOperator, NormalOperator, Operator, Problem, Reconstructor, Shape, SpecError
-
-
-class PullBack(nn.Module):
-    """z -> A* z / ||A||².
-
-    The operator moves along with this module to another device, but it belongs to the problem: neither its buffers
-    nor its parameters are part of this module's state.
-
-    Args:
-        problem: with the operator A.
-        image_shape: (C, H, W), for which ||A|| is computed; images of other sizes are scaled alike.
-        where: the component that asks, for messages.
-
-    Raises:
-        SpecError: if the operator is not linear.
-        InvregError: if it is zero.
-    """
-
-    def __init__(self, problem: Problem, image_shape: Shape, where: str) -> None:
-        super().__init__()
-        # A tuple hides the module from torch.
-        self._normal = (NormalOperator(require_linear(problem.operator, where), tuple(image_shape)),)
-
-    def forward(self, z: Tensor) -> Tensor:
-        return self._normal[0].pull_back(z)
-
-    def _apply(self, fn: Callable[..., Any], recurse: bool = True) -> Self:
-        self._normal[0]._apply(fn, recurse)
-        return super()._apply(fn, recurse)
+from invreg import InvregError, LinearOperator, Operator, Problem, Reconstructor, Shape, SpecError
 
 
 def require_linear(operator: Operator, where: str) -> LinearOperator:
@@ -52,32 +18,24 @@ def require_linear(operator: Operator, where: str) -> LinearOperator:
     return operator
 
 
-def image_input(problem: Problem, image_shape: Shape, where: str, start: Reconstructor | None = None) -> nn.Module:
-    """What brings a measurement to where an image-to-image network can start.
+def needs_pull_back(problem: Problem, image_shape: Shape, where: str) -> bool:
+    """Whether measurements have another shape than images, so that A* z / ||A||² takes their place.
 
     Args:
         problem: with the operator F: X -> Y.
         image_shape: (C, H, W).
         where: the component that asks, for messages.
-        start: the method that shall do it, if one was chosen.
-
-    Returns:
-        `start`, set up, if there is one; the identity if measurements have the shape of images, else A* z / ||A||².
 
     Raises:
-        SpecError: if the shapes differ and the operator is not linear; or if `start` has weights, or is not for this
-            problem.
+        SpecError: if the shapes differ and the operator is not linear.
     """
-    shape = tuple(image_shape)
-    if start is not None:
-        return _started(start, problem, shape, where)
-    range_shape = tuple(problem.operator.range_shape(shape))
-    if range_shape == shape:
-        return nn.Identity()
+    range_shape = tuple(problem.operator.range_shape(image_shape))
+    if range_shape == image_shape:
+        return False
     if isinstance(problem.operator, LinearOperator):
-        return PullBack(problem, shape, where)
+        return True
     raise SpecError(
-        f"{type(problem.operator).__name__} maps images {shape} to measurements {range_shape} and is not linear",
+        f"{type(problem.operator).__name__} maps images {image_shape} to measurements {range_shape} and is not linear",
         where=where,
         expected="an operator that keeps the shape of images, or a LinearOperator, whose adjoint leads back to images",
     )
@@ -95,7 +53,12 @@ def check_start(start: Reconstructor, operator: Operator, where: str) -> None:
         raise error.at(f"{where}.start") from None
 
 
-def _started(start: Reconstructor, problem: Problem, image_shape: Shape, where: str) -> Reconstructor:
+def set_up_start(start: Reconstructor, problem: Problem, image_shape: Shape, where: str) -> Reconstructor:
+    """The start, set up.
+
+    Raises:
+        SpecError: if it has weights, or is not for this problem.
+    """
     try:
         start.setup(problem, image_shape)
     except InvregError as error:

@@ -3,38 +3,33 @@
 from __future__ import annotations
 
 import math
-from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor
 
-from invreg import LinearOperator, Operator, Shape, SpecError, generator
+from invreg import Operator, Problem, Shape, SpecError, generator
 
 #: What Lanczos iteration finds is a lower bound: the steps are made for a little more.
 _MARGIN = 1.01
 
-# A search sets up one reconstructor after the other for the same operator. Should an operator be changed afterwards,
-# its norm here is out of date; that cannot pass unnoticed, as every result is checked by its gap.
-_known: WeakKeyDictionary[LinearOperator, dict[Shape, float]] = WeakKeyDictionary()
 
+def norm_bound(problem: Problem, image_shape: Shape) -> float:
+    """||A|| on images of this shape, with a margin of 1 %.
 
-def norm_bound(operator: LinearOperator, image_shape: Shape) -> float:
-    """||A|| on images of this shape, with a margin of 1 %; computed once for an operator and a shape.
+    Should the operator be changed after `setup`, its norm is out of date; that cannot pass unnoticed, as every result
+    is checked by its gap.
 
     Raises:
         SpecError: if the operator is zero, or its norm not finite.
     """
-    norms = _known.setdefault(operator, {})
-    if image_shape not in norms:
-        norm = _MARGIN * operator.norm(image_shape).value
-        if not 0 < norm < math.inf:
-            raise SpecError(
-                f"{type(operator).__name__} has the norm {norm} on images {image_shape}",
-                where="tv",
-                expected="an operator with a finite norm that is not zero",
-            )
-        norms[image_shape] = norm
-    return norms[image_shape]
+    norm = _MARGIN * problem.norm(image_shape).value
+    if not 0 < norm < math.inf:
+        raise SpecError(
+            f"{type(problem.operator).__name__} has the norm {norm} on images {image_shape}",
+            where="tv",
+            expected="an operator with a finite norm that is not zero",
+        )
+    return norm
 
 
 def derivative_norm(operator: Operator, x: Tensor, iterations: int = 10) -> Tensor:

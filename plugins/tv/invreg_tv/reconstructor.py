@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Callable
-from typing import Annotated, Any, Self
+from typing import Annotated
 
 import torch
 from pydantic import Field
@@ -14,7 +13,6 @@ from torch import Tensor
 from invreg import (
     ConvergenceWarning,
     DataError,
-    InvregError,
     LinearOperator,
     Operator,
     Problem,
@@ -75,7 +73,6 @@ class TotalVariation(Reconstructor):
         if max_iterations < 1:
             raise SpecError(f"max_iterations {max_iterations}", where="tv.max_iterations", expected="at least 1")
         self.weight, self.tolerance, self.max_iterations = weight, tolerance, max_iterations
-        self.problem: Problem | None = None
 
     def setup(self, problem: Problem, image_shape: Shape) -> None:
         """Takes the operator and, if it is linear, its norm (computed once for an operator and an image shape).
@@ -89,8 +86,8 @@ class TotalVariation(Reconstructor):
             raise ShapeError(f"image_shape {self.image_shape}", where="tv.setup", expected="(C, H, W)")
         self.range_shape = tuple(problem.operator.range_shape(self.image_shape))
         if isinstance(problem.operator, LinearOperator):
-            norm_bound(problem.operator, self.image_shape)
-        self.problem = problem
+            norm_bound(problem, self.image_shape)
+        super().setup(problem, image_shape)
 
     def forward(self, z: Tensor) -> Tensor:
         """Reconstructions `[B, C, H, W]` in [0, 1] of z `[B, ...range]`.
@@ -115,13 +112,13 @@ class TotalVariation(Reconstructor):
 
         Computes in float64 if z is float64, and in float32 otherwise.
         """
-        operator = self._operator()
+        operator = self.problem.operator
         image_shape = self._image_shape(z)
         _check_finite(z)
         z = z.contiguous() if z.dtype == torch.float64 else z.float().contiguous()
         with torch.autocast(z.device.type, enabled=False):
             if isinstance(operator, LinearOperator):
-                norm = norm_bound(operator, image_shape)
+                norm = norm_bound(self.problem, image_shape)
                 return primal_dual(
                     operator,
                     z,
@@ -148,17 +145,12 @@ class TotalVariation(Reconstructor):
             z = grey + operator.vjp(grey, z - operator(grey)) / norm.view(-1, 1, 1, 1) ** 2
         return primal_dual(Identity(), z, self.weight, start=z, norm=1.0, tolerance=1e-2, max_iterations=500).x
 
-    def _operator(self) -> Operator:
-        if self.problem is None:
-            raise InvregError("not set up", where="tv", hint="tv.setup(problem, image_shape) before tv(z)")
-        return self.problem.operator
-
     def _image_shape(self, z: Tensor) -> Shape:
         """Shape of the images behind z: that of `setup`, or what the operator says for measurements of another size."""
         shape = tuple(z.shape[1:])
         if shape == self.range_shape:
             return self.image_shape
-        operator = self._operator()
+        operator = self.problem.operator
         if len(shape) == len(self.range_shape):
             try:
                 domain = operator.domain_shape(shape) if isinstance(operator, LinearOperator) else shape
@@ -190,12 +182,6 @@ class TotalVariation(Reconstructor):
         if solution.x.dtype == torch.float32 and self.tolerance < 1e-5:
             parts.append("rounding in float32 may be in the way: try measurements in float64")
         return "; ".join(parts)
-
-    def _apply(self, fn: Callable[..., Any], recurse: bool = True) -> Self:
-        # The operator belongs to the problem: it moves along, but it is not part of this module's state.
-        if self.problem is not None:
-            self.problem.operator._apply(fn, recurse)
-        return super()._apply(fn, recurse)
 
 
 def _check_finite(z: Tensor) -> None:

@@ -36,11 +36,12 @@ class Landweber(invreg.Reconstructor):
 
     def setup(self, problem: invreg.Problem, image_shape: tuple[int, ...]) -> None:
         self.check_operator(problem.operator)
-        self.operator = problem.operator
-        self.step = 1 / self.operator.norm(image_shape).value ** 2
+        super().setup(problem, image_shape)
+        self.step = 1 / problem.norm(image_shape).value ** 2
 
     def forward(self, z: Tensor) -> Tensor:
-        x = self.step * self.operator.adjoint(z)
+        operator = self.problem.operator
+        x = self.step * operator.adjoint(z)
         for _ in range(self.iterations - 1):
-            x = x + self.step * self.operator.adjoint(z - self.operator(x))
+            x = x + self.step * operator.adjoint(z - operator(x))
         return x

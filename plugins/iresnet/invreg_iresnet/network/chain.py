@@ -60,9 +60,9 @@ class InvertibleChain(Reconstructor):
     #: What the residual functions are part of: of phi (`forward`) or of its inverse (`inverse`).
     role: Role
 
-    _operator: Operator
-    _normal: NormalOperator | None
+    _image_shape: Shape
     _image_size: tuple[int, int]
+    _pulls_back: bool
 
     def __init__(
         self,
@@ -134,9 +134,11 @@ class InvertibleChain(Reconstructor):
         lifting.check_size(height, width)
         operator = problem.operator
         in_image_space = tuple(operator.range_shape(image_shape)) == tuple(image_shape)
-        normal = None if in_image_space else _normal_operator(operator, image_shape, self._name)
-        # Past nn.Module's bookkeeping: operators are no part of this network, to be saved or counted with its weights.
-        self.__dict__.update(_normal=normal, _operator=normal or operator)
+        if not in_image_space:
+            _require_linear(operator, image_shape, self._name)
+            problem.normal_operator(image_shape)  # its norm is computed now
+        super().setup(problem, image_shape)
+        self._image_shape, self._pulls_back = tuple(image_shape), not in_image_space
         self.lifting = lifting
         self.residuals = ResidualStack(
             self.subnetworks, self.channels, self.hidden, self.kernel_size, self.residual_bound, self.normalisation
@@ -148,7 +150,7 @@ class InvertibleChain(Reconstructor):
     def target_operator(self) -> Operator:
         """F, or A*A / ||A||^2 where measurements are not in X."""
         self._parts()
-        return self._operator
+        return self._normal or self.problem.operator
 
     def training_progress(self, fraction: float) -> None:
         """Told by trainers before each step: the share of all steps that is done; early steps are cheaper."""
@@ -176,7 +178,7 @@ class InvertibleChain(Reconstructor):
             InvregError: before `setup`.
         """
         lifting, stack = self._parts()
-        return chain_architecture(stack, lifting, self.role, self._image_size, pulls_back=self._normal is not None)
+        return chain_architecture(stack, lifting, self.role, self._image_size, pulls_back=self._pulls_back)
 
     # -- the maps
 
@@ -259,7 +261,7 @@ class InvertibleChain(Reconstructor):
             ConvergenceError: if z or the weights are not finite.
         """
         lifting, stack = self._parts()
-        if data_error and self._normal is not None:
+        if data_error and self._pulls_back:
             raise SpecError(
                 f"data_error {data_error} for measurements that are not in X",
                 where=f"{self._name}.reconstruct",
@@ -288,8 +290,12 @@ class InvertibleChain(Reconstructor):
         self._proven = (own.content["weights"], *self._around(self._parts()[0])), own
 
     def _around(self, lifting: Lifting) -> Surroundings:
-        reads = "z" if self._normal is None else "A*z / ||A||^2"
+        reads = "A*z / ||A||^2" if self._pulls_back else "z"
         return Surroundings(reads, lifting.copies, lifting.padding_norm(*self._image_size))
+
+    @property
+    def _normal(self) -> NormalOperator | None:
+        return self.problem.normal_operator(self._image_shape) if self._pulls_back else None
 
     def _in_image_space(self, z: Tensor) -> Tensor:
         if self._normal is None:
@@ -333,9 +339,9 @@ class InvertibleChain(Reconstructor):
         return f"lipschitz={self.lipschitz}, padding={self.padding}, center={self.center}, tolerance={self.tolerance}"
 
 
-def _normal_operator(operator: Operator, image_shape: Shape, name: str) -> NormalOperator:
+def _require_linear(operator: Operator, image_shape: Shape, name: str) -> None:
     if isinstance(operator, LinearOperator):
-        return NormalOperator(operator, image_shape)
+        return
     raise SpecError(
         f"{type(operator).__name__} maps images {tuple(image_shape)} to {tuple(operator.range_shape(image_shape))}",
         where=name,
