@@ -14,8 +14,8 @@ from invreg.reporting.report import write_report
 from invreg.running.shared_work import Shared
 from invreg.running.single import check_plan, run_plan
 from invreg.specs.plan import make_plan
-from invreg.specs.reading import read_content, read_spec
-from invreg.specs.spec import Spec
+from invreg.specs.reading import read_content
+from invreg.specs.spec import Spec, parse_spec
 from invreg.storage.certificates import RunCertificates
 from invreg.storage.loading import holds_study, load_run
 from invreg.storage.result import Result, StudyResult
@@ -61,7 +61,7 @@ def run(
     close_trackers(make_trackers(registry, tracked))  # one that cannot be had is refused before anything else
     if "matrix" in content:
         return run_study(content, where, device, progress, registry, tracked)
-    plan, chosen, shared = make_plan(read_spec(content), registry), choose_device(device), Shared()
+    plan, chosen, shared = make_plan(parse_spec(content), registry), choose_device(device), Shared()
     return run_plan(plan, check_plan(plan, chosen, shared), where, chosen, progress, shared, tracked)
 
 

@@ -86,7 +86,8 @@ def validate(spec: _SpecFile = None, overrides: _Overrides = None) -> None:
     from invreg.plugins.registry import Registry
     from invreg.specs.bundled import quickstart_path
     from invreg.specs.plan import make_plan
-    from invreg.specs.reading import read_content, read_spec
+    from invreg.specs.reading import read_content
+    from invreg.specs.spec import parse_spec
     from invreg.specs.yaml import dump_yaml
 
     content = read_content(spec or quickstart_path(), overrides or ())
@@ -97,7 +98,7 @@ def validate(spec: _SpecFile = None, overrides: _Overrides = None) -> None:
             print("---")
             print(dump_yaml(cell.plan.spec.model_dump(mode="json")), end="")
         return
-    plan = make_plan(read_spec(content), Registry.installed())
+    plan = make_plan(parse_spec(content), Registry.installed())
     print(dump_yaml(plan.spec.model_dump(mode="json")), end="")
 
 
@@ -151,7 +152,7 @@ def describe(
 
 
 def _describe_trackers(registry: Registry, name: str | None, as_json: bool) -> None:
-    """Trackers are no components: they have a name and a description, and no parameters."""
+    """Trackers are not components: they have a name and a description, and no parameters."""
     import json
 
     from invreg.plugins.describe import describe_tracker, describe_tracker_as_data, first_sentence

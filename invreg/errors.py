@@ -88,10 +88,15 @@ class ConvergenceWarning(UserWarning):
     """An iteration stopped before its tolerance; the message says how far it came."""
 
 
+def near_name(name: str, known: Iterable[str]) -> str | None:
+    """The known name that a misspelt one probably means; None if none is near."""
+    return next(iter(difflib.get_close_matches(name, sorted(known), n=1, cutoff=0.6)), None)
+
+
 def did_you_mean(name: str, known: Iterable[str]) -> str | None:
-    """A hint that names the nearest of the known names, or lists them all."""
+    """A hint that names the nearest of the known names, or lists them all; None if there are none."""
     candidates = sorted(known)
-    near = difflib.get_close_matches(name, candidates, n=1, cutoff=0.6)
+    near = near_name(name, candidates)
     if near:
-        return f"did you mean {near[0]!r}?"
+        return f"did you mean {near!r}?"
     return f"one of: {', '.join(candidates)}" if candidates else None

@@ -9,7 +9,7 @@ from typing import Literal
 
 from invreg.errors import InvregError
 
-#: (C, H, W), without the batch; of other lengths where something is no image.
+#: (C, H, W), without the batch; of other lengths where something is not an image.
 Shape = tuple[int, ...]
 
 
@@ -22,7 +22,7 @@ class Layer:
         shape_in: of what it is given.
         shape_out: of what it returns.
         parameters: its number of trainable parameters; in one of the repetitions, where the stage is repeated.
-        constraint: what holds for it whatever it has learned: "‖K‖ ≤ 1".
+        constraint: what holds for it for all weights: "‖K‖ ≤ 1".
     """
 
     operation: str
@@ -43,7 +43,7 @@ class Stage:
         shape_out: at its right side.
         parameters: its number of trainable parameters, in one of the repetitions.
         repeats: how often it stands there, each time with parameters of its own.
-        constraint: what holds for it whatever it has learned: "Lip(f) ≤ 0.5".
+        constraint: what holds for it for all weights: "Lip(f) ≤ 0.5".
         inverse: what it does from right to left, in a network that has two directions.
         iterated: the direction that is computed by fixed points of `layers`, if one is.
         residual: whether what the layers give is added to what the stage is given, or subtracted from it.
@@ -102,7 +102,7 @@ class Architecture:
         inverse: what the direction from right to left is, which then is the reconstruction; empty for networks that go
             one way only.
         formula: the network as a whole.
-        constraint: what holds for it whatever it has learned.
+        constraint: what holds for it for all weights.
 
     Raises:
         InvregError: if there are no stages, names are used twice, skips lead nowhere or backwards, neighbouring stages

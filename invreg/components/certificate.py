@@ -49,7 +49,7 @@ class StabilityCertificate:
         for side in ("inverse_lipschitz", "forward_lipschitz"):
             if not isinstance(self.content[side], Mapping) or "certified" not in self.content[side]:
                 raise CertificateError("without `certified`", where=f"certificate.{side}", expected="a whole one")
-        # Nobody else can change what has been verified.
+        # A copy: what has been verified cannot be changed from outside.
         object.__setattr__(self, "content", copy.deepcopy(dict(self.content)))
 
     @property
@@ -101,7 +101,7 @@ def certificate_content(
         reconstruction: the bound of Lip(R).
         weights: hash of the weights.
         reads: what the network starts from, `z` or a formula.
-        further: whatever the network needs to verify it.
+        further: what the network needs to verify it.
     """
     return {
         "format": _FORMAT,

@@ -1,4 +1,4 @@
-"""Telling listeners what happens, one by one."""
+"""Life-cycle hooks, called one by one."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class Events:
     """Calls life-cycle hooks. A listener that raises is named once and then left alone.
 
     Args:
-        manager: the plugin manager whose plugins listen; None for nobody.
+        manager: the plugin manager whose plugins listen; None for none.
         listeners: objects with hook implementations that listen to this run only (progress bar, log files).
         trackers: more of them, by the names under which they are spoken of.
     """

@@ -25,7 +25,7 @@ PROJECT = "invreg"
 #: The version of the interface between invreg and plugins: the hooks, and what components may rely on.
 INTERFACE_VERSION = 1
 
-#: Plugins that were written for earlier interfaces, down to this one, are still let in.
+#: Plugins that were written for earlier interfaces, down to this one, are still accepted.
 OLDEST_INTERFACE = 1
 
 hookspec = pluggy.HookspecMarker(PROJECT)
@@ -49,12 +49,12 @@ def invreg_interface() -> int:  # type: ignore[empty-body]
 
 @hookspec
 def invreg_run_started(folder: Path, spec: Spec) -> None:
-    """A run begins, or goes on, in `folder`."""
+    """A run starts, or continues, in `folder`."""
 
 
 @hookspec
 def invreg_progress(label: str, stage: str, done: float, total: float, values: Mapping[str, Any]) -> None:
-    """Work on `label` (a method or an analysis) has come to `done` of `total`; `values` are worth showing now."""
+    """Work on `label` (a method or an analysis) has reached `done` of `total`; `values` are worth showing now."""
 
 
 @hookspec

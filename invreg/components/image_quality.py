@@ -1,6 +1,6 @@
 """Distances and similarities of images, with their conventions pinned.
 
-Images are in [0, 1] and the data range is 1, whatever the extreme values of an image are. Each function gives one
+Images are in [0, 1] and the data range is 1 for every image. Each function gives one
 float64 value per image, `[B]`, for two batches of the same shape `[B, C, H, W]`, and raises a ShapeError otherwise.
 """
 

@@ -73,7 +73,7 @@ class Problem:
         """Noisy measurements of the images x.
 
         Exactly one source of randomness is given: `seed` (image i gets the key (seed, i)), `keys` (one per
-        image: the same noise whatever the batch size and the device) or `generator` (on the device of x: the
+        image: the same noise for every batch size and device) or `generator` (on the device of x: the
         fast way, for training).
 
         Args:

@@ -76,7 +76,7 @@ class Reconstructor(Component, nn.Module, ABC):
 
 @runtime_checkable
 class LearnsForwardMap(Protocol):
-    """A reconstructor that also holds a model of the forward operator, which it can be asked about."""
+    """A reconstructor that also holds a model of the forward operator."""
 
     @property
     def target_operator(self) -> Operator:
@@ -84,13 +84,13 @@ class LearnsForwardMap(Protocol):
         ...
 
     def forward_map(self, x: Tensor) -> Tensor:
-        """What the reconstructor believes F(x) to be; x and the result are `[B, C, H, W]`."""
+        """The learned forward map at x, an approximation of F(x); x and the result are `[B, C, H, W]`."""
         ...
 
 
 @runtime_checkable
 class HasLocalForwardMap(Protocol):
-    """A reconstructor whose forward map sees only the surroundings of each pixel, and knows how far."""
+    """A reconstructor whose forward map is local, with a known radius."""
 
     @property
     def forward_map_radius(self) -> int:
@@ -125,7 +125,7 @@ class FollowsTraining(Protocol):
     """A reconstructor that changes with the progress of its training (say, the accuracy of an inner solver)."""
 
     def training_progress(self, fraction: float) -> None:
-        """Told by trainers before each step: the share of all steps that is done, in [0, 1)."""
+        """Called by trainers before each step with the share of all steps that is done, in [0, 1)."""
         ...
 
 
@@ -134,7 +134,7 @@ class FinalisesWeights(Protocol):
     """A reconstructor whose weights are put into their final form after training, before they are saved."""
 
     def finalise(self) -> None:
-        """Told once after training; what is saved, evaluated and certified is what it leaves."""
+        """Called once after training, before the weights are saved, evaluated and certified."""
         ...
 
 

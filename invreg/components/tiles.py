@@ -25,7 +25,7 @@ def reconstruct_in_tiles(
 
     The image is cut into squares of `tile_size` pixels. Each is reconstructed together with `halo` further pixels on
     every side where the image goes on, and these are cut off again. Memory is needed for `batch_size` enlarged tiles at
-    once, whatever the number and the size of the images; the result is on the device of z.
+    once, for any number and size of images; the result is on the device of z.
 
     It is an approximation of R(z): the inverse of an operator is not local, even if the operator is. What lies beyond
     the halo is missing, and tiles that are smaller than the others see another border than the image has. The error
@@ -123,7 +123,7 @@ def _check(operator: Operator, z: Tensor, tile_size: int, halo: int, batch_size:
             f"measurements of shape {tuple(z.shape)}",
             where="reconstruct_in_tiles",
             expected="[B, C, H, W], of an operator from X to X",
-            hint="where measurements are no images, a piece of them is not the measurement of a piece",
+            hint="where measurements are not images, a piece of them is not the measurement of a piece",
         )
     if radius is None:
         raise SpecError(

@@ -1,6 +1,6 @@
 """Operators and reconstructors of other packages in invreg, and those of invreg in other packages.
 
-What is wrapped is a living object of another package, so no spec can name it: these are for Python. The other package
+A wrapper holds an object of another package, which no spec can name: wrappers are for Python. The other package
 is imported when one of these functions is called, and never before.
 """
 

@@ -73,7 +73,7 @@ def operator_from_physics(physics: Physics, image_shape: Shape) -> PhysicsOperat
     deepinv = require("deepinv", "deepinv")
     if not isinstance(physics, deepinv.physics.Physics):
         raise InvregError(
-            f"{type(physics).__name__} is no physics", where="operator_from_physics", expected="a deepinv Physics"
+            f"{type(physics).__name__} is not a physics", where="operator_from_physics", expected="a deepinv Physics"
         )
     kind = LinearPhysicsOperator if isinstance(physics, deepinv.physics.LinearPhysics) else PhysicsOperator
     operator = kind(physics, tuple(image_shape))
@@ -99,18 +99,18 @@ def reconstructor_from_deepinverse(model: nn.Module, sigma: float | None = None)
             no `deepinv.models.Denoiser`, giving it says that it is called like one.
 
     Raises:
-        InvregError: if it is no module, a reconstructor that was given sigma, or DeepInverse is not installed.
+        InvregError: if it is not a module, a reconstructor that was given sigma, or DeepInverse is not installed.
     """
     deepinv = require("deepinv", "deepinv")
     if not isinstance(model, nn.Module):
         raise InvregError(
-            f"{type(model).__name__} is no torch module",
+            f"{type(model).__name__} is not a torch module",
             where="reconstructor_from_deepinverse",
             expected="a Reconstructor or Denoiser of DeepInverse",
         )
     if sigma is not None and isinstance(model, deepinv.models.Reconstructor):
         raise InvregError(
-            f"sigma {sigma} for {type(model).__name__}, which is no denoiser",
+            f"sigma {sigma} for {type(model).__name__}, which is not a denoiser",
             where="reconstructor_from_deepinverse",
             hint="leave sigma out: it takes the noise level from the physics",
         )
@@ -215,7 +215,7 @@ class DeepInverseReconstructor(Reconstructor):
     def __init__(self, model: nn.Module, denoises: bool, sigma: float | None) -> None:
         super().__init__()
         self.model, self.denoises, self.sigma = model, denoises, sigma
-        # In a list, so that the physics is no part of this module's state.
+        # In a list, so that the physics is not part of this module's state.
         self._physics: list[Any] = []
         self._level = sigma
 
@@ -223,7 +223,7 @@ class DeepInverseReconstructor(Reconstructor):
         """Makes the physics, or finds the noise level.
 
         Raises:
-            SpecError: if a denoiser has no noise level, or measurements that are no images.
+            SpecError: if a denoiser has no noise level, or measurements that are not images.
         """
         super().setup(problem, image_shape)
         if not self.denoises:

@@ -1,4 +1,4 @@
-"""What all wrappers of living objects share."""
+"""What all wrappers of objects of other packages share."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def require(module: str, distribution: str) -> ModuleType:
             expected=f"the package {distribution}",
             hint=f"pip install {distribution}",
         ) from error
-    except Exception as error:  # what a stranger's import raises can be anything
+    except Exception as error:  # the import of another package can raise anything
         raise InvregError(
             f"the import of {module} fails: {type(error).__name__}: {error}",
             where="invreg.interop",

@@ -21,14 +21,14 @@ def noise_from_deepinverse(noise_model: Any) -> Noise | None:
     `draw` is handed, and leaves them as they were.
 
     Raises:
-        InvregError: if it is no noise model, or DeepInverse is not installed.
+        InvregError: if it is not a noise model, or DeepInverse is not installed.
     """
     models = require("deepinv.physics", "deepinv")
     if noise_model is None or type(noise_model) is models.ZeroNoise:
         return None
     if not callable(noise_model):
         raise InvregError(
-            f"{type(noise_model).__name__} is no noise model",
+            f"{type(noise_model).__name__} is not a noise model",
             where="noise_from_deepinverse",
             expected="a deepinv NoiseModel",
         )

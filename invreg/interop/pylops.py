@@ -30,7 +30,7 @@ def operator_from_pylops(
     """
     if not all(hasattr(operator, name) for name in ("matvec", "rmatvec", "dims", "dimsd")):
         raise InvregError(
-            f"{type(operator).__name__} is no operator of PyLops",
+            f"{type(operator).__name__} is not an operator of PyLops",
             where="operator_from_pylops",
             expected="a pylops.LinearOperator, with dims and dimsd",
             hint="operator_from_scipy(operator, domain_shape, range_shape)",

@@ -38,7 +38,7 @@ def operator_from_scipy(linear_operator: Any, domain_shape: Shape, range_shape: 
             linear_operator = aslinearoperator(linear_operator)
         except (TypeError, ValueError) as error:
             raise InvregError(
-                f"{type(linear_operator).__name__} is no linear operator: {error}",
+                f"{type(linear_operator).__name__} is not a linear operator: {error}",
                 where="operator_from_scipy",
                 expected="a scipy.sparse.linalg.LinearOperator, or a matrix",
             ) from error

@@ -1,4 +1,4 @@
-"""What is checked before a plugin is let in: the interface it is written for, its hooks, its components."""
+"""What is checked before a plugin is accepted: the interface it is written for, its hooks, its components."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from invreg.schema.kinds import KINDS, kind_of
 from invreg.schema.parameters import parameters_model
 from invreg.schema.sources import place_of
 
-#: Words that are no texts in YAML, so that a spec could not name a component by them.
+#: Words that YAML does not read as texts, so a spec could not name a component by them.
 NO_TEXTS = {"null", "true", "false", "yes", "no", "on", "off"}
 
 
@@ -27,7 +27,7 @@ def interface_of(manager: pluggy.PluginManager, loaded: object) -> int:
     of hooks, that are not known here.
 
     Raises:
-        PluginError: if that version is not spoken here, or is no version.
+        PluginError: if that version is not supported, or not a version.
     """
     version: Any = 1
     for function in _declarations(manager, loaded):
@@ -60,7 +60,7 @@ def _declarations(manager: pluggy.PluginManager, loaded: object) -> Iterator[Cal
             yield getattr(loaded, attribute)
         elif attribute == name:
             raise PluginError(
-                f"{name} is not marked as a hook, so nobody would ask it",
+                f"{name} is not marked as a hook, so it would never be called",
                 where=place_of(getattr(loaded, name)),
                 hint="write @invreg.hookimpl above it",
             )

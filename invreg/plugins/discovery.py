@@ -1,4 +1,4 @@
-"""From entry points to loaded plugins. Each is loaded on its own, and what goes wrong is kept with it."""
+"""From entry points to loaded plugins. Each is loaded on its own, and an error is kept with the plugin."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from invreg.errors import PluginError
 from invreg.plugins.isolation import isolated
 from invreg.schema.sources import place_of_error
 
-#: Plugins of this distribution come first, and keep their names when a stranger claims them too.
+#: Plugins of this distribution come first, and keep their names when third-party plugins claim them too.
 OWN = "invreg"
 
 #: A plugin that takes longer, in seconds, to be imported and to name its components is called slow.

@@ -1,4 +1,4 @@
-"""A stranger's code is run without getting into what a command prints, or into settings that everybody shares."""
+"""Third-party code runs without writing to the output of a command or changing global settings."""
 
 from __future__ import annotations
 

@@ -16,7 +16,7 @@ import pluggy
 from pydantic import BaseModel, ValidationError
 
 from invreg.components import hookspecs
-from invreg.errors import InvregError, PluginError, SpecError, did_you_mean
+from invreg.errors import InvregError, PluginError, SpecError, did_you_mean, near_name
 from invreg.plugins.admission import check_hooks, components_of, interface_of, shown
 from invreg.plugins.discovery import OWN, Plugin, installed_plugins
 from invreg.plugins.isolation import isolated
@@ -84,7 +84,7 @@ class Registry:
         for (known, name), claims in sorted(self._claims.items(), key=lambda item: item[0]):
             for claim in claims if known == kind else []:
                 if self._entries.get((kind, name)) is not claim:
-                    found[f"{claim.plugin.distribution}:{name}"] = claim
+                    found[self._qualified(claim)] = claim
         return found
 
     def entry(self, kind: str, name: str, where: str = "") -> Entry:
@@ -98,28 +98,19 @@ class Registry:
             return self._entries[kind, name]
         claims = self._claims.get((kind, name), [])
         if len(claims) > 1:
-            choices = ", ".join(f"{claim.plugin.distribution}:{name}" for claim in claims)
+            choices = ", ".join(map(self._qualified, claims))
             raise SpecError(
                 f"the {kind} {name!r} is claimed by several plugins",
                 where=where or None,
                 expected=f"one of {choices}",
             )
-        qualified = next(
-            (
-                c
-                for (k, n), cs in self._claims.items()
-                for c in cs
-                if k == kind and f"{c.plugin.distribution}:{n}" == name
-            ),
-            None,
-        )
-        if qualified:
-            return qualified
-        broken = [f"{p.distribution} ({p.name}): {p.problem}" for p in self.plugins if p.problem]
-        known = self.names(kind)
-        near = did_you_mean(name, known)
+        qualified = {self._qualified(claim): claim for claims in self._claims.values() for claim in claims}
+        if (found := qualified.get(name)) and found.kind == kind:
+            return found
+        known, near = self.names(kind), near_name(name, self.names(kind))
         # Without a near name the hint would repeat the list of what exists.
-        hint = near if near and near.startswith("did") else "a plugin that registers it must be installed"
+        hint = f"did you mean {near!r}?" if near else "a plugin that registers it must be installed"
+        broken = [f"{p.distribution} ({p.name}): {p.problem}" for p in self.plugins if p.problem]
         if broken:
             hint += "\n  plugins that were set aside: " + "; ".join(broken)
         raise SpecError(
@@ -129,13 +120,17 @@ class Registry:
             hint=hint,
         )
 
+    @staticmethod
+    def _qualified(entry: Entry) -> str:
+        return f"{entry.plugin.distribution}:{entry.name}"
+
     def name_of(self, cls: type[Component]) -> str | None:
         """The name under which a class is registered."""
         found = next((entry for entry in self._entries.values() if entry.cls is cls), None)
         if found:
             return found.name
         shared = (c for claims in self._claims.values() for c in claims if c.cls is cls)
-        return next((f"{c.plugin.distribution}:{c.name}" for c in shared), None)
+        return next(map(self._qualified, shared), None)
 
     def parameters(self, kind: str, name: str) -> type[Parameters]:
         """The pydantic model of a component's parameters."""
@@ -199,7 +194,7 @@ class Registry:
                 check_hooks(self.manager, loaded)
                 entries = [Entry(kind, name, cls, plugin) for kind, name, cls in components_of(self.manager, loaded)]
             self._check_own_claims(entries)
-        except BaseException as error:  # whatever a stranger's plugin does, the others go on
+        except BaseException as error:  # one plugin that fails must not stop the others
             if isinstance(error, KeyboardInterrupt):
                 raise
             if self.manager.has_plugin(registered):
@@ -230,18 +225,18 @@ class Registry:
             self._entries[key] = entry
             return
         first = claims[0].plugin
-        qualified = f"{entry.plugin.distribution}:{entry.name}"
+        qualified = self._qualified(entry)
         if first.distribution == OWN:
             entry.plugin.conflicts.append(
                 f"the {entry.kind} {entry.name!r} is taken by {OWN}; reach this one as {qualified!r}"
             )
             return
-        # Between strangers nobody wins: installing one more package must not change what a name means.
+        # Between third-party plugins neither wins: installing one more package must not change what a name means.
         self._entries.pop(key, None)
         shared = f"the {entry.kind} {entry.name!r} is claimed more than once"
         for claim in claims:
             claim.plugin.conflicts[:] = [known for known in claim.plugin.conflicts if not known.startswith(shared)]
-            names = ", ".join(f"{c.plugin.distribution}:{c.name}" for c in claims)
+            names = ", ".join(map(self._qualified, claims))
             claim.plugin.conflicts.append(f"{shared}: use one of {names}")
 
     def _check_kind(self, kind: str) -> None:
@@ -272,7 +267,7 @@ def spec_of(component: Component, registry: Registry | None = None) -> dict[str,
         SpecError: if the component's class is not registered, or a parameter has no form in a spec.
     """
     if not isinstance(component, Component):
-        raise SpecError(f"{shown(component)} is no component", expected="an instance of an invreg component class")
+        raise SpecError(f"{shown(component)} is not a component", expected="an instance of an invreg component class")
     name = component.__dict__.get("_registered_as") or (registry or Registry.installed()).name_of(type(component))
     if name is None:
         raise SpecError(

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from invreg import __version__
 from invreg.components.hookspecs import INTERFACE_VERSION
-from invreg.errors import PluginError, SpecError, did_you_mean
+from invreg.errors import PluginError, SpecError, near_name
 from invreg.plugins.admission import NO_TEXTS
 
 TEMPLATES = Path(__file__).parent / "templates"
@@ -47,11 +47,12 @@ def new_plugin(name: str, kind: str = "operator", output: str | Path = ".") -> P
         PluginError: if the folder is there already, or cannot be written.
     """
     if kind not in PLUGIN_KINDS:
+        near = near_name(kind, PLUGIN_KINDS)
         raise SpecError(
-            f"{kind!r} is no kind that a new plugin can begin with",
+            f"{kind!r} is not a kind that a new plugin can start with",
             where="--kind",
             expected=f"one of {', '.join(PLUGIN_KINDS)}",
-            hint=near if (near := did_you_mean(kind, PLUGIN_KINDS)) and near.startswith("did") else None,
+            hint=f"did you mean {near!r}?" if near else None,
         )
     module, component = _names(name, kind)
     words = {
@@ -97,7 +98,7 @@ def _names(name: str, kind: str) -> tuple[str, str]:
             raise SpecError(
                 f"{name!r} would give the name {word!r}, which is not usable in Python and YAML",
                 where="NAME",
-                expected="a name that begins with a letter and is no keyword, as in invreg-camera",
+                expected="a name that begins with a letter and is not a keyword, as in invreg-camera",
             )
     if importlib.util.find_spec(module) is not None:
         raise SpecError(

@@ -29,7 +29,7 @@ class Tracker(Protocol):
     """
 
     def close(self) -> None:
-        """Told once when the run ends, finished or not."""
+        """Called once when the run ends, finished or not."""
         ...
 
 
@@ -100,7 +100,7 @@ def offers(registry: Registry) -> list[Offer]:
             for name, cls in offered.items():
                 if not isinstance(cls, type):
                     raise PluginError(f"the tracker {name!r} is a {type(cls).__name__}", expected="a class")
-        except (Exception, SystemExit) as error:  # noqa: BLE001 (a stranger's plugin does not take the others away)
+        except (Exception, SystemExit) as error:  # noqa: BLE001 (one plugin that fails must not stop the others)
             cause = str(error) if isinstance(error, InvregError) else f"{type(error).__name__}: {error}"
             log.warning("plugin %s offers no trackers: %s", implementation.plugin_name, cause)
             continue

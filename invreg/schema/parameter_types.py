@@ -87,7 +87,7 @@ def _mapping_fault(arguments: tuple[Any, ...]) -> tuple[str, str] | None:
 
 
 def _range_fault(annotation: Any, metadata: tuple[Any, ...]) -> tuple[str, str] | None:
-    """A range on a type that has no order would be noticed only when somebody gives a value."""
+    """A range on a type that has no order would fail only when a value is given."""
     found = [entry for item in metadata for entry in (item.metadata if isinstance(item, FieldInfo) else [item])]
     base = without_alias(annotation)
     kinds = get_args(base) if get_origin(base) in (Union, UnionType) else (base,)

@@ -80,7 +80,7 @@ _models: dict[type[HasParameters], type[Parameters]] = {}
 def parameters_model(cls: type[HasParameters]) -> type[Parameters]:
     """The model of the parameters of a component class, read off its constructor.
 
-    Types are strict (`"2"` is no number, `true` is no integer; an integer is a valid float). A parameter
+    Types are strict (`"2"` is not a number, `true` is not an integer; an integer is a valid float). A parameter
     annotated with a component base class takes a nested component spec.
 
     Raises:
@@ -169,14 +169,14 @@ def _made(cls: type[HasParameters]) -> type[Parameters]:
             fields[parameter.name] = _field(cls, parameter, hints)
     try:
         with warnings.catch_warnings():
-            # A parameter may be called like a method of the model, such as copy: the model is nobody's base class.
+            # A parameter may be called like a method of the model, such as copy: nothing derives from the model.
             warnings.filterwarnings("ignore", message="Field name .* shadows an attribute")
             model = create_model(cls.__name__, __base__=Parameters, __module__=cls.__module__, **fields)
     except (PydanticUserError, NameError, TypeError, ValueError) as error:
         raise _unusable(cls, error) from error
     _check_defaults(cls, model)
     try:
-        json_schema_of(model)  # what has no schema would be in the way of the schema of everything else
+        json_schema_of(model)  # one parameter without a schema would break the schema of all specs
     except PydanticUserError as error:
         raise _unusable(cls, error) from error
     return model

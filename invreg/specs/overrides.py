@@ -45,7 +45,7 @@ def _set(node: Any, keys: list[str], value: Any, where: str) -> Any:
     if isinstance(node, list):
         if not key.isdigit() or int(key) >= len(node):
             raise SpecError(
-                f"{key!r} is no position in a list of {len(node)}", where=where, expected=f"0 to {len(node) - 1}"
+                f"{key!r} is not a position in a list of {len(node)}", where=where, expected=f"0 to {len(node) - 1}"
             )
         return [_set(item, rest, value, where) if index == int(key) else item for index, item in enumerate(node)]
     if not isinstance(node, Mapping):

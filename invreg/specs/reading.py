@@ -6,12 +6,9 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from pydantic import ValidationError
-
 from invreg.errors import SpecError, did_you_mean
-from invreg.schema.component_spec import spec_errors
 from invreg.specs.overrides import apply_override
-from invreg.specs.spec import Spec
+from invreg.specs.spec import Spec, parse_spec
 from invreg.specs.yaml import parse_yaml
 
 
@@ -22,10 +19,7 @@ def read_spec(source: Spec | Mapping[str, Any] | str | Path, overrides: Iterable
         SpecError: if the file is missing or malformed, or the structure is wrong (names and parameters of
             components are checked later, by the registry).
     """
-    try:
-        return Spec.model_validate(read_content(source, overrides))
-    except ValidationError as error:
-        raise spec_errors(error, "", Spec) from None
+    return parse_spec(read_content(source, overrides))
 
 
 def read_content(source: Spec | Mapping[str, Any] | str | Path, overrides: Iterable[str] = ()) -> dict[str, Any]:

@@ -6,11 +6,11 @@ import re
 from collections.abc import Mapping
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from invreg.plugins.registry import spec_of
 from invreg.schema.component import Component
-from invreg.schema.component_spec import ComponentSpec
+from invreg.schema.component_spec import ComponentSpec, spec_errors
 
 
 class MethodSpec(BaseModel):
@@ -72,6 +72,18 @@ class Spec(BaseModel):
         if len({label.casefold() for label in methods}) < len(methods):
             raise ValueError("two labels differ only in upper and lower case")
         return methods
+
+
+def parse_spec(content: Mapping[str, Any]) -> Spec:
+    """The spec that a mapping describes; names and parameters of components are checked when they are built.
+
+    Raises:
+        SpecError: if the structure is wrong, with every problem at its path.
+    """
+    try:
+        return Spec.model_validate(content)
+    except ValidationError as error:
+        raise spec_errors(error, "", Spec) from None
 
 
 def _as_specs(value: Any) -> Any:

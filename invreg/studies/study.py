@@ -27,7 +27,7 @@ from invreg.running.single import check_plan, run_plan
 from invreg.schema.component_spec import ComponentSpec, join_errors
 from invreg.specs.matrix import expand, in_words, value_label
 from invreg.specs.plan import Plan, make_plan
-from invreg.specs.reading import read_spec
+from invreg.specs.spec import parse_spec
 from invreg.specs.yaml import dump_yaml
 from invreg.storage.result import StudyResult
 from invreg.storage.run_folder import RunFolder
@@ -82,7 +82,7 @@ def plan_study(content: Mapping[str, Any], registry: Registry) -> _StudyPlan:
     for cell in expanded:
         values = {path: value_label(cell.values[path], raw[path]) for path in paths if path in cell.values}
         try:
-            spec = read_spec({**cell.content, "title": f"{title}: {in_words(values)}"})
+            spec = parse_spec({**cell.content, "title": f"{title}: {in_words(values)}"})
             cells.append(_PlannedCell(values, make_plan(spec, registry)))
         except SpecError as error:
             problems.setdefault(str(error), SpecError(str(error), where=f"cell {in_words(values)}"))

@@ -107,7 +107,7 @@ def run_checks(component: str, checks: Iterable[Check]) -> None:
                 check()
         except Refused as refused:
             failures.append(Failure(name, refused.found, refused.expected, refused.fix))
-        except Exception as error:  # noqa: BLE001 (whatever a stranger's component raises is a finding)
+        except Exception as error:  # noqa: BLE001 (any exception of a component is a finding)
             failures.append(
                 Failure(
                     name,

@@ -140,7 +140,7 @@ def _try(cls: type[Component], key: str, arguments: dict[str, Any]) -> None:
                 "a SpecError that says what is wrong",
                 "SpecError(what, where=..., expected=...)",
             ) from None
-    except Exception as error:  # noqa: BLE001 (whatever it raises is the finding)
+    except Exception as error:  # noqa: BLE001 (any exception is the finding)
         raise Refused(
             f"{key}={arguments[key]!r}, which the schema allows, raises {type(error).__name__}: {error}",
             "SpecError, or a component that works",

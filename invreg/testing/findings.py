@@ -75,7 +75,7 @@ def _saved(findings: Findings) -> None:
     fix = f"give only what can be saved: {_SAVEABLE}"
     try:
         loaded = through_files(findings)
-    except Exception as error:  # noqa: BLE001 (whatever cannot be saved is the finding)
+    except Exception as error:  # noqa: BLE001 (any exception is the finding)
         raise Refused(f"they cannot be saved: {type(error).__name__}: {error}", _SAVEABLE, fix) from None
     demand_findings(findings, loaded, "what is saved and what is loaded", fix)
 

@@ -36,7 +36,7 @@ def distance(a: Tensor, b: Tensor) -> float:
 
 
 def demand_close(a: Tensor, b: Tensor, tolerance: float, what: str, fix: str) -> None:
-    """Refuses tensors whose relative distance exceeds the tolerance, or is no number."""
+    """Refuses tensors whose relative distance exceeds the tolerance or is NaN."""
     gap = distance(a, b)
     if not gap <= tolerance:
         raise Refused(f"{what}: relative difference {gap:.3g}", f"at most {tolerance:g}", fix)

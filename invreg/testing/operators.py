@@ -296,7 +296,7 @@ def _parameters_kept(given: Operator, shape: Shape) -> None:
     again: Component = rebuilt(given)
     if not isinstance(again, Operator):
         raise Refused("building it again gives no operator", "an operator", "do not override __new__")
-    if given.state_dict():  # weights that were loaded are no parameters
+    if given.state_dict():  # weights that were loaded are not parameters
         if set(again.state_dict()) != set(given.state_dict()):
             raise Refused("building it again makes other buffers", "the same buffers", "make them in the constructor")
         again.load_state_dict(given.state_dict())

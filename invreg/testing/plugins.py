@@ -203,7 +203,7 @@ def registered(plugin: object) -> tuple[Registry, str, list[tuple[str, str]]]:
     else:
         title, registry, found = _with_installed(plugin)
     problems = [
-        Failure("registration", p.problem, "a plugin that is let in", "correct what the message names")
+        Failure("registration", p.problem, "a plugin that is accepted", "correct what the message names")
         for p in found
         if p.problem
     ]

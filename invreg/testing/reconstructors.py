@@ -47,7 +47,7 @@ def check_reconstructor(
     except SpecError as error:
         failure = Failure("setup", str(error), "a method for this operator", "give an operator that it is for")
         raise CheckFailure(title, [failure]) from None
-    except Exception as error:  # noqa: BLE001 (whatever it raises is the finding)
+    except Exception as error:  # noqa: BLE001 (any exception is the finding)
         found = f"{type(error).__name__}: {error}"
         raise CheckFailure(title, [Failure("setup", found, "no exception", "correct setup()")]) from None
     run_checks(title, _checks(tested, made, operator, shape, tolerance))

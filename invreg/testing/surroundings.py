@@ -27,7 +27,7 @@ def _states() -> dict[str, Any]:
 
 @contextmanager
 def restored() -> Iterator[None]:
-    """Puts shared settings and all global random states back to what they were, whatever is done inside."""
+    """Puts shared settings and all global random states back to what they were."""
     settings, threads = shared_settings(), torch.get_num_threads()
     state, numpy_state, python_state = torch.get_rng_state(), np.random.get_state(), random.getstate()  # noqa: NPY002
     try:

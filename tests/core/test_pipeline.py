@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,8 +15,10 @@ import torch
 import invreg
 import toy
 from invreg.api import load, redraw, run
+from invreg.components.reconstructor import Reconstructor
 from invreg.errors import DataError, InvregError, SpecError, StoreError, TrainingError
 from invreg.plugins.registry import Registry
+from invreg.schema import component
 from invreg_metrics import plugin as metrics_plugin
 
 
@@ -267,3 +270,55 @@ def test_findings_of_other_parameters_are_not_used(registry: Registry, tmp_path:
         run(changed(analyses=analyses), tmp_path, "cpu", progress=False, registry=registry)
     assert toy.CALLS == ["analyze"]
     assert not (result.folder / "analyses/peek/findings.json").exists()
+
+
+def test_each_component_is_validated_once_and_each_method_set_up_once(
+    registry: Registry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    counts: Counter[str] = Counter()
+    validate, set_up = component.validated_arguments, Reconstructor.setup
+
+    def count_validation(model: Any, *args: Any) -> dict[str, Any]:
+        counts[f"validated {model.__name__}"] += 1
+        return validate(model, *args)
+
+    def count_set_up(self: Reconstructor, *args: Any) -> None:
+        counts[f"set up {type(self).__name__}"] += 1
+        set_up(self, *args)
+
+    monkeypatch.setattr(component, "validated_arguments", count_validation)
+    monkeypatch.setattr(Reconstructor, "setup", count_set_up)
+    components = ["ToyImages", "Halve", "White", "Raw", "Gain", "LeastSquares", "PSNR", "SSIM", "Peek"]
+    once = Counter({f"validated {name}": 1 for name in components} | {"set up Raw": 1, "set up Gain": 1})
+    for what in (
+        lambda: run(toy.SPEC, tmp_path, "cpu", progress=False, registry=registry),
+        lambda: run(toy.SPEC, tmp_path, "cpu", progress=False, registry=registry),  # only reads
+        lambda: load(next(tmp_path.iterdir()), "cpu", registry),
+    ):
+        counts.clear()
+        what()
+        assert counts == once
+
+
+def test_the_norm_of_an_operator_is_computed_once_for_all_methods(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from invreg.components import operator
+
+    norms: list[int] = []
+    largest = operator._largest_singular_value
+    monkeypatch.setattr(operator, "_largest_singular_value", lambda *a: norms.append(0) or largest(*a))
+    spec = {
+        "data": {"name": "phantoms", "image_size": 16, "train": 2, "val": 1, "test": 1},
+        "operator": {"name": "radon", "angles": 6},
+        "methods": {
+            "adjoint": "adjoint",
+            "tv": {"name": "tv", "max_iterations": 20},
+            "iresnet": {
+                "reconstructor": {"name": "iresnet", "subnetworks": 1, "channels": 2, "hidden": 2},
+                "trainer": {"name": "reconstruction", "steps": 1, "batch_size": 1},
+            },
+        },
+    }
+    run(spec, tmp_path, "cpu", progress=False)
+    assert len(norms) == 1

@@ -193,7 +193,7 @@ def test_what_cannot_be_written_as_a_spec_is_refused(registry: Registry) -> None
 
     with pytest.raises(SpecError, match="not registered"):
         spec_of(Private(torch.ones(1)), registry)
-    with pytest.raises(SpecError, match="no component"):
+    with pytest.raises(SpecError, match="not a component"):
         spec_of(3, registry)  # type: ignore[arg-type]
 
 

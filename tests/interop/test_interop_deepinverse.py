@@ -134,7 +134,7 @@ def test_no_spec_can_name_them(dinv: Any) -> None:
 
 
 def test_physics_that_have_no_place_are_refused(dinv: Any) -> None:
-    with pytest.raises(invreg.InvregError, match="no physics"):
+    with pytest.raises(invreg.InvregError, match="not a physics"):
         operator_from_physics(torch.nn.Identity(), SHAPE)
     clipping = dinv.physics.LinearPhysics(sensor_model=lambda y: y.clamp(0, 1))
     with pytest.raises(invreg.InvregError, match="sensor model"):
@@ -310,9 +310,9 @@ def test_ours_is_a_reconstructor_of_theirs(dinv: Any) -> None:
 
 
 def test_bad_models_are_refused(dinv: Any) -> None:
-    with pytest.raises(invreg.InvregError, match="no torch module"):
+    with pytest.raises(invreg.InvregError, match="not a torch module"):
         reconstructor_from_deepinverse("dncnn")  # type: ignore[arg-type]
-    with pytest.raises(invreg.InvregError, match="no denoiser"):
+    with pytest.raises(invreg.InvregError, match="not a denoiser"):
         reconstructor_from_deepinverse(dinv.models.ArtifactRemoval(dinv.models.MedianFilter()), sigma=0.1)
     with pytest.raises(invreg.InvregError, match="no noise model"):
         noise_from_deepinverse(0.1)

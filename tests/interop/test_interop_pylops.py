@@ -87,7 +87,7 @@ def test_tv_on_a_pylops_operator_is_tv_on_ours() -> None:
 
 
 def test_what_is_not_of_pylops_is_refused() -> None:
-    with pytest.raises(invreg.InvregError, match="no operator of PyLops"):
+    with pytest.raises(invreg.InvregError, match="not an operator of PyLops"):
         operator_from_pylops(np.eye(4))
     with pytest.raises(invreg.InvregError, match="operator_from_scipy"):
         operator_from_pylops(operator_from_scipy(np.eye(4), (1, 2, 2)))

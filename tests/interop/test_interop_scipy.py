@@ -169,8 +169,8 @@ def test_no_spec_can_name_it(operator: invreg.LinearOperator) -> None:
         (np.eye(4), (1, 2, 3), None, "6 values"),
         (np.eye(4), (1, 2, 2), (1, 2, 1), "2 values"),
         (np.eye(4) * 1j, (1, 2, 2), None, "complex"),
-        ("nonsense", (1, 2, 2), None, "no linear operator"),
-        (None, (1, 2, 2), None, "no linear operator"),
+        ("nonsense", (1, 2, 2), None, "not a linear operator"),
+        (None, (1, 2, 2), None, "not a linear operator"),
     ],
 )
 def test_bad_operators_are_refused(given: object, domain: tuple, range_: tuple | None, message: str) -> None:
