@@ -314,7 +314,7 @@ def test_bad_models_are_refused(dinv: Any) -> None:
         reconstructor_from_deepinverse("dncnn")  # type: ignore[arg-type]
     with pytest.raises(invreg.InvregError, match="not a denoiser"):
         reconstructor_from_deepinverse(dinv.models.ArtifactRemoval(dinv.models.MedianFilter()), sigma=0.1)
-    with pytest.raises(invreg.InvregError, match="no noise model"):
+    with pytest.raises(invreg.InvregError, match="not a noise model"):
         noise_from_deepinverse(0.1)
 
 
