@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import html
 import inspect
 import os
@@ -121,8 +122,18 @@ def test_every_component_and_parameter_is_listed(site: Path) -> None:
 
 def test_every_public_name_is_in_the_api(site: Path) -> None:
     built = {path.stem: path.read_text(encoding="utf-8") for path in (site / "api").glob("*.html")}
-    for name, module in invreg._HOMES.items():
-        assert any(f'id="{module}.{name}"' in page for page in built.values()), f"{module}.{name}"
+    stub = ast.parse((ROOT / "invreg" / "__init__.pyi").read_text(encoding="utf-8"))
+    homes = {
+        alias.name: f"invreg.{node.module}"
+        for node in stub.body
+        if isinstance(node, ast.ImportFrom)
+        for alias in node.names
+    }
+    assert set(homes) == set(invreg.__all__) - {"__version__"}
+    missing = [
+        f"{home}.{name}" for name, home in homes.items() if not any(f'id="{home}.{name}"' in p for p in built.values())
+    ]
+    assert missing == []
 
 
 def test_every_command_is_listed(site: Path) -> None:

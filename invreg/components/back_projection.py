@@ -6,10 +6,11 @@ from typing import Literal, Protocol, get_args, runtime_checkable
 
 from torch import Tensor
 
-#: Windows by which the ramp filter is damped at high frequencies; `ramp` is the filter alone.
 FilterWindow = Literal["ramp", "shepp_logan", "cosine", "hamming", "hann"]
+"""A window by which the ramp filter is damped at high frequencies; `ramp` is the filter alone."""
 
 FILTER_WINDOWS: tuple[FilterWindow, ...] = get_args(FilterWindow)
+"""All windows."""
 
 
 @runtime_checkable

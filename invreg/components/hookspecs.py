@@ -30,6 +30,7 @@ OLDEST_INTERFACE = 1
 
 hookspec = pluggy.HookspecMarker(PROJECT)
 hookimpl = pluggy.HookimplMarker(PROJECT)
+"""Decorator: marks a function as the implementation of the hook of its name."""
 
 
 @hookspec

@@ -11,8 +11,8 @@ from torch import Tensor
 
 from invreg.errors import ShapeError
 
-#: The side of the window of the structural similarity: smaller images have none.
 SSIM_WINDOW = 11
+"""The side of the window of the structural similarity, in pixels: smaller images have none."""
 
 
 def mean_squared_error(x_hat: Tensor, x: Tensor) -> Tensor:

@@ -20,8 +20,8 @@ from invreg.schema.kinds import base_of
 if TYPE_CHECKING:
     from scipy.sparse.linalg import LinearOperator as SciPyLinearOperator
 
-#: The shape of one image or one measurement, without the batch: (channels, height, width).
 Shape = tuple[int, ...]
+"""The shape of one image or one measurement, without the batch: (channels, height, width)."""
 
 
 @base_of("operator")
