@@ -15,10 +15,10 @@ from invreg.text import number
 from invreg_analyses.forward_map.radial_transfer_figures import draw_transfer
 from invreg_analyses.forward_map.rings import ring_edges, ring_image, ring_of
 from invreg_analyses.shared.derivatives import Derivative, function_derivative, like_network, operator_derivative
+from invreg_analyses.shared.evaluated import as_evaluated
 from invreg_analyses.shared.progress import Progress
 from invreg_analyses.shared.statistics import mean_interval
 from invreg_analyses.shared.tables import methods_table
-from invreg_analyses.stability.search import as_evaluated
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -15,7 +15,7 @@ from invreg_analyses.ill_posedness.extreme_directions import Directions, Form, a
 from invreg_analyses.ill_posedness.images import MaskedImage
 from invreg_analyses.shared.canny_edges import find_edges, smooth_areas
 from invreg_analyses.shared.derivatives import Derivative, function_derivative, like_network, operator_derivative
-from invreg_analyses.stability.search import as_evaluated
+from invreg_analyses.shared.evaluated import as_evaluated
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -17,7 +17,7 @@ from invreg_analyses.saliency.jacobian_rows import (
     operator_map,
 )
 from invreg_analyses.shared.canny_edges import inner
-from invreg_analyses.stability.search import as_evaluated
+from invreg_analyses.shared.evaluated import as_evaluated
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

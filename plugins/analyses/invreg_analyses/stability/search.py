@@ -7,11 +7,10 @@ norms are taken in float64; d is the difference of the two measurements that R w
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 PullBack = Callable[[Tensor], Tensor]
 
@@ -50,22 +49,6 @@ class Reconstruction:
             return False
         size = norms(pulled)
         return bool((torch.isfinite(size) & (size > 0)).any())
-
-
-@contextmanager
-def as_evaluated(net: nn.Module) -> Iterator[Reconstruction]:
-    """The reconstructor in evaluation mode with fixed weights, which saves their gradients; put back afterwards."""
-    modes = [(module, module.training) for module in net.modules()]
-    asked = [(parameter, parameter.requires_grad) for parameter in net.parameters()]
-    try:
-        net.eval()
-        net.requires_grad_(False)
-        yield Reconstruction(net)
-    finally:
-        for module, training in modes:
-            module.training = training
-        for parameter, requires_grad in asked:
-            parameter.requires_grad_(requires_grad)
 
 
 class Worst:

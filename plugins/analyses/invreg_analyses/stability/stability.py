@@ -11,6 +11,7 @@ from pydantic import Field
 from torch import Tensor
 
 from invreg import Analyzer, CompletedRun, Findings, InvregError, recorded_warnings
+from invreg_analyses.shared.evaluated import as_evaluated
 from invreg_analyses.shared.tables import methods_table
 from invreg_analyses.stability.attack import PICTURES, RATIOS, Attack, summary_of
 from invreg_analyses.stability.directions import noise, rounds
@@ -19,7 +20,6 @@ from invreg_analyses.stability.proven import proven_of
 from invreg_analyses.stability.search import (
     Reconstruction,
     Worst,
-    as_evaluated,
     computing_errors,
     moving_search,
     norms,
@@ -137,8 +137,8 @@ class Stability(Analyzer):
         attack = Attack(label, proven_of(run, label))
         net = run.methods[label].reconstructor
         try:
-            with recorded_warnings(attack.warnings), as_evaluated(net) as reconstruction:
-                self._search(run, reconstruction, attack)
+            with recorded_warnings(attack.warnings), as_evaluated(net):
+                self._search(run, Reconstruction(net), attack)
         except InvregError as error:
             attack.failure = error.what
         return attack
