@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from invreg.components.device import choose_device
 from invreg.plugins.registry import Registry
 from invreg.plugins.tracking import asked_for, close_trackers, make_trackers
-from invreg.reporting.redrawing import redraw_run
+from invreg.reporting.redrawing import redraw_run, redraw_study
 from invreg.reporting.report import write_report
 from invreg.running.shared_work import Shared
 from invreg.running.single import check_plan, run_plan
@@ -17,10 +17,10 @@ from invreg.specs.plan import make_plan
 from invreg.specs.reading import read_content
 from invreg.specs.spec import Spec, parse_spec
 from invreg.storage.certificates import RunCertificates
-from invreg.storage.loading import holds_study, load_run
+from invreg.storage.loading import load_run
 from invreg.storage.result import Result, StudyResult
-from invreg.storage.run_folder import RunFolder
-from invreg.studies.finished import load_study, redraw_study
+from invreg.storage.run_folder import RunFolder, holds_study
+from invreg.storage.study_folder import StudyFolder
 from invreg.studies.study import run_study
 
 if TYPE_CHECKING:
@@ -79,7 +79,7 @@ def load(folder: str | Path, device: str = "auto", registry: Registry | None = N
     """
     path, registry = Path(folder).expanduser(), registry or Registry.installed()
     if holds_study(path):
-        return load_study(path, device, registry)
+        return StudyFolder(path).load(device, registry)
     return load_run(path, device, registry)
 
 

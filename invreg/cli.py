@@ -71,12 +71,11 @@ def run(
     _print_summary(result.summary)
     for warning in result.warnings:
         print(f"warning: {warning}", file=sys.stderr)
-    failures = getattr(result, "failures", {})
-    for cell, failure in failures.items():
+    for cell, failure in result.failures.items():
         print(f"failed: {cell}: {failure}", file=sys.stderr)
     print(f"report: {result.report}")
     print(result.folder)
-    if failures:
+    if result.failures:
         raise typer.Exit(1)
 
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -58,6 +60,23 @@ class Splits:
     train: TrainingImages
     val: ImageStack
     test: ImageStack
+
+    def fingerprint(self) -> dict[str, Any]:
+        """Which images these are: names, sizes, and a hash of all pixels, as plain values."""
+        digest = hashlib.blake2b(digest_size=16)
+        for tensor in (self.val.images, self.test.images, *map(self.train.image, range(len(self.train.names)))):
+            digest.update(tensor.cpu().contiguous().numpy().tobytes())
+        return {
+            "image_shape": list(self.test.image_shape),
+            "train": {
+                "images": list(self.train.names),
+                "crop": list(self.train.crop),
+                "crops_per_epoch": len(self.train),
+            },
+            "val": list(self.val.names),
+            "test": list(self.test.names),
+            "pixels": digest.hexdigest(),
+        }
 
 
 @base_of("dataset")

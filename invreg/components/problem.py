@@ -94,3 +94,30 @@ class Problem:
             if keys is None:
                 keys = [stream_key(seed or 0, "measure", index) for index in range(x.shape[0])]
             return self.noise.sample(z, keys)
+
+    def measure_split(
+        self,
+        x: Tensor,
+        split: str,
+        seed: int,
+        batch_size: int,
+        device: torch.device,
+        positions: Sequence[int] | None = None,
+    ) -> Tensor:
+        """Noisy measurements of the images of a split, with the noise that a run with this seed draws for them.
+
+        Args:
+            x: images, `[N, C, H, W]`.
+            split: `val` or `test`.
+            seed: the run's seed.
+            batch_size: number of images to measure at once.
+            device: where the operator is.
+            positions: the place of each image in the split; 0 to N - 1 if None.
+
+        Returns:
+            z `[N, ...range]`, on the CPU.
+        """
+        keys = [stream_key(seed, "noise", split, index) for index in (positions or range(len(x)))]
+        starts = range(0, len(x), batch_size)
+        parts = [self.measure(x[i : i + batch_size].to(device), keys=keys[i : i + batch_size]).cpu() for i in starts]
+        return torch.cat(parts)

@@ -5,13 +5,12 @@ from __future__ import annotations
 import importlib.util
 import keyword
 import re
-import shutil
-import tempfile
 from pathlib import Path
 
 from invreg import __version__
 from invreg.components.hookspecs import INTERFACE_VERSION
 from invreg.errors import PluginError, SpecError, near_name
+from invreg.files import whole_folder
 from invreg.plugins.admission import NO_TEXTS
 
 TEMPLATES = Path(__file__).parent / "templates"
@@ -138,18 +137,10 @@ def _write(output: Path, name: str, texts: dict[str, str]) -> Path:
             hint="another name, or another folder by --output",
         )
     try:
-        output.mkdir(parents=True, exist_ok=True)
-        # All or nothing: the package appears under its name when it is complete.
-        made = Path(tempfile.mkdtemp(prefix=f".{name}-", dir=output))
-        try:
+        with whole_folder(folder) as made:
             for path, text in texts.items():
                 (made / path).parent.mkdir(parents=True, exist_ok=True)
                 (made / path).write_text(text, encoding="utf-8")
-            made.chmod(0o755)
-            made.rename(folder)
-        except BaseException:
-            shutil.rmtree(made, ignore_errors=True)
-            raise
     except OSError as error:
         raise PluginError(
             f"cannot be written: {error.strerror or error}", where=str(folder), expected="a folder that can be written"

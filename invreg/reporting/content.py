@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     import pandas as pd
 
+    from invreg.storage.analysis_folder import SavedFigure
+
 
 @dataclass(frozen=True)
 class ComponentContent:
@@ -56,16 +58,6 @@ class MethodContent:
 
 
 @dataclass(frozen=True)
-class FigureContent:
-    """A figure as SVG, PNG or both; `caption` says in words what it shows."""
-
-    name: str
-    caption: str
-    svg: bytes | None = None
-    png: bytes | None = None
-
-
-@dataclass(frozen=True)
 class AnalysisContent:
     """An analysis: its key in the run, a sentence about it, what it found or why it failed, and what it left out."""
 
@@ -74,7 +66,7 @@ class AnalysisContent:
     text: str = ""
     scalars: Mapping[str, Any] = field(default_factory=dict)
     tables: Mapping[str, pd.DataFrame] = field(default_factory=dict)
-    figures: Sequence[FigureContent] = ()
+    figures: Sequence[SavedFigure] = ()
     failure: str = ""
     left_out: Mapping[str, str] = field(default_factory=dict)
 

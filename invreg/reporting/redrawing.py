@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING
 
 from invreg.errors import InvregError
 from invreg.reporting.report import write_report
+from invreg.reporting.study_report import write_study_report
 from invreg.specs.plan import make_plan
-from invreg.storage.run_folder import RunFolder
+from invreg.storage.run_folder import ResultFolder, RunFolder
+from invreg.storage.study_folder import StudyFolder, tidy_table
 
 if TYPE_CHECKING:
     from invreg.components.analyzer import Analyzer
@@ -17,7 +19,7 @@ if TYPE_CHECKING:
     from invreg.plugins.registry import Registry
 
 
-def redraw_run(folder: Path, registry: Registry) -> Path:
+def redraw_run(path: Path, registry: Registry) -> Path:
     """The figures and the report of a run.
 
     Returns:
@@ -27,37 +29,49 @@ def redraw_run(folder: Path, registry: Registry) -> Path:
         StoreError: if the folder holds no run, or an unfinished one.
         InvregError: if figures could not be drawn; all others are, and the report says why.
     """
-    store = RunFolder.existing(folder)
-    plan = make_plan(store.spec, registry)
-    with store.locked():
-        problems = redraw_figures(store, plan.analyses)
-        report = write_report(store, plan)
-    fail_with(problems, store.path)
+    folder = RunFolder.existing(path)
+    plan = make_plan(folder.spec, registry)
+    with folder.locked():
+        problems = _redraw_figures(folder, plan.analyses)
+        report = write_report(folder, plan)
+    _fail_with(problems, path)
     return report
 
 
-def redraw_figures(store: RunFolder, analyzers: Mapping[str, Analyzer] | Mapping[str, StudyAnalyzer]) -> list[str]:
-    """Draws the figures of all findings of a run or study folder.
+def redraw_study(path: Path, registry: Registry) -> Path:
+    """The figures and the report of a study, and those of its finished cells.
 
     Returns:
-        What could not be drawn, and why; the same lies in each `failure.txt`.
+        The report.
+
+    Raises:
+        StoreError: if the study is not finished.
+        InvregError: if something could not be drawn; all else is.
     """
-    problems = []
-    for key, analyzer in analyzers.items():
-        base = Path("analyses") / key
-        if not store.has(base / "findings.json"):
-            continue
-        try:
-            store.write_figures(key, analyzer.draw(store.read_findings(key)))
-        except Exception as error:  # noqa: BLE001 (an analysis may be anyone's code)
-            problems.append(f"{key}: {store.write_failure(base, error)}")
-        else:
-            store.clear_failure(base)
-    return problems
+    folder = StudyFolder(path)
+    with folder.locked():
+        record = folder.record
+        cells = folder.cells(record, registry)
+        problems = []
+        for cell in cells:
+            if cell.failure is None:
+                try:
+                    redraw_run(cell.folder, registry)
+                except InvregError as error:
+                    problems.append(str(error))
+        problems += _redraw_figures(folder, record.analyzers(registry))
+        report = write_study_report(folder, record, cells, tidy_table(cells, list(record.axes)), registry)
+    _fail_with(problems, path)
+    return report
 
 
-def fail_with(problems: list[str], folder: Path) -> None:
-    """Raises an InvregError that lists the problems, if there are any."""
+def _redraw_figures(folder: ResultFolder, analyzers: Mapping[str, Analyzer | StudyAnalyzer]) -> list[str]:
+    """Draws the figures of all findings; returns what could not be drawn, and why."""
+    failed = {key: folder.analysis(key).redraw(analyzer) for key, analyzer in analyzers.items()}
+    return [f"{key}: {failure}" for key, failure in failed.items() if failure is not None]
+
+
+def _fail_with(problems: list[str], path: Path) -> None:
     if problems:
         lines = "".join(f"\n  {problem}" for problem in problems)
-        raise InvregError(f"not everything could be drawn again{lines}", where=str(folder), hint="the rest is done")
+        raise InvregError(f"not everything could be drawn again{lines}", where=str(path), hint="the rest is done")

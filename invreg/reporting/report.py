@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from invreg.reporting.collection import collect_report
-from invreg.reporting.content import AnalysisContent, ComponentContent, FigureContent, ReportContent
+from invreg.reporting.content import AnalysisContent, ComponentContent, ReportContent
 from invreg.reporting.tables import plain, results_table, to_table
 from invreg.text import count, duration, metric_title, number, with_unit
 
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from jinja2 import Environment
 
     from invreg.specs.plan import Plan
+    from invreg.storage.analysis_folder import SavedFigure
     from invreg.storage.run_folder import RunFolder
 
 #: An SVG larger than this is replaced by its PNG; so are the largest ones while all figures are above the second limit.
@@ -28,14 +29,13 @@ LARGEST_TOTAL = 4_000_000
 PNG_DPI = 160
 
 
-def write_report(store: RunFolder, plan: Plan) -> Path:
+def write_report(folder: RunFolder, plan: Plan) -> Path:
     """Writes `report.html` into a run folder, from what lies there.
 
     Raises:
         StoreError: if the run is not finished, or the file cannot be written.
     """
-    store.write_text("report.html", render_report(collect_report(store, plan)))
-    return store.path / "report.html"
+    return folder.write_report(render_report(collect_report(folder, plan)))
 
 
 def report_environment() -> Environment:
@@ -140,11 +140,11 @@ def with_sources(analyses: Sequence[AnalysisContent]) -> list[list[dict[str, Any
     return [[next(sourced) for _ in analysis.figures] for analysis in analyses]
 
 
-def _chosen(figure: FigureContent, as_png: bool) -> bytes:
+def _chosen(figure: SavedFigure, as_png: bool) -> bytes:
     return (figure.png if as_png else figure.svg) or b""
 
 
-def _sourced(figure: FigureContent, as_png: bool) -> dict[str, Any]:
+def _sourced(figure: SavedFigure, as_png: bool) -> dict[str, Any]:
     content = _chosen(figure, as_png)
     kind = "image/png" if as_png else "image/svg+xml"
     # A PNG has more pixels than a page needs: shown at the size that the SVG would have.

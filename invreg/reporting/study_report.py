@@ -13,6 +13,7 @@ from invreg.reporting.collection import collect_analysis
 from invreg.reporting.content import AnalysisContent
 from invreg.reporting.report import report_environment, with_sources
 from invreg.specs.matrix import in_words
+from invreg.storage.run_folder import RunFolder
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -20,9 +21,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from invreg.plugins.registry import Registry
-    from invreg.storage.run_folder import RunFolder
     from invreg.storage.study_cell import StudyCell
-    from invreg.storage.study_record import StudyRecord
+    from invreg.storage.study_folder import StudyFolder, StudyRecord
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ class StudyContent:
 
 
 def collect_study(
-    folder: RunFolder, record: StudyRecord, cells: Sequence[StudyCell], table: pd.DataFrame, registry: Registry
+    folder: StudyFolder, record: StudyRecord, cells: Sequence[StudyCell], table: pd.DataFrame, registry: Registry
 ) -> StudyContent:
     """Reads everything that the report of a study shows; nothing is computed.
 
@@ -77,7 +77,7 @@ def collect_study(
         cells=[
             CellContent(
                 name=in_words(cell.values),
-                report=f"cells/{quote(cell.folder.name)}/report.html",
+                report=quote(str(RunFolder(cell.folder).report.relative_to(folder.path).as_posix())),
                 failure=cell.failure or "",
                 warnings=[] if cell.failure else cell.warnings,
             )
@@ -85,18 +85,23 @@ def collect_study(
         ],
         table=table,
         analyses=[
-            collect_analysis(folder, key, first_sentence(registry.entry("study_analyzer", spec.name).cls))
+            collect_analysis(folder.analysis(key), first_sentence(registry.entry("study_analyzer", spec.name).cls))
             for key, spec in described
         ],
-        spec_yaml=folder.read_text("study.yaml"),
+        spec_yaml=folder.spec_yaml,
         command=f"invreg run study.yaml --output {shlex.quote(str(folder.path.parent))}",
     )
 
 
-def write_study_report(folder: RunFolder, content: StudyContent) -> Path:
-    """Writes `report.html` into a study folder."""
-    folder.write_text("report.html", render_study(content))
-    return folder.path / "report.html"
+def write_study_report(
+    folder: StudyFolder, record: StudyRecord, cells: Sequence[StudyCell], table: pd.DataFrame, registry: Registry
+) -> Path:
+    """Writes the report into a study folder, from what lies there.
+
+    Raises:
+        StoreError: if a file is missing, or the report cannot be written.
+    """
+    return folder.write_report(render_study(collect_study(folder, record, cells, table, registry)))
 
 
 def _by_text(cells: Sequence[CellContent]) -> dict[str, list[str]]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -23,6 +22,7 @@ from invreg.components.analyzer import Findings
 from invreg.components.hookspecs import hookimpl
 from invreg.components.trainer import TrainedMethod
 from invreg.specs.spec import Spec
+from invreg.storage.run_folder import RunFolder
 
 
 class TerminalProgress:
@@ -87,20 +87,12 @@ class TerminalProgress:
 class TrainingLogFiles:
     """Appends every finished epoch or trial to `methods/<label>/progress.csv`: a running training can be watched."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: RunFolder) -> None:
         self._folder = folder
 
     @hookimpl
     def invreg_epoch_finished(self, label: str, epoch: int, values: Mapping[str, Any]) -> None:
-        path = self._folder / "methods" / label / "progress.csv"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        row = {"epoch": epoch, **values}
-        is_new = not path.exists()
-        with path.open("a", newline="", encoding="utf-8") as file:
-            writer = csv.DictWriter(file, fieldnames=list(row))
-            if is_new:
-                writer.writeheader()
-            writer.writerow(row)
+        self._folder.method(label).append_progress({"epoch": epoch, **values})
 
 
 def _shown(values: Mapping[str, Any]) -> str:

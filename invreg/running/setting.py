@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -13,7 +12,6 @@ from torch import Tensor
 from invreg.components.dataset import Splits
 from invreg.components.operator import Shape
 from invreg.components.problem import Problem
-from invreg.components.streams import stream_key
 from invreg.errors import DataError, InvregError, SpecError
 from invreg.specs.methods import ReconstructorBuilder, make_method
 from invreg.specs.plan import Plan
@@ -126,28 +124,12 @@ def set_up_methods(plan: Plan, setting: Setting, device: torch.device) -> dict[s
 
 
 def fingerprint(images: Splits) -> dict[str, Any]:
-    """Which images these are: names, sizes, and a hash of all pixels."""
-    digest = hashlib.blake2b(digest_size=16)
-    for tensor in (images.val.images, images.test.images, *map(images.train.image, range(len(images.train.names)))):
-        digest.update(tensor.cpu().contiguous().numpy().tobytes())
-    return {
-        "image_shape": list(images.test.image_shape),
-        "train": {
-            "images": list(images.train.names),
-            "crop": list(images.train.crop),
-            "crops_per_epoch": len(images.train),
-        },
-        "val": list(images.val.names),
-        "test": list(images.test.names),
-        "pixels": digest.hexdigest(),
-    }
+    """Which images these are."""
+    return images.fingerprint()
 
 
 def _measure(plan: Plan, problem: Problem, x: Tensor, split: str, device: torch.device) -> Tensor:
-    keys = [stream_key(plan.spec.seed, "noise", split, index) for index in range(len(x))]
-    size = plan.spec.evaluation.batch_size
-    starts = range(0, len(x), size)
-    z = torch.cat([problem.measure(x[i : i + size].to(device), keys=keys[i : i + size]).cpu() for i in starts])
+    z = problem.measure_split(x, split, plan.spec.seed, plan.spec.evaluation.batch_size, device)
     if not torch.isfinite(z).all():
         raise InvregError(
             f"the measurements of the {split} images hold NaN or infinite values",

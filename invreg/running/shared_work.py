@@ -5,15 +5,17 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from invreg.components.dataset import Splits
+from invreg.files import whole_folder
 from invreg.specs.plan import Plan
 
 if TYPE_CHECKING:
     import torch
+
+    from invreg.storage.method_folder import MethodFolder
 
 
 class Shared:
@@ -39,22 +41,22 @@ class Shared:
             self._images = (key, Splits(read.train.to(device), read.val, read.test))
         return self._images[1]
 
-    def fetch(self, plan: Plan, label: str, target: Path) -> None:
-        """Copies a method that another cell has finished to `target`, whole or not at all."""
-        if self._folder is None or (target / "training.json").exists():
+    def fetch(self, plan: Plan, method: MethodFolder) -> None:
+        """Copies a method that another cell has finished into its folder, whole or not at all."""
+        if self._folder is None or method.is_trained:
             return
-        source = self._folder / method_digest(plan, label)
+        source = self._folder / method_digest(plan, method.label)
         if source.is_dir():
-            shutil.rmtree(target, ignore_errors=True)
-            _copy(source, target)
+            shutil.rmtree(method.path, ignore_errors=True)
+            _copy(source, method.path)
 
-    def offer(self, plan: Plan, label: str, source: Path) -> None:
+    def offer(self, plan: Plan, method: MethodFolder) -> None:
         """Keeps a finished and evaluated method for the other cells."""
         if self._folder is None:
             return
-        target = self._folder / method_digest(plan, label)
+        target = self._folder / method_digest(plan, method.label)
         if not target.exists():
-            _copy(source, target)
+            _copy(method.path, target)
 
 
 def method_digest(plan: Plan, label: str) -> str:
@@ -66,8 +68,5 @@ def method_digest(plan: Plan, label: str) -> str:
 
 
 def _copy(source: Path, target: Path) -> None:
-    target.parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(dir=target.parent, prefix=f".{target.name}."))
-    shutil.copytree(source, temporary, dirs_exist_ok=True)
-    temporary.chmod(0o755)
-    temporary.replace(target)
+    with whole_folder(target) as made:
+        shutil.copytree(source, made, dirs_exist_ok=True)

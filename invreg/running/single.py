@@ -38,11 +38,11 @@ def run_plan(
     tracked: Iterable[str] = (),
 ) -> Result:
     """Runs a plan, whose check gave the setting, in its folder below `output`."""
-    folder = RunFolder.create(output, plan.spec, plan.digest)
+    folder = RunFolder.create(output, plan.spec.title, plan.digest)
     terminal = [TerminalProgress()] if progress else []
     trackers = make_trackers(plan.registry, tracked)
     with folder.locked():
-        events = Events(plan.registry.manager, [*terminal, TrainingLogFiles(folder.path)], trackers)
+        events = Events(plan.registry.manager, [*terminal, TrainingLogFiles(folder)], trackers)
         try:
             return Stages(plan, setting, folder, device, events, shared).execute()
         finally:

@@ -1,19 +1,24 @@
-"""What a run gives back."""
+"""What a run and a study give back."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     import pandas as pd
+    from torch import Tensor
 
     from invreg.components.analyzer import Findings
+    from invreg.components.dataset import ImageStack
     from invreg.components.problem import Problem
     from invreg.components.reconstructor import Reconstructor
     from invreg.components.trainer import TrainingLog
     from invreg.specs.spec import Spec
+    from invreg.storage.method_folder import MethodFolder
+    from invreg.storage.run_images import RunImages, Which
     from invreg.storage.study_cell import StudyCell
 
 
@@ -24,22 +29,49 @@ class MethodResult:
     Attributes:
         reconstructor: trained and in evaluation mode, ready to be called.
         log: what happened in its training.
-        training_seconds: wall-clock time of the training, over all sittings.
-        warnings: what did not go as it should, in words.
+        training_seconds: wall-clock time of the training, over all sessions.
+        warnings: convergence warnings of the training and the evaluation.
+        folder: its files.
     """
 
     reconstructor: Reconstructor
     log: TrainingLog
     training_seconds: float
     warnings: list[str]
+    folder: MethodFolder = field(repr=False)
+
+    @cached_property
+    def reconstructions(self) -> Tensor:
+        """The reconstructed test images, `[N, C, H, W]`, in their order; read when they are first asked for."""
+        return self.folder.reconstructions
 
 
 @dataclass(frozen=True)
-class Result:
+class Outcome:
+    """What is there after a run or a study.
+
+    Attributes:
+        folder: the run folder or the study folder.
+    """
+
+    folder: Path
+
+    @property
+    def report(self) -> Path:
+        """The HTML report."""
+        return self.folder / "report.html"
+
+    @property
+    def failures(self) -> dict[str, str]:
+        """Why cells of a study failed, by the name of their folder; a single run has no cells."""
+        return {}
+
+
+@dataclass(frozen=True)
+class Result(Outcome):
     """A finished run.
 
     Attributes:
-        folder: the run folder.
         spec: the resolved spec.
         problem: operator and noise.
         metrics: one row per method and test image: method, image, psnr, ssim, seconds, further metrics.
@@ -49,55 +81,65 @@ class Result:
         findings: the findings of the analyses by name.
     """
 
-    folder: Path
     spec: Spec
     problem: Problem
     metrics: pd.DataFrame
     summary: pd.DataFrame
     methods: dict[str, MethodResult]
     findings: dict[str, Findings]
-
-    @property
-    def report(self) -> Path:
-        """The HTML report."""
-        return self.folder / "report.html"
+    _images: RunImages = field(repr=False)
 
     @property
     def warnings(self) -> list[str]:
         """All warnings of the run, each with its method."""
         return [f"{label}: {warning}" for label, method in self.methods.items() for warning in method.warnings]
 
+    def images(self, which: Which = None) -> ImageStack:
+        """Test images with their names, on the CPU, read again from the data set.
+
+        Args:
+            which: the first so many, those at these positions, or all if None.
+
+        Raises:
+            DataError: if the data set no longer has the images of the run.
+        """
+        return self._images.images(which)
+
+    def measurements(self, which: Which = None) -> Tensor:
+        """The measurements of test images, `[N, ...range]`, on the CPU, with the noise that the run drew.
+
+        Args:
+            which: the first so many, those at these positions, or all if None.
+
+        Raises:
+            DataError: if the data set no longer has the images of the run.
+        """
+        return self._images.measurements(which)
+
 
 @dataclass(frozen=True)
-class StudyResult:
+class StudyResult(Outcome):
     """A finished study.
 
     Attributes:
-        folder: the study folder.
         table: one row per cell and method: cell, every varied path, and the columns of a run's `summary.csv`.
         cells: all cells; those that failed say why.
         findings: the findings of the study analyses by name.
     """
 
-    folder: Path
     table: pd.DataFrame
     cells: list[StudyCell]
     findings: dict[str, Findings]
 
     @property
-    def report(self) -> Path:
-        """The HTML report of the study."""
-        return self.folder / "report.html"
+    def summary(self) -> pd.DataFrame:
+        """The table, by the name that it has in the result of a single run."""
+        return self.table
 
     @property
     def warnings(self) -> list[str]:
         """All warnings of the finished cells, each with its cell and method."""
         return [f"{cell.folder.name}: {text}" for cell in self.cells if not cell.failure for text in cell.warnings]
-
-    @property
-    def summary(self) -> pd.DataFrame:
-        """The table, by the name that it has in the result of a single run."""
-        return self.table
 
     @property
     def failures(self) -> dict[str, str]:

@@ -19,7 +19,7 @@ from invreg.components.events import Events
 from invreg.components.study_analyzer import CompletedStudy, StudyAnalyzer
 from invreg.errors import InvregError, SpecError
 from invreg.plugins.registry import Registry, plain_form, spec_of
-from invreg.reporting.study_report import collect_study, write_study_report
+from invreg.reporting.study_report import write_study_report
 from invreg.running.listeners import TerminalProgress
 from invreg.running.setting import Setting
 from invreg.running.shared_work import Shared
@@ -28,11 +28,11 @@ from invreg.schema.component_spec import ComponentSpec, join_errors
 from invreg.specs.matrix import expand, in_words, value_label
 from invreg.specs.plan import Plan, make_plan
 from invreg.specs.spec import parse_spec
-from invreg.specs.yaml import dump_yaml
 from invreg.storage.result import StudyResult
 from invreg.storage.run_folder import RunFolder
+from invreg.storage.run_images import LastImages
 from invreg.storage.study_cell import StudyCell
-from invreg.storage.study_record import make_record
+from invreg.storage.study_folder import StudyFolder, StudyRecord, tidy_table
 from invreg.text import unique_names
 
 if TYPE_CHECKING:
@@ -117,33 +117,22 @@ def run_study(
     plan = plan_study(content, registry)
     where, checking = choose_device(device), Shared()
     settings = _check_cells(plan, where, checking)
-    folder = RunFolder.create(output, plan.cells[0].plan.spec.model_copy(update={"title": plan.title}), plan.digest)
+    folder = StudyFolder.create(output, plan.title, plan.digest)
     with folder.locked():
-        folder.write_text("study.yaml", dump_yaml(plan.content))
-        shared = Shared(folder.path / "shared", checking)
+        folder.write_spec(plan.content)
+        shared, last = Shared(folder.shared_folder, checking), LastImages()
         # Each setting is let go with its cell.
-        cells = [_run_cell(cell, settings.pop(0), folder, where, progress, shared, tracked) for cell in plan.cells]
+        cells = [
+            _run_cell(cell, settings.pop(0), folder, where, progress, shared, tracked, last) for cell in plan.cells
+        ]
         table = tidy_table(cells, list(plan.axes))
-        folder.write_table("study.csv", table)
+        folder.write_study_table(table)
         events = Events(registry.manager, [TerminalProgress()] if progress else [])
         findings = _analyse(plan, folder, cells, table, events)
-        record = make_record(plan.title, plan.axes, cells, plan.specs)
-        write_study_report(folder, collect_study(folder, record, cells, table, registry))
-        record.write(folder)
+        record = StudyRecord.of(plan.title, plan.axes, cells, plan.specs)
+        write_study_report(folder, record, cells, table, registry)
+        folder.write_record(record)
     return StudyResult(folder.path, table, cells, findings)
-
-
-def tidy_table(cells: list[StudyCell], paths: list[str]) -> pd.DataFrame:
-    """One row per finished cell and method."""
-    import pandas as pd
-
-    parts = []
-    for cell in cells:
-        if cell.failure is None:
-            summary = RunFolder(cell.folder).read_table("summary.csv")
-            varied = {path: cell.values.get(path) for path in paths}
-            parts.append(summary.assign(cell=cell.folder.name, **varied)[["cell", *paths, *summary.columns]])
-    return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=["cell", *paths, "method"])
 
 
 def _check_cells(plan: _StudyPlan, device: torch.device, shared: Shared) -> list[Setting | None]:
@@ -173,47 +162,40 @@ def _check_cells(plan: _StudyPlan, device: torch.device, shared: Shared) -> list
 def _run_cell(
     cell: _PlannedCell,
     setting: Setting | None,
-    folder: RunFolder,
+    study: StudyFolder,
     device: torch.device,
     progress: bool,
     shared: Shared,
     tracked: Sequence[str],
+    last: LastImages,
 ) -> StudyCell:
-    output, plan = folder.path / "cells", cell.plan
-    store = RunFolder.create(output, plan.spec, plan.digest)
-    store.write_spec(plan.spec)
+    output, plan = study.cells_folder, cell.plan
+    folder = RunFolder.create(output, plan.spec.title, plan.digest)
+    folder.write_spec(plan.spec)
     failure = None
     try:
         run_plan(plan, setting or check_plan(plan, device, shared), output, device, progress, shared, tracked)
     except KeyboardInterrupt:
         raise
-    except Exception as error:  # noqa: BLE001 (whatever stops one cell must not stop the others)
-        failure = store.write_failure("", error)
+    except Exception as error:  # noqa: BLE001 (one cell that fails must not stop the others)
+        failure = folder.write_failure(error)
     else:
-        store.clear_failure("")
-    return StudyCell(cell.values, plan.spec, store.path, failure, plan.registry)
+        folder.clear_failure()
+    return StudyCell(cell.values, plan.spec, folder.path, failure, plan.registry, last=last)
 
 
 def _analyse(
-    plan: _StudyPlan, folder: RunFolder, cells: list[StudyCell], table: pd.DataFrame, events: Events
+    plan: _StudyPlan, folder: StudyFolder, cells: list[StudyCell], table: pd.DataFrame, events: Events
 ) -> dict[str, Findings]:
     """The study analyses; they are made anew each time, because cells may have joined since."""
     finished = [cell for cell in cells if cell.failure is None]
     completed = CompletedStudy(plan.title, plan.axes, table, finished, events)
-    findings = {}
-    for key, analyzer in plan.analyses.items():
-        base = Path("analyses") / key
-        try:
-            folder.write_findings(key, analyzer.analyze(completed))
-            findings[key] = folder.read_findings(key)
-            folder.write_figures(key, analyzer.draw(findings[key]))
-        except Exception as error:  # noqa: BLE001 (an analysis may be anyone's code)
-            if findings.pop(key, None) is None:
-                folder.forget_findings(key)  # those of an earlier time are not these
-            folder.write_failure(base, error)
-        else:
-            folder.clear_failure(base)
-    return findings
+    registry = plan.cells[0].plan.registry
+    made = {
+        key: folder.analysis(key).make(analyzer, completed, registry, anew=True)
+        for key, analyzer in plan.analyses.items()
+    }
+    return {key: findings for key, findings in made.items() if findings is not None}
 
 
 def _study_analyses(

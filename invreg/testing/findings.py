@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from invreg.components.analyzer import Findings
-from invreg.storage.run_folder import RunFolder
+from invreg.storage.analysis_folder import AnalysisFolder
 from invreg.testing.checks import Check, Refused
 from invreg.testing.numbers import demand_equal
 from invreg.testing.surroundings import check_no_global_state
@@ -66,9 +66,9 @@ def findings_checks(
 def through_files(findings: Findings) -> Findings:
     """The findings as a later process reads them."""
     with tempfile.TemporaryDirectory() as folder:
-        store = RunFolder(Path(folder))
-        store.write_findings("tested", findings)
-        return store.read_findings("tested")
+        tested = AnalysisFolder(Path(folder) / "tested")
+        tested.write_findings(findings)
+        return tested.findings
 
 
 def _saved(findings: Findings) -> None:

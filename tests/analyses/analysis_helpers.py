@@ -24,7 +24,7 @@ from invreg.components.reconstructor import Reconstructor
 from invreg.components.trainer import TrainedMethod, TrainingLog
 from invreg.components.training_images import TrainingImages
 from invreg.running.evaluation import measure_quality
-from invreg.storage.run_folder import RunFolder
+from invreg.storage.analysis_folder import AnalysisFolder
 from invreg_metrics.metrics import MSE, PSNR, SSIM
 
 
@@ -113,9 +113,9 @@ def make_run(
 
 def through_files(findings: Findings, folder: Path) -> Findings:
     """The findings as a later process reads them."""
-    store = RunFolder(folder)
-    store.write_findings("analysis", findings)
-    return store.read_findings("analysis")
+    analysis = AnalysisFolder(folder / "analysis")
+    analysis.write_findings(findings)
+    return analysis.findings
 
 
 def draw_svgs(analyzer: Analyzer, findings: Findings) -> dict[str, str]:

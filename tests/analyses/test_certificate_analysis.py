@@ -7,11 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from analysis_helpers import Stand, make_run, with_learners
+from analysis_helpers import Stand, make_run, through_files, with_learners
 
 from invreg.components.analyzer import CompletedRun
 from invreg.components.certificate import StabilityCertificate, certificate_content
-from invreg.storage.run_folder import RunFolder
 from invreg_analyses.stability.certificate import Certificate
 
 
@@ -45,9 +44,7 @@ def run() -> CompletedRun:
 
 
 def test_bounds_are_kept_by_proof(run: CompletedRun, tmp_path: Path) -> None:
-    store = RunFolder(tmp_path)
-    store.write_findings("certificate", Certificate().analyze(run))
-    findings = store.read_findings("certificate")
+    findings = through_files(Certificate().analyze(run), tmp_path)
     bounds = findings.tables["bounds"].set_index(["method", "of", "proof"])["bound"]
     assert bounds["proven", "inverse", "product"] == 1000
     assert bounds["proven", "inverse", "mu"] == 10

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import json
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -164,7 +165,8 @@ def test_a_failing_analysis_costs_only_itself(registry: Registry, tmp_path: Path
     assert caught.value.exit_status == 1
     (folder,) = tmp_path.iterdir()
     assert (folder / "analyses/peek-2/findings.json").exists()
-    assert "Traceback" in (folder / "analyses/peek/failure.txt").read_text()
+    failure = json.loads((folder / "analyses/peek/failure.json").read_text())
+    assert failure["traceback"][0].startswith("Traceback")
     assert "a bug in the analysis" in (folder / "report.html").read_text()
 
 

@@ -17,13 +17,13 @@ from invreg.reporting import report
 from invreg.reporting.content import (
     AnalysisContent,
     ComponentContent,
-    FigureContent,
     MethodContent,
     MetricContent,
     ReportContent,
 )
 from invreg.reporting.report import headline, render_report
 from invreg.reporting.tables import ROWS, plain, results_table, to_table
+from invreg.storage.analysis_folder import SavedFigure
 from invreg.text import duration, metric_title, number, with_unit
 
 PSNR, SSIM, MSE = MetricContent("psnr", "dB", True), MetricContent("ssim", "", True), MetricContent("mse", "", False)
@@ -200,8 +200,8 @@ def test_the_page_is_accessible() -> None:
     assert {attrs["href"] for tag, attrs in tags if tag == "a"} == {f"#{target}" for target in targets}
 
 
-def figure(name: str = "values", caption: str = "What is seen.", **parts: bytes) -> FigureContent:
-    return FigureContent(name, caption, **(parts or {"svg": b"<svg/>"}))
+def figure(name: str = "values", caption: str = "What is seen.", **parts: bytes) -> SavedFigure:
+    return SavedFigure(name, caption, **(parts or {"svg": b"<svg/>"}))
 
 
 def test_everything_is_escaped() -> None:

@@ -22,7 +22,7 @@ SPEC = read_spec({"title": "A/B: test!", "data": "photos", "operator": "identity
 
 @pytest.fixture
 def folder(tmp_path: Path) -> RunFolder:
-    return RunFolder.create(tmp_path, SPEC, "0123456789abcdef")
+    return RunFolder.create(tmp_path, SPEC.title, "0123456789abcdef")
 
 
 def test_the_name_carries_title_and_digest(folder: RunFolder) -> None:
@@ -31,27 +31,29 @@ def test_the_name_carries_title_and_digest(folder: RunFolder) -> None:
 
 @pytest.mark.parametrize(("title", "name"), [("Möbius' strip, ½", "mobius-strip-12"), ("逆問題", "run")])
 def test_names_are_plain_letters(tmp_path: Path, title: str, name: str) -> None:
-    folder = RunFolder.create(tmp_path, SPEC.model_copy(update={"title": title}), "0123456789abcdef")
+    folder = RunFolder.create(tmp_path, title, "0123456789abcdef")
     assert folder.path.name == f"{name}-01234567"
 
 
 @pytest.mark.parametrize("name", ["../../../../escaped", "/tmp/escaped", "a/b", "..", "", "a\\b", "C:x", "dot."])
 def test_tables_and_figures_stay_in_the_folder_of_their_analysis(tmp_path: Path, folder: RunFolder, name: str) -> None:
-    before = sorted(tmp_path.rglob("*"))
+    before, quality = sorted(tmp_path.rglob("*")), folder.analysis("quality")
     with pytest.raises(StoreError, match="cannot name a file"):
-        folder.write_findings("quality", Findings(tables={"fine": pd.DataFrame(), name: pd.DataFrame({"a": [1]})}))
+        folder.analysis("quality").write_findings(
+            Findings(tables={"fine": pd.DataFrame(), name: pd.DataFrame({"a": [1]})})
+        )
     with pytest.raises(StoreError, match="cannot name a file"):
-        folder.write_figures("quality", {name: Figure()})
+        quality.write_figures({name: Figure()})
     assert sorted(tmp_path.rglob("*")) == before
 
 
 def test_findings_from_elsewhere_do_not_read_other_files(folder: RunFolder) -> None:
-    folder.write_findings("quality", Findings())
+    folder.analysis("quality").write_findings(Findings())
     content = json.loads((folder.path / "analyses/quality/findings.json").read_text())
     folder.write_table("metrics.csv", pd.DataFrame({"method": ["a"]}))
     folder.write_json("analyses/quality/findings.json", content | {"tables": {"../../../metrics": []}})
     with pytest.raises(StoreError, match="cannot name a file"):
-        folder.read_findings("quality")
+        _ = folder.analysis("quality").findings
 
 
 def test_tables_tensors_and_json_survive(folder: RunFolder) -> None:
@@ -73,8 +75,8 @@ def test_findings_survive(folder: RunFolder) -> None:
         arrays={"map": np.arange(6.0).reshape(2, 3)},
         text="Seen.",
     )
-    folder.write_findings("quality", findings)
-    read = folder.read_findings("quality")
+    folder.analysis("quality").write_findings(findings)
+    read = folder.analysis("quality").findings
     assert read.scalars == findings.scalars
     assert read.text == "Seen."
     np.testing.assert_array_equal(read.arrays["map"], findings.arrays["map"])
@@ -97,7 +99,7 @@ def test_a_failed_write_leaves_the_old_file(folder: RunFolder, monkeypatch: pyte
 def test_unwritable_output(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(StoreError, match="cannot be written") as caught:
-        RunFolder.create(tmp_path / "file", SPEC, "0" * 32)
+        RunFolder.create(tmp_path / "file", SPEC.title, "0" * 32)
     assert caught.value.exit_status == 1
 
 

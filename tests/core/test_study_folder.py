@@ -86,11 +86,11 @@ def test_logs_of_cells_are_read_without_reconstructors(
 ) -> None:
     cell = load_study(made, registry).cells[0]
     monkeypatch.setattr(toy.Gain, "setup", lambda *arguments: 1 / 0)
-    assert cell.log("gain").rows == [{"epoch": 1, "loss": 0.0}]
-    assert cell.log("gain").summary == {"steps": 1}
-    assert cell.log("raw").rows == []
-    with pytest.raises(StoreError, match=r"methods/nothing/training\.json: missing"):
-        cell.log("nothing")
+    assert cell.method("gain").log.rows == [{"epoch": 1, "loss": 0.0}]
+    assert cell.method("gain").log.summary == {"steps": 1}
+    assert cell.method("raw").log.rows == []
+    with pytest.raises(StoreError, match=r"no method 'gian' in this run(?s:.)*did you mean 'gain'\?"):
+        cell.method("gian")
 
 
 def test_redrawing_computes_nothing_and_draws_all(made: Path, registry: Registry) -> None:

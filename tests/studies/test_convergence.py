@@ -260,7 +260,7 @@ def test_the_noise_is_that_of_the_run(findings: Findings, toy: CompletedStudy) -
         and cell.values["noise.std"] == 0.01
         and cell.values[L_PATH] == 0.999
     ]
-    found = RunFolder(cell.folder).read_tensors("methods/raw/reconstructions.safetensors")["reconstructions"]
+    found = cell.reconstructions("raw")
     expected = (found.double() - 0.5 * IMAGES).flatten(1).norm(dim=1).numpy()
     own = findings.tables["values"]
     own = own[(own["operator"] == "halve(factor=0.5)") & (own["method"] == "net") & (own["noise_std"] == 0.01)]
@@ -325,8 +325,9 @@ def test_trends_in_words(findings: Findings) -> None:
 
 
 def test_figures_from_files(findings: Findings, tmp_path: Path) -> None:
-    RunFolder(tmp_path).write_findings("analysis", findings)
-    figures = Convergence().draw(RunFolder(tmp_path).read_findings("analysis"))
+    analysis = RunFolder(tmp_path).analysis("analysis")
+    analysis.write_findings(findings)
+    figures = Convergence().draw(analysis.findings)
     assert list(figures) == ["inversion_error", "approximation", "error_and_bound"]
     figure = figures["inversion_error"]
     assert [axes.get_title(loc="left") for axes in figure.axes] == ["halve(factor=0.5)", "halve(factor=0.8)"]

@@ -14,8 +14,8 @@ from study_helpers import L_PATH, SMALL_PATH, SPEC, Stripes, run_study
 from invreg.components.analyzer import Findings
 from invreg.components.study_analyzer import CompletedStudy
 from invreg.errors import DataError, InvregError, SpecError
+from invreg.storage.analysis_folder import AnalysisFolder
 from invreg.storage.result import StudyResult
-from invreg.storage.run_folder import RunFolder
 from invreg_analyses.comparison.lipschitz_sweep import LipschitzSweep
 from invreg_analyses.comparison.method_comparison import MethodComparison
 from invreg_analyses.comparison.settings_table import SettingsTable
@@ -64,8 +64,9 @@ def row_of(table: pd.DataFrame, **where: Any) -> pd.Series:
 
 
 def through_files(findings: Findings, folder: Path) -> Findings:
-    RunFolder(folder).write_findings("analysis", findings)
-    return RunFolder(folder).read_findings("analysis")
+    analysis = AnalysisFolder(folder / "analysis")
+    analysis.write_findings(findings)
+    return analysis.findings
 
 
 def legend_of(figure: Figure) -> list[str]:
@@ -225,7 +226,7 @@ def test_example_grid_refuses_other_images(result: StudyResult, monkeypatch: pyt
     study = completed(result)
     spec = study.cells[0].spec
     monkeypatch.setattr(spec, "data", spec.data.model_copy(update={"count": 3}))
-    with pytest.raises(DataError, match="other test images"):
+    with pytest.raises(DataError, match="other images than those of the run"):
         ExampleGrid().analyze(CompletedStudy("A study", study.axes, study.table, study.cells[:1]))
 
 

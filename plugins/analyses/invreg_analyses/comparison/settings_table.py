@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import Field
 
 from invreg import CompletedStudy, Findings, StudyAnalyzer, StudyCell
-from invreg.storage.run_folder import RunFolder
 from invreg.text import count, duration
 from invreg_analyses.shared.study_choice import concerns, methods_of, plain_value
 
@@ -108,7 +106,7 @@ def _settings(cells: list[StudyCell], label: str, part: str) -> dict[str, list[A
             continue
         settings = {"name": given.name, **given.parameters}
         if part == "reconstructor":
-            settings |= RunFolder(cell.folder).read_json(Path("methods") / label / "reconstructor.json")
+            settings |= cell.method(label).reconstructor
         for name, value in settings.items():
             values = found.setdefault(name, [])
             if value not in values:
@@ -121,8 +119,7 @@ def _seconds(cells: list[StudyCell], label: str) -> list[float]:
     trained: dict[str, float] = {}
     for cell in cells:
         values = {path: value for path, value in cell.values.items() if concerns(path, label)}
-        record = RunFolder(cell.folder).read_json(Path("methods") / label / "training.json")
-        trained[repr(values)] = float(record["seconds"])
+        trained[repr(values)] = cell.method(label).training.seconds
     return [seconds for seconds in trained.values() if seconds > 0]
 
 

@@ -13,15 +13,11 @@ from invreg import (
     CompletedStudy,
     DataError,
     Findings,
-    ImageStack,
-    Problem,
     SpecError,
     StudyAnalyzer,
     StudyCell,
     did_you_mean,
-    stream_key,
 )
-from invreg.storage.run_folder import RunFolder
 from invreg.text import metric_title
 from invreg_analyses.examples.grid_figures import draw_grid
 from invreg_analyses.shared.pictures import busiest_region
@@ -77,14 +73,13 @@ class ExampleGrid(StudyAnalyzer):
             if (panel := _ends([entry for entry in choices.entries if entry.operator == operator], choices.noises))
         ]
         entries = [entry for panel in panels for group in panel for entry in group]
-        images = _TestImages()
-        name = self._choose_image(entries, first, images)
+        name = self._choose_image(entries, first)
         arrays: dict[str, Any] = {}
         scores: list[dict[str, Any]] = []
         grids: list[dict[str, Any]] = []
         for panel in panels:
             for group in panel:
-                truth, data, own = images.measured(group[0].cell, name)
+                truth, data, own = _measured(group[0].cell, name)
                 found = np.stack([_reconstruction(entry, name) for entry in group])
                 shown = len(grids)
                 prefix = f"grid_{shown}"
@@ -99,16 +94,18 @@ class ExampleGrid(StudyAnalyzer):
                     {"grid": shown, "method": e.method, **image_metrics(e.cell, e.method).loc[name].to_dict()}
                     for e in group
                 ]
-                row = {"grid": shown, "operator": group[0].operator, "noise": group[0].noise, "has_data": has_data}
+                top, left, height, width = self._region(np.stack(real or list(found)), truth)
                 grids.append(
-                    row
-                    | dict(
-                        zip(
-                            ("top", "left", "height", "width"),
-                            self._region(np.stack(real or list(found)), truth),
-                            strict=True,
-                        )
-                    )
+                    {
+                        "grid": shown,
+                        "operator": group[0].operator,
+                        "noise": group[0].noise,
+                        "has_data": has_data,
+                        "top": top,
+                        "left": left,
+                        "height": height,
+                        "width": width,
+                    }
                 )
         tables = {
             "grids": pd.DataFrame(grids),
@@ -132,7 +129,7 @@ class ExampleGrid(StudyAnalyzer):
         names = file_names([f"{grid['operator']} {grid['noise']}" for grid in grids])
         return {name: draw_grid(findings, int(grid["grid"])) for name, grid in zip(names, grids, strict=True)}
 
-    def _choose_image(self, entries: list[Choice], metric: str, images: _TestImages) -> str:
+    def _choose_image(self, entries: list[Choice], metric: str) -> str:
         import pandas as pd
 
         columns = [image_metrics(entry.cell, entry.method)[metric] for entry in entries]
@@ -147,7 +144,9 @@ class ExampleGrid(StudyAnalyzer):
         ranked = values.loc[names].mean(axis=1).sort_values(kind="stable")
         outside = (len(ranked) - 1) // 3
         middle = [str(name) for name in ranked.index[outside : len(ranked) - outside]]
-        return max(middle, key=lambda name: images.contrast(entries[0].cell, name))
+        stack = entries[0].cell.images()
+        contrast = {name: float(image.std()) for name, image in zip(stack.names, stack.images, strict=True)}
+        return max(middle, key=lambda name: contrast[name])
 
     def _region(self, reconstructions: _Picture, truth: _Picture) -> tuple[int, int, int, int]:
         """Where the reconstructions differ most among each other; a single one, from the truth."""
@@ -156,45 +155,18 @@ class ExampleGrid(StudyAnalyzer):
         return busiest_region(((reconstructions - center) ** 2).sum((0, 1)).astype(float), height, width)
 
 
-class _TestImages:
-    """The test images of cells; those of the last data set are kept."""
+def _measured(cell: StudyCell, name: str) -> tuple[_Picture, _Picture | None, dict[str, float]]:
+    """The truth and the data `[C, H, W]` of an image, and the data's own scores; no data where they are not images.
 
-    def __init__(self) -> None:
-        self._kept: tuple[str, ImageStack] | None = None
-
-    def contrast(self, cell: StudyCell, name: str) -> float:
-        """The standard deviation of an image; zero if the data set no longer has it."""
-        stack = self._stack(cell)
-        names = list(stack.names)
-        return float(stack.images[names.index(name)].std()) if name in names else 0.0
-
-    def measured(self, cell: StudyCell, name: str) -> tuple[_Picture, _Picture | None, dict[str, float]]:
-        """The truth and the data `[C, H, W]` of an image, and the data's own scores; no data where they are no images.
-
-        Raises:
-            DataError: if the data set has other test images than the cell was run with.
-        """
-        stack = self._stack(cell)
-        if list(stack.names) != RunFolder(cell.folder).read_json("run.json")["test"]:
-            raise DataError(
-                "other test images than those of the run", where=str(cell.folder), hint="the files as they were then"
-            )
-        index = list(stack.names).index(name)
-        x = stack.images[index : index + 1]
-        problem = Problem(
-            cell.registry.build("operator", cell.spec.operator), cell.registry.build("noise", cell.spec.noise)
-        )
-        z: Tensor = problem.measure(x, keys=[stream_key(cell.spec.seed, "noise", "test", index)])
-        if z.shape != x.shape:
-            return _array(x), None, {}
-        scores = {given.name: float(cell.registry.build("metric", given)(z, x)[0]) for given in cell.spec.metrics}
-        return _array(x), _array(z), scores
-
-    def _stack(self, cell: StudyCell) -> ImageStack:
-        key = cell.spec.data.model_dump_json()
-        if self._kept is None or self._kept[0] != key:
-            self._kept = (key, cell.registry.build("dataset", cell.spec.data).splits().test)
-        return self._kept[1]
+    Raises:
+        DataError: if the data set no longer has the images that the cell was run with.
+    """
+    index = cell.identity.test.index(name)
+    x, z = cell.images([index]).images, cell.measurements([index])
+    if z.shape != x.shape:
+        return _array(x), None, {}
+    scores = {given.name: float(cell.registry.build("metric", given)(z, x)[0]) for given in cell.spec.metrics}
+    return _array(x), _array(z), scores
 
 
 def _ends(entries: list[Choice], noises: list[str]) -> list[list[Choice]]:
@@ -205,10 +177,8 @@ def _ends(entries: list[Choice], noises: list[str]) -> list[list[Choice]]:
 
 
 def _reconstruction(entry: Choice, name: str) -> NDArray[np.float32]:
-    store = RunFolder(entry.cell.folder)
-    index = store.read_json("run.json")["test"].index(name)
-    file = store.method(entry.method).relative_to(store.path) / "reconstructions.safetensors"
-    return _array(store.read_tensors(file)["reconstructions"][index : index + 1])
+    index = entry.cell.identity.test.index(name)
+    return _array(entry.cell.reconstructions(entry.method)[index : index + 1])
 
 
 def _array(images: Tensor) -> NDArray[np.float32]:

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 from pydantic import Field
 
 from invreg import CompletedStudy, Spec, SpecError, StudyCell, did_you_mean
-from invreg.storage.run_folder import RunFolder
 from invreg.text import unique_names
 
 if TYPE_CHECKING:
@@ -147,8 +146,7 @@ def metrics_in(study: CompletedStudy) -> pd.DataFrame:
 
 def image_metrics(cell: StudyCell, method: str) -> pd.DataFrame:
     """The metrics of a method in a cell, one row per test image in their order, one column per metric."""
-    table = RunFolder(cell.folder).read_table("metrics.csv")
-    return table[table["method"] == method].set_index("image").drop(columns=["method", "seconds"])
+    return cell.metrics(method).set_index("image").drop(columns=["method", "seconds"])
 
 
 def _operator_name(cell: StudyCell, paths: Sequence[str]) -> str:

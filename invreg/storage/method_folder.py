@@ -1,0 +1,211 @@
+"""The folder of one method of a run: the trained reconstructor, how it was trained, and how it reconstructs."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import shutil
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from invreg.components.certificate import StabilityCertificate
+from invreg.components.trainer import TrainedMethod, TrainingLog
+from invreg.errors import CertificateError, StoreError
+from invreg.storage.folder import Folder
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from torch import Tensor
+
+    from invreg.specs.methods import ReconstructorBuilder
+
+_RECONSTRUCTOR, _WEIGHTS = "reconstructor.json", "weights.safetensors"
+_TRAINING, _LOG, _PROGRESS = "training.json", "log.csv", "progress.csv"
+_EVALUATION, _METRICS, _RECONSTRUCTIONS = "evaluation.json", "metrics.csv", "reconstructions.safetensors"
+_CERTIFICATE, _VERIFIED = "certificate.json", "certificate-verified.json"
+
+
+@dataclass(frozen=True)
+class TrainingRecord:
+    """What is known of a training besides its log.
+
+    Attributes:
+        seconds: wall-clock time over all sessions; 0 if nothing was trained.
+        parameters: number of weights.
+        summary: single values from the training: steps, why it ended.
+        warnings: convergence warnings.
+    """
+
+    seconds: float
+    parameters: int
+    summary: dict[str, Any] = field(default_factory=dict)
+    warnings: list[str] = field(default_factory=list)
+
+
+class MethodFolder(Folder):
+    """The folder of a method. Every property reads its file when it is asked for.
+
+    ```text
+    reconstructor.json  weights.safetensors     what was trained
+    training.json  log.csv  progress.csv        how; training/ holds checkpoints until it is done
+    evaluation.json  metrics.csv                how well it reconstructs
+    reconstructions.safetensors                 the test images
+    certificate.json                            what is proven of its stability, if that was asked for
+    ```
+    """
+
+    @property
+    def label(self) -> str:
+        """The name of the method in the spec."""
+        return self.path.name
+
+    # -- training
+
+    @property
+    def is_trained(self) -> bool:
+        return self.has(_TRAINING)
+
+    @property
+    def reconstructor(self) -> dict[str, Any]:
+        """The spec of the trained reconstructor, `name` and all parameters; a search may have changed some."""
+        return dict(self.read_json(_RECONSTRUCTOR))
+
+    @property
+    def training(self) -> TrainingRecord:
+        return self.read_record(_TRAINING, TrainingRecord)
+
+    @property
+    def log(self) -> TrainingLog:
+        """The log of the training; without rows if nothing was trained."""
+        rows = [{str(key): value for key, value in row.items()} for row in self.log_table.to_dict("records")]
+        return TrainingLog(rows, self.training.summary)
+
+    @property
+    def log_table(self) -> pd.DataFrame:
+        """The rows of the log, with the types of their columns; empty if nothing was trained."""
+        import pandas as pd
+
+        is_empty = self.has(_LOG) and not self.read_text(_LOG).strip()
+        return pd.DataFrame() if is_empty else self.read_table(_LOG)
+
+    @property
+    def warnings(self) -> list[str]:
+        """The warnings of the training and the evaluation."""
+        return [*self.training.warnings, *self.read_json(_EVALUATION)["warnings"]]
+
+    @property
+    def scratch(self) -> Path:
+        """The folder for checkpoints, which is there until the training is done."""
+        return self.path / "training"
+
+    def load(self, build: ReconstructorBuilder) -> TrainedMethod:
+        """The trained method.
+
+        Args:
+            build: makes the reconstructor.
+
+        Raises:
+            StoreError: if a file is missing or broken, or the weights do not fit.
+        """
+        weights = self.read_tensors(_WEIGHTS)
+        reconstructor = build.of(self.reconstructor)
+        try:
+            reconstructor.load_state_dict(weights)
+        except RuntimeError as error:
+            raise StoreError(
+                f"the weights do not fit the reconstructor: {error}",
+                where=str(self.path / _WEIGHTS),
+                hint="the plugin may have changed since: compare environment.json with `invreg plugins`",
+            ) from None
+        return TrainedMethod(reconstructor.eval(), self.log)
+
+    def write_trained(self, trained: TrainedMethod, reconstructor: Mapping[str, Any], record: TrainingRecord) -> None:
+        """Saves a trained method; the training record is written last and marks the training as done."""
+        import pandas as pd
+
+        self.write_tensors(_WEIGHTS, trained.reconstructor.state_dict())
+        self.write_json(_RECONSTRUCTOR, reconstructor)
+        self.write_table(_LOG, pd.DataFrame(trained.log.rows))
+        self.write_json(_TRAINING, asdict(record))
+        shutil.rmtree(self.scratch, ignore_errors=True)
+
+    def append_progress(self, row: Mapping[str, Any]) -> None:
+        """Appends a row to `progress.csv`, which grows while the method trains."""
+        path = self.path / _PROGRESS
+        path.parent.mkdir(parents=True, exist_ok=True)
+        is_new = not path.exists()
+        with path.open("a", newline="", encoding="utf-8") as file:
+            writer = csv.DictWriter(file, fieldnames=list(row))
+            if is_new:
+                writer.writeheader()
+            writer.writerow(row)
+
+    # -- evaluation
+
+    @property
+    def is_evaluated(self) -> bool:
+        return self.has(_METRICS)
+
+    @property
+    def reconstructions(self) -> Tensor:
+        """The reconstructed test images, `[N, C, H, W]`, in their order."""
+        return self.read_tensors(_RECONSTRUCTIONS)["reconstructions"]
+
+    @property
+    def metrics(self) -> pd.DataFrame:
+        """One row per test image: method, image, one column per metric, seconds."""
+        return self.read_table(_METRICS)
+
+    def write_reconstructions(self, x_hat: Tensor, warnings: list[str]) -> None:
+        self.write_tensors(_RECONSTRUCTIONS, {"reconstructions": x_hat})
+        self.write_json(_EVALUATION, {"warnings": warnings})
+
+    def write_metrics(self, metrics: pd.DataFrame) -> None:
+        """Saves the metrics; they mark the evaluation as done."""
+        self.write_table(_METRICS, metrics)
+
+    # -- certificate
+
+    @property
+    def certificate(self) -> StabilityCertificate | None:
+        """The certificate as it is written there, not verified; None if there is none.
+
+        Raises:
+            CertificateError: if the file does not hold a certificate.
+            StoreError: if it cannot be read.
+        """
+        if not self.has(_CERTIFICATE):
+            return None
+        try:
+            return StabilityCertificate(self.read_json(_CERTIFICATE))
+        except CertificateError as error:
+            raise error.at(str(self.certificate_file)) from None
+
+    @property
+    def certificate_file(self) -> Path:
+        return self.path / _CERTIFICATE
+
+    @property
+    def certificate_sentence(self) -> str:
+        """What the certificate says, if it is the one that was last verified; otherwise that it is not.
+
+        An empty text if there is none.
+        """
+        if (certificate := self.certificate) is None:
+            return ""
+        record = self.read_json(_VERIFIED) if self.has(_VERIFIED) else {}
+        if record.get("sha256") != self._certificate_digest():
+            return "certificate.json has not been verified as it is now; `invreg certify` does so."
+        return certificate.sentence
+
+    def write_certificate(self, certificate: StabilityCertificate) -> None:
+        self.write_json(_CERTIFICATE, certificate.content)
+
+    def mark_certificate_verified(self) -> None:
+        """Records that the certificate that is there holds for the weights."""
+        self.write_json(_VERIFIED, {"sha256": self._certificate_digest()})
+
+    def _certificate_digest(self) -> str:
+        return hashlib.sha256(self.certificate_file.read_bytes()).hexdigest()

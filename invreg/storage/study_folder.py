@@ -1,0 +1,187 @@
+"""The folder of a study: its cells, its table, its analyses, and the record by which it is loaded."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from invreg.components.device import choose_device
+from invreg.components.study_analyzer import StudyAnalyzer
+from invreg.errors import StoreError
+from invreg.plugins.registry import Registry
+from invreg.schema.component_spec import ComponentSpec
+from invreg.specs.yaml import dump_yaml
+from invreg.storage.result import StudyResult
+from invreg.storage.run_folder import CELLS, STUDY_SPEC, ResultFolder, RunFolder
+from invreg.storage.run_images import LastImages
+from invreg.storage.study_cell import StudyCell
+from invreg.text import unique_names
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+_RECORD, _TABLE, _SHARED = "study.json", "study.csv", "shared"
+
+
+class CellRecord(BaseModel):
+    """A cell: the name of its folder, the varied values, and why it failed (None if it did not)."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    folder: str
+    values: dict[str, Any]
+    failure: str | None
+
+
+class StudyRecord(BaseModel):
+    """A study after all its cells have been run, its analyses have been made and its report has been written.
+
+    Attributes:
+        title: the study's title.
+        axes: varied path to its values, as the tables show them.
+        cells: all cells, in order.
+        analyses: the resolved specs of the study analyses, in the order of the spec.
+    """
+
+    model_config = ConfigDict(extra="forbid")
+
+    title: str
+    axes: dict[str, list[Any]]
+    cells: list[CellRecord]
+    analyses: list[ComponentSpec]
+
+    @classmethod
+    def of(
+        cls,
+        title: str,
+        axes: Mapping[str, Sequence[Any]],
+        cells: Sequence[StudyCell],
+        analyses: list[ComponentSpec],
+    ) -> StudyRecord:
+        """The record of a study from its parts."""
+        return cls(
+            title=title,
+            axes={path: list(values) for path, values in axes.items()},
+            cells=[CellRecord(folder=cell.folder.name, values=cell.values, failure=cell.failure) for cell in cells],
+            analyses=analyses,
+        )
+
+    @property
+    def analysis_keys(self) -> list[str]:
+        """The names under which the findings lie, one for each analysis."""
+        return unique_names([spec.name for spec in self.analyses])
+
+    def analyzers(self, registry: Registry) -> dict[str, StudyAnalyzer]:
+        """The study analyses by the names under which their findings lie.
+
+        Raises:
+            SpecError: if a plugin is missing.
+        """
+        built = [registry.build("study_analyzer", spec, f"study_analyses.{i}") for i, spec in enumerate(self.analyses)]
+        return dict(zip(self.analysis_keys, built, strict=True))
+
+
+class StudyFolder(ResultFolder):
+    """A folder that holds a study, finished or not. Every property reads its file when it is asked for.
+
+    ```text
+    study.yaml                        the spec
+    cells/<name>/                     see `RunFolder`
+    shared/                           methods that several cells have in common
+    study.csv  study.json             the table; the record, which says that the study is finished
+    analyses/<key>/  report.html      the study analyses; the report
+    ```
+    """
+
+    @property
+    def cells_folder(self) -> Path:
+        return self.path / CELLS
+
+    @property
+    def shared_folder(self) -> Path:
+        return self.path / _SHARED
+
+    @property
+    def spec_yaml(self) -> str:
+        """The spec as it was given."""
+        return self.read_text(STUDY_SPEC)
+
+    @property
+    def record(self) -> StudyRecord:
+        """The record of a finished study.
+
+        Raises:
+            StoreError: if the study is not finished, or the record is broken.
+        """
+        if not self.has(_RECORD):
+            done = sum(RunFolder(path).report.is_file() for path in self.cells_folder.glob("*"))
+            raise StoreError(
+                f"holds a study that is not finished ({done} {'cell has' if done == 1 else 'cells have'} a report)",
+                where=str(self.path),
+                expected="a study that has run to its end",
+                hint="run the same spec again: what is done is kept; its finished cells are ordinary run folders",
+            )
+        try:
+            return StudyRecord.model_validate(self.read_json(_RECORD))
+        except ValidationError as error:
+            first = error.errors(include_url=False)[0]
+            raise StoreError(
+                f"is no record of a study: {'.'.join(map(str, first['loc']))}: {first['msg']}",
+                where=str(self.path / _RECORD),
+                hint="delete this file and run the same spec again: what is done is kept",
+            ) from None
+
+    def cells(self, record: StudyRecord, registry: Registry, device: str = "cpu") -> list[StudyCell]:
+        """The cells of a finished study; their results are loaded on the device when they are asked for.
+
+        Raises:
+            StoreError: if the folder of a cell is missing.
+        """
+        last, found = LastImages(), []
+        for cell in record.cells:
+            folder = RunFolder.existing(self.cells_folder / cell.folder)
+            found.append(StudyCell(cell.values, folder.spec, folder.path, cell.failure, registry, device, last))
+        return found
+
+    def load(self, device: str, registry: Registry) -> StudyResult:
+        """The result of a finished study.
+
+        Raises:
+            StoreError: if the study is not finished, or a file is missing.
+        """
+        record = self.record
+        cells = self.cells(record, registry, str(choose_device(device)))
+        # An analysis that failed has left no findings, or some that it could not draw.
+        done = [folder for folder in map(self.analysis, record.analysis_keys) if folder.failure is None]
+        return StudyResult(
+            folder=self.path,
+            table=tidy_table(cells, list(record.axes)),
+            cells=cells,
+            findings={folder.key: folder.findings for folder in done},
+        )
+
+    def write_spec(self, content: Mapping[str, Any]) -> None:
+        self.write_text(STUDY_SPEC, dump_yaml(content))
+
+    def write_study_table(self, table: pd.DataFrame) -> None:
+        self.write_table(_TABLE, table)
+
+    def write_record(self, record: StudyRecord) -> None:
+        """Writes the record; as the last file of a study it says that the study is finished."""
+        self.write_json(_RECORD, record.model_dump(mode="json"))
+
+
+def tidy_table(cells: Sequence[StudyCell], paths: list[str]) -> pd.DataFrame:
+    """One row per finished cell and method: cell, the varied paths, and the columns of `summary.csv`."""
+    import pandas as pd
+
+    parts = []
+    for cell in cells:
+        if cell.failure is None:
+            varied = {path: cell.values.get(path) for path in paths}
+            columns = ["cell", *paths, *cell.summary.columns]
+            parts.append(cell.summary.assign(cell=cell.folder.name, **varied)[columns])
+    return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=["cell", *paths, "method"])
