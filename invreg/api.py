@@ -8,11 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 from invreg.components.device import choose_device
 from invreg.plugins.registry import Registry
-from invreg.plugins.tracking import asked_for, close_trackers, make_trackers
+from invreg.plugins.tracking import asked_for
 from invreg.reporting.redrawing import redraw_run, redraw_study
 from invreg.reporting.report import write_report
-from invreg.running.shared_work import Shared
-from invreg.running.single import check_plan, run_plan
+from invreg.running.single import RunOptions, run_single
 from invreg.specs.plan import make_plan
 from invreg.specs.reading import read_content
 from invreg.specs.spec import Spec, parse_spec
@@ -21,6 +20,7 @@ from invreg.storage.loading import load_run
 from invreg.storage.result import Result, StudyResult
 from invreg.storage.run_folder import RunFolder, holds_study
 from invreg.storage.study_folder import StudyFolder
+from invreg.studies.plan import plan_study
 from invreg.studies.study import run_study
 
 if TYPE_CHECKING:
@@ -56,13 +56,11 @@ def run(
         InvregError: if the run cannot be done or finished; what was done is kept.
     """
     registry = registry or Registry.installed()
-    content, where = read_content(spec, overrides), Path(output).expanduser()
-    tracked = asked_for(track)
-    close_trackers(make_trackers(registry, tracked))  # one that cannot be had is refused before anything else
+    content = read_content(spec, overrides)
+    options = RunOptions(Path(output).expanduser(), choose_device(device), progress, asked_for(track))
     if "matrix" in content:
-        return run_study(content, where, device, progress, registry, tracked)
-    plan, chosen, shared = make_plan(parse_spec(content), registry), choose_device(device), Shared()
-    return run_plan(plan, check_plan(plan, chosen, shared), where, chosen, progress, shared, tracked)
+        return run_study(plan_study(content, registry), options)
+    return run_single(make_plan(parse_spec(content), registry), options)
 
 
 def load(folder: str | Path, device: str = "auto", registry: Registry | None = None) -> Result | StudyResult:

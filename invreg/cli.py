@@ -91,7 +91,7 @@ def validate(spec: _SpecFile = None, overrides: _Overrides = None) -> None:
 
     content = read_content(spec or quickstart_path(), overrides or ())
     if "matrix" in content:
-        from invreg.studies.study import plan_study
+        from invreg.studies.plan import plan_study
 
         for cell in plan_study(content, Registry.installed()).cells:
             print("---")

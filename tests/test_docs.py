@@ -26,7 +26,7 @@ from invreg.schema.kinds import KINDS
 from invreg.specs.plan import make_plan
 from invreg.specs.reading import read_spec
 from invreg.specs.yaml import parse_yaml
-from invreg.studies.study import plan_study
+from invreg.studies.plan import plan_study
 from invreg_metrics import plugin as metrics
 
 ROOT = Path(__file__).resolve().parents[1]

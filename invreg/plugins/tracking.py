@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
@@ -60,13 +61,23 @@ def make_trackers(registry: Registry, names: Iterable[str]) -> dict[str, Tracker
     return trackers
 
 
-def close_trackers(trackers: Mapping[str, Tracker]) -> None:
-    """Closes each; what one raises is logged, and no more."""
-    for name, tracker in trackers.items():
-        try:
-            tracker.close()
-        except Exception as error:  # noqa: BLE001 (a tracker's failure must never stop a run)
-            log.warning("tracker %s failed in close: %s: %s", name, type(error).__name__, error)
+@contextmanager
+def open_trackers(registry: Registry, names: Iterable[str]) -> Iterator[dict[str, Tracker]]:
+    """New trackers by name, closed at the end; what one raises when it is closed is logged.
+
+    Raises:
+        SpecError: if no plugin offers one of this name.
+        InvregError: if what a tracker needs is not installed.
+    """
+    trackers = make_trackers(registry, names)
+    try:
+        yield trackers
+    finally:
+        for name, tracker in trackers.items():
+            try:
+                tracker.close()
+            except Exception as error:  # noqa: BLE001 (a tracker's failure must never stop a run)
+                log.warning("tracker %s failed in close: %s: %s", name, type(error).__name__, error)
 
 
 @dataclass(frozen=True)

@@ -38,9 +38,10 @@ class Setting:
     builders: Mapping[str, ReconstructorBuilder] = field(default_factory=dict)
 
     @property
-    def measurement_bytes(self) -> int:
-        """Memory of the measurements."""
-        return self.val_measurements.nbytes + self.test_measurements.nbytes
+    def own_bytes(self) -> int:
+        """Memory of the measurements and of the methods that are set up."""
+        weights = (tensor.nbytes for build in self.builders.values() for tensor in build.first().state_dict().values())
+        return self.val_measurements.nbytes + self.test_measurements.nbytes + sum(weights)
 
     @property
     def image_bytes(self) -> int:

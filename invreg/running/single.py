@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from invreg.components.events import Events
-from invreg.plugins.tracking import close_trackers, make_trackers
+from invreg.plugins.tracking import open_trackers
 from invreg.running.listeners import TerminalProgress, TrainingLogFiles
 from invreg.running.setting import Setting, load_setting, set_up_methods
 from invreg.running.shared_work import Shared
@@ -18,8 +18,37 @@ from invreg.storage.run_folder import RunFolder
 if TYPE_CHECKING:
     import torch
 
+    from invreg.plugins.tracking import Tracker
     from invreg.specs.plan import Plan
     from invreg.storage.result import Result
+
+
+@dataclass(frozen=True)
+class RunOptions:
+    """How a run is carried out; what it computes stands in its spec.
+
+    Attributes:
+        output: the folder in which the run folder is made.
+        device: where to compute.
+        progress: whether progress is shown on the terminal.
+        tracked: names of experiment trackers that follow the run.
+    """
+
+    output: Path
+    device: torch.device
+    progress: bool = False
+    tracked: Sequence[str] = ()
+
+
+def run_single(plan: Plan, options: RunOptions) -> Result:
+    """Checks a plan against the data and runs it.
+
+    Raises:
+        InvregError: if images, problem, methods and analyses do not fit together, or the run cannot be finished.
+    """
+    shared = Shared()
+    with open_trackers(plan.registry, options.tracked) as trackers:
+        return run_plan(plan, check_plan(plan, options.device, shared), options, shared, trackers)
 
 
 def check_plan(plan: Plan, device: torch.device, shared: Shared) -> Setting:
@@ -29,23 +58,15 @@ def check_plan(plan: Plan, device: torch.device, shared: Shared) -> Setting:
 
 
 def run_plan(
-    plan: Plan,
-    setting: Setting,
-    output: Path,
-    device: torch.device,
-    progress: bool,
-    shared: Shared,
-    tracked: Iterable[str] = (),
+    plan: Plan, setting: Setting, options: RunOptions, shared: Shared, trackers: Mapping[str, Tracker]
 ) -> Result:
-    """Runs a plan, whose check gave the setting, in its folder below `output`."""
-    folder = RunFolder.create(output, plan.spec.title, plan.digest)
-    terminal = [TerminalProgress()] if progress else []
-    trackers = make_trackers(plan.registry, tracked)
+    """Runs a plan, whose check gave the setting, in its folder."""
+    folder = RunFolder.create(options.output, plan.spec.title, plan.digest)
+    terminal = [TerminalProgress()] if options.progress else []
     with folder.locked():
         events = Events(plan.registry.manager, [*terminal, TrainingLogFiles(folder)], trackers)
         try:
-            return Stages(plan, setting, folder, device, events, shared).execute()
+            return Stages(plan, setting, folder, options.device, events, shared).execute()
         finally:
             for listener in terminal:
                 listener.close()
-            close_trackers(trackers)

@@ -13,7 +13,7 @@ from invreg.plugins.registry import Registry
 from invreg.running.shared_work import method_digest
 from invreg.specs.methods import make_method
 from invreg.specs.reading import read_content
-from invreg.studies.study import plan_study
+from invreg.studies.plan import plan_study
 
 FOLDER = Path(__file__).parents[2] / "specs" / "paper"
 LEVELS = [0.01, 0.025, 0.05]
