@@ -72,9 +72,9 @@ from .errors import (
     StoreError as StoreError,
     TrainingError as TrainingError,
     did_you_mean as did_you_mean,
+    recorded_warnings as recorded_warnings,
 )
 from .plugins.registry import Registry as Registry, spec_of as spec_of
-from .running.evaluation import recorded_warnings as recorded_warnings
 from .schema.component import Component as Component
 from .schema.constraints import Odd as Odd
 from .specs.spec import Spec as Spec

@@ -6,7 +6,9 @@ Every message says where it happened, what was given, what was expected and what
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+import warnings
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from typing import Self
 
 
@@ -100,3 +102,17 @@ def did_you_mean(name: str, known: Iterable[str]) -> str | None:
     if near:
         return f"did you mean {near!r}?"
     return f"one of: {', '.join(candidates)}" if candidates else None
+
+
+@contextmanager
+def recorded_warnings(messages: list[str]) -> Iterator[None]:
+    """Collects the convergence warnings raised inside; other warnings pass."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", ConvergenceWarning)
+        yield
+    for warning in caught:
+        if issubclass(warning.category, ConvergenceWarning):
+            if str(warning.message) not in messages:
+                messages.append(str(warning.message))
+        else:
+            warnings.warn_explicit(warning.message, warning.category, warning.filename, warning.lineno)

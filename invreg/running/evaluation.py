@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import time
-import warnings
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import torch
@@ -14,7 +12,7 @@ from torch import Tensor
 from invreg.components.memory import memory_guard
 from invreg.components.metric import Metric
 from invreg.components.reconstructor import Reconstructor
-from invreg.errors import ConvergenceWarning, InvregError, ShapeError
+from invreg.errors import InvregError, ShapeError
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -100,17 +98,3 @@ def summarize(
 
 def _moments(name: str, values: pd.Series) -> dict[str, float]:
     return {name: values.mean(), f"{name}_std": values.std(ddof=1) if len(values) > 1 else 0.0}
-
-
-@contextmanager
-def recorded_warnings(messages: list[str]) -> Iterator[None]:
-    """Collects the convergence warnings raised inside; other warnings pass."""
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always", ConvergenceWarning)
-        yield
-    for warning in caught:
-        if issubclass(warning.category, ConvergenceWarning):
-            if str(warning.message) not in messages:
-                messages.append(str(warning.message))
-        else:
-            warnings.warn_explicit(warning.message, warning.category, warning.filename, warning.lineno)

@@ -17,11 +17,11 @@ from invreg.components.analyzer import CompletedRun, Findings
 from invreg.components.events import Events
 from invreg.components.reconstructor import FinalisesWeights
 from invreg.components.trainer import Method, TrainedMethod, TrainingContext, TrainingLog
-from invreg.errors import InvregError, StoreError
+from invreg.errors import InvregError, StoreError, recorded_warnings
 from invreg.plugins.registry import spec_of
 from invreg.reporting.report import write_report
 from invreg.running.environment import describe_environment
-from invreg.running.evaluation import measure_quality, reconstruct, recorded_warnings, summarize
+from invreg.running.evaluation import measure_quality, reconstruct, summarize
 from invreg.running.setting import Setting
 from invreg.running.shared_work import Shared
 from invreg.specs.methods import make_method

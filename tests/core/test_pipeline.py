@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import copy
 import json
+import re
+import sys
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import pandas as pd
@@ -21,6 +24,8 @@ from invreg.errors import DataError, InvregError, SpecError, StoreError, Trainin
 from invreg.plugins.registry import Registry
 from invreg.schema import component
 from invreg_metrics import plugin as metrics_plugin
+
+ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture(autouse=True)
@@ -324,3 +329,31 @@ def test_the_norm_of_an_operator_is_computed_once_for_all_methods(
     }
     run(spec, tmp_path, "cpu", progress=False)
     assert len(norms) == 1
+
+
+def test_the_walk_in_the_documentation_is_the_one_that_a_run_takes(registry: Registry, tmp_path: Path) -> None:
+    page = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    section = page.partition("### A walk through")[2].partition("\n## ")[0]
+    walk = re.findall(r"^\| \d+ \| `([\w/.]+)` \| `([\w.]+)`", section, re.MULTILINE)
+    assert len(walk) == len({file for file, _ in walk}) >= 14
+    package = Path(invreg.__file__).parent
+    entered: dict[str, int] = {}
+
+    def note(frame: FrameType, event: str, argument: Any) -> None:
+        path = frame.f_code.co_filename
+        if event == "call" and path.startswith(str(package)):
+            name = f"{Path(path).relative_to(package).as_posix()} {frame.f_code.co_qualname.partition('.<locals>')[0]}"
+            entered.setdefault(name, len(entered))
+
+    sys.setprofile(note)
+    try:
+        run(toy.SPEC, tmp_path, "cpu", progress=False, registry=registry)
+    finally:
+        sys.setprofile(None)
+    # The command line only calls api.run, and the registry is given here.
+    steps = [(file, call) for file, call in walk if file not in ("cli.py", "plugins/registry.py")]
+    calls = [(file, call.rpartition(".")[2]) for file, call in steps]  # methods may be inherited
+    first = [
+        min(n for name, n in entered.items() if name.startswith(f"{file} ") and call in name) for file, call in calls
+    ]
+    assert first == sorted(first)
