@@ -1,15 +1,26 @@
-"""What a report shows, as plain data."""
+"""What a report shows: read from a run folder, nothing computed, so a report can be written anew at any time."""
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from invreg.components.analyzer import Findings
+from invreg.plugins.describe import first_sentence
+from invreg.schema.component_spec import ComponentSpec
+
 if TYPE_CHECKING:
     import pandas as pd
 
-    from invreg.storage.analysis_folder import SavedFigure
+    from invreg.components.metric import Metric
+    from invreg.plugins.registry import Registry
+    from invreg.specs.plan import Plan
+    from invreg.specs.spec import Spec
+    from invreg.storage.analysis_folder import AnalysisFolder, SavedFigure
+    from invreg.storage.method_folder import MethodFolder, TrainingRecord
+    from invreg.storage.run_folder import RunFolder, RunIdentity
 
 
 @dataclass(frozen=True)
@@ -20,14 +31,10 @@ class ComponentContent:
     description: str = ""
     parameters: Mapping[str, Any] = field(default_factory=dict)
 
-
-@dataclass(frozen=True)
-class MetricContent:
-    """A metric: its name in specs, its unit (may be empty), and whether a larger value is a better one."""
-
-    name: str
-    unit: str
-    higher_is_better: bool
+    @classmethod
+    def of(cls, registry: Registry, kind: str, given: ComponentSpec | Mapping[str, Any]) -> ComponentContent:
+        spec = ComponentSpec.model_validate(given)
+        return cls(spec.name, first_sentence(registry.entry(kind, spec.name).cls), spec.parameters)
 
 
 @dataclass(frozen=True)
@@ -36,25 +43,34 @@ class MethodContent:
 
     Attributes:
         label: its name in the spec.
-        reconstructor: with the parameters that were used in the end.
+        reconstructor: with the parameters that were used in the end: a search has changed those of the spec.
         trainer: None if nothing was trained.
-        weights: number of trainable parameters.
-        training_seconds: 0 if nothing was trained.
-        log: the training log; None or empty if there is none.
-        log_summary: single values from the training.
-        warnings: what did not go as it should.
+        training: weights, time, single values.
+        log: the training log; empty if there is none.
+        warnings: those of the training and the evaluation.
         certificate: what is proven of its stability, in words; empty if nothing was certified.
     """
 
     label: str
     reconstructor: ComponentContent
     trainer: ComponentContent | None
-    weights: int
-    training_seconds: float
-    log: pd.DataFrame | None = None
-    log_summary: Mapping[str, Any] = field(default_factory=dict)
+    training: TrainingRecord
+    log: pd.DataFrame
     warnings: Sequence[str] = ()
     certificate: str = ""
+
+    @classmethod
+    def of(cls, folder: MethodFolder, plan: Plan) -> MethodContent:
+        trainer = plan.methods[folder.label].spec.trainer
+        return cls(
+            label=folder.label,
+            reconstructor=ComponentContent.of(plan.registry, "reconstructor", folder.reconstructor),
+            trainer=None if trainer is None else ComponentContent.of(plan.registry, "trainer", trainer),
+            training=folder.training,
+            log=folder.log_table,
+            warnings=folder.warnings,
+            certificate=folder.certificate_sentence,
+        )
 
 
 @dataclass(frozen=True)
@@ -63,12 +79,16 @@ class AnalysisContent:
 
     name: str
     description: str = ""
-    text: str = ""
-    scalars: Mapping[str, Any] = field(default_factory=dict)
-    tables: Mapping[str, pd.DataFrame] = field(default_factory=dict)
+    findings: Findings = field(default_factory=Findings)
     figures: Sequence[SavedFigure] = ()
     failure: str = ""
     left_out: Mapping[str, str] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, folder: AnalysisFolder, analyzer: type) -> AnalysisContent:
+        if (failure := folder.failure) is not None:
+            return cls(folder.key, first_sentence(analyzer), failure=failure)
+        return cls(folder.key, first_sentence(analyzer), folder.findings, folder.figures, left_out=folder.left_out)
 
 
 @dataclass(frozen=True)
@@ -76,36 +96,50 @@ class ReportContent:
     """Everything that the report of a run shows.
 
     Attributes:
-        title: the spec's title.
-        seed: the run's seed.
+        spec: the resolved spec.
         operator: the forward operator.
         noise: the noise.
         data: the dataset.
-        image_shape: (C, H, W) of the test images.
-        image_counts: number of images by split, in words of one's own ("training images", "test images").
-        test_images: number of test images.
-        metrics: in the order of the spec; the first ranks the methods.
+        images: names and sizes of the images.
+        metrics: by name, in the order of the spec; the first ranks the methods.
         summary: one row per method: method, each metric with its `_std`, parameters, training_seconds,
             reconstruction_seconds.
         methods: in the order of the spec.
         analyses: in the order of the spec.
-        spec_yaml: the resolved spec.
         environment: versions and machine; mappings may be nested one level deep.
         command: the command that repeats the run.
     """
 
-    title: str
-    seed: int
+    spec: Spec
     operator: ComponentContent
     noise: ComponentContent
     data: ComponentContent
-    image_shape: tuple[int, int, int]
-    image_counts: Mapping[str, int]
-    test_images: int
-    metrics: Sequence[MetricContent]
+    images: RunIdentity
+    metrics: Mapping[str, Metric]
     summary: pd.DataFrame
     methods: Sequence[MethodContent]
     analyses: Sequence[AnalysisContent]
-    spec_yaml: str
     environment: Mapping[str, Any]
     command: str
+
+    @classmethod
+    def of(cls, folder: RunFolder, plan: Plan) -> ReportContent:
+        """What the report of the run in this folder shows.
+
+        Raises:
+            StoreError: if the run is not finished.
+        """
+        spec, registry = plan.spec, plan.registry
+        return cls(
+            spec=spec,
+            operator=ComponentContent.of(registry, "operator", spec.operator),
+            noise=ComponentContent.of(registry, "noise", spec.noise),
+            data=ComponentContent.of(registry, "dataset", spec.data),
+            images=folder.identity,
+            metrics=plan.metrics,
+            summary=folder.summary,
+            methods=[MethodContent.of(folder.method(label), plan) for label in plan.methods],
+            analyses=[AnalysisContent.of(folder.analysis(key), type(own)) for key, own in plan.analyses.items()],
+            environment=folder.environment,
+            command=f"invreg run spec.yaml --output {shlex.quote(folder.path.parent.name or '.')}",
+        )

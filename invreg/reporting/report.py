@@ -8,9 +8,9 @@ import struct
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from invreg.reporting.collection import collect_report
 from invreg.reporting.content import AnalysisContent, ComponentContent, ReportContent
 from invreg.reporting.tables import plain, results_table, to_table
+from invreg.specs.yaml import dump_yaml
 from invreg.text import count, duration, metric_title, number, with_unit
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from invreg.specs.plan import Plan
     from invreg.storage.analysis_folder import SavedFigure
-    from invreg.storage.run_folder import RunFolder
+    from invreg.storage.run_folder import RunFolder, RunIdentity
 
 #: An SVG larger than this is replaced by its PNG; so are the largest ones while all figures are above the second limit.
 LARGEST_SVG = 1_500_000
@@ -35,7 +35,7 @@ def write_report(folder: RunFolder, plan: Plan) -> Path:
     Raises:
         StoreError: if the run is not finished, or the file cannot be written.
     """
-    return folder.write_report(render_report(collect_report(folder, plan)))
+    return folder.write_report(render_report(ReportContent.of(folder, plan)))
 
 
 def report_environment() -> Environment:
@@ -68,8 +68,10 @@ def render_report(content: ReportContent) -> str:
         .get_template("report.html")
         .render(
             content=content,
+            title=content.spec.title,
+            spec_yaml=dump_yaml(content.spec.model_dump(mode="json")),
             headline=headline(content),
-            images_in_words=_images_in_words(content),
+            images_in_words=_images_in_words(content.images),
             results=results_table(content),
             results_caption=_results_caption(content),
             figures=with_sources(content.analyses),
@@ -84,18 +86,18 @@ def headline(content: ReportContent) -> str:
     The comparison is with the best method without learned weights; where that is the best of all, or there is none,
     with the second best.
     """
-    metric = content.metrics[0]
-    means = {str(row["method"]): float(row[metric.name]) for row in content.summary.to_dict("records")}
+    name, metric = next(iter(content.metrics.items()))
+    means = {str(row["method"]): float(row[name]) for row in content.summary.to_dict("records")}
     finite = {label: value for label, value in means.items() if math.isfinite(value)}
-    title = metric_title(metric.name)
+    title = metric_title(name)
     if not finite:
         return f"No method has a finite mean {title}."
     ranking = sorted(finite, key=lambda label: finite[label], reverse=metric.higher_is_better)
-    best, images = ranking[0], content.test_images
+    best, images = ranking[0], len(content.images.test)
     value = with_unit(number(finite[best], metric.unit), metric.unit)
     text = f"{best} reaches {'a mean ' if images > 1 else 'a '}{title} of {value} on {count(images)} test image"
     text += "s" if images != 1 else ""
-    learned = {method.label for method in content.methods if method.weights}
+    learned = {method.label for method in content.methods if method.training.parameters}
     other = next((label for label in ranking if label not in learned), best)
     other = next(iter(ranking[1:]), best) if other == best else other
     if other == best:
@@ -114,16 +116,17 @@ def _parameters(component: ComponentContent) -> list[tuple[str, str]]:
     return [(str(key), plain(value, digits=6)) for key, value in component.parameters.items()]
 
 
-def _images_in_words(content: ReportContent) -> str:
-    channels, height, width = content.image_shape
+def _images_in_words(images: RunIdentity) -> str:
+    channels, height, width = images.image_shape
     kind = {1: "grey", 3: "colour"}.get(channels, f"{channels} channels")
-    counts = ", ".join(f"{count(images)} {what}" for what, images in content.image_counts.items())
-    return f"{counts}; {kind}, {height} × {width} pixels, values in [0, 1]"
+    counts = {"training": len(images.train["images"]), "validation": len(images.val), "test": len(images.test)}
+    listed = ", ".join(f"{count(number)} {split} images" for split, number in counts.items())
+    return f"{listed}; {kind}, {height} × {width} pixels, values in [0, 1]"
 
 
 def _results_caption(content: ReportContent) -> str:
-    many = content.test_images > 1
-    text = f"Mean ± standard deviation over {content.test_images} test images" if many else "One test image"
+    images = len(content.images.test)
+    text = f"Mean ± standard deviation over {images} test images" if images > 1 else "One test image"
     return f"{text}; the best value of each metric is bold." if len(content.summary) > 1 else f"{text}."
 
 

@@ -8,11 +8,13 @@ from dataclasses import dataclass
 from numbers import Integral, Real
 from typing import TYPE_CHECKING, Any
 
-from invreg.reporting.content import MetricContent, ReportContent
 from invreg.text import MISSING, count, duration, metric_title, number, with_unit
 
 if TYPE_CHECKING:
     import pandas as pd
+
+    from invreg.components.metric import Metric
+    from invreg.reporting.content import ReportContent
 
 #: Rows of a table that are shown; the whole tables lie in the run folder.
 ROWS = 40
@@ -45,19 +47,19 @@ class Table:
 
 def results_table(content: ReportContent) -> Table:
     """The summary: metrics as mean ± standard deviation with the best mean marked, weights and times."""
+    summary, metrics, many = content.summary, content.metrics, len(content.images.test) > 1
     columns = [("Method", False)]
-    columns += [(with_unit(metric_title(m.name), f"({m.unit})" if m.unit else ""), True) for m in content.metrics]
+    columns += [(with_unit(metric_title(name), f"({m.unit})" if m.unit else ""), True) for name, m in metrics.items()]
     columns += [("Weights", True), ("Training", True), ("Time per image", True)]
-    best = {metric.name: _best(content.summary[metric.name], metric) for metric in content.metrics}
-    written = {metric.name: _aligned(content.summary[metric.name], metric.unit) for metric in content.metrics}
+    best = {name: _best(summary[name], metric) for name, metric in metrics.items()}
+    written = {name: _aligned(summary[name], metric.unit) for name, metric in metrics.items()}
     rows = []
-    for position, row in enumerate(content.summary.to_dict("records")):
+    for position, row in enumerate(summary.to_dict("records")):
         cells = [Cell(str(row["method"]))]
-        for metric in content.metrics:
-            value, spread = float(row[metric.name]), float(row.get(f"{metric.name}_std", math.nan))
-            style = written[metric.name]
-            note = f"± {style(spread)}" if math.isfinite(spread) and content.test_images > 1 else ""
-            cells.append(Cell(style(value), True, position in best[metric.name], note))
+        for name, style in written.items():
+            value, spread = float(row[name]), float(row.get(f"{name}_std", math.nan))
+            note = f"± {style(spread)}" if math.isfinite(spread) and many else ""
+            cells.append(Cell(style(value), True, position in best[name], note))
         weights = int(row["parameters"])
         cells.append(Cell(count(weights) if weights else MISSING, True))
         cells += [Cell(duration(float(row[f"{name}_seconds"])), True) for name in ("training", "reconstruction")]
@@ -113,7 +115,7 @@ def _aligned(values: pd.Series, unit: str) -> Callable[[float], str]:
     return write
 
 
-def _best(values: pd.Series, metric: MetricContent) -> set[int]:
+def _best(values: pd.Series, metric: Metric) -> set[int]:
     """Positions of the best values, as far as they can be told apart in the table; none for a single method."""
     finite = {i: float(value) for i, value in enumerate(values) if math.isfinite(value)}
     if len(values) < 2 or not finite:

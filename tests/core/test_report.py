@@ -12,22 +12,40 @@ from typing import Any
 
 import pandas as pd
 import pytest
+from torch import Tensor
 
+from invreg.components.analyzer import Findings
+from invreg.components.metric import Metric
 from invreg.reporting import report
 from invreg.reporting.content import (
     AnalysisContent,
     ComponentContent,
     MethodContent,
-    MetricContent,
     ReportContent,
 )
 from invreg.reporting.report import headline, render_report
 from invreg.reporting.tables import ROWS, plain, results_table, to_table
+from invreg.specs.reading import read_spec
+from invreg.specs.spec import Spec
 from invreg.storage.analysis_folder import SavedFigure
+from invreg.storage.method_folder import TrainingRecord
+from invreg.storage.run_folder import RunIdentity
 from invreg.text import duration, metric_title, number, with_unit
 
-PSNR, SSIM, MSE = MetricContent("psnr", "dB", True), MetricContent("ssim", "", True), MetricContent("mse", "", False)
 EVIL = "<script>alert(\"x\")</script> & 'quotes' {{ 7 * 7 }}"
+
+
+class Quality(Metric):
+    """A metric by its unit and direction."""
+
+    def __init__(self, measured_in: str = "", larger_is_better: bool = True) -> None:
+        self.unit, self.higher_is_better = measured_in, larger_is_better  # type: ignore[misc]
+
+    def __call__(self, x_hat: Tensor, x: Tensor) -> Tensor:
+        raise AssertionError("a report computes nothing")
+
+
+PSNR, SSIM, MSE = {"psnr": Quality("dB")}, {"ssim": Quality()}, {"mse": Quality("", False)}
 
 
 def summary(**rows: dict[str, float]) -> pd.DataFrame:
@@ -35,37 +53,52 @@ def summary(**rows: dict[str, float]) -> pd.DataFrame:
     return pd.DataFrame([{"method": label, **common, **row} for label, row in rows.items()])
 
 
+def spec(**changes: Any) -> Spec:
+    return read_spec(
+        {
+            "title": "Deblurring",
+            "seed": 7,
+            "data": "photos",
+            "operator": "identity",
+            "methods": {"raw": "observation"},
+            **changes,
+        }
+    )
+
+
+def images(test: int = 12, shape: tuple[int, int, int] = (1, 96, 80)) -> RunIdentity:
+    train, val, names = (list(map(str, range(count))) for count in (1200, 30, test))
+    return RunIdentity(list(shape), {"images": train, "crop": [8, 8], "crops_per_epoch": 1}, val, names, "", "")
+
+
+def method(label: str, name: str, parameters: int = 0, trainer: ComponentContent | None = None) -> MethodContent:
+    record = TrainingRecord(0.0, parameters)
+    return MethodContent(label, ComponentContent(name), trainer, record, pd.DataFrame())
+
+
 def content(**changes: Any) -> ReportContent:
-    methods = [
-        MethodContent("tv", ComponentContent("tv", "Total variation.", {"weight": 0.00123}), None, 0, 0.0),
-        MethodContent(
-            "net",
-            ComponentContent("iresnet", "A network.", {"channels": 8}),
-            ComponentContent("reconstruction", "", {"lr": 1e-4, "patience": None}),
-            4263700,
-            83.0,
-            pd.DataFrame({"step": [1, 2], "loss": [0.5, math.nan]}),
-            {"best_step": 2, "ended": "time"},
-            ["2 of 12 inversions stopped early"],
-        ),
-    ]
+    tv = replace(method("tv", "tv"), reconstructor=ComponentContent("tv", "Total variation.", {"weight": 0.00123}))
+    net = MethodContent(
+        "net",
+        ComponentContent("iresnet", "A network.", {"channels": 8}),
+        ComponentContent("reconstruction", "", {"lr": 1e-4, "patience": None}),
+        TrainingRecord(83.0, 4263700, {"best_step": 2, "ended": "time"}),
+        pd.DataFrame({"step": [1, 2], "loss": [0.5, math.nan]}),
+        ["2 of 12 inversions stopped early"],
+    )
     values = {
-        "title": "Deblurring",
-        "seed": 7,
+        "spec": spec(),
         "operator": ComponentContent("gaussian_blur", "A blur.", {"std": 1.6667}),
         "noise": ComponentContent("gaussian", "", {"std": 0.01}),
         "data": ComponentContent("photos"),
-        "image_shape": (1, 96, 80),
-        "image_counts": {"training images": 1200, "test images": 12},
-        "test_images": 12,
-        "metrics": [PSNR, SSIM],
+        "images": images(),
+        "metrics": PSNR | SSIM,
         "summary": summary(
             tv={"psnr": 31.07, "psnr_std": 3.0, "ssim": 0.9, "ssim_std": 0.0801},
             net={"psnr": 31.70, "psnr_std": 2.5, "ssim": 0.8953, "ssim_std": 0.04, "parameters": 4263700},
         ),
-        "methods": methods,
+        "methods": [tv, net],
         "analyses": [],
-        "spec_yaml": "title: Deblurring\nseed: 7\n",
         "environment": {"python": "3.12.1", "libraries": {"torch": "2.13.0"}, "set_aside": {}},
         "command": "invreg run spec.yaml --output runs",
     }
@@ -109,20 +142,20 @@ def test_the_headline_names_the_best_method_and_its_lead() -> None:
 
 def test_the_headline_compares_with_what_there_is() -> None:
     rows = {"a": {"psnr": 30.0}, "b": {"psnr": 31.0}, "c": {"psnr": 28.0}}
-    learned = [MethodContent(label, ComponentContent(label), None, 5, 0.0) for label in ("a", "b")]
-    known = content(summary=summary(**rows), methods=learned, metrics=[PSNR])
+    learned = [method(label, label, 5) for label in ("a", "b")]
+    known = content(summary=summary(**rows), methods=learned, metrics=PSNR)
     assert headline(known).endswith("+3.00 dB over c.")
-    best_is_classical = content(summary=summary(**{**rows, "c": {"psnr": 33.0}}), methods=learned, metrics=[PSNR])
+    best_is_classical = content(summary=summary(**{**rows, "c": {"psnr": 33.0}}), methods=learned, metrics=PSNR)
     assert headline(best_is_classical).endswith("33.00 dB on 12 test images, +2.00 dB over b.")
-    alone = content(summary=summary(b={"psnr": 31.0}), methods=learned[1:], metrics=[PSNR], test_images=1)
+    alone = content(summary=summary(b={"psnr": 31.0}), methods=learned[1:], metrics=PSNR, images=images(1))
     assert headline(alone) == "b reaches a PSNR of 31.00 dB on 1 test image."
 
 
 def test_the_headline_respects_lower_is_better_and_missing_means() -> None:
     rows = {"a": {"mse": 0.002}, "b": {"mse": 0.0015}, "c": {"mse": math.nan}}
-    found = headline(content(summary=summary(**rows), metrics=[MSE]))
+    found = headline(content(summary=summary(**rows), metrics=MSE))
     assert found == "b reaches a mean MSE of 0.00150 on 12 test images, −5.00e−4 against a."
-    nothing = content(summary=summary(a={"psnr": math.nan}), metrics=[PSNR])
+    nothing = content(summary=summary(a={"psnr": math.nan}), metrics=PSNR)
     assert headline(nothing) == "No method has a finite mean PSNR."
 
 
@@ -149,15 +182,15 @@ def test_the_best_values_are_marked_and_digits_are_aligned() -> None:
 
 def test_equal_values_are_all_best_and_a_single_method_is_not() -> None:
     rows = {"a": {"psnr": 30.001}, "b": {"psnr": 30.002}, "c": {"psnr": math.nan}}
-    table = results_table(content(summary=summary(**rows), metrics=[PSNR]))
+    table = results_table(content(summary=summary(**rows), metrics=PSNR))
     assert [row[1].is_best for row in table.rows] == [True, True, False]
     assert table.rows[2][1].text == "–"
-    alone = results_table(content(summary=summary(a={"psnr": 30.0}), metrics=[PSNR]))
+    alone = results_table(content(summary=summary(a={"psnr": 30.0}), metrics=PSNR))
     assert not alone.rows[0][1].is_best
 
 
 def test_lower_is_better_marks_the_lowest() -> None:
-    table = results_table(content(summary=summary(a={"mse": 2e-5}, b={"mse": 1e-5}), metrics=[MSE]))
+    table = results_table(content(summary=summary(a={"mse": 2e-5}, b={"mse": 1e-5}), metrics=MSE))
     assert [(row[1].text, row[1].is_best) for row in table.rows] == [("2.00e−5", False), ("1.00e−5", True)]
 
 
@@ -165,7 +198,7 @@ def test_the_page_says_what_was_solved_and_how() -> None:
     page = Outline(render_report(content()))
     for text in (
         "gaussian_blur std 1.6667",
-        "1,200 training images, 12 test images; grey, 96 × 80 pixels",
+        "1,200 training images, 30 validation images, 12 test images; grey, 96 × 80 pixels",
         "net : 2 of 12 inversions stopped early",
         "weight 0.00123",
         "4,263,700 weights, 1 min 23 s",
@@ -207,22 +240,20 @@ def figure(name: str = "values", caption: str = "What is seen.", **parts: bytes)
 def test_everything_is_escaped() -> None:
     component = ComponentContent(EVIL, EVIL, {EVIL: EVIL, "nested": {EVIL: [EVIL]}})
     frame = pd.DataFrame({EVIL: [EVIL], "b": [1.0]})
-    method = MethodContent(EVIL, component, component, 1, 1.0, frame, {EVIL: EVIL}, [EVIL])
-    analysis = AnalysisContent(
-        EVIL, EVIL, EVIL, {EVIL: EVIL}, {EVIL: frame}, [figure(EVIL, EVIL), figure(EVIL, "")], EVIL
-    )
+    record = TrainingRecord(1.0, 1, {EVIL: EVIL})
+    evil = MethodContent(EVIL, component, component, record, frame, [EVIL], EVIL)
+    found = Findings({EVIL: EVIL}, {EVIL: frame}, text=EVIL)
+    analysis = AnalysisContent(EVIL, EVIL, found, [figure(EVIL, EVIL), figure(EVIL, "")], EVIL, {EVIL: EVIL})
     page = render_report(
         content(
-            title=EVIL,
+            spec=spec(title=EVIL, data={"name": "photos", EVIL: EVIL}),
             operator=component,
             noise=component,
             data=component,
-            image_counts={EVIL: 3},
-            methods=[method],
+            methods=[evil],
             summary=summary(**{EVIL: {"psnr": 1.0, EVIL: 2.0}}),
-            metrics=[PSNR, MetricContent(EVIL, EVIL, True)],
+            metrics={**PSNR, EVIL: Quality(EVIL)},
             analyses=[analysis, replace(analysis, name="again")],
-            spec_yaml=EVIL,
             environment={EVIL: EVIL, "nested": {EVIL: EVIL}},
             command=EVIL,
         )
@@ -284,27 +315,25 @@ def test_long_tables_are_cut_and_say_so() -> None:
     frame = pd.DataFrame({"image": [f"i{n}" for n in range(ROWS + 5)], "value": 1.0, "good": True})
     table = to_table(frame)
     assert (len(table.rows), table.omitted) == (ROWS, 5)
-    page = Outline(render_report(content(analyses=[AnalysisContent("a", tables={"t": frame})])))
+    page = Outline(render_report(content(analyses=[AnalysisContent("a", findings=Findings(tables={"t": frame}))])))
     assert "5 more rows are in the run folder." in page.text
     assert table.columns == [("image", False), ("value", True), ("good", False)]
 
 
 def test_tables_without_rows_or_columns_are_set() -> None:
     tables = {"empty": pd.DataFrame(columns=["a", "b"]), "nothing": pd.DataFrame()}
-    Outline(render_report(content(analyses=[AnalysisContent("a", tables=tables)])))
+    Outline(render_report(content(analyses=[AnalysisContent("a", findings=Findings(tables=tables))])))
 
 
 def test_a_run_without_noise_training_or_analyses() -> None:
-    method = MethodContent("raw", ComponentContent("observation"), None, 0, 0.0)
     page = Outline(
         render_report(
             content(
                 noise=ComponentContent("none"),
-                methods=[method],
+                methods=[method("raw", "observation")],
                 summary=summary(raw={"psnr": math.inf}),
-                metrics=[PSNR],
-                test_images=1,
-                image_shape=(4, 8, 8),
+                metrics=PSNR,
+                images=images(1, (4, 8, 8)),
                 environment={},
             )
         )

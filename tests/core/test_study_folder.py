@@ -21,6 +21,7 @@ from invreg import cli
 from invreg.api import certify, load, redraw, run
 from invreg.errors import InvregError, SpecError, StoreError
 from invreg.plugins.registry import Registry
+from invreg.specs.matrix import in_words
 from invreg.storage.result import StudyResult
 from invreg.storage.run_folder import RunFolder
 
@@ -329,15 +330,13 @@ def test_every_cell_folder_says_what_it_was_to_be(registry: Registry, tmp_path: 
     assert all(RunFolder(cell.folder).has("spec.yaml") for cell in ran.cells)
 
 
-def test_a_warning_that_cells_share_is_said_once() -> None:
-    from invreg.reporting.study_report import CellContent, StudyContent, render_study
-
-    cells = [
-        CellContent("noise 0.1", "a", warnings=["tv: <slow>", "tv: <slow>", "net: odd"]),
-        CellContent("noise 0.2", "b", warnings=["tv: <slow>"]),
-        CellContent("noise 0.3", "c"),
-    ]
-    page = render_study(StudyContent("Title", cells, pd.DataFrame({"cell": ["a"]}), [], "", ""))
-    assert page.count("tv: &lt;slow&gt;") == 1
+def test_a_warning_that_cells_share_is_said_once(made: Path, registry: Registry) -> None:
+    cells = load_study(made, registry).cells
+    texts = [["tv: <slow>", "tv: <slow>", "net: odd"], ["tv: <slow>"], [], []]
+    for cell, warnings in zip(cells, texts, strict=True):
+        folder = cell.method("gain")
+        folder.write_reconstructions(folder.reconstructions, warnings)
+    page = redraw(made, registry).read_text()
+    assert page.count("gain: tv: &lt;slow&gt;") == 1
     assert "2 different warnings" in page
-    assert "noise 0.1; noise 0.2" in page
+    assert "; ".join(in_words(cell.values) for cell in cells[:2]) in page
