@@ -12,6 +12,8 @@ import pytest
 import torch
 from analysis_helpers import draw_svgs, make_run, texts, through_files
 from matplotlib.figure import Figure
+from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
+from matplotlib.path import Path as Outline
 from torch import Tensor, nn
 
 from invreg import DescribesArchitecture, Registry, Splits
@@ -23,11 +25,10 @@ from invreg.components.problem import Problem
 from invreg.components.reconstructor import Reconstructor
 from invreg.components.trainer import TrainedMethod, TrainingLog
 from invreg.errors import InvregError
-from invreg_analyses.architecture.architecture import Architecture as ArchitectureAnalysis
-from invreg_analyses.architecture.diagram import Line, wrapped
+from invreg_analyses.architecture.architecture import ArchitectureAnalysis
 from invreg_analyses.architecture.figures import draw_architecture
-from invreg_analyses.architecture.scale_rows import find_sides
 from invreg_analyses.architecture.seen_layers import seen_architecture
+from invreg_analyses.architecture.sheet import Line, wrapped
 
 SMALL: dict[str, dict[str, Any]] = {
     "iresnet": {"subnetworks": 3, "channels": 6, "hidden": 5, "padding": 2},
@@ -203,7 +204,7 @@ def test_tables_add_up_and_give_the_same_figure_again(name: str, tmp_path: Path)
     shown = texts(figures["network_1"])
     assert {"net", f"{size(net):,} parameters"} <= set(shown)
     if name in ("iresnet", "explicit_iresnet"):
-        assert {"× 3", "→  x − fᵢ(x)"} <= set(shown) or {"× 3", "←  z + gᵢ(z)"} <= set(shown)
+        assert {"× 3", "↓  x − fᵢ(x)"} <= set(shown) or {"× 3", "↑  z + gᵢ(z)"} <= set(shown)
 
 
 def test_methods_without_a_network_are_named_with_the_reason() -> None:
@@ -237,7 +238,7 @@ def test_drawing_leaves_matplotlib_as_it_was() -> None:
 # -- networks that do not describe themselves
 
 
-class Stranger(Reconstructor):
+class Undescribed(Reconstructor):
     """Three equal blocks, a layer that is used twice, something between layers, and a weight of its own."""
 
     def setup(self, problem: Problem, image_shape: Shape) -> None:
@@ -256,12 +257,12 @@ class Stranger(Reconstructor):
         return self.last(torch.cat([x, z], 1))
 
 
-def test_a_stranger_is_drawn_from_its_layers(tmp_path: Path) -> None:
-    net = Stranger()
+def test_an_undescribed_network_is_drawn_from_its_layers(tmp_path: Path) -> None:
+    net = Undescribed()
     net.setup(Problem(Same()), IMAGE)
     state = {name: value.clone() for name, value in net.state_dict().items()}
     net.train()
-    findings = analysed(stranger=net)
+    findings = analysed(undescribed=net)
     assert net.training
     assert net.norm.training
     assert all(torch.equal(state[name], value) for name, value in net.state_dict().items())
@@ -321,7 +322,7 @@ def test_a_network_of_very_many_stages_is_abridged_in_the_figure_only() -> None:
     stages = [stage(f"layer {number}", parameters=1) for number in range(90)]
     figure = draw_architecture("many", Architecture(stages, [Skip("layer 40", "layer 88", (1, 8, 8))]), 90, "#0072b2")
     shown = [text.get_text() for text in figure.axes[0].texts]
-    assert {"layer 0", "layer 89", "58 more stages", "58 parameters"} <= set(shown)
+    assert {"layer 0", "layer 89", "68 more stages", "68 parameters"} <= set(shown)
     assert any("joined by layer 40" in text for text in shown)
     check_texts(figure)
 
@@ -377,23 +378,44 @@ def test_contradictions_are_refused(stages: list[Stage], skips: list[Skip], mess
         Architecture(stages, skips)
 
 
-def test_only_networks_that_go_down_and_up_are_drawn_as_a_u() -> None:
+def boxes(figure: Figure) -> list[tuple[float, float, float]]:
+    """Left edge, upper edge and width of the boxes, from top to bottom."""
+    patches = [patch for patch in figure.axes[0].patches if isinstance(patch, FancyBboxPatch)]
+    return sorted(((one.get_x(), one.get_y(), one.get_width()) for one in patches), key=lambda box: box[1])
+
+
+def arcs(figure: Figure) -> list[tuple[float, float, float]]:
+    """Left edge, upper and lower end of the skips drawn on the left of the boxes."""
+    left = min(x for x, _, _ in boxes(figure))
+    paths = [patch.get_path() for patch in figure.axes[0].patches if isinstance(patch, FancyArrowPatch)]
+    arrows = [path.vertices[path.codes != Outline.CLOSEPOLY] for path in paths]
+    found = [(float(one[:, 0].min()), float(one[:, 1].min()), float(one[:, 1].max())) for one in arrows]
+    return sorted(one for one in found if one[0] < left - 0.05)
+
+
+def test_coarser_scales_are_narrower_and_the_skips_of_a_unet_enclose_each_other() -> None:
     unet = built("unet").architecture()
-    sides = find_sides(unet)
-    assert sides is not None
-    names = ["z", *(stage.name for stage in unet.stages), "x̂"]
-    rows = [tuple("" if index is None else names[index + 1] for index in row) for row in sides.rows]
-    assert rows == [
-        ("", "x̂"),
-        ("z", "leave"),
-        ("enter", "last"),
-        ("first", "up to scale 1"),
-        ("down to scale 2", "up to scale 2"),
-    ]
-    assert [unet.stages[index].name for index in sides.below] == ["down to scale 3"]
-    assert find_sides(replace(unet, skips=[])) is None
-    assert find_sides(replace(unet, skips=[*unet.skips, Skip("first", "up to scale 2", (1,))])) is None
-    assert find_sides(built("conv_resnet").architecture()) is None
+    figure = draw_architecture("unet", unet, unet.parameters, "#0072b2")
+    found = boxes(figure)
+    assert len(found) == len(unet.stages)
+    by_name = {stage.name: box for stage, box in zip(unet.stages, found, strict=True)}
+    widths = {name: round(width, 6) for name, (_, _, width) in by_name.items()}
+    assert widths["enter"] == widths["first"] == widths["up to scale 1"] == widths["last"]
+    assert widths["first"] > widths["down to scale 2"] > widths["down to scale 3"]
+    assert widths["down to scale 2"] == widths["up to scale 2"]
+    outermost_first = [("enter", "last"), ("first", "up to scale 1"), ("down to scale 2", "up to scale 2")]
+    assert {(skip.source, skip.target) for skip in unet.skips} == set(outermost_first)
+    for (source, target), (_, start, end) in zip(outermost_first, arcs(figure), strict=True):
+        assert by_name[source][1] < start < by_name[source][1] + 0.6
+        assert by_name[target][1] < end < by_name[target][1] + 0.6
+
+
+def test_skips_that_do_not_overlap_share_a_lane() -> None:
+    stages = [stage(f"layer {number}") for number in range(5)]
+    skips = [Skip("layer 0", "layer 2", (1, 8, 8)), Skip("layer 2", "layer 4", (1, 8, 8))]
+    (first, _, end), (second, start, _) = arcs(draw_architecture("chain", Architecture(stages, skips), 0, "#0072b2"))
+    assert first == second
+    assert end < start
 
 
 def test_texts_stay_in_their_boxes() -> None:
@@ -419,7 +441,10 @@ def test_skips_and_two_directions_in_any_chain() -> None:
     skips = [Skip("", "end", (1, 8, 8)), Skip("start", "end", (1, 8, 8), "conv 1×1", "concatenated", 2)]
     chain = Architecture([stage("start"), body, stage("end")], skips)
     figure = draw_architecture("chain", chain, chain.parameters, "#e69f00")
-    assert "conv 1×1, concatenated, 1 × 8 × 8, 2 parameters" in [text.get_text() for text in figure.axes[0].texts]
+    shown = " ".join(text.get_text() for text in figure.axes[0].texts)
+    assert "joined by start: conv 1×1, concatenated, 1 × 8 × 8, 2 parameters" in shown
+    assert "joined by z: added, 1 × 8 × 8" in shown
+    assert len(arcs(figure)) == 2
     check_texts(figure)
     flow = [stage(f"coupling layer number {i}", inverse="decoupling of one half from the other") for i in range(9)]
     check_texts(draw_architecture("flow", Architecture(flow, inverse="reconstruction"), 0, "#e69f00"))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from invreg import hookimpl
-from invreg_analyses.architecture.architecture import Architecture
+from invreg_analyses.architecture.architecture import ArchitectureAnalysis
 from invreg_analyses.comparison.lipschitz_sweep import LipschitzSweep
 from invreg_analyses.comparison.method_comparison import MethodComparison
 from invreg_analyses.comparison.settings_table import SettingsTable
@@ -43,7 +43,7 @@ def invreg_components() -> Mapping[str, type]:
         "local_ill_posedness": LocalIllPosedness,
         "regularization_map": RegularizationMap,
         "radial_transfer": RadialTransfer,
-        "architecture": Architecture,
+        "architecture": ArchitectureAnalysis,
         "certificate": Certificate,
         "stability": Stability,
         "firm_nonexpansiveness": FirmNonexpansiveness,

@@ -20,8 +20,8 @@ class Parts(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Surroundings:
-    """What surrounds N in R(z) = center + crop(N(pad(y - center))).
+class Frame:
+    """What stands before and after N in R(z) = center + crop(N(pad(y - center))).
 
     Attributes:
         range_shape: of measurements.
@@ -43,7 +43,7 @@ class Surroundings:
         before = self._before()
         return before[-1].name if before else ""
 
-    def around(self, parts: Parts) -> Architecture:
+    def architecture(self, parts: Parts) -> Architecture:
         """The whole network, with `parts` in its middle."""
         measured = self.start.replace(" / ", "/")
         given = f"{measured} {self._shift(-self.center)}" if self.center else measured

@@ -21,7 +21,7 @@ from invreg import (
     SpecError,
     search_choices,
 )
-from invreg_baselines.description import Parts, Surroundings
+from invreg_baselines.description import Parts, Frame
 from invreg_baselines.pull_back import check_start, needs_pull_back, set_up_start
 
 KernelSize = Annotated[
@@ -145,8 +145,8 @@ class ImageNetwork(Reconstructor):
             raise self._no_layers()
         range_shape, (channels, *size) = self._shapes
         padded = channels, *(self._padded(length) for length in size)
-        surroundings = Surroundings(range_shape, (channels, *size), padded, self._reads(), self.center)
-        return surroundings.around(self.parts(padded, surroundings.entrance))
+        frame = Frame(range_shape, (channels, *size), padded, self._reads(), self.center)
+        return frame.architecture(self.parts(padded, frame.entrance))
 
     def forward(self, z: Tensor) -> Tensor:
         """R(z) `[B, C, H, W]`, for z `[B, ...range]`.

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from torch import nn
 
-from invreg import Analyzer, Architecture as Description, CompletedRun, Findings, InvregError
-from invreg.text import count
+from invreg import Analyzer, Architecture, CompletedRun, Findings, InvregError
+from invreg.text import count, plural
 from invreg_analyses.architecture.figures import draw_architecture
 from invreg_analyses.architecture.seen_layers import seen_architecture
 from invreg_analyses.architecture.tables import architecture_tables, read_architectures
@@ -16,10 +16,11 @@ from invreg_analyses.shared.style import method_styles
 from invreg_analyses.shared.tables import methods_table
 
 if TYPE_CHECKING:
+    import pandas as pd
     from matplotlib.figure import Figure
 
 
-class Architecture(Analyzer):
+class ArchitectureAnalysis(Analyzer):
     """A drawing of each network of the run as it is built: stages, shapes, parameters, repetitions, skips, bounds.
 
     Networks that describe themselves (`DescribesArchitecture`) are drawn from what they say; parameters that are in
@@ -33,41 +34,23 @@ class Architecture(Analyzer):
     def analyze(self, run: CompletedRun) -> Findings:
         import pandas as pd
 
-        found: dict[str, Description] = {}
+        found: dict[str, Architecture] = {}
         elsewhere: dict[str, int] = {}
-        seen, sentences, without, rows = [], [], [], []
+        rows = []
         for label, trained in run.methods.items():
             net = trained.reconstructor
             parameters = sum(parameter.numel() for parameter in net.parameters())
-            reason = "" if parameters else "no parameters"
-            if parameters:
-                try:
-                    found[label], describes = _architecture(net, run)
-                    elsewhere[label] = _elsewhere(found[label], parameters)
-                except InvregError as error:
-                    found.pop(label, None)
-                    reason = str(error)
-            if reason:
-                without.append(f"{label} ({reason})")
-                source = "none"
-            else:
-                source = "description" if describes else "layers"
-                seen += [] if describes else [label]
-                sentences.append(_sentence(label, found[label], parameters, elsewhere[label]))
+            source, reason = "none", ""
+            try:
+                source, architecture = _architecture(net, run, parameters)
+                found[label], elsewhere[label] = architecture, parameters - architecture.parameters
+            except InvregError as error:
+                reason = str(error)
             rows.append({"method": label, "source": source, "reason": reason, "parameters": parameters})
-        if seen:
-            sentences.append(
-                f"{', '.join(seen)}: drawn from the layers seen at work; what is done between them is not shown."
-            )
-        if without:
-            sentences.append(f"Not drawn: {', '.join(without)}.")
+        networks = pd.DataFrame(rows, columns=["method", "source", "reason", "parameters"])
         return Findings(
-            tables={
-                **architecture_tables(found, elsewhere),
-                "networks": pd.DataFrame(rows, columns=["method", "source", "reason", "parameters"]),
-                "methods": methods_table(run),
-            },
-            text=" ".join(sentences),
+            tables={**architecture_tables(found, elsewhere), "networks": networks, "methods": methods_table(run)},
+            text=_text(networks, found, elsewhere),
         )
 
     def draw(self, findings: Findings) -> Mapping[str, Figure]:
@@ -80,46 +63,40 @@ class Architecture(Analyzer):
         }
 
 
-def _architecture(net: nn.Module, run: CompletedRun) -> tuple[Description, bool]:
-    """The architecture, and whether the network has described it itself."""
+def _architecture(net: nn.Module, run: CompletedRun, parameters: int) -> tuple[str, Architecture]:
+    """The source of the architecture ("description" or "layers"), and the architecture.
+
+    Raises:
+        InvregError: if there is nothing to draw, or the stages have more parameters than the network.
+    """
+    if not parameters:
+        raise InvregError("no parameters")
     # Asked of the class: a network may well have a part that it calls its architecture.
     if not callable(getattr(type(net), "architecture", None)):
-        return seen_architecture(net, run.measurements[:1].to(run.device)), False
+        return "layers", seen_architecture(net, run.measurements[:1].to(run.device))
     described: Any = net.architecture()  # type: ignore[operator]
-    if not isinstance(described, Description):
+    if not isinstance(described, Architecture):
         raise InvregError(
             f"architecture() gives a {type(described).__name__}",
             where=type(net).__name__,
             expected="an invreg.Architecture",
         )
-    return described, True
-
-
-def _elsewhere(architecture: Description, parameters: int) -> int:
-    """The number of parameters that are in no stage.
-
-    Raises:
-        InvregError: if the stages have more parameters than the network.
-    """
-    if architecture.parameters > parameters:
+    if described.parameters > parameters:
         raise InvregError(
-            f"stages with {count(architecture.parameters)} parameters in a network with {count(parameters)}",
+            f"stages with {count(described.parameters)} parameters in a network with {count(parameters)}",
             where="architecture",
             expected="each parameter in one stage",
         )
-    return parameters - architecture.parameters
+    return "description", described
 
 
-def _sentence(label: str, architecture: Description, parameters: int, elsewhere: int) -> str:
-    repeated = max(architecture.stages, key=lambda stage: (stage.repeats > 1) * stage.total)
-    text = f"{label}: {count(parameters)} parameters"
-    if repeated.repeats > 1 and repeated.total:
-        share = "all" if repeated.total == parameters else count(repeated.total)
-        text += f", {share} of them in {repeated.repeats} repetitions of one stage"
-    elif architecture.skips:
-        text += f", {len(architecture.stages)} stages with {len(architecture.skips)} skips"
-    if elsewhere:
-        text += f", {count(elsewhere)} of them in no stage of the drawing"
-    if architecture.constraint:
-        text += f"; {architecture.constraint}"
-    return text + "."
+def _text(networks: pd.DataFrame, found: Mapping[str, Architecture], elsewhere: Mapping[str, int]) -> str:
+    sentences = []
+    for label, source, _, parameters in networks.itertuples(index=False):
+        if label in found:
+            aside = f", {count(elsewhere[label])} of them in no stage of the drawing" if elsewhere[label] else ""
+            seen = "; drawn from the layers seen at work, what is done between them is not shown"
+            more = seen if source == "layers" else f"; {found[label].constraint}" if found[label].constraint else ""
+            sentences.append(f"{label}: {plural(parameters, 'parameter')}{aside}{more}.")
+    without = [f"{row.method} ({row.reason})" for row in networks.itertuples() if row.reason]
+    return " ".join([*sentences, *([f"Not drawn: {', '.join(without)}."] if without else [])])

@@ -3,33 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import fields
 from typing import TYPE_CHECKING, Any
 
-from invreg import Architecture, Layer, Skip, Stage
-from invreg.components.architecture import Shape
+from invreg import Architecture, Layer, Shape, Skip, Stage
 
 if TYPE_CHECKING:
     import pandas as pd
 
-_STAGES = (
-    "method",
-    "kind",
-    "stage",
-    "operation",
-    "shape in",
-    "shape out",
-    "parameters",
-    "repeats",
-    "constraint",
-    "inverse",
-    "iterated",
-    "residual",
-    "from",
-    "to",
-    "joins",
-)
 _LAYERS = ("method", "stage", "operation", "shape in", "shape out", "parameters", "repeats", "constraint")
-_NETWORKS = ("left", "right", "forward", "inverse", "formula", "constraint")
+_STAGES = ("method", "kind", *_LAYERS[1:], "inverse", "iterated", "residual", "from", "to", "joins")
+_ENDS = ("left", "right", "forward", "inverse", "formula", "constraint")
+#: Columns of attributes that are called otherwise.
+_COLUMNS = {"name": "stage", "source": "from", "target": "to", "shape": "shape out"}
 
 
 def architecture_tables(found: Mapping[str, Architecture], elsewhere: Mapping[str, int]) -> dict[str, pd.DataFrame]:
@@ -46,16 +32,18 @@ def architecture_tables(found: Mapping[str, Architecture], elsewhere: Mapping[st
 
     stages, layers, ends = [], [], []
     for method, architecture in found.items():
-        stages += [_stage_row(method, stage) for stage in architecture.stages]
-        stages += [_skip_row(method, skip) for skip in architecture.skips]
+        stages += [_row(method, stage, stage.repeats, kind="stage") for stage in architecture.stages]
+        stages += [_row(method, skip, kind="skip") for skip in architecture.skips]
         if elsewhere[method]:
-            stages.append(_row(method, "elsewhere", parameters=elsewhere[method], repeats=1))
-        layers += [_layer_row(method, stage, layer) for stage in architecture.stages for layer in stage.layers]
-        ends.append({"method": method, **{name: getattr(architecture, name) for name in _NETWORKS}})
+            stages.append({"method": method, "kind": "elsewhere", "parameters": elsewhere[method], "repeats": 1})
+        for stage in architecture.stages:
+            layers += [_row(method, layer, stage.repeats, stage=stage.name) for layer in stage.layers]
+        ends.append({"method": method, **{name: getattr(architecture, name) for name in _ENDS}})
+    empty = dict.fromkeys(_STAGES, "")
     return {
-        "stages": pd.DataFrame(stages, columns=list(_STAGES)),
+        "stages": pd.DataFrame([empty | row for row in stages], columns=list(_STAGES)),
         "layers": pd.DataFrame(layers, columns=list(_LAYERS)),
-        "ends": pd.DataFrame(ends, columns=["method", *_NETWORKS]),
+        "ends": pd.DataFrame(ends, columns=["method", *_ENDS]),
     }
 
 
@@ -65,11 +53,20 @@ def read_architectures(tables: Mapping[str, pd.DataFrame]) -> dict[str, Architec
     found = {}
     for end in ends.to_dict("records"):
         method = end.pop("method")
-        rows = stages[stages["method"] == method].to_dict("records")
-        inside = layers[layers["method"] == method].to_dict("records")
+        inside = [row for row in layers.to_dict("records") if row["method"] == method]
+        parts: dict[str, list[Any]] = {"stage": [], "skip": [], "elsewhere": []}
+        for row in stages[stages["method"] == method].to_dict("records"):
+            parts[row["kind"]].append(row)
         found[str(method)] = Architecture(
-            [_read_stage(row, inside) for row in rows if row["kind"] == "stage"],
-            [_read_skip(row) for row in rows if row["kind"] == "skip"],
+            [
+                Stage(
+                    **_read(Stage, row),
+                    repeats=int(row["repeats"]),
+                    layers=[Layer(**_read(Layer, one)) for one in inside if one["stage"] == row["stage"]],
+                )
+                for row in parts["stage"]
+            ],
+            [Skip(**_read(Skip, row)) for row in parts["skip"]],
             **{str(name): str(text) for name, text in end.items()},
         )
     return found
@@ -80,87 +77,24 @@ def written(shape: Shape) -> str:
     return " × ".join(map(str, shape))
 
 
-def _read(text: str) -> Shape:
-    return tuple(int(part) for part in str(text).split(" × ") if part)
+def _column(attribute: str) -> str:
+    return _COLUMNS.get(attribute, attribute.replace("_", " "))
 
 
-def _row(method: str, kind: str, **values: Any) -> dict[str, Any]:
-    """A row of the table `stages`; columns that are not given stay empty."""
-    given = {name.replace("_", " ").strip(): value for name, value in values.items()}
-    return {**dict.fromkeys(_STAGES, ""), "method": method, "kind": kind, **given}
+def _row(method: str, part: Stage | Skip | Layer, repeats: int = 1, **more: str) -> dict[str, Any]:
+    """The attributes of a part, its parameters those of all repetitions."""
+    row = {_column(name): written(value) if isinstance(value, tuple) else value for name, value in vars(part).items()}
+    return row | {"method": method, "parameters": part.parameters * repeats, "repeats": repeats, **more}
 
 
-def _stage_row(method: str, stage: Stage) -> dict[str, Any]:
-    return _row(
-        method,
-        "stage",
-        stage=stage.name,
-        operation=stage.operation,
-        shape_in=written(stage.shape_in),
-        shape_out=written(stage.shape_out),
-        parameters=stage.total,
-        repeats=stage.repeats,
-        constraint=stage.constraint,
-        inverse=stage.inverse,
-        iterated=stage.iterated,
-        residual=stage.residual,
-    )
-
-
-def _skip_row(method: str, skip: Skip) -> dict[str, Any]:
-    return _row(
-        method,
-        "skip",
-        operation=skip.operation,
-        shape_out=written(skip.shape),
-        parameters=skip.parameters,
-        repeats=1,
-        from_=skip.source,
-        to=skip.target,
-        joins=skip.joins,
-    )
-
-
-def _layer_row(method: str, stage: Stage, layer: Layer) -> dict[str, Any]:
-    return {
-        "method": method,
-        "stage": stage.name,
-        "operation": layer.operation,
-        "shape in": written(layer.shape_in),
-        "shape out": written(layer.shape_out),
-        "parameters": layer.parameters * stage.repeats,
-        "repeats": stage.repeats,
-        "constraint": layer.constraint,
-    }
-
-
-def _read_stage(row: Mapping[Any, Any], inside: list[dict[Any, Any]]) -> Stage:
-    repeats = int(row["repeats"])
-    layers = [
-        Layer(
-            one["operation"],
-            _read(one["shape in"]),
-            _read(one["shape out"]),
-            int(one["parameters"]) // repeats,
-            one["constraint"],
-        )
-        for one in inside
-        if one["stage"] == row["stage"]
-    ]
-    return Stage(
-        row["stage"],
-        row["operation"],
-        _read(row["shape in"]),
-        _read(row["shape out"]),
-        int(row["parameters"]) // repeats,
-        repeats,
-        row["constraint"],
-        row["inverse"],
-        row["iterated"],
-        row["residual"],
-        layers,
-    )
-
-
-def _read_skip(row: Mapping[Any, Any]) -> Skip:
-    return Skip(row["from"], row["to"], _read(row["shape out"]), row["operation"], row["joins"], int(row["parameters"]))
+def _read(kind: type, row: Mapping[Any, Any]) -> dict[str, Any]:
+    """The attributes of a part from its row, but for its repetitions and its layers."""
+    found: dict[str, Any] = {}
+    for name in {field.name for field in fields(kind)} - {"repeats", "layers"}:
+        value = row[_column(name)]
+        if name.startswith("shape"):
+            value = tuple(int(part) for part in str(value).split(" × ") if part)
+        elif name == "parameters":
+            value = int(value) // int(row["repeats"])
+        found[name] = value
+    return found
