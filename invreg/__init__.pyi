@@ -74,9 +74,10 @@ from .errors import (
     did_you_mean as did_you_mean,
     recorded_warnings as recorded_warnings,
 )
-from .plugins.registry import Registry as Registry, spec_of as spec_of
+from .plugins.registry import Registry as Registry, plain_form as plain_form, spec_of as spec_of
 from .schema.component import Component as Component
 from .schema.constraints import Odd as Odd
+from .schema.signature import built_with as built_with
 from .specs.spec import Spec as Spec
 from .storage.result import MethodResult as MethodResult, Result as Result, StudyResult as StudyResult
 from .storage.study_cell import StudyCell as StudyCell

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from invreg.schema.component import Component
 from invreg.schema.kinds import base_of
+from invreg.schema.parameters import validated_parameters
 
 if TYPE_CHECKING:
     import torch
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 
 
 def never_stop(step: int, value: float) -> str | None:
-    """The judge of trainings that nobody wants to end early."""
+    """The stop rule of trainings that run to their end."""
     return None
 
 
@@ -47,6 +48,15 @@ class Method:
     build: Callable[..., Reconstructor]
     registry: Registry | None = None
 
+    def validated(self, **changes: Any) -> dict[str, Any]:
+        """All parameters, some of them changed, as the reconstructor would get them; nothing is built.
+
+        Raises:
+            SpecError: if a value is not allowed; `where` is the parameter.
+        """
+        nested = None if self.registry is None else self.registry.nested
+        return validated_parameters(self.schema, {**self.parameters, **changes}, nested)
+
 
 @dataclass(frozen=True)
 class TrainingContext:
@@ -63,9 +73,9 @@ class TrainingContext:
         events: who listens to progress.
         metrics: the metrics of the run by name; the first is used to choose.
         batch_size: number of images to reconstruct at once when validating.
-        judge: to be asked after each validation that is not the last, with the number of steps done and the value of
-            the first metric; it says why the training should end there, or None for going on. A trainer that does not
-            ask cannot be stopped by a search. Where several processes train together, each of them asks.
+        stop_rule: to be asked after each validation that is not the last, with the number of steps done and the value
+            of the first metric; it says why the training should end there, or None for going on. A trainer that does
+            not ask cannot be stopped by a search. Where several processes train together, each of them asks.
     """
 
     problem: Problem
@@ -78,7 +88,7 @@ class TrainingContext:
     events: Events
     metrics: Mapping[str, Metric]
     batch_size: int = 16
-    judge: Callable[[int, float], str | None] = never_stop
+    stop_rule: Callable[[int, float], str | None] = never_stop
 
 
 @dataclass

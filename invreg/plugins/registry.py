@@ -152,7 +152,7 @@ class Registry:
         given = self._component_spec(kind, spec, where)
         entry = self.entry(kind, given.name, where)
         try:
-            with constructing(self._nested, where):
+            with constructing(self.nested, where):
                 component = entry.cls(**given.parameters)
         except InvregError:
             raise
@@ -173,7 +173,12 @@ class Registry:
         except ValidationError as error:
             raise spec_errors(error, where, ComponentSpec) from None
 
-    def _nested(self, mark: Nested, spec: Any) -> Component:
+    def nested(self, mark: Nested, spec: Any) -> Component:
+        """The component that a spec describes, for a parameter that takes components.
+
+        Raises:
+            SpecError: if the spec is wrong, or the component is not of the class that the parameter takes.
+        """
         given = self._component_spec(mark.kind, spec, "")
         if not issubclass(self.entry(mark.kind, given.name).cls, mark.base):
             name = mark.base.__name__

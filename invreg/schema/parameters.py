@@ -133,7 +133,23 @@ def validated_arguments(
     twice = sorted(named.keys() & kwargs.keys())
     if twice:
         raise TypeError(f"{model.__name__}() got {twice[0]!r} twice")
-    given = {key: _of_python(value) for key, value in (named | kwargs).items()}
+    return validated_parameters(model, named | kwargs, nested)
+
+
+def validated_parameters(
+    model: type[BaseModel], values: Mapping[str, Any], nested: NestedBuilder | None = None
+) -> dict[str, Any]:
+    """The values of all parameters, validated and with defaults, as a constructor gets them.
+
+    Args:
+        model: the model of the parameters.
+        values: by name.
+        nested: makes nested components from their specs; None where only instances are accepted.
+
+    Raises:
+        SpecError: if a value is wrong, missing or unknown; `where` is the parameter.
+    """
+    given = {key: _of_python(value) for key, value in values.items()}
     try:
         parameters = model.model_validate(given, context={"nested": nested})
     except ValidationError as error:

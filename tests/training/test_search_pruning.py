@@ -23,9 +23,8 @@ from invreg.errors import TrainingError
 from invreg_training.checkpoint import replace_file
 from invreg_training.gradient.trainer import ReconstructionTraining
 from invreg_training.search import trials as trials_module
-from invreg_training.search.pruning import MedianRule, TrialJudge
-from invreg_training.search.search import ParameterSearch
-from invreg_training.search.sitting import Sitting
+from invreg_training.search.pruning import MedianRule, TrialStopRule
+from invreg_training.search.search import ParameterSearch, SearchSession
 from invreg_training.search.trials import Trial
 
 WORKER = Path(__file__).with_name("search_worker.py")
@@ -40,7 +39,7 @@ class Scripted(Trainer):
     def fit(self, method: Method, context: TrainingContext) -> TrainedMethod:
         reconstructor = method.build()
         for step, factor in enumerate(self.script, 1):
-            verdict = context.judge(step, factor * reconstructor.weight)
+            verdict = context.stop_rule(step, factor * reconstructor.weight)
             if verdict and self.obeys:
                 return TrainedMethod(reconstructor, TrainingLog())
         return TrainedMethod(reconstructor, TrainingLog())
@@ -80,16 +79,16 @@ def test_nothing_is_stopped_without_something_to_compare_with() -> None:
     assert MedianRule([whole_trial(0, s0=float("inf"))], 1, True).stops({0: 1.0})
 
 
-def test_a_judge_gives_the_same_answers_again() -> None:
+def test_a_stop_rule_gives_the_same_answers_again() -> None:
     saved: list[Trial] = []
     rule = MedianRule([whole_trial(0, s2=5.0, s4=6.0, s6=7.0)], 1, True)
-    judge = TrialJudge(Trial(3, {}), rule, saved.append)
-    assert [judge(2, 5.5), judge(4, 6.5)] == [None, None]
-    assert judge(6, 6.0) is not None
+    stop_rule = TrialStopRule(Trial(3, {}), rule, saved.append)
+    assert [stop_rule(2, 5.5), stop_rule(4, 6.5)] == [None, None]
+    assert stop_rule(6, 6.0) is not None
     assert [trial.stopped for trial in saved] == [None, None, 6]
-    assert judge(8, 100.0) == saved[-1].cause  # whoever goes on all the same
+    assert stop_rule(8, 100.0) == saved[-1].cause  # whoever goes on all the same
     assert len(saved) == 3
-    again = TrialJudge(saved[1], rule, saved.append)  # the checkpoint was older than what was heard
+    again = TrialStopRule(saved[1], rule, saved.append)  # the checkpoint was older than what was heard
     assert again(2, 5.5) is None
     assert list(again.trial.intermediate) == [2]
     assert again(4, 6.5) is None
@@ -171,13 +170,13 @@ def test_a_gradient_training_ends_where_it_is_stopped(tmp_path: Path) -> None:
     trainer = ReconstructionTraining(steps=12, batch_size=2, validations=4)
     asked: list[tuple[int, float]] = []
 
-    def judge(step: int, value: float) -> str | None:
+    def stop_rule(step: int, value: float) -> str | None:
         asked.append((step, value))
         return "enough" if step == 6 else None
 
     plain = make_context(tmp_path / "plain")
     whole = trainer.fit(make_method(ThreeConvs, plain), plain)
-    context = replace(make_context(tmp_path / "judged"), judge=judge)
+    context = replace(make_context(tmp_path / "stopped"), stop_rule=stop_rule)
     trained = trainer.fit(make_method(ThreeConvs, context), context)
     assert [step for step, _ in asked] == [3, 6]
     assert [value for _, value in asked] == [row["val_psnr"] for row in whole.log.rows[:2]]
@@ -187,7 +186,7 @@ def test_a_gradient_training_ends_where_it_is_stopped(tmp_path: Path) -> None:
     again = trainer.fit(make_method(ThreeConvs, context), context)  # the end is in the checkpoint
     assert not asked
     assert same_weights(trained.reconstructor, again.reconstructor)
-    whole_way = replace(make_context(tmp_path / "silent"), judge=lambda step, value: asked.append((step, value)))
+    whole_way = replace(make_context(tmp_path / "silent"), stop_rule=lambda step, value: asked.append((step, value)))
     trainer.fit(make_method(ThreeConvs, whole_way), whole_way)
     assert [step for step, _ in asked] == [3, 6, 9]  # at the last there is nothing to decide
 
@@ -205,8 +204,8 @@ def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> TrainedMethod:
 def test_a_search_interrupted_at_every_write_ends_the_same(
     tmp_path: Path, uninterrupted: TrainedMethod, monkeypatch: pytest.MonkeyPatch, moment: str
 ) -> None:
-    """No sitting lasts longer than until its second write of the trials."""
-    writes = sittings = 0
+    """No session lasts longer than until its second write of the trials."""
+    writes = sessions = 0
 
     def interrupting(path: Path, content: bytes) -> None:
         nonlocal writes
@@ -220,13 +219,13 @@ def test_a_search_interrupted_at_every_write_ends_the_same(
     monkeypatch.setattr(trials_module, "replace_file", interrupting)
     trained = None
     while trained is None:
-        writes, sittings = 0, sittings + 1
-        assert sittings < 60
+        writes, sessions = 0, sessions + 1
+        assert sessions < 60
         try:
             trained = search(tmp_path)
         except KeyboardInterrupt:
             continue
-    assert sittings > 10
+    assert sessions > 10
     assert numbers(trained.log.rows) == numbers(uninterrupted.log.rows)
     assert same_weights(trained.reconstructor, uninterrupted.reconstructor)
 
@@ -267,12 +266,12 @@ def test_a_verdict_on_disk_is_not_trained_for_again(tmp_path: Path, monkeypatch:
     watched = Method(method.label, method.parameters, method.schema, build)
     tried = ParameterSearch(trials=12, trainer=Scripted(), startup_trials=1)
 
-    def dying(self: Sitting, trial: Trial) -> None:
+    def dying(self: SearchSession, trial: Trial) -> None:
         if trial.stopped is not None:
             raise KeyboardInterrupt
 
-    keep = Sitting._keep
-    monkeypatch.setattr(Sitting, "_keep", lambda self, trial: (keep(self, trial), dying(self, trial))[0])
+    keep = SearchSession._keep
+    monkeypatch.setattr(SearchSession, "_keep", lambda self, trial: (keep(self, trial), dying(self, trial))[0])
     with pytest.raises(KeyboardInterrupt):
         tried.fit(watched, context)
     monkeypatch.undo()
@@ -307,7 +306,7 @@ def test_broken_files_are_refused(tmp_path: Path, content: Any) -> None:
         tried.fit(method, context)
 
 
-def test_the_best_of_an_earlier_sitting_is_trained_whole_though_its_folder_is_lost(tmp_path: Path) -> None:
+def test_the_best_of_an_earlier_session_is_trained_whole_though_its_folder_is_lost(tmp_path: Path) -> None:
     import shutil
 
     context = make_context(tmp_path)
@@ -321,6 +320,6 @@ def test_the_best_of_an_earlier_sitting_is_trained_whole_though_its_folder_is_lo
     first = tried.fit(method, context)
     for folder in tmp_path.glob("trial-*"):
         shutil.rmtree(folder)
-    again = tried.fit(method, replace(context, judge=lambda step, value: "never asked"))
+    again = tried.fit(method, replace(context, stop_rule=lambda step, value: "never asked"))
     assert same_weights(first.reconstructor, again.reconstructor)
     assert first.log == again.log

@@ -12,12 +12,11 @@ import torch
 from pydantic import BaseModel
 from torch import Tensor
 
-from invreg import Component, Method, Trainer, TrainingContext, TrainingError
-from invreg.schema.signature import built_with
+from invreg import Component, Method, Trainer, TrainingContext, TrainingError, built_with
 
 _KEY = "invreg"
 
-#: Parameters of trainers that may differ between two sittings: they change no number.
+#: Parameters of trainers that may differ between two sessions: they change no number.
 _HARMLESS = frozenset({"checkpoint_minutes"})
 
 

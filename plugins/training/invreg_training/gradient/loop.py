@@ -205,7 +205,7 @@ class TrainingLoop:
         if state.ended is None and patience is not None and state.stale >= patience:
             state.ended = f"patience: {state.stale} validations in a row without a better {self.metric_name}"
         if state.ended is None:
-            state.ended = self.context.judge(state.step, value)
+            state.ended = self.context.stop_rule(state.step, value)
         if self.processes.is_main:
             epoch = state.step // self.steps_per_epoch
             self.context.events.emit("invreg_epoch_finished", label=self.label, epoch=epoch, values=row)

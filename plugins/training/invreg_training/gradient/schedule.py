@@ -15,7 +15,7 @@ class Budget:
 
     Attributes:
         steps: number of steps; None if only time counts.
-        seconds: wall-clock seconds, all sittings together, validation included; None if only steps count.
+        seconds: wall-clock seconds, all sessions together, validation included; None if only steps count.
     """
 
     steps: int | None

@@ -19,7 +19,7 @@ class State:
 
     Attributes:
         step: steps done.
-        seconds: wall-clock seconds of all sittings, of which `validation_seconds` in validation.
+        seconds: wall-clock seconds of all sessions, of which `validation_seconds` in validation.
         loss_sum: sum of the losses of the `loss_count` steps since the last row of the log.
         best: best value on the validation images, found after `best_step` steps, with `best_weights`.
         stale: validations in a row that were no better.

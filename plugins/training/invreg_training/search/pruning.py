@@ -4,24 +4,11 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 
 from invreg_training.search.trials import Trial
-
-
-@contextmanager
-def quiet_optuna() -> Iterator[None]:
-    """Optuna tells nothing meanwhile: what it does here is no study of its own."""
-    import optuna
-
-    verbosity = optuna.logging.get_verbosity()
-    optuna.logging.set_verbosity(optuna.logging.ERROR)
-    try:
-        yield
-    finally:
-        optuna.logging.set_verbosity(verbosity)
+from invreg_training.search.values import quiet_optuna
 
 
 class MedianRule:
@@ -68,15 +55,15 @@ def _all_finite(values: Mapping[int, float]) -> dict[int, float]:
     return {step: math.copysign(1e300, value) if math.isinf(value) else value for step, value in values.items()}
 
 
-class TrialJudge:
-    """Judges one trial while it is trained, and keeps what it has heard on disk.
+class TrialStopRule:
+    """The stop rule of one trial: it keeps the trial's values on disk, and stops it by the median rule.
 
-    A training that goes on from a checkpoint may tell values again that were heard before; the answers are the same.
+    A training that goes on from a checkpoint may repeat values; the answers are the same.
 
     Args:
-        trial: as far as it is known from an earlier sitting.
+        trial: as far as it is known from an earlier session.
         rule: decides.
-        save: called with the trial, and its verdict, before training goes on.
+        save: called with the trial, and the decision in it, before training goes on.
     """
 
     def __init__(self, trial: Trial, rule: MedianRule, save: Callable[[Trial], None]) -> None:
@@ -88,13 +75,13 @@ class TrialJudge:
         return replace(self.trial, value=value, cause=cause, seconds=self._seconds())
 
     def _seconds(self) -> float:
-        """Since the trial began, without the time between sittings."""
+        """Since the trial began, without the time between sessions."""
         return time.perf_counter() - self._started
 
     def __call__(self, step: int, value: float) -> str | None:
         if self.trial.stopped is not None:  # a trainer that has gone on all the same
             return self.trial.cause
-        earlier = {known: heard for known, heard in self.trial.intermediate.items() if known < step}
+        earlier = {known: old for known, old in self.trial.intermediate.items() if known < step}
         values = {**earlier, int(step): float(value)}
         stopped = self._rule.stops(values)
         cause = f"its values up to step {step} are worse than the median of the whole trials there" if stopped else ""

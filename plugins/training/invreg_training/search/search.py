@@ -2,13 +2,33 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import Annotated, Any
 
 from pydantic import Field
 
-from invreg import InvregError, Method, Reconstructor, SpecError, TrainedMethod, Trainer, TrainingContext
-from invreg_training.search.ranges import SearchRange, read_ranges
+from invreg import (
+    Events,
+    InvregError,
+    Method,
+    Reconstructor,
+    SpecError,
+    TrainedMethod,
+    Trainer,
+    TrainingContext,
+    TrainingError,
+    TrainingLog,
+    never_stop,
+)
+from invreg_training.checkpoint import identity
+from invreg_training.processes import Processes
+from invreg_training.randomness import reproducible
+from invreg_training.search.pruning import MedianRule, TrialStopRule
 from invreg_training.search.space import SearchSpace, search_space
+from invreg_training.search.trials import Trial, TrialFile, best_of, shown, summary_of
+from invreg_training.search.values import SearchRange
+from invreg_training.validation import deciding_metric, is_better, validate
 
 
 class ParameterSearch(Trainer):
@@ -19,20 +39,8 @@ class ParameterSearch(Trainer):
     that fails is listed with its cause, and the search goes on.
 
     A trial that is trained, and whose best value on the validation images so far is worse than the median of the whole
-    trials at the same step, is stopped there; it is listed, and never chosen.
-
-    Args:
-        trials: how many parameters are tried.
-        parameters: what is searched, by path, with a range or choices: `weight` or `reconstructor.weight`,
-            `trainer.lr` (of the trainer below), and on through nested components, mappings and lists
-            (`reconstructor.channels.1`). `trainer` alone means the trainer as a whole. None for the ranges that the
-            reconstructor itself declares.
-        trainer: trains the reconstructor in each trial; None for one that has nothing to train.
-        startup_trials: how many trials have run to their end before any is stopped; as many as there are `trials`
-            for none to be stopped. Only trainers that validate on the way can be stopped.
-
-    Raises:
-        SpecError: if a range is none.
+    trials at the same step, is stopped there; it is listed, and never chosen. Only trainers that validate on the way
+    can be stopped.
 
     Source of the idea: Bergstra & Bengio 2012, "Random search for hyper-parameter optimization".
     """
@@ -42,43 +50,172 @@ class ParameterSearch(Trainer):
         trials: Annotated[int, Field(ge=1, description="how many parameters are tried, those of the spec first")] = 20,
         parameters: Annotated[
             dict[str, SearchRange] | None,
-            Field(description="{weight: {low: 1.0e-4, high: 0.1, log: true}}; null: what the reconstructor declares"),
+            Field(
+                description="what is searched, as ranges and choices: {weight: {low: 1.0e-4, high: 0.1, log: true}}, "
+                "trainer.lr for a parameter of the trainer; null: what the reconstructor declares"
+            ),
         ] = None,
         trainer: Annotated[Trainer | None, Field(description="of each trial; null: nothing to train")] = None,
         startup_trials: Annotated[
-            int, Field(ge=1, description="whole trials before any that does worse than their median is stopped early")
+            int,
+            Field(
+                ge=1,
+                description="whole trials before any that does worse than their median is stopped early; "
+                "as many as there are trials: none is stopped",
+            ),
         ] = 5,
     ) -> None:
         self.trials = trials
-        self.parameters = None if parameters is None else read_ranges(parameters)
+        self.parameters = parameters
         self.trainer = trainer
         self.startup_trials = startup_trials
 
     def check(self, method: Method, reconstructor: Reconstructor) -> None:
-        space = self._space(method)
-        _check_trainer(self.trainer, method, reconstructor, "trainer")
-        for index, trainer in enumerate(space.trainers()):
-            _check_trainer(trainer, method, reconstructor, f"parameters.trainer.choices.{index}")
+        self._space(method)
+        if self.trainer is not None:
+            try:
+                self.trainer.check(method, reconstructor)
+            except InvregError as error:
+                raise error.at("trainer") from None
+        elif any(parameter.requires_grad for parameter in reconstructor.parameters()):
+            raise SpecError(
+                f"{type(reconstructor).__name__} has weights, which a search does not train",
+                where="trainer",
+                expected="a trainer for each trial",
+                hint="{name: parameter_search, trainer: {name: reconstruction, steps: 500}, ...}",
+            )
 
     def fit(self, method: Method, context: TrainingContext) -> TrainedMethod:
-        from invreg_training.search.sitting import Sitting
-
-        return Sitting(self, self._space(method), method, context).run()
+        return SearchSession(self, self._space(method), method, context).run()
 
     def _space(self, method: Method) -> SearchSpace:
-        return search_space(self.parameters, method, self.trainer, ParameterSearch)
+        given = self.parameters
+        if given is None:
+            extras = {name: field.json_schema_extra for name, field in method.schema.model_fields.items()}
+            declared = {name: e["search"] for name, e in extras.items() if isinstance(e, dict) and "search" in e}
+            given = ParameterSearch(parameters=declared).parameters
+        return search_space(given or {}, method, self.trainer)
 
 
-def _check_trainer(trainer: Trainer | None, method: Method, reconstructor: Reconstructor, where: str) -> None:
-    if trainer is not None:
-        try:
-            trainer.check(method, reconstructor)
-        except InvregError as error:
-            raise error.at(where) from None
-    elif any(parameter.requires_grad for parameter in reconstructor.parameters()):
-        raise SpecError(
-            f"{type(reconstructor).__name__} has weights, which a search does not train",
-            where=where,
-            expected="a trainer for each trial",
-            hint="{name: parameter_search, trainer: {name: reconstruction, steps: 500}, ...}",
+class SearchSession:
+    """Tries parameters until all trials of a search are done.
+
+    Args:
+        search: how many trials, and their trainer.
+        space: what is searched.
+        method: whose parameters are tried.
+        context: problem, images, device, folder.
+    """
+
+    def __init__(self, search: ParameterSearch, space: SearchSpace, method: Method, context: TrainingContext) -> None:
+        self.search, self.space, self.method, self.context = search, space, method, context
+        self.metric_name, self.metric = deciding_metric(context)
+        self.processes = Processes(context.device)
+        self.file = TrialFile(context.folder / "trials.json", identity(search, method, context))
+        self.trials, self.running = self.file.read()
+
+    def run(self) -> TrainedMethod:
+        """Does the trials that are left, and gives the best of all."""
+        best, best_reconstructor = best_of(self.trials, self.metric), None
+        for number in range(len(self.trials), self.search.trials):
+            trial, reconstructor = self._try(number)
+            self.trials.append(trial)
+            if self.processes.is_main:
+                self.file.write(self.trials)
+                self._report(trial)
+            if trial.value is not None and is_better(trial.value, best.value if best else None, self.metric):
+                best, best_reconstructor = trial, reconstructor
+        if best is None:
+            raise TrainingError(
+                f"all {len(self.trials)} trials failed; the first with: {self.trials[0].cause}",
+                where="trainer",
+                hint=f"other ranges; the causes of all are in {self.file.path}",
+            )
+        if best_reconstructor is None:  # found in an earlier session
+            best_reconstructor = self._build(best.number, best.parameters, never_stop)
+        log = TrainingLog(
+            [trial.row(self.metric_name) for trial in self.trials],
+            summary_of(self.trials, best, self.space.dimensions, self.metric_name),
         )
+        return TrainedMethod(best_reconstructor.eval(), log)
+
+    def _try(self, number: int) -> tuple[Trial, Reconstructor | None]:
+        trial = self._begin(number)
+        if trial.stopped is not None:  # decided just before the last session ended
+            return trial, None
+        whole = [other for other in self.trials if other.value is not None]
+        rule = TrialStopRule(
+            trial, MedianRule(whole, self.search.startup_trials, self.metric.higher_is_better), self._keep
+        )
+        try:
+            reconstructor = self._build(number, trial.parameters, rule)
+            if rule.trial.stopped is None:
+                value = validate(reconstructor, self.context, self.processes)
+                return rule.ended(value=value), reconstructor
+        except Exception as error:  # noqa: BLE001 (what one trial runs into must not end the search)
+            if rule.trial.stopped is None:
+                return rule.ended(cause=f"{type(error).__name__}: {error}"), None
+        return rule.ended(cause=rule.trial.cause), None
+
+    def _begin(self, number: int) -> Trial:
+        """The trial as an earlier session left it, or a new one."""
+        if self.running is not None and self.running.number == number:
+            return self.running
+        return Trial(number, self.space.own() if number == 0 else self.space.draw(self.context.seed, number))
+
+    def _keep(self, running: Trial) -> None:
+        if self.processes.is_main:
+            self.file.write(self.trials, running)
+
+    def _build(
+        self, number: int, parameters: Mapping[str, Any], stop_rule: Callable[[int, float], str | None]
+    ) -> Reconstructor:
+        """A reconstructor with these parameters, trained if there is a trainer."""
+        method, context = self.method, self.context
+        values = {} if number == 0 else parameters  # trial 0 is the spec as it is
+        changes = self.space.changes(values)
+        trainer = self.space.trainer(values, self.search.trainer)
+        if trainer is None:
+            with reproducible(context.device, context.seed):
+                return method.build(**changes).to(context.device)
+
+        def build(**further: Any) -> Reconstructor:
+            return method.build(**{**changes, **further})
+
+        changed = replace(method, parameters={**method.parameters, **changes}, build=build)
+        inside = replace(
+            context,
+            folder=context.folder / f"trial-{number}",
+            events=_TrialEvents(context.events, number),
+            stop_rule=stop_rule,
+        )
+        return trainer.fit(changed, inside).reconstructor
+
+    def _report(self, trial: Trial) -> None:
+        label, events = self.method.label, self.context.events
+        events.emit("invreg_epoch_finished", label=label, epoch=trial.number, values=trial.row(self.metric_name))
+        result = trial.state if trial.value is None else trial.value
+        values = {name: shown(value) for name, value in trial.parameters.items()}
+        events.emit(
+            "invreg_progress",
+            label=label,
+            stage="search",
+            done=trial.number + 1,
+            total=self.search.trials,
+            values={**values, self.metric_name: result},
+        )
+
+
+class _TrialEvents(Events):
+    """The progress of the training inside a trial, as a stage of the search.
+
+    Its epochs are not those of the method, whose log has one row a trial.
+    """
+
+    def __init__(self, outer: Events, number: int) -> None:
+        super().__init__()
+        self._outer, self._number = outer, number
+
+    def emit(self, hook: str, **arguments: Any) -> None:
+        if hook == "invreg_progress":
+            self._outer.emit(hook, **{**arguments, "stage": f"trial {self._number}"})

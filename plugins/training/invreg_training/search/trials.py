@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from invreg import Events, Metric
+from invreg import Metric
 from invreg_training.checkpoint import broken, check_identity, replace_file
-from invreg_training.search.dimension import Dimension
-from invreg_training.search.ranges import Choices, Range
+from invreg_training.search.space import Dimension
 
 
 @dataclass(frozen=True)
@@ -21,7 +19,7 @@ class Trial:
 
     Attributes:
         number: counted from 0.
-        parameters: the values by path.
+        parameters: the values by name.
         value: of the deciding metric on the validation images; None if the trial failed or was stopped.
         seconds: of work.
         cause: why it failed or was stopped.
@@ -48,31 +46,12 @@ class Trial:
         """The trial as a row of the log."""
         return {
             "trial": self.number,
-            **{path: shown(value) for path, value in self.parameters.items()},
+            **{name: shown(value) for name, value in self.parameters.items()},
             f"val_{metric_name}": self.value,
             "seconds": round(self.seconds, 3),
             "state": self.state,
             "cause": self.cause,
         }
-
-
-class TrialEvents(Events):
-    """What is heard of the training inside a trial: its progress, as a stage of the search.
-
-    Its epochs are not those of the method, whose log has one row a trial.
-
-    Args:
-        outer: who listens to the search.
-        number: the trial.
-    """
-
-    def __init__(self, outer: Events, number: int) -> None:
-        super().__init__()
-        self._outer, self._number = outer, number
-
-    def emit(self, hook: str, **arguments: Any) -> None:
-        if hook == "invreg_progress":
-            self._outer.emit(hook, **{**arguments, "stage": f"trial {self._number}"})
 
 
 class TrialFile:
@@ -139,10 +118,10 @@ def summary_of(
         "stopped": sum(trial.stopped is not None for trial in trials),
         "best_trial": best.number,
         f"best_val_{metric_name}": best.value,
-        **{f"best {path}": shown(value) for path, value in best.parameters.items()},
+        **{f"best {name}": shown(value) for name, value in best.parameters.items()},
         "seconds": round(sum(trial.seconds for trial in trials), 3),
     }
-    edges = [d.path for d in dimensions if best.number > 0 and _at_edge(d.values, best.parameters[d.path])]
+    edges = [d.name for d in dimensions if best.number > 0 and d.values.is_near_end(best.parameters[d.name])]
     if edges:
         summary["note"] = f"best {' and '.join(edges)} at an end of the range: a wider range may hold a better value"
     return summary
@@ -156,12 +135,3 @@ def shown(value: Any) -> Any:
     if isinstance(value, Mapping):
         return f"{{{', '.join(f'{key}: {shown(item)}' for key, item in value.items())}}}"
     return f"[{', '.join(str(shown(item)) for item in value)}]" if isinstance(value, list) else value
-
-
-def _at_edge(values: Range | Choices, value: Any) -> bool:
-    """Whether a value lies in the outermost twentieths of a range."""
-    if isinstance(values, Choices):
-        return False
-    scale = math.log if values.log else float
-    position = (scale(value) - scale(values.low)) / (scale(values.high) - scale(values.low))
-    return not 0.05 <= position <= 0.95

@@ -3,25 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from pathlib import Path
-from typing import Annotated, Any, Self
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Annotated, Any, Self
 
-from pydantic import (
-    BaseModel,
-    ConfigDict,
-    Discriminator,
-    Field,
-    Strict,
-    Tag,
-    TypeAdapter,
-    ValidationError,
-    field_validator,
-    model_validator,
-)
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, Strict, Tag, field_validator, model_validator
 
-from invreg import Component, SpecError, did_you_mean, spec_of
-from invreg.schema.component_spec import spec_errors
+from invreg import SpecError, did_you_mean, plain_form
+
+if TYPE_CHECKING:
+    import optuna
 
 Number = Annotated[int, Strict()] | Annotated[float, Strict()]
 
@@ -37,13 +28,10 @@ class _Values(BaseModel):
     def _known_keys(cls, value: Any) -> Any:
         for key in value if isinstance(value, Mapping) else ():
             if key not in cls.model_fields:
+                needed = [name for name, field in cls.model_fields.items() if field.is_required()]
                 hint = did_you_mean(str(key), cls.model_fields)
-                raise ValueError(f"unknown {key!r} beside {' and '.join(cls._needed())}; {hint}")
+                raise ValueError(f"unknown {key!r} beside {' and '.join(needed)}; {hint}")
         return value
-
-    @classmethod
-    def _needed(cls) -> list[str]:
-        return [name for name, field in cls.model_fields.items() if field.is_required()]
 
 
 class Range(_Values):
@@ -66,38 +54,48 @@ class Range(_Values):
             raise ValueError(f"from {self.low} to {self.high} is farther than a number can tell")
         return self
 
+    def suggested(self, trial: optuna.Trial, name: str, integer: bool) -> Any:
+        """The number that Optuna draws."""
+        if integer:
+            return trial.suggest_int(name, int(self.low), int(self.high), log=self.log)
+        return trial.suggest_float(name, self.low, self.high, log=self.log)
+
+    def is_near_end(self, value: Any) -> bool:
+        """Whether a value lies in the outermost twentieths of the range."""
+        scale = math.log if self.log else float
+        position = (scale(value) - scale(self.low)) / (scale(self.high) - scale(self.low))
+        return not 0.05 <= position <= 0.95
+
 
 class Choices(_Values):
     """One of several values: `{choices: [forward, edge]}`. Each may be anything that a spec can hold."""
 
     choices: Annotated[list[Any], Field(min_length=1)]
 
-    @field_validator("choices")
+    @field_validator("choices", mode="after")
     @classmethod
     def _writable(cls, choices: list[Any]) -> list[Any]:
-        return [_plain(choice) for choice in choices]
-
-
-def _plain(value: Any) -> Any:
-    """The value as a spec holds it: trials are saved and compared in this form."""
-    if isinstance(value, Component):
+        """The values as a spec holds them: trials are saved and compared in this form."""
         try:
-            return spec_of(value)
+            return [_finite(plain_form(choice, f"choices.{index}")) for index, choice in enumerate(choices)]
         except SpecError as error:
             raise ValueError(error.what) from None
-    if isinstance(value, BaseModel):
-        return value.model_dump(mode="json")
-    if isinstance(value, Mapping):
-        return {str(key): _plain(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
-    if isinstance(value, Path):
-        return str(value)
+
+    def suggested(self, trial: optuna.Trial, name: str, integer: bool) -> Any:
+        """The value whose position Optuna draws."""
+        return self.choices[trial.suggest_int(name, 0, len(self.choices) - 1)]
+
+    def is_near_end(self, value: Any) -> bool:
+        """Choices have no ends."""
+        return False
+
+
+def _finite(value: Any) -> Any:
+    for inside in value.values() if isinstance(value, dict) else value if isinstance(value, list) else ():
+        _finite(inside)
     if isinstance(value, float) and not math.isfinite(value):
         raise ValueError(f"{value} is not finite")
-    if value is None or isinstance(value, bool | int | float | str):
-        return value
-    raise ValueError(f"a {type(value).__name__} cannot be written in a spec")
+    return value
 
 
 def _form(value: Any) -> str:
@@ -109,13 +107,14 @@ def _form(value: Any) -> str:
 SearchRange = Annotated[Annotated[Range, Tag("range")] | Annotated[Choices, Tag("choices")], Discriminator(_form)]
 
 
-def read_ranges(parameters: Mapping[str, Any]) -> dict[str, Range | Choices]:
-    """Ranges and choices by parameter, from mappings or instances.
+@contextmanager
+def quiet_optuna() -> Iterator[None]:
+    """Keeps Optuna from logging: what it does here is not a study of its own."""
+    import optuna
 
-    Raises:
-        SpecError: naming what is wrong.
-    """
+    verbosity = optuna.logging.get_verbosity()
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
     try:
-        return TypeAdapter[dict[str, Range | Choices]](dict[str, SearchRange]).validate_python(parameters)
-    except ValidationError as error:
-        raise spec_errors(error, "parameters", Range) from None
+        yield
+    finally:
+        optuna.logging.set_verbosity(verbosity)
