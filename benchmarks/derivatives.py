@@ -37,7 +37,7 @@ def main() -> None:
         x = crops(1, size, subjects.channels, device)
         h = torch.randn(options.directions, *x.shape[1:], device=device)
         ways = {batch: function_derivative("net", net.forward_map, x, batch=batch) for batch in options.batches}
-        for name in ("push", "pull"):
+        for name in ("jvp", "vjp"):
             calls = {str(batch): _call(getattr(way, name), h) for batch, way in ways.items()}
             for call in calls.values():
                 call()

@@ -79,7 +79,7 @@ def test_eigenvalues_and_directions_are_those_of_the_dense_matrix(mask: np.ndarr
     network, forward = function_derivative("phi", phi, x), operator_derivative(operator, x)
 
     def product(h: Tensor) -> Tensor:
-        return network.pull(network.push(h)) - forward.pull(forward.push(h))
+        return network.vjp(network.jvp(h)) - forward.vjp(forward.jvp(h))
 
     form = Form(product, mask, x)
     start = form.start(torch.Generator().manual_seed(0))
@@ -375,8 +375,8 @@ def test_without_forward_mode_the_backward_is_differentiated() -> None:
     x = torch.rand(1, *SHAPE, dtype=torch.float64)
     derivative = function_derivative("square", Twice.apply, x)
     h = torch.randn_like(x)
-    torch.testing.assert_close(derivative.push(h), 2 * x * h)
-    torch.testing.assert_close(derivative.pull(h), 2 * x * h)
+    torch.testing.assert_close(derivative.jvp(h), 2 * x * h)
+    torch.testing.assert_close(derivative.vjp(h), 2 * x * h)
 
 
 def test_a_search_that_falls_short_says_so() -> None:
@@ -401,7 +401,7 @@ def test_many_directions_at_once_are_those_one_by_one(function: Callable[[Tensor
     many = function_derivative("phi", function, x, batch=batch)
     one = function_derivative("phi", function, x)
     h = torch.randn(7, *SHAPE, dtype=torch.float64)
-    for apply, alone in ((many.push, one.push), (many.pull, one.pull)):
+    for apply, alone in ((many.jvp, one.jvp), (many.vjp, one.vjp)):
         torch.testing.assert_close(apply(h), torch.cat([alone(row[None]) for row in h]), rtol=1e-12, atol=1e-14)
 
 
@@ -412,9 +412,9 @@ def test_an_operators_directions_are_batched_too(batch: int) -> None:
     derivative = operator_derivative(operator, x, batch=batch)
     h = torch.randn(7, *SHAPE, dtype=torch.float64)
     expected = torch.cat([operator.jvp(x, row[None]) for row in h])
-    torch.testing.assert_close(derivative.push(h), expected, rtol=1e-12, atol=1e-14)
+    torch.testing.assert_close(derivative.jvp(h), expected, rtol=1e-12, atol=1e-14)
     expected = torch.cat([operator.vjp(x, row[None]) for row in h])
-    torch.testing.assert_close(derivative.pull(h), expected, rtol=1e-12, atol=1e-14)
+    torch.testing.assert_close(derivative.vjp(h), expected, rtol=1e-12, atol=1e-14)
 
 
 def test_rounding_errors_beside_a_few_pixels_have_no_colour() -> None:

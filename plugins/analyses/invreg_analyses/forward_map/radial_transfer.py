@@ -120,7 +120,7 @@ class RadialTransfer(Analyzer):
 def _responses(network: Derivative, operator: Derivative, hs: Tensor) -> NDArray[np.float64]:
     """Squared norms of what both make of each h, and their products, `[3, K]`."""
     with torch.no_grad():
-        own, other = (one.push(hs).flatten(1).double() for one in (network, operator))
+        own, other = (one.jvp(hs).flatten(1).double() for one in (network, operator))
     sums = [(one * two).sum(1) for one, two in ((own, own), (other, other), (own, other))]
     found: NDArray[np.float64] = torch.stack(sums).cpu().numpy()
     return found

@@ -123,7 +123,7 @@ class RegularizationMap(Analyzer):
 
 def _pixel_squares(derivative: Derivative, v: Tensor) -> Tensor:
     """The sum of <J* v, e_p>² over all v, at every pixel p, `[H, W]`."""
-    pulled = derivative.pull(v).detach().double().cpu()
+    pulled = derivative.vjp(v).detach().double().cpu()
     return pulled.sum(1).square().sum(0) / pulled.shape[1]
 
 

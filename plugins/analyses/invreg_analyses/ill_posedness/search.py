@@ -259,13 +259,13 @@ def _share(products: float, squares: float) -> float:
 
 
 def _gram(derivative: Derivative, h: Tensor) -> Tensor:
-    return derivative.pull(derivative.push(h)).detach()
+    return derivative.vjp(derivative.jvp(h)).detach()
 
 
 def _size(derivative: Derivative, h: Tensor) -> float:
     """||J h||."""
     with torch.no_grad():
-        return float(derivative.push(h).double().norm())
+        return float(derivative.jvp(h).double().norm())
 
 
 def _left_out(method: str, image: str, region: str, reason: str) -> dict[str, Any]:

@@ -46,7 +46,7 @@ def operator_map(operator: Operator) -> DifferentiableMap:
     def at(x: Tensor) -> PullBack:
         shape = tuple(operator.range_shape(tuple(x.shape[1:])))
         _check_shape("the operator", shape, tuple(x.shape[1:]))
-        return operator_derivative(operator, x[:1].detach(), batch=len(x)).pull
+        return operator_derivative(operator, x[:1].detach(), batch=len(x)).vjp
 
     return DifferentiableMap("the operator", at, operator.stencil_radius)
 

@@ -21,7 +21,7 @@ _T = TypeVar("_T")
 
 #: How far <J h, J h> and <h, J* J h> may be apart, relatively: far above rounding, far below what a wrong adjoint does.
 _ADJOINT = 1e-3
-#: Length of the step with which a map is asked whether it changes at all.
+#: Length of the step that tests whether a map changes at all.
 _STEP = 1e-2
 #: Numbers of copies whose graphs are kept: a full batch, the last one of some call, and a single copy.
 _KEPT = 3
@@ -33,17 +33,17 @@ class Derivative:
 
     Attributes:
         name: of the map, for messages.
-        push: h -> J h, for any number of directions h `[K, C, H, W]`.
-        pull: v -> J* v, for any number of v, `[K, ...]`, each of the shape of the value.
+        jvp: h -> J h, for any number of directions h `[K, C, H, W]`.
+        vjp: v -> J* v, for any number of v, `[K, ...]`, each of the shape of the value.
     """
 
     name: str
-    push: Apply
-    pull: Apply
+    jvp: Apply
+    vjp: Apply
 
 
 def operator_derivative(operator: Operator, x: Tensor, key: int = 0, batch: int = 1) -> Derivative:
-    """F'(x) of an operator, by the derivatives that it has.
+    """F'(x) of an operator, from its own `linearize`.
 
     Args:
         operator: F.
@@ -62,16 +62,16 @@ def operator_derivative(operator: Operator, x: Tensor, key: int = 0, batch: int 
         return operator.linearize(_copied(x, copies))
 
     tried(name, lambda: linear(1))
-    push = _in_batches(lambda h: linear(len(h)).forward(h), batch)
-    pull = _in_batches(lambda v: linear(len(v)).adjoint(v), batch)
-    return _checked(Derivative(name, push, pull), operator, x, key)
+    jvp = _in_batches(lambda h: linear(len(h)).forward(h), batch)
+    vjp = _in_batches(lambda v: linear(len(v)).adjoint(v), batch)
+    return _checked(Derivative(name, jvp, vjp), operator, x, key)
 
 
 def function_derivative(name: str, function: Apply, x: Tensor, key: int = 0, batch: int = 1) -> Derivative:
-    """The derivative of a function of images at x, by automatic differentiation; weights should not ask for gradients.
+    """The derivative of a function of images at x, by automatic differentiation; weights should not require gradients.
 
     J h comes from forward mode (torch.func.jvp); where the function does not know that, from differentiating v -> J* v,
-    which is linear in v, once more.
+    which is linear in v, again.
 
     Args:
         name: of the function, for messages.
@@ -99,32 +99,32 @@ def function_derivative(name: str, function: Apply, x: Tensor, key: int = 0, bat
         point, value = graph(copies)
         v = torch.zeros_like(value, requires_grad=True)
         with torch.enable_grad():
-            (pulled,) = torch.autograd.grad(value, point, v, create_graph=True)
-        if not pulled.requires_grad:
+            (gradient,) = torch.autograd.grad(value, point, v, create_graph=True)
+        if not gradient.requires_grad:
             raise InvregError("it can be differentiated only once")
-        return v, pulled
+        return v, gradient
 
-    def pull(v: Tensor) -> Tensor:
+    def vjp(v: Tensor) -> Tensor:
         point, value = graph(len(v))
         return torch.autograd.grad(value, point, v, retain_graph=True)[0]
 
     def twice(h: Tensor) -> Tensor:
-        v, pulled = adjoint_graph(len(h))
-        return torch.autograd.grad(pulled, v, h, retain_graph=True)[0]
+        v, gradient = adjoint_graph(len(h))
+        return torch.autograd.grad(gradient, v, h, retain_graph=True)[0]
 
     def forward_mode(h: Tensor) -> Tensor:
         return torch.func.jvp(function, (_copied(x, len(h)),), (h,))[1]
 
     tried(name, lambda: graph(1))
-    push = forward_mode
+    jvp = forward_mode
     try:
         forward_mode(torch.zeros_like(x))
     except torch.OutOfMemoryError:
         raise
     except Exception:  # noqa: BLE001 (each operation that lacks forward mode has its own way to say so)
         tried(name, lambda: adjoint_graph(1))
-        push = twice
-    return _checked(Derivative(name, _in_batches(push, batch), _in_batches(pull, batch)), function, x, key)
+        jvp = twice
+    return _checked(Derivative(name, _in_batches(jvp, batch), _in_batches(vjp, batch)), function, x, key)
 
 
 def like_network(net: Any, x: Tensor) -> Tensor:
@@ -152,16 +152,16 @@ def _checked(derivative: Derivative, function: Apply, x: Tensor, key: int) -> De
     name = derivative.name
     h = torch.randn(x.shape, generator=generator(key), dtype=torch.float64).to(x)
     h = h / h.norm()
-    pushed = tried(name, lambda: derivative.push(h))
-    pulled = tried(name, lambda: derivative.pull(pushed))
-    if not (torch.isfinite(pushed).all() and torch.isfinite(pulled).all()):
+    jh = tried(name, lambda: derivative.jvp(h))
+    back = tried(name, lambda: derivative.vjp(jh))
+    if not (torch.isfinite(jh).all() and torch.isfinite(back).all()):
         raise InvregError(f"the derivative of {name} is NaN or infinite", where="derivative", expected="finite values")
-    if not pushed.any():
+    if not jh.any():
         refuse_change(name, function, x, h)
-    there, back = float(pushed.double().square().sum()), float((h.double() * pulled.double()).sum())
-    if abs(there - back) > _ADJOINT * max(abs(there), abs(back)):
+    first, second = float(jh.double().square().sum()), float((h.double() * back.double()).sum())
+    if abs(first - second) > _ADJOINT * max(abs(first), abs(second)):
         raise InvregError(
-            f"jvp and vjp of {name} do not belong together: ⟨J h, J h⟩ is {there:.6g}, ⟨h, J* J h⟩ is {back:.6g}",
+            f"jvp and vjp of {name} do not belong together: ⟨J h, J h⟩ is {first:.6g}, ⟨h, J* J h⟩ is {second:.6g}",
             where="derivative",
             expected="a vjp (or adjoint) that is the transpose of the jvp (or forward)",
             hint="no detach() and no no_grad() on the way; for an operator, finite_differences has derivatives"
@@ -171,10 +171,10 @@ def _checked(derivative: Derivative, function: Apply, x: Tensor, key: int) -> De
 
 
 def refuse_change(name: str, function: Apply, x: Tensor, h: Tensor) -> None:
-    """For a map whose derivative is said to be zero: whether its value stays the same from x on along h.
+    """Refuses a map with a zero derivative whose value changes along h.
 
     Raises:
-        InvregError: if it does not.
+        InvregError: if it changes.
     """
     with torch.no_grad():
         moved = function(x + _STEP * h) - function(x)
@@ -189,7 +189,7 @@ def refuse_change(name: str, function: Apply, x: Tensor, h: Tensor) -> None:
 
 
 def tried(name: str, action: Callable[[], _T]) -> _T:
-    """What the action gives; whatever it raises says what is wrong with the map."""
+    """The result of the action; an error becomes an InvregError that names the map."""
     try:
         return action()
     except torch.OutOfMemoryError:
