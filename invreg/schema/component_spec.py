@@ -65,7 +65,9 @@ def spec_errors(error: ValidationError, where: str, model: type[BaseModel]) -> S
                 if not isinstance(given, Mapping | HasParameters) and len(repr(given)) < 80
                 else ""
             )
-            problems.append(SpecError(message + shown, where=path or None))
+            info = model.model_fields.get(str(detail["loc"][0])) if detail["loc"] else None
+            meaning = info.description if info else None
+            problems.append(SpecError(message + shown, where=path or None, expected=meaning))
     return join_errors(problems)
 
 
