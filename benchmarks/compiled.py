@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from timing import arguments, machine, print_table, ratio, seconds_in_turns, write_json
 from torch import Tensor
 
-from invreg.components.device import choose_device
+from invreg import choose_device
 from invreg_iresnet.network.subnetwork import Subnetwork
 
 _THRESHOLD = 0.01

@@ -15,7 +15,7 @@ import torch
 from networks import add_sizes, crops, subject
 from timing import arguments, machine, print_table, ratio, seconds_in_turns, write_json
 
-from invreg.components.device import choose_device
+from invreg import choose_device
 from invreg_analyses.shared.derivatives import function_derivative
 
 

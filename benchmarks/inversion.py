@@ -27,7 +27,7 @@ from timing import arguments, machine, print_table, ratio, seconds_in_turns, wri
 from torch import Tensor
 
 import invreg
-from invreg.components.device import choose_device
+from invreg import choose_device
 from invreg_iresnet.network.residuals import Weights
 
 _TRUE_TOLERANCE = 1e-14

@@ -22,8 +22,7 @@ import torch
 from timing import arguments, machine, print_table, ratio, write_json
 
 import invreg
-from invreg.components.device import choose_device
-from invreg.components.streams import generator
+from invreg import choose_device, generator
 from invreg_datasets.photos import Photos
 from invreg_training.gradient.objectives import ReconstructionLoss
 from invreg_training.gradient.optimizers import Optimizers

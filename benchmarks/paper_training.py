@@ -21,7 +21,7 @@ from timing import arguments, machine, print_table, seconds_in_turns, write_json
 from training_step import Step, fresh, operations, peak_bytes, step_of
 
 import invreg
-from invreg.components.device import choose_device
+from invreg import choose_device
 from invreg_iresnet.network.iresnet import IResNet
 
 _IMAGES, _SIZE = 16284, 96

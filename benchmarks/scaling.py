@@ -21,7 +21,7 @@ from timing import arguments, machine, print_table, seconds_in_turns, write_json
 from torch.utils.flop_counter import FlopCounterMode
 
 import invreg
-from invreg.components.device import choose_device
+from invreg import choose_device
 from invreg_training.gradient.objectives import ReconstructionLoss
 from invreg_training.gradient.optimizers import Optimizers
 

@@ -18,7 +18,7 @@ from timing import machine, print_table
 from torch import Tensor
 
 import invreg
-from invreg.components.device import choose_device
+from invreg import choose_device
 from invreg_datasets.photos import Photos
 
 _HALOS = (0, 4, 8, 16, 32, 48)

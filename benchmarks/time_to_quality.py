@@ -29,11 +29,7 @@ from timing import machine, print_table, write_json
 from torch import Tensor, nn
 
 import invreg
-from invreg.components.device import choose_device
-from invreg.components.events import Events
-from invreg.components.metric import Metric
-from invreg.components.reconstructor import Reconstructor
-from invreg.components.streams import generator, stream_key
+from invreg import Events, Metric, Reconstructor, choose_device, generator, stream_key
 from invreg_iresnet.network.iresnet import IResNet
 from invreg_iresnet.network.lifting import Lifting
 from invreg_training.gradient.optimizers import Optimizers

@@ -28,8 +28,7 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 import invreg
-from invreg.components.device import choose_device
-from invreg.components.reconstructor import Reconstructor
+from invreg import Reconstructor, choose_device
 from invreg_iresnet.network.iresnet import IResNet
 from invreg_training.gradient.objectives import ReconstructionLoss
 from invreg_training.gradient.optimizers import OptimizerName, Optimizers

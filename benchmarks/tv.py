@@ -32,8 +32,7 @@ from torch import Tensor
 from tv_rivals import Run, denoising_rivals, rivals
 
 import invreg
-from invreg.components.device import choose_device
-from invreg.components.operator import LinearOperator
+from invreg import LinearOperator, choose_device
 from invreg_tv.differences import total_variation
 from invreg_tv.reconstructor import TotalVariation
 

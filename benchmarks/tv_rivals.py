@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from invreg.components.operator import LinearOperator
+from invreg import LinearOperator
 
 
 class Run(ABC):

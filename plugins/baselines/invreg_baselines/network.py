@@ -21,7 +21,7 @@ from invreg import (
     SpecError,
     search_choices,
 )
-from invreg_baselines.description import Parts, Frame
+from invreg_baselines.description import Frame, Parts
 from invreg_baselines.pull_back import check_start, needs_pull_back, set_up_start
 
 KernelSize = Annotated[
