@@ -21,7 +21,7 @@ ROWS = 40
 
 
 @dataclass(frozen=True)
-class Cell:
+class TableCell:
     """A cell of a table: its text, and how it is set."""
 
     text: str
@@ -41,7 +41,7 @@ class Table:
     """
 
     columns: Sequence[tuple[str, bool]]
-    rows: Sequence[Sequence[Cell]]
+    rows: Sequence[Sequence[TableCell]]
     omitted: int = 0
 
 
@@ -55,14 +55,14 @@ def results_table(content: ReportContent) -> Table:
     written = {name: _aligned(summary[name], metric.unit) for name, metric in metrics.items()}
     rows = []
     for position, row in enumerate(summary.to_dict("records")):
-        cells = [Cell(str(row["method"]))]
+        cells = [TableCell(str(row["method"]))]
         for name, style in written.items():
             value, spread = float(row[name]), float(row.get(f"{name}_std", math.nan))
             note = f"± {style(spread)}" if math.isfinite(spread) and many else ""
-            cells.append(Cell(style(value), True, position in best[name], note))
+            cells.append(TableCell(style(value), True, position in best[name], note))
         weights = int(row["parameters"])
-        cells.append(Cell(count(weights) if weights else MISSING, True))
-        cells += [Cell(duration(float(row[f"{name}_seconds"])), True) for name in ("training", "reconstruction")]
+        cells.append(TableCell(count(weights) if weights else MISSING, True))
+        cells += [TableCell(duration(float(row[f"{name}_seconds"])), True) for name in ("training", "reconstruction")]
         rows.append(cells)
     return Table(columns, rows)
 
@@ -74,7 +74,7 @@ def to_table(frame: pd.DataFrame, rows: int = ROWS) -> Table:
     numeric = [is_numeric_dtype(dtype) and not is_bool_dtype(dtype) for dtype in frame.dtypes]
     columns = [(str(name), is_number) for name, is_number in zip(frame.columns, numeric, strict=True)]
     shown = [
-        [Cell(plain(value), is_number) for value, is_number in zip(row, numeric, strict=True)]
+        [TableCell(plain(value), is_number) for value, is_number in zip(row, numeric, strict=True)]
         for row in frame.head(rows).itertuples(index=False, name=None)
     ]
     return Table(columns, shown, max(len(frame) - rows, 0))

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from invreg.storage.method_folder import MethodFolder
 
 
-class Shared:
+class SharedWork:
     """Images by data spec, and finished methods by all that determines them.
 
     Args:
@@ -26,7 +26,7 @@ class Shared:
         before: what has been shared so far, whose images are taken over.
     """
 
-    def __init__(self, folder: Path | None = None, before: Shared | None = None) -> None:
+    def __init__(self, folder: Path | None = None, before: SharedWork | None = None) -> None:
         self._folder = folder
         self._images: tuple[str, Splits] | None = before._images if before else None
 
@@ -41,7 +41,7 @@ class Shared:
             self._images = (key, Splits(read.train.to(device), read.val, read.test))
         return self._images[1]
 
-    def fetch(self, plan: Plan, method: MethodFolder) -> None:
+    def copy_to(self, plan: Plan, method: MethodFolder) -> None:
         """Copies a method that another cell has finished into its folder, whole or not at all."""
         if self._folder is None or method.is_trained:
             return
@@ -50,7 +50,7 @@ class Shared:
             shutil.rmtree(method.path, ignore_errors=True)
             _copy(source, method.path)
 
-    def offer(self, plan: Plan, method: MethodFolder) -> None:
+    def keep(self, plan: Plan, method: MethodFolder) -> None:
         """Keeps a finished and evaluated method for the other cells."""
         if self._folder is None:
             return

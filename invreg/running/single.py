@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 
 from invreg.components.events import Events
 from invreg.plugins.tracking import open_trackers
+from invreg.running.inputs import RunInputs, load_inputs, set_up_methods
 from invreg.running.listeners import TerminalProgress, TrainingLogFiles
-from invreg.running.setting import Setting, load_setting, set_up_methods
-from invreg.running.shared_work import Shared
+from invreg.running.shared_work import SharedWork
 from invreg.running.stages import Stages
 from invreg.storage.run_folder import RunFolder
 
@@ -46,27 +46,27 @@ def run_single(plan: Plan, options: RunOptions) -> Result:
     Raises:
         InvregError: if images, problem, methods and analyses do not fit together, or the run cannot be finished.
     """
-    shared = Shared()
+    shared = SharedWork()
     with open_trackers(plan.registry, options.tracked) as trackers:
         return run_plan(plan, check_plan(plan, options.device, shared), options, shared, trackers)
 
 
-def check_plan(plan: Plan, device: torch.device, shared: Shared) -> Setting:
+def check_plan(plan: Plan, device: torch.device, shared: SharedWork) -> RunInputs:
     """Reads the images and checks that problem, images, methods and analyses fit together; nothing is trained."""
-    setting = load_setting(plan, shared.images(plan, device), device)
-    return replace(setting, builders=set_up_methods(plan, setting, device))
+    inputs = load_inputs(plan, shared.images(plan, device), device)
+    return replace(inputs, builders=set_up_methods(plan, inputs, device))
 
 
 def run_plan(
-    plan: Plan, setting: Setting, options: RunOptions, shared: Shared, trackers: Mapping[str, Tracker]
+    plan: Plan, inputs: RunInputs, options: RunOptions, shared: SharedWork, trackers: Mapping[str, Tracker]
 ) -> Result:
-    """Runs a plan, whose check gave the setting, in its folder."""
+    """Runs a plan, whose check gave the inputs, in its folder."""
     folder = RunFolder.create(options.output, plan.spec.title, plan.digest)
     terminal = [TerminalProgress()] if options.progress else []
     with folder.locked():
         events = Events(plan.registry.manager, [*terminal, TrainingLogFiles(folder)], trackers)
         try:
-            return Stages(plan, setting, folder, options.device, events, shared).execute()
+            return Stages(plan, inputs, folder, options.device, events, shared).execute()
         finally:
             for listener in terminal:
                 listener.close()

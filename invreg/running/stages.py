@@ -22,8 +22,8 @@ from invreg.plugins.registry import spec_of
 from invreg.reporting.report import write_report
 from invreg.running.environment import describe_environment
 from invreg.running.evaluation import measure_quality, reconstruct, summarize
-from invreg.running.setting import Setting
-from invreg.running.shared_work import Shared
+from invreg.running.inputs import RunInputs
+from invreg.running.shared_work import SharedWork
 from invreg.specs.methods import make_method
 from invreg.specs.plan import Plan, PlannedMethod
 from invreg.storage.certificates import RunCertificates
@@ -40,7 +40,7 @@ class Stages:
 
     Attributes:
         plan: what to do.
-        setting: images, measurements and the problem.
+        inputs: images, measurements and the problem.
         folder: where it is kept; locked by the caller.
         device: where to compute.
         events: who listens.
@@ -48,11 +48,11 @@ class Stages:
     """
 
     plan: Plan
-    setting: Setting
+    inputs: RunInputs
     folder: RunFolder
     device: torch.device
     events: Events
-    shared: Shared
+    shared: SharedWork
 
     def execute(self) -> Result:
         self._begin()
@@ -71,13 +71,13 @@ class Stages:
         result = Result(
             folder=self.folder.path,
             spec=self.plan.spec,
-            problem=self.setting.problem,
+            problem=self.inputs.problem,
             metrics=metrics,
             summary=summary,
             methods=results,
             findings=findings,
             _images=RunImages(
-                self.folder, self.plan.spec, self.setting.problem, self.device, self.plan.registry, LastImages()
+                self.folder, self.plan.spec, self.inputs.problem, self.device, self.plan.registry, LastImages()
             ),
         )
         self._fail_if_an_analysis_failed()
@@ -85,7 +85,7 @@ class Stages:
         return result
 
     def _begin(self) -> None:
-        identity = RunIdentity(**self.setting.images.fingerprint(), digest=self.plan.digest)
+        identity = RunIdentity(**self.inputs.images.fingerprint(), digest=self.plan.digest)
         if self.folder.is_begun and self.folder.identity != identity:
             raise StoreError(
                 "was begun with other images under the same spec",
@@ -102,8 +102,8 @@ class Stages:
 
     def _train(self, planned: PlannedMethod) -> TrainedMethod:
         label, folder = planned.label, self.folder.method(planned.label)
-        build = self.setting.builders[label]
-        self.shared.fetch(self.plan, folder)
+        build = self.inputs.builders[label]
+        self.shared.copy_to(self.plan, folder)
         if folder.is_trained:
             trained = folder.load(build)
         else:
@@ -124,10 +124,10 @@ class Stages:
         scratch = self.folder.method(planned.label).scratch
         scratch.mkdir(parents=True, exist_ok=True)
         context = TrainingContext(
-            problem=self.setting.problem,
-            image_shape=self.setting.image_shape,
-            images=self.setting.images,
-            val_measurements=self.setting.val_measurements,
+            problem=self.inputs.problem,
+            image_shape=self.inputs.image_shape,
+            images=self.inputs.images,
+            val_measurements=self.inputs.val_measurements,
             device=self.device,
             seed=self.plan.spec.seed,
             folder=scratch,
@@ -157,7 +157,7 @@ class Stages:
 
     def _evaluate(self, methods: Mapping[str, TrainedMethod]) -> tuple[dict[str, torch.Tensor], pd.DataFrame]:
         reconstructions, tables = {}, []
-        test, metrics = self.setting.images.test, self.plan.metrics
+        test, metrics = self.inputs.images.test, self.plan.metrics
         for label, trained in methods.items():
             folder = self.folder.method(label)
             if not folder.is_evaluated:
@@ -165,14 +165,14 @@ class Stages:
                 with recorded_warnings(messages):
                     x_hat, seconds = reconstruct(
                         trained.reconstructor,
-                        self.setting.test_measurements,
+                        self.inputs.test_measurements,
                         self.device,
                         self.plan.spec.evaluation.batch_size,
                     )
                 folder.write_reconstructions(x_hat, messages)
                 folder.write_metrics(measure_quality(label, x_hat, test.images, list(test.names), seconds, metrics))
-            # Also what was there already: the run may have been killed just before it could offer it.
-            self.shared.offer(self.plan, folder)
+            # Also what was there already: the run may have been killed just before it was kept.
+            self.shared.keep(self.plan, folder)
             reconstructions[label] = folder.reconstructions
             tables.append(folder.metrics)
         return reconstructions, pd.concat(tables, ignore_index=True)
@@ -186,9 +186,9 @@ class Stages:
             title=self.plan.spec.title,
             seed=self.plan.spec.seed,
             device=self.device,
-            problem=self.setting.problem,
-            images=self.setting.images,
-            measurements=self.setting.test_measurements,
+            problem=self.inputs.problem,
+            images=self.inputs.images,
+            measurements=self.inputs.test_measurements,
             methods=methods,
             reconstructions=reconstructions,
             metrics=metrics,

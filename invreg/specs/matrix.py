@@ -14,7 +14,7 @@ from invreg.specs.overrides import set_path
 
 
 @dataclass(frozen=True)
-class Cell:
+class MatrixEntry:
     """One combination of the varied values.
 
     Attributes:
@@ -26,7 +26,7 @@ class Cell:
     content: dict[str, Any]
 
 
-def expand(content: Mapping[str, Any], matrix: Mapping[str, Any]) -> list[Cell]:
+def expand(content: Mapping[str, Any], matrix: Mapping[str, Any]) -> list[MatrixEntry]:
     """All cells of a study: every combination of the listed values.
 
     As in GitHub Actions, an entry of `exclude` removes the combinations that have all its values; an entry of
@@ -57,7 +57,7 @@ def expand(content: Mapping[str, Any], matrix: Mapping[str, Any]) -> list[Cell]:
     combinations = _included(combinations, include, list(axes))
     if not combinations:
         raise SpecError("leaves no combination", where="matrix", expected="at least one")
-    return [Cell(values, _apply(content, values)) for values in combinations]
+    return [MatrixEntry(values, _apply(content, values)) for values in combinations]
 
 
 def value_label(value: Any, among: Sequence[Any]) -> Any:

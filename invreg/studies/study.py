@@ -16,9 +16,9 @@ from invreg.components.study_analyzer import CompletedStudy
 from invreg.errors import InvregError
 from invreg.plugins.tracking import open_trackers
 from invreg.reporting.study_report import write_study_report
+from invreg.running.inputs import RunInputs
 from invreg.running.listeners import TerminalProgress
-from invreg.running.setting import Setting
-from invreg.running.shared_work import Shared
+from invreg.running.shared_work import SharedWork
 from invreg.running.single import RunOptions, check_plan, run_plan
 from invreg.specs.matrix import in_words
 from invreg.storage.result import StudyResult
@@ -45,12 +45,12 @@ def run_study(plan: StudyPlan, options: RunOptions) -> StudyResult:
     """
     with open_trackers(plan.registry, options.tracked):
         pass  # a tracker that cannot be made is refused before anything else
-    checking = Shared()
-    settings = _check_cells(plan, options.device, checking)
+    checking = SharedWork()
+    all_inputs = _check_cells(plan, options.device, checking)
     folder = StudyFolder.create(options.output, plan.title, plan.digest)
     with folder.locked():
         folder.write_spec(plan.content)
-        cells = _run_cells(plan, settings, folder, options, Shared(folder.shared_folder, checking))
+        cells = _run_cells(plan, all_inputs, folder, options, SharedWork(folder.shared_folder, checking))
         table = tidy_table(cells, list(plan.axes))
         folder.write_study_table(table)
         events = Events(plan.registry.manager, [TerminalProgress()] if options.progress else [])
@@ -61,43 +61,43 @@ def run_study(plan: StudyPlan, options: RunOptions) -> StudyResult:
     return StudyResult(folder.path, table, cells, findings)
 
 
-def _check_cells(plan: StudyPlan, device: torch.device, shared: Shared) -> list[Setting | None]:
+def _check_cells(plan: StudyPlan, device: torch.device, shared: SharedWork) -> list[RunInputs | None]:
     """Reads the images and sets every method up, for each cell, before the first one starts.
 
     Returns:
-        The settings of the cells; None for those for which there is no room until they are run.
+        The inputs of each cell; None for those for which there is no room until they are run.
     """
-    settings: list[Setting | None] = []
+    all_inputs: list[RunInputs | None] = []
     room, kept = _KEPT, set()
     for cell in plan.cells:
         try:
-            setting = check_plan(cell.plan, device, shared)
+            inputs = check_plan(cell.plan, device, shared)
         except InvregError as error:
             raise error.at(f"cell {in_words(cell.values)}") from None
-        images = id(setting.images.test)
-        size = setting.own_bytes + (0 if images in kept else setting.image_bytes)
+        images = id(inputs.images.test)
+        size = inputs.own_bytes + (0 if images in kept else inputs.image_bytes)
         if size > room:
-            settings.append(None)
+            all_inputs.append(None)
             continue
         room -= size
         kept.add(images)
-        settings.append(setting)
-    return settings
+        all_inputs.append(inputs)
+    return all_inputs
 
 
 def _run_cells(
-    plan: StudyPlan, settings: list[Setting | None], study: StudyFolder, options: RunOptions, shared: Shared
+    plan: StudyPlan, all_inputs: list[RunInputs | None], study: StudyFolder, options: RunOptions, shared: SharedWork
 ) -> list[StudyCell]:
     inside, last = replace(options, output=study.cells_folder), LastImages()
     cells = []
     for index, cell in enumerate(plan.cells):
-        setting, settings[index] = settings[index], None  # let go with its cell
-        cells.append(_run_cell(cell, setting, inside, shared, last))
+        inputs, all_inputs[index] = all_inputs[index], None  # let go with its cell
+        cells.append(_run_cell(cell, inputs, inside, shared, last))
     return cells
 
 
 def _run_cell(
-    cell: PlannedCell, setting: Setting | None, options: RunOptions, shared: Shared, last: LastImages
+    cell: PlannedCell, inputs: RunInputs | None, options: RunOptions, shared: SharedWork, last: LastImages
 ) -> StudyCell:
     plan = cell.plan
     folder = RunFolder.create(options.output, plan.spec.title, plan.digest)
@@ -105,7 +105,7 @@ def _run_cell(
     failure = None
     try:
         with open_trackers(plan.registry, options.tracked) as trackers:
-            run_plan(plan, setting or check_plan(plan, options.device, shared), options, shared, trackers)
+            run_plan(plan, inputs or check_plan(plan, options.device, shared), options, shared, trackers)
     except KeyboardInterrupt:
         raise
     except Exception as error:  # noqa: BLE001 (one cell that fails must not stop the others)

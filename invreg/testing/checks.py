@@ -92,7 +92,7 @@ def run_checks(component: str, checks: Iterable[Check]) -> None:
     Raises:
         CheckFailure: if there is anything. An exception that a check did not expect counts as found by it.
     """
-    from invreg.testing.surroundings import restored
+    from invreg.testing.side_effects import restored
 
     failures = []
     remaining = iter(checks)

@@ -16,7 +16,7 @@ from invreg.schema.component import Component
 from invreg.schema.parameters import nested, parameters_model
 from invreg.schema.signature import built_with
 from invreg.testing.checks import Check, Refused
-from invreg.testing.surroundings import check_no_global_state
+from invreg.testing.side_effects import check_no_global_state
 
 #: Values that people try. What a schema lets through must be accepted, or refused with a sentence.
 _ODD_VALUES: tuple[Any, ...] = (-1, 0, 1, 2, -0.5, 0.0, 0.5, 1e6, "", "nonsense", [], None, True)

@@ -11,7 +11,7 @@ from invreg.components.dataset import ImageDataset, Splits
 from invreg.testing.checks import Check, Refused, instance_of, run_checks, title_of
 from invreg.testing.constructors import constructor_checks, rebuilt
 from invreg.testing.numbers import demand_equal, demand_same
-from invreg.testing.surroundings import check_no_global_state
+from invreg.testing.side_effects import check_no_global_state
 
 
 def check_dataset(dataset: ImageDataset | type[ImageDataset]) -> None:

@@ -16,7 +16,7 @@ from invreg.components.analyzer import Findings
 from invreg.storage.analysis_folder import AnalysisFolder
 from invreg.testing.checks import Check, Refused
 from invreg.testing.numbers import demand_equal
-from invreg.testing.surroundings import check_no_global_state
+from invreg.testing.side_effects import check_no_global_state
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -13,7 +13,7 @@ from invreg.errors import ShapeError
 from invreg.testing.checks import Check, Refused, instance_of, run_checks, title_of
 from invreg.testing.constructors import constructor_checks
 from invreg.testing.numbers import demand_close, demand_equal, demand_finite, demand_same, images
-from invreg.testing.surroundings import check_no_global_state
+from invreg.testing.side_effects import check_no_global_state
 
 
 def check_metric(metric: Metric | type[Metric], image_shape: Shape = (1, 24, 20)) -> None:

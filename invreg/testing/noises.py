@@ -12,7 +12,7 @@ from invreg.components.streams import generator
 from invreg.testing.checks import Check, instance_of, run_checks, title_of
 from invreg.testing.constructors import constructor_checks
 from invreg.testing.numbers import demand_equal, demand_finite, demand_same, images
-from invreg.testing.surroundings import check_no_global_state
+from invreg.testing.side_effects import check_no_global_state
 
 _GENERATOR = "draw all random numbers from the generator that draw() is given"
 

@@ -28,8 +28,8 @@ from invreg.testing.numbers import (
     vectors,
 )
 from invreg.testing.saving import demand_saved
+from invreg.testing.side_effects import check_no_global_state
 from invreg.testing.stencils import stencil_check
-from invreg.testing.surroundings import check_no_global_state
 
 
 def check_operator(

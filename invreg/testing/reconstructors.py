@@ -16,7 +16,7 @@ from invreg.testing.constructors import constructor_checks, rebuilt
 from invreg.testing.numbers import demand_close, demand_equal, demand_finite, demand_same, images, transposed_in_memory
 from invreg.testing.operators import demand_accepted
 from invreg.testing.saving import demand_saved
-from invreg.testing.surroundings import check_no_global_state
+from invreg.testing.side_effects import check_no_global_state
 
 
 def check_reconstructor(

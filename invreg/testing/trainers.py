@@ -21,7 +21,7 @@ from invreg.schema.signature import built_with
 from invreg.testing.checks import Check, Refused, instance_of, run_checks, title_of
 from invreg.testing.constructors import constructor_checks, rebuilt
 from invreg.testing.numbers import demand_equal, demand_finite, demand_same
-from invreg.testing.surroundings import check_no_global_state
+from invreg.testing.side_effects import check_no_global_state
 from invreg.testing.toys import ToyGain, ToyIdentity, ToyNet, toy_context, toy_measurements, toy_method, toy_splits
 
 

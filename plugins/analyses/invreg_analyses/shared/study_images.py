@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from invreg import DataError, choose_device, stream_key
-from invreg.running.setting import fingerprint
+from invreg.running.inputs import fingerprint
 from invreg.storage.run_folder import RunFolder
 
 if TYPE_CHECKING:

@@ -18,7 +18,7 @@ from invreg.specs.plan import Plan
 
 
 @dataclass(frozen=True)
-class Setting:
+class RunInputs:
     """The problem, the images and their measurements: what all methods of a run share.
 
     Attributes:
@@ -49,7 +49,7 @@ class Setting:
         return self.images.train.nbytes + self.images.val.images.nbytes + self.images.test.images.nbytes
 
 
-def load_setting(plan: Plan, images: Splits, device: torch.device) -> Setting:
+def load_inputs(plan: Plan, images: Splits, device: torch.device) -> RunInputs:
     """Checks the images against the operator and measures them.
 
     Raises:
@@ -76,7 +76,7 @@ def load_setting(plan: Plan, images: Splits, device: torch.device) -> Setting:
             raise error.at(f"metrics.{index}") from None
     problem = Problem(plan.operator, plan.noise).to(device)
     images = Splits(images.train.to(device), images.val, images.test)
-    return Setting(
+    return RunInputs(
         problem=problem,
         images=images,
         image_shape=image_shape,
@@ -85,7 +85,7 @@ def load_setting(plan: Plan, images: Splits, device: torch.device) -> Setting:
     )
 
 
-def set_up_methods(plan: Plan, setting: Setting, device: torch.device) -> dict[str, ReconstructorBuilder]:
+def set_up_methods(plan: Plan, inputs: RunInputs, device: torch.device) -> dict[str, ReconstructorBuilder]:
     """Sets every method up, asks its trainer, and asks the analyses whether they find what they need.
 
     Raises:
@@ -94,7 +94,7 @@ def set_up_methods(plan: Plan, setting: Setting, device: torch.device) -> dict[s
     builders: dict[str, ReconstructorBuilder] = {}
     capable: dict[str, list[str]] = {key: [] for key in plan.analyses}
     for label, planned in plan.methods.items():
-        build = builders[label] = ReconstructorBuilder(plan, label, setting.problem, setting.image_shape, device)
+        build = builders[label] = ReconstructorBuilder(plan, label, inputs.problem, inputs.image_shape, device)
         reconstructor = build.first()
         trainable = any(parameter.requires_grad for parameter in reconstructor.parameters())
         if planned.trainer is None and trainable:
