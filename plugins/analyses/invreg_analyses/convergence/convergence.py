@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any
 
+import torch
 from pydantic import Field
 
 from invreg import (
@@ -16,7 +17,6 @@ from invreg import (
     SpecError,
     StudyAnalyzer,
     StudyCell,
-    choose_device,
     recorded_warnings,
     spec_of,
 )
@@ -26,7 +26,6 @@ from invreg_analyses.convergence.parameter_choice import Curve, LeftOut, Pair, f
 from invreg_analyses.convergence.rates import Rate, fit_rate
 from invreg_analyses.convergence.text import convergence_text
 from invreg_analyses.shared.study_choice import At, methods_in
-from invreg_analyses.shared.study_images import StudyImages
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -47,8 +46,6 @@ _ERRORS = (
     "total",
 )
 _MISFITS = ("misfit", "misfit_rmse")
-
-
 _KEY = ["operator", "method", "noise_std", "lipschitz"]
 
 
@@ -77,17 +74,13 @@ class Convergence(StudyAnalyzer):
     - `rates`: the exponent p of that distance ~ (1 - L)^p, and of ||R(F x) - x||. Property (2.4) needs p > 1. The
       `verdict` is `seen` or `not seen` if one standard error leaves no doubt; otherwise `not decided`.
     - `rule`: δ / (1 - L), which (2.5) wants to go to zero, per pixel and as a norm, δ = std * sqrt(values of F(x)).
+    - `trends`: whether both errors, and the term Lip ||z - F(x)|| of the bound, fall at every step.
 
     Means come with standard errors over the images; they know nothing of other trainings. A few values of L cannot
     prove a limit.
 
-    Args:
-        choice: pairs of the noise's `std` and the Lipschitz parameter, in any order; L has to rise as the noise falls.
-        images: number of test images, the first ones.
-        at: values of other varied paths, as the study's table shows them; of any other path the last value is taken.
-
     Raises:
-        SpecError: if the pairs are no such choice, or no method has a cell for each of them.
+        SpecError: if the pairs are not such a choice, or no method has a cell for each of them.
         DataError: if the data set no longer has the images that the study was run with.
 
     Source: Arndt & Nickel 2024, theorem 2.1, equations (2.4) to (2.6), figure 8.
@@ -97,9 +90,9 @@ class Convergence(StudyAnalyzer):
         self,
         choice: Annotated[
             tuple[tuple[Annotated[float, Field(gt=0)], Annotated[float, Field(gt=0, lt=1)]], ...],
-            Field(description="pairs [noise.std, lipschitz], at least two", min_length=2),
+            Field(description="pairs [noise.std, lipschitz]; L has to rise as the noise falls", min_length=2),
         ] = _PAPER,
-        images: Annotated[int, Field(ge=1, description="number of test images, at most")] = 32,
+        images: Annotated[int, Field(ge=1, description="number of test images, the first ones")] = 32,
         at: At = None,
     ) -> None:
         self.pairs = ordered_choice(choice)
@@ -111,27 +104,18 @@ class Convergence(StudyAnalyzer):
         import pandas as pd
 
         found = find_curves(study, self.pairs, self.at)
-        images, left_out, messages = StudyImages(), list(found.left_out), list[str]()
-        points: list[_Point] = []
-        for curve in found.curves:
-            reason = _unsuited(curve, self.pairs)
-            if reason:
-                left_out.append(LeftOut(curve.operator, curve.method, reason))
-            else:
-                points += [
-                    self._measured(curve, *one, images, messages) for one in zip(self.pairs, curve.cells, strict=True)
-                ]
-        if not points:
-            reasons = "; ".join(f"{one.method} under {one.operator}: {one.reason}" for one in left_out)
-            raise SpecError(reasons, expected="a method that has learned a forward map and has a parameter `lipschitz`")
+        left_out, messages = list(found.left_out), list[str]()
+        points = self._points(found.curves, left_out, messages)
         long = pd.concat([point.values for point in points], ignore_index=True)
         keys = pd.DataFrame([point.constants for point in points])
         means = keys.merge(_means(long))
+        rule = pd.DataFrame([point.rule for point in points]).drop_duplicates(ignore_index=True)
         tables = {
             "errors": means.drop(columns=["space", *_MISFITS, *(f"{name}_se" for name in _MISFITS)]),
             "approximation": means[[*_KEY, "space", "images", *_with_errors(_MISFITS)]],
             "rates": _rates(means, long),
-            "rule": pd.DataFrame([point.rule for point in points]).drop_duplicates(ignore_index=True),
+            "trends": _trends(means),
+            "rule": rule,
             "values": long,
             "left_out": pd.DataFrame([one.__dict__ for one in left_out], columns=["operator", "method", "reason"]),
             "warnings": pd.DataFrame({"warning": messages}, dtype=object),
@@ -141,23 +125,38 @@ class Convergence(StudyAnalyzer):
         scalars: dict[str, float | int | str | bool] = {
             "images": int(means["images"].max()),
             "test_images": max(point.total for point in points),
+            "rule_falls": _falls(rule.loc[rule["operator"] == rule["operator"].iloc[0], "per_pixel"]),
         }
         return Findings(scalars, tables, text=" ".join(filter(None, [convergence_text(scalars, tables), found.fixed])))
 
-    def _measured(self, curve: Curve, pair: Pair, cell: StudyCell, images: StudyImages, messages: list[str]) -> _Point:
-        data = images.first(cell, self.images)
-        net: Any = cell.result.methods[curve.method].reconstructor
+    def _points(self, curves: Sequence[Curve], left_out: list[LeftOut], messages: list[str]) -> list[_Point]:
+        """What is measured along the curves; networks that are not suited join those that are left out."""
+        points: list[_Point] = []
+        for curve in curves:
+            reason = _unsuited(curve, self.pairs)
+            if reason:
+                left_out.append(LeftOut(curve.operator, curve.method, reason))
+            else:
+                points += [self._measured(curve, *one, messages) for one in zip(self.pairs, curve.cells, strict=True)]
+        if not points:
+            reasons = "; ".join(f"{one.method} under {one.operator}: {one.reason}" for one in left_out)
+            raise SpecError(reasons, expected="a method that has learned a forward map and has a parameter `lipschitz`")
+        return points
+
+    def _measured(self, curve: Curve, pair: Pair, cell: StudyCell, messages: list[str]) -> _Point:
         bound = inverse_bound(cell, curve.method, pair.lipschitz)
         with recorded_warnings(messages):
-            table = measure(net, data, bound, cell.spec.evaluation.batch_size, choose_device(cell.device))
+            table = measure(cell, curve.method, self.images, bound)
         if bound.failure and bound.failure not in messages:
             messages.append(bound.failure)
         key = {"operator": curve.operator, "method": curve.method, **pair._asdict()}
+        space = space_of(cell.result.methods[curve.method].reconstructor)
+        shape = cell.problem.operator.range_shape(tuple(cell.identity.image_shape))
         return _Point(
             values=table.assign(**key)[[*_KEY, *table.columns]],
-            constants=key | {"space": space_of(net), "inverse_bound": bound.value, "is_proven": bound.is_proven},
-            rule={"operator": curve.operator, **_rule(pair, data.clean[0].numel())},
-            total=data.total,
+            constants=key | {"space": space, "inverse_bound": bound.value, "is_proven": bound.is_proven},
+            rule={"operator": curve.operator, **_rule(pair, torch.Size(shape).numel())},
+            total=len(cell.identity.test),
         )
 
     def draw(self, findings: Findings) -> Mapping[str, Figure]:
@@ -227,6 +226,22 @@ def _rates(means: pd.DataFrame, values: pd.DataFrame) -> pd.DataFrame:
                 }
             )
     return pd.DataFrame(rows)
+
+
+def _trends(means: pd.DataFrame) -> pd.DataFrame:
+    """Whether the mean errors, and the term Lip * data_error of the bound, fall at every step, for each network."""
+    import pandas as pd
+
+    rows = []
+    for (operator, method), group in means.groupby(["operator", "method"], sort=False):
+        falls = {name: _falls(group[name]) for name in ("inversion", "error", "data_term")}
+        rows.append({"operator": operator, "method": method, **falls})
+    return pd.DataFrame(rows)
+
+
+def _falls(values: pd.Series) -> bool:
+    """Whether each value is below the one before, by more than rounding."""
+    return bool((values.pct_change().iloc[1:] < -1e-9).all())
 
 
 def _verdict(rate: Rate) -> str:

@@ -10,10 +10,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from invreg import ActsOnLiftedStates, CertificateError, CertifiesStability, NormalOperator
-from invreg.storage.certificates import RunCertificates, certificate_file
-from invreg.storage.run_folder import RunFolder
-from invreg_analyses.shared.study_images import MeasuredImages
+from invreg import ActsOnLiftedStates, CertificateError, NormalOperator, choose_device
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -49,22 +46,23 @@ def inverse_bound(cell: StudyCell, method: str, lipschitz: float) -> InverseBoun
     It is that of phi^-1 for a network that acts on lifted states, and that of the reconstruction otherwise. The
     certificate is verified. None is made here: for large networks that would take longer than all else.
     """
-    net, store = cell.result.methods[method].reconstructor, RunFolder(cell.folder)
     nominal = 1 / (1 - lipschitz)
-    if not (_certifies(net) and store.has(certificate_file(method))):
-        return InverseBound(nominal, False, nominal)
     try:
-        certificate = RunCertificates(store, {method: net})[method]
+        certificate = cell.certificate(method)
     except CertificateError as error:
         return InverseBound(nominal, False, nominal, str(error))
+    if certificate is None:
+        return InverseBound(nominal, False, nominal)
     proven = certificate.reconstruction_lipschitz
-    if isinstance(net, ActsOnLiftedStates):
+    if isinstance(cell.result.methods[method].reconstructor, ActsOnLiftedStates):
         proven = certificate.inverse_lipschitz["certified"]
     return InverseBound(nominal if proven is None else proven, proven is not None, nominal)
 
 
-def measure(net: Any, data: MeasuredImages, bound: InverseBound, batch_size: int, device: torch.device) -> pd.DataFrame:
-    """One row per image; all distances are Euclidean norms, those that end in `_rmse` are per pixel.
+def measure(cell: StudyCell, method: str, count: int, bound: InverseBound) -> pd.DataFrame:
+    """One row for each of the first `count` test images.
+
+    All distances are Euclidean norms, those that end in `_rmse` are per pixel.
 
     - `inversion` = ||R(F x) - x||, with its `inversion_rmse`;
     - `error` = ||R(z) - x|| for the noisy data z, with its `error_rmse`;
@@ -77,11 +75,13 @@ def measure(net: Any, data: MeasuredImages, bound: InverseBound, batch_size: int
     """
     import pandas as pd
 
+    net: Any = cell.result.methods[method].reconstructor
+    images, device, size = cell.images(count), choose_device(cell.device), cell.spec.evaluation.batch_size
     columns: dict[str, list[float]] = {}
-    parts = [part.split(batch_size) for part in (data.x, data.clean, data.noisy)]
     with torch.no_grad():
-        for given in zip(*parts, strict=True):
-            x, clean, noisy = (part.to(device) for part in given)
+        for x, noisy in zip(images.images.split(size), cell.measurements(count).split(size), strict=True):
+            x, noisy = x.to(device), noisy.to(device)
+            clean = cell.problem.operator(x)
             exact, found = net(clean), net(noisy)
             misfit, misfit_rmse = approximation_error(net, x)
             batch = {
@@ -97,7 +97,7 @@ def measure(net: Any, data: MeasuredImages, bound: InverseBound, batch_size: int
             }
             for name, values in batch.items():
                 columns.setdefault(name, []).extend(values)
-    table = pd.DataFrame({"image": data.names, **columns})
+    table = pd.DataFrame({"image": list(images.names), **columns})
     table["data_term"] = bound.value * table["data_error"]
     table["nominal_term"] = bound.nominal * table["data_error"]
     table["total"] = table["data_term"] + table["inversion"]
@@ -134,10 +134,6 @@ def norms(a: Tensor, b: Tensor) -> list[float]:
 def _rmse(a: Tensor, b: Tensor) -> list[float]:
     root = math.sqrt(a[0].numel())
     return [value / root for value in norms(a, b)]
-
-
-def _certifies(net: object) -> bool:
-    return isinstance(net, CertifiesStability)
 
 
 def _data_error(net: Any, x: Tensor, clean: Tensor, noisy: Tensor, bound: InverseBound) -> Sequence[float]:

@@ -60,16 +60,14 @@ def ordered_choice(choice: Sequence[Sequence[float]]) -> list[Pair]:
     """The pairs with falling δ.
 
     Raises:
-        SpecError: if they are no choice L(δ) that rises as δ falls.
+        SpecError: if L does not rise as δ falls.
     """
     pairs = sorted((Pair(float(std), float(lipschitz)) for std, lipschitz in choice), reverse=True)
-    steps = list(pairwise(pairs))
-    fine = all(a.noise_std > b.noise_std > 0 and 0 < a.lipschitz < b.lipschitz < 1 for a, b in steps)
-    if not steps or not fine:
+    if not all(a.noise_std > b.noise_std and a.lipschitz < b.lipschitz for a, b in pairwise(pairs)):
         raise SpecError(
-            ", ".join(map(str, pairs)) or "nothing",
+            ", ".join(map(str, pairs)),
             where="choice",
-            expected="at least two pairs [noise_std, lipschitz] with 0 < L < 1, and a larger L for less noise",
+            expected="pairs [noise_std, lipschitz] with a larger L for less noise",
             hint="[[0.01, 0.999], [0.025, 0.99], [0.05, 0.95]]",
         )
     return pairs

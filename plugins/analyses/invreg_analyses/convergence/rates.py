@@ -27,9 +27,7 @@ class Rate:
 
 
 def fit_rate(h: Sequence[float], e: Sequence[float]) -> Rate:
-    """Fits log e = log factor + exponent * log h by least squares.
-
-    The standard error is s / sqrt(sum (log h - mean)^2), with s^2 the sum of squared residuals over n - 2.
+    """Fits log e = log factor + exponent * log h by least squares, `numpy.polyfit`.
 
     Args:
         h: what goes to zero, positive.
@@ -37,15 +35,13 @@ def fit_rate(h: Sequence[float], e: Sequence[float]) -> Rate:
     """
     points = len(h)
     values = np.array([h, e], dtype=float)
-    if points < 2 or not np.isfinite(values).all() or (values <= 0).any():
+    if points < 2 or not np.isfinite(values).all() or (values <= 0).any() or len(set(values[0])) == 1:
         return Rate(math.nan, math.nan, math.nan, points)
     x, y = np.log(values)
-    spread = float(((x - x.mean()) ** 2).sum())
-    if spread == 0:
-        return Rate(math.nan, math.nan, math.nan, points)
-    slope = float(((x - x.mean()) * (y - y.mean())).sum() / spread)
-    intercept = float(y.mean() - slope * x.mean())
-    error = math.nan
-    if points > 2:
-        error = math.sqrt(float(((y - intercept - slope * x) ** 2).sum()) / (points - 2) / spread)
-    return Rate(slope, error, math.exp(intercept), points)
+    if points == 2:
+        (slope, intercept), error = np.polyfit(x, y, 1), math.nan
+    else:
+        # Not scipy.stats.linregress, whose error comes from 1 - r^2: a difference of nearly equal numbers here.
+        (slope, intercept), covariance = np.polyfit(x, y, 1, cov=True)
+        error = math.sqrt(covariance[0, 0])
+    return Rate(float(slope), error, math.exp(intercept), points)
