@@ -79,7 +79,10 @@ from .schema.component import Component as Component
 from .schema.constraints import Odd as Odd
 from .schema.signature import built_with as built_with
 from .specs.spec import Spec as Spec
+from .storage.analysis_folder import AnalysisFolder as AnalysisFolder
+from .storage.method_folder import MethodFolder as MethodFolder
 from .storage.result import MethodResult as MethodResult, Result as Result, StudyResult as StudyResult
+from .storage.run_folder import RunFolder as RunFolder
 from .storage.study_cell import StudyCell as StudyCell
 
 __version__: str

@@ -79,8 +79,9 @@ class MethodFolder(Folder):
     @property
     def log(self) -> TrainingLog:
         """The log of the training; without rows if nothing was trained."""
+        summary = self.training.summary
         rows = [{str(key): value for key, value in row.items()} for row in self.log_table.to_dict("records")]
-        return TrainingLog(rows, self.training.summary)
+        return TrainingLog(rows, summary)
 
     @property
     def log_table(self) -> pd.DataFrame:

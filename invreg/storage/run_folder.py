@@ -125,12 +125,13 @@ class RunFolder(ResultFolder):
     """
 
     @classmethod
-    def existing(cls, path: Path) -> RunFolder:
-        """The folder of a run that was made before.
+    def existing(cls, path: str | Path) -> RunFolder:
+        """The folder of a run that was made before, finished or not.
 
         Raises:
             StoreError: if there is no run.
         """
+        path = Path(path).expanduser()
         if not (path / _SPEC).is_file():
             raise _no_run(path)
         return cls(path)
@@ -165,6 +166,12 @@ class RunFolder(ResultFolder):
     def summary(self) -> pd.DataFrame:
         """One row per method."""
         return self.read_table(_SUMMARY)
+
+    @property
+    def files(self) -> list[Path]:
+        """Report, tables, spec and environment, as far as they are there: what a tracker keeps of a run."""
+        names = (_REPORT, _METRICS, _SUMMARY, _SPEC, _ENVIRONMENT)
+        return [self.path / name for name in names if self.has(name)]
 
     def method(self, label: str) -> MethodFolder:
         """The folder of a method.

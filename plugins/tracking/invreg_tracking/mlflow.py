@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from invreg import Findings, InvregError, Result, Spec, hookimpl
+from invreg import Findings, InvregError, Result, RunFolder, Spec, hookimpl
 from invreg_tracking.values import flat, is_number, numbers, step_of
 
 #: Which of MLflow's runs belongs to a run folder.
@@ -69,9 +69,8 @@ class MLflowTracker:
     def invreg_run_finished(self, result: Result) -> None:
         for row in result.summary.to_dict("records"):
             self._log({f"{row['method']}/test/{key}": value for key, value in numbers(row).items()}, 0)
-        for name in ("report.html", "metrics.csv", "summary.csv", "spec.yaml", "environment.json"):
-            if (result.folder / name).is_file():
-                self._client.log_artifact(self._id(), str(result.folder / name))
+        for path in RunFolder(result.folder).files:
+            self._client.log_artifact(self._id(), str(path))
         run, self._run = self._id(), None
         self._client.set_terminated(run, "FINISHED")
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from invreg import Findings, InvregError, Result, Spec, hookimpl
+from invreg import Findings, InvregError, Result, RunFolder, Spec, hookimpl
 from invreg.specs.yaml import dump_yaml
 from invreg_tracking.values import flat, is_number, numbers, step_of
 
@@ -63,8 +64,9 @@ class TensorBoardTracker:
                 writer.add_scalar(f"{name}/{key}", float(value), 0)
         if findings.text:
             writer.add_text(name, findings.text, 0)
-        for path in sorted((self._folder / "analyses" / name / "figures").glob("*.png")):
-            writer.add_image(f"{name}/{path.stem}", _pixels(path), 0, dataformats="HWC")
+        for figure in RunFolder(self._folder).analysis(name).figures:
+            if figure.png is not None:
+                writer.add_image(f"{name}/{figure.name}", _pixels(figure.png), 0, dataformats="HWC")
         writer.flush()
 
     @hookimpl
@@ -95,9 +97,9 @@ class TensorBoardTracker:
         return self._writers[run]
 
 
-def _pixels(path: Path) -> Any:
+def _pixels(png: bytes) -> Any:
     import numpy as np
     from PIL import Image
 
-    with Image.open(path) as image:
+    with Image.open(BytesIO(png)) as image:
         return np.asarray(image.convert("RGB"))
