@@ -16,7 +16,6 @@ from invreg.specs.plan import make_plan
 from invreg.specs.reading import read_content
 from invreg.specs.spec import Spec, parse_spec
 from invreg.storage.certificates import RunCertificates
-from invreg.storage.loading import load_run
 from invreg.storage.result import Result, StudyResult
 from invreg.storage.run_folder import RunFolder, holds_study
 from invreg.storage.study_folder import StudyFolder
@@ -78,7 +77,7 @@ def load(folder: str | Path, device: str = "auto", registry: Registry | None = N
     path, registry = Path(folder).expanduser(), registry or Registry.installed()
     if holds_study(path):
         return StudyFolder(path).load(device, registry)
-    return load_run(path, device, registry)
+    return RunFolder.existing(path).load(device, registry)
 
 
 def redraw(folder: str | Path, registry: Registry | None = None) -> Path:
@@ -110,8 +109,8 @@ def certify(folder: str | Path, registry: Registry | None = None) -> dict[str, S
         StoreError: if the folder holds no finished run.
     """
     registry = registry or Registry.installed()
-    result = load_run(Path(folder).expanduser(), "cpu", registry)
-    store = RunFolder.existing(result.folder)
+    store = RunFolder.existing(folder)
+    result = store.load("cpu", registry)
     with store.locked():
         certificates = RunCertificates(store, {label: one.reconstructor for label, one in result.methods.items()})
         found = dict(certificates)

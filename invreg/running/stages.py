@@ -27,11 +27,10 @@ from invreg.running.shared_work import SharedWork
 from invreg.specs.methods import make_method
 from invreg.specs.plan import Plan, PlannedMethod
 from invreg.storage.certificates import RunCertificates
-from invreg.storage.loading import method_result
 from invreg.storage.method_folder import TrainingRecord
-from invreg.storage.result import Result
+from invreg.storage.result import MethodResult, Result
 from invreg.storage.run_folder import RunFolder, RunIdentity
-from invreg.storage.run_images import LastImages, RunImages
+from invreg.storage.run_images import RunImages
 
 
 @dataclass(frozen=True)
@@ -58,8 +57,7 @@ class Stages:
         self._begin()
         methods = {label: self._train(planned) for label, planned in self.plan.methods.items()}
         reconstructions, metrics = self._evaluate(methods)
-        folders = {label: self.folder.method(label) for label in methods}
-        results = {label: method_result(folders[label], trained) for label, trained in methods.items()}
+        results = {label: MethodResult.of(trained, self.folder.method(label)) for label, trained in methods.items()}
         summary = summarize(
             metrics,
             {label: _count_parameters(trained) for label, trained in methods.items()},
@@ -76,9 +74,7 @@ class Stages:
             summary=summary,
             methods=results,
             findings=findings,
-            _images=RunImages(
-                self.folder, self.plan.spec, self.inputs.problem, self.device, self.plan.registry, LastImages()
-            ),
+            _images=RunImages(self.folder, self.plan.spec, self.inputs.problem, self.device, self.plan.registry),
         )
         self._fail_if_an_analysis_failed()
         self.events.emit("invreg_run_finished", result=result)

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from invreg.components.dataset import ImageStack
     from invreg.components.problem import Problem
     from invreg.components.reconstructor import Reconstructor
-    from invreg.components.trainer import TrainingLog
+    from invreg.components.trainer import TrainedMethod, TrainingLog
     from invreg.specs.spec import Spec
     from invreg.storage.method_folder import MethodFolder
     from invreg.storage.run_images import RunImages, Which
@@ -39,6 +39,11 @@ class MethodResult:
     training_seconds: float
     warnings: list[str]
     folder: MethodFolder = field(repr=False)
+
+    @classmethod
+    def of(cls, trained: TrainedMethod, folder: MethodFolder) -> MethodResult:
+        """A trained method with what its files say about its training and its evaluation."""
+        return cls(trained.reconstructor, trained.log, folder.training.seconds, folder.warnings, folder)
 
     @cached_property
     def reconstructions(self) -> Tensor:

@@ -14,18 +14,25 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
+from invreg.components.device import choose_device
+from invreg.components.problem import Problem
 from invreg.errors import SpecError, StoreError, did_you_mean
+from invreg.specs.methods import ReconstructorBuilder
+from invreg.specs.plan import make_plan
 from invreg.specs.reading import read_spec
 from invreg.specs.spec import Spec
 from invreg.specs.yaml import dump_yaml
 from invreg.storage.analysis_folder import AnalysisFolder
 from invreg.storage.folder import Folder
 from invreg.storage.method_folder import MethodFolder
+from invreg.storage.result import MethodResult, Result
+from invreg.storage.run_images import LastImages, RunImages
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from invreg.components.analyzer import Findings
+    from invreg.plugins.registry import Registry
 
 _SPEC, STUDY_SPEC = "spec.yaml", "study.yaml"
 _IDENTITY, _ENVIRONMENT = "run.json", "environment.json"
@@ -192,6 +199,36 @@ class RunFolder(ResultFolder):
     def read_findings(self, key: str) -> Findings:
         """The findings of an analysis."""
         return self.analysis(key).findings
+
+    def load(self, device: str, registry: Registry, last: LastImages | None = None) -> Result:
+        """The result of a finished run.
+
+        Args:
+            device: where reconstructors are put.
+            registry: where components come from.
+            last: images that runs share.
+
+        Raises:
+            StoreError: if the run is not finished, or a file is missing.
+            SpecError: if a plugin that the run used is missing.
+        """
+        plan, where = make_plan(self.spec, registry), choose_device(device)
+        problem, shape = Problem(plan.operator, plan.noise).to(where), tuple(self.identity.image_shape)
+        methods = {}
+        for label in plan.methods:
+            folder = self.method(label)
+            trained = folder.load(ReconstructorBuilder(plan, label, problem, shape, where))
+            methods[label] = MethodResult.of(trained, folder)
+        return Result(
+            folder=self.path,
+            spec=plan.spec,
+            problem=problem,
+            metrics=self.metrics,
+            summary=self.summary,
+            methods=methods,
+            findings={key: self.analysis(key).findings for key in plan.analyses},
+            _images=RunImages(self, plan.spec, problem, where, registry, last or LastImages()),
+        )
 
     def write_spec(self, spec: Spec) -> None:
         self.write_text(_SPEC, dump_yaml(spec.model_dump(mode="json")))

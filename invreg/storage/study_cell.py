@@ -11,7 +11,6 @@ from invreg.components.device import choose_device
 from invreg.components.problem import Problem
 from invreg.errors import StoreError, did_you_mean
 from invreg.storage.certificates import RunCertificates
-from invreg.storage.loading import load_run
 from invreg.storage.run_folder import RunFolder
 from invreg.storage.run_images import LastImages, RunImages, Which
 from invreg.text import unique_names
@@ -116,7 +115,7 @@ class StudyCell:
     @cached_property
     def result(self) -> Result:
         """The finished run, loaded from its folder on first use."""
-        return load_run(self.folder, self.device, self.registry, self.last)
+        return RunFolder.existing(self.folder).load(self.device, self.registry, self.last)
 
     @cached_property
     def problem(self) -> Problem:
