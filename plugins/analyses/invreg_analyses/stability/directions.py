@@ -14,7 +14,7 @@ _KEPT = 0.15
 
 
 def noise(seed: int, purpose: str, names: Sequence[str], number: int, shape: Shape) -> Tensor:
-    """Standard normal noise `[B, ...shape]`, drawn for each image by itself: the same whatever batch it is in."""
+    """Standard normal noise `[B, ...shape]`, drawn for each image by itself: the same in any batch."""
     keys = [stream_key(seed, "stability", purpose, name, number) for name in names]
     return torch.stack([torch.randn(shape, generator=generator(key)) for key in keys])
 

@@ -190,14 +190,14 @@ def _name_row(axes: Axes, found: Any, style: MethodStyle) -> None:
 
 
 def _as_images(values: NDArray[np.float32]) -> NDArray[np.float32]:
-    """`[B, C, H, W]`, whatever shape measurements have: axes before the last two are channels."""
+    """`[B, C, H, W]` from measurements of any shape: axes before the last two are channels."""
     shape = values.shape
     height = shape[-2] if len(shape) > 2 else 1
     return values.reshape(shape[0], -1, height, shape[-1])
 
 
 def _visible(z: NDArray[np.float32], image_shape: tuple[int, ...]) -> NDArray[np.float32]:
-    """Measurements that are no images on their own range."""
+    """Measurements that are not images are shown on their own range."""
     if z.shape == image_shape:
         return z
     low, high = float(z.min()), float(z.max())

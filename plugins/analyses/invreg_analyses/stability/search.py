@@ -1,8 +1,8 @@
 """Searches for two close measurements whose reconstructions are far apart.
 
-Whatever a search does, what counts is the ratio ||R(z + d) - R(z)|| / ||d|| of two reconstructions that were evaluated.
-So each ratio found is a lower bound of Lip(R), even where a gradient is wrong or a search gets lost. Differences and
-norms are taken in float64; d is the difference of the two measurements that R was really given, after rounding.
+A search counts only ratios ||R(z + d) - R(z)|| / ||d|| of two reconstructions that were evaluated: each is a lower
+bound of Lip(R), even where a gradient is wrong. Differences and norms are taken in float64; d is the difference of the
+two measurements that R was given, after rounding.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable
 import torch
 from torch import Tensor
 
-PullBack = Callable[[Tensor], Tensor]
+VJP = Callable[[Tensor], Tensor]
 
 
 class Reconstruction:
@@ -25,11 +25,11 @@ class Reconstruction:
         with torch.no_grad():
             return self._reconstruct(z)
 
-    def with_pull_back(self, z: Tensor) -> tuple[Tensor, PullBack]:
+    def with_vjp(self, z: Tensor) -> tuple[Tensor, VJP]:
         """R(z) and the map e -> R'(z)* e.
 
         Raises:
-            RuntimeError: if R(z) knows nothing of where it came from.
+            RuntimeError: if R(z) has no gradient with respect to z.
         """
         with torch.enable_grad():
             point = z.detach().clone().requires_grad_()
@@ -42,7 +42,7 @@ class Reconstruction:
         """Whether R'(z)* is finite, and not zero on what R makes of a step in this direction, for any image of z."""
         change = self(z + direction) - self(z)
         try:
-            pulled = self.with_pull_back(z + direction)[1](change)
+            pulled = self.with_vjp(z + direction)[1](change)
         except torch.OutOfMemoryError:
             raise
         except Exception:  # noqa: BLE001 (any failure means the same; a broken R fails again without a gradient)
@@ -64,7 +64,7 @@ class Worst:
         self.base, self.perturbed = z, z
         self.ratios = torch.full((len(z),), torch.nan, dtype=torch.float64, device=z.device)
 
-    def offer(self, base: Tensor, perturbed: Tensor, change: Tensor) -> Tensor:
+    def update(self, base: Tensor, perturbed: Tensor, change: Tensor) -> Tensor:
         """Keeps the pair where its ratio is larger than what is known; says for which images it was, `[B]`."""
         ratios = norms(change) / norms(perturbed.double() - base.double())
         better = torch.isfinite(ratios) & ~(ratios <= self.ratios)
@@ -88,7 +88,7 @@ def random_search(net: Reconstruction, z: Tensor, perturbations: Iterable[Tensor
     """The worst of some given perturbations."""
     worst, start = Worst(z), net(z).double()
     for d in perturbations:
-        worst.offer(z, z + d, net(z + d).double() - start)
+        worst.update(z, z + d, net(z + d).double() - start)
     return worst
 
 
@@ -108,10 +108,10 @@ def power_search(net: Reconstruction, z: Tensor, start: Tensor, radius: Tensor, 
     worst, value = Worst(z), net(z).double()
     d = scaled(start, radius, start)
     for _ in range(iterations):
-        reached, pull_back = net.with_pull_back(z + d)
+        reached, vjp = net.with_vjp(z + d)
         change = reached.double() - value
-        worst.offer(z, z + d, change)
-        d = scaled(pull_back(change), radius, d)
+        worst.update(z, z + d, change)
+        d = scaled(vjp(change), radius, d)
     return worst
 
 
@@ -135,11 +135,11 @@ def moving_search(
     v, u = z, z + scaled(start, radius, start)
     to_v, to_u = torch.zeros_like(z), scaled(start, radius, start)
     for _ in range(iterations):
-        (at_v, back_v), (at_u, back_u) = net.with_pull_back(v), net.with_pull_back(u)
+        (at_v, vjp_v), (at_u, vjp_u) = net.with_vjp(v), net.with_vjp(u)
         change = at_u.double() - at_v.double()
-        better = worst.offer(v, u, change)
-        along = back_u(change)
-        to_v, to_u = choose(better, along - back_v(change), to_v), choose(better, along, to_u)
+        better = worst.update(v, u, change)
+        along = vjp_u(change)
+        to_v, to_u = choose(better, along - vjp_v(change), to_v), choose(better, along, to_u)
         step = torch.where(better, step, 0.5 * step)
         moved = worst.base + scaled(to_v, step, torch.zeros_like(z)) - z
         v = z + moved * (reach / norms(moved).clamp_min(1e-300)).clamp_max(1).to(z).view(_per_image(z))
@@ -169,7 +169,7 @@ def subspace_search(
     def tried(direction: Tensor) -> tuple[Tensor, Tensor]:
         perturbed = z + scaled(direction, radius, first)
         change = net(perturbed).double() - value
-        worst.offer(z, perturbed, change)
+        worst.update(z, perturbed, change)
         return perturbed.double() - z.double(), change
 
     best = tried(first)

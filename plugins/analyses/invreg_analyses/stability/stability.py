@@ -13,10 +13,10 @@ from torch import Tensor
 from invreg import Analyzer, CompletedRun, Findings, InvregError, recorded_warnings
 from invreg_analyses.shared.evaluated import as_evaluated
 from invreg_analyses.shared.tables import methods_table
-from invreg_analyses.stability.attack import PICTURES, RATIOS, Attack, summary_of
 from invreg_analyses.stability.directions import noise, rounds
 from invreg_analyses.stability.figures import draw_found, draw_perturbations
 from invreg_analyses.stability.proven import proven_of
+from invreg_analyses.stability.record import PICTURES, RATIOS, SearchRecord, summary_of
 from invreg_analyses.stability.search import (
     Reconstruction,
     Worst,
@@ -56,7 +56,7 @@ class Stability(Analyzer):
 
     - `random`: white noise of the norm of the noise of the problem, the worst of several draws;
     - `power`: power iteration d <- radius * g / ||g||, g = R'(z + d)* (R(z + d) - R(z)), for each radius;
-    - `moving`: from there, z moves as well, to where the ratio is larger, by `reach` norms of the noise at most;
+    - `moving`: from there, with the smallest radius, z moves as well, to where the ratio is larger, by `reach` norms of the noise at most;
     - `subspace`, in place of these two where R has no gradient: the worst combination of some simple patterns, noise
       and smooth noise, by finite differences. It finds less than a gradient would.
 
@@ -65,16 +65,6 @@ class Stability(Analyzer):
     comes how much reconstructions of measurements that differ by rounding were seen to scatter. What both can do to a
     ratio is its `floor`. Radii are kept at 50 `accuracy` ||z|| at least, which makes the first part 4 % of a ratio at
     most. A ratio above the proven bound by more than its floor is counted in `violations`.
-
-    Args:
-        images: number of test images, the first ones.
-        iterations: of each search with gradients.
-        draws: of random noise.
-        radii: norms of perturbations of the power iteration, in norms of the noise of the image (of 1 % of ||z||
-            without noise); `moving` takes the smallest.
-        reach: how far `moving` may move a measurement, in norms of the noise.
-        accuracy: the relative change of a measurement that stands for inexact computation: the tolerance of an
-            inversion times the number of inversions, say.
 
     Source: of proven bounds, Arndt & Nickel 2024, equation (2.3); the searches are those of adversarial perturbations.
     """
@@ -86,13 +76,19 @@ class Stability(Analyzer):
         draws: Annotated[int, Field(ge=1, le=10_000, description="of random noise, for each image")] = 8,
         radii: Annotated[
             tuple[Annotated[float, Field(gt=0, le=100)], ...],
-            Field(min_length=1, description="norms of perturbations, in norms of the noise"),
+            Field(
+                min_length=1,
+                description="norms of perturbations, in norms of the noise (of 1 % of ||z|| without noise)",
+            ),
         ] = (0.25, 1.0),
         reach: Annotated[
             float, Field(gt=0, le=1000, description="how far measurements are moved at most, in norms of the noise")
         ] = 1.0,
         accuracy: Annotated[
-            float, Field(ge=1e-7, le=1e-2, description="relative change of z that stands for inexact computation")
+            float,
+            Field(
+                ge=1e-7, le=1e-2, description="relative change of z that stands for inexact computation, as a tolerance"
+            ),
         ] = 1e-4,
     ) -> None:
         self.images = images
@@ -105,20 +101,20 @@ class Stability(Analyzer):
     def analyze(self, run: CompletedRun) -> Findings:
         import pandas as pd
 
-        attacks = [self._attack(run, label) for label in run.methods]
-        ratios = pd.DataFrame([row for attack in attacks for row in attack.rows], columns=RATIOS)
-        summary = pd.DataFrame([summary_of(attack, ratios) for attack in attacks])
+        records = [self._searched(run, label) for label in run.methods]
+        ratios = pd.DataFrame([row for record in records for row in record.rows], columns=RATIOS)
+        summary = pd.DataFrame([summary_of(record, ratios) for record in records])
         scalars: dict[str, Any] = {"violations": int(summary["violations"].sum())}
-        for row, attack in zip(summary.itertuples(), attacks, strict=True):
+        for row, record in zip(summary.itertuples(), records, strict=True):
             scalars[f"found_{row.method}"] = "nothing" if math.isnan(row.found) else float(row.found)
-            if attack.proven.is_claimed:
+            if record.proven.is_claimed:
                 scalars[f"proven_{row.method}"] = "not proven" if math.isnan(row.proven) else float(row.proven)
-        pictures = [attack.picture for attack in attacks if attack.picture]
+        pictures = [record.picture for record in records if record.picture]
         return Findings(
             scalars=scalars,
             tables={"ratios": ratios, "summary": summary, "methods": methods_table(run)},
             arrays={name: torch.cat([one[name] for one in pictures]).numpy() for name in PICTURES if pictures},
-            text=stability_text(summary, ratios, len(self._measurements(run))),
+            text=stability_text(summary, len(self._measurements(run))),
         )
 
     def draw(self, findings: Findings) -> Mapping[str, Figure]:
@@ -132,18 +128,18 @@ class Stability(Analyzer):
     def _measurements(self, run: CompletedRun) -> Tensor:
         return run.measurements[: self.images]
 
-    def _attack(self, run: CompletedRun, label: str) -> Attack:
+    def _searched(self, run: CompletedRun, label: str) -> SearchRecord:
         """All searches for one method; an error of the method ends only these."""
-        attack = Attack(label, proven_of(run, label))
+        record = SearchRecord(label, proven_of(run, label))
         net = run.methods[label].reconstructor
         try:
-            with recorded_warnings(attack.warnings), as_evaluated(net):
-                self._search(run, Reconstruction(net), attack)
+            with recorded_warnings(record.warnings), as_evaluated(net):
+                self._search(run, Reconstruction(net), record)
         except InvregError as error:
-            attack.failure = error.what
-        return attack
+            record.failure = error.what
+        return record
 
-    def _search(self, run: CompletedRun, net: Reconstruction, attack: Attack) -> None:
+    def _search(self, run: CompletedRun, net: Reconstruction, record: SearchRecord) -> None:
         z, levels = self._measurements(run), self._levels(run)
         names = [str(name) for name in run.images.test.names]
         # Two reconstructions with what their gradients need are in memory at the same time.
@@ -153,13 +149,13 @@ class Stability(Analyzer):
             batch, level = z[part].to(run.device), levels[part].to(run.device)
             drawn = noise(run.seed, "probe", names[part], 0, tuple(z.shape[1:])).to(batch)
             if not start:
-                attack.gradient = net.has_gradient(batch, scaled(drawn, level, drawn))
+                record.gradient = net.has_gradient(batch, scaled(drawn, level, drawn))
             probe = scaled(drawn, _PROBE * sizes(batch), drawn)
             scatter = computing_errors(net, batch, (probe, -probe))
-            for search, worst in self._searches(net, batch, level, run.seed, names[part], attack.gradient):
+            for search, worst in self._searches(net, batch, level, run.seed, names[part], record.gradient):
                 floors = worst.ratios * 2 * self.accuracy * sizes(batch) / worst.distances + scatter / worst.distances
-                attack.add(search, names[part], worst, floors)
-        attack.look(net)
+                record.add(search, names[part], worst, floors)
+        record.picture_worst(net)
 
     def _levels(self, run: CompletedRun) -> Tensor:
         """The norm of the noise of each measurement, `[B]`, float64; where there is none, a share of ||z||."""

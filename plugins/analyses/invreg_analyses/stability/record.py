@@ -1,4 +1,4 @@
-"""The account of the searches for one method."""
+"""What the searches for one method have found."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ RATIOS = ("method", "image", "search", "radius", "relative", "ratio", "floor")
 PICTURES = ("measurement", "perturbation", "reconstruction", "change")
 
 
-class Attack:
+class SearchRecord:
     """What the searches for one method have found so far.
 
     Attributes:
@@ -28,7 +28,7 @@ class Attack:
         warnings: of reconstructions that did not converge.
         gradient: whether R has one.
         failure: what ended the searches before their end.
-        picture: the worst pair, each `[1, ...]`, once `look` has looked at it.
+        picture: the worst pair, each `[1, ...]`, once `picture_worst` has made it.
     """
 
     def __init__(self, label: str, proven: Proven) -> None:
@@ -48,7 +48,7 @@ class Attack:
             if values[2] > (self._worst[0] if self._worst else 0):
                 self._worst = values[2], worst.base[i : i + 1].clone(), worst.perturbed[i : i + 1].clone()
 
-    def look(self, net: Reconstruction) -> None:
+    def picture_worst(self, net: Reconstruction) -> None:
         """Makes the pictures of the worst pair."""
         if self._worst:
             _, z, perturbed = self._worst
@@ -57,16 +57,16 @@ class Attack:
             self.picture = {name: one.float().cpu() for name, one in zip(PICTURES, found, strict=True)}
 
 
-def summary_of(attack: Attack, ratios: pd.DataFrame) -> dict[str, Any]:
+def summary_of(record: SearchRecord, ratios: pd.DataFrame) -> dict[str, Any]:
     """The row of a method: what is proven, the largest ratio found, and how many ratios contradict the proof."""
-    own = ratios[(ratios["method"] == attack.label) & ratios["ratio"].notna()]
+    own = ratios[(ratios["method"] == record.label) & ratios["ratio"].notna()]
     largest = own.loc[own["ratio"].idxmax()] if len(own) else None
-    violations, within = contradictions(own, attack.proven.bound)
+    violations, within = contradictions(own, record.proven.bound)
     return {
-        "method": attack.label,
-        "proven": attack.proven.bound,
-        "factor": attack.proven.factor,
-        "no_certificate": attack.proven.failure,
+        "method": record.label,
+        "proven": record.proven.bound,
+        "factor": record.proven.factor,
+        "no_certificate": record.proven.failure,
         "found": math.nan if largest is None else float(largest["ratio"]),
         "floor": math.nan if largest is None else float(largest["floor"]),
         "search": "" if largest is None else str(largest["search"]),
@@ -74,8 +74,8 @@ def summary_of(attack: Attack, ratios: pd.DataFrame) -> dict[str, Any]:
         "ratios": len(own),
         "violations": violations,
         "within_floor": within,
-        "gradient": attack.gradient,
-        "pictured": bool(attack.picture),
-        "warnings": len(attack.warnings),
-        "failure": attack.failure,
+        "gradient": record.gradient,
+        "pictured": bool(record.picture),
+        "warnings": len(record.warnings),
+        "failure": record.failure,
     }
