@@ -77,6 +77,7 @@ from .errors import (
 from .plugins.registry import Registry as Registry, plain_form as plain_form, spec_of as spec_of
 from .schema.component import Component as Component
 from .schema.constraints import Odd as Odd
+from .schema.parameters import parameters_model as parameters_model
 from .schema.signature import built_with as built_with
 from .specs.spec import Spec as Spec
 from .storage.analysis_folder import AnalysisFolder as AnalysisFolder

@@ -87,7 +87,6 @@ def validate(spec: _SpecFile = None, overrides: _Overrides = None) -> None:
     from invreg.specs.plan import make_plan
     from invreg.specs.reading import read_content
     from invreg.specs.spec import parse_spec
-    from invreg.specs.yaml import dump_yaml
 
     content = read_content(spec or quickstart_path(), overrides or ())
     if "matrix" in content:
@@ -95,10 +94,10 @@ def validate(spec: _SpecFile = None, overrides: _Overrides = None) -> None:
 
         for cell in plan_study(content, Registry.installed()).cells:
             print("---")
-            print(dump_yaml(cell.plan.spec.model_dump(mode="json")), end="")
+            print(cell.plan.spec.to_yaml(), end="")
         return
     plan = make_plan(parse_spec(content), Registry.installed())
-    print(dump_yaml(plan.spec.model_dump(mode="json")), end="")
+    print(plan.spec.to_yaml(), end="")
 
 
 @app.command()

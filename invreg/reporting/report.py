@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 
 from invreg.reporting.content import AnalysisContent, ComponentContent, ReportContent
 from invreg.reporting.tables import plain, results_table, to_table
-from invreg.specs.yaml import dump_yaml
 from invreg.text import count, duration, metric_title, number, with_unit
 
 if TYPE_CHECKING:
@@ -69,7 +68,7 @@ def render_report(content: ReportContent) -> str:
         .render(
             content=content,
             title=content.spec.title,
-            spec_yaml=dump_yaml(content.spec.model_dump(mode="json")),
+            spec_yaml=content.spec.to_yaml(),
             headline=headline(content),
             images_in_words=_images_in_words(content.images),
             results=results_table(content),

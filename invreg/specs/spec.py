@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from invreg.plugins.registry import spec_of
 from invreg.schema.component import Component
 from invreg.schema.component_spec import ComponentSpec, spec_errors
+from invreg.specs.yaml import dump_yaml
 
 
 class MethodSpec(BaseModel):
@@ -72,6 +73,10 @@ class Spec(BaseModel):
         if len({label.casefold() for label in methods}) < len(methods):
             raise ValueError("two labels differ only in upper and lower case")
         return methods
+
+    def to_yaml(self) -> str:
+        """The spec as YAML, as it stands in a run folder."""
+        return dump_yaml(self.model_dump(mode="json"))
 
 
 def parse_spec(content: Mapping[str, Any]) -> Spec:

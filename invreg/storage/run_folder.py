@@ -21,7 +21,6 @@ from invreg.specs.methods import ReconstructorBuilder
 from invreg.specs.plan import make_plan
 from invreg.specs.reading import read_spec
 from invreg.specs.spec import Spec
-from invreg.specs.yaml import dump_yaml
 from invreg.storage.analysis_folder import AnalysisFolder
 from invreg.storage.folder import Folder
 from invreg.storage.method_folder import MethodFolder
@@ -231,7 +230,7 @@ class RunFolder(ResultFolder):
         )
 
     def write_spec(self, spec: Spec) -> None:
-        self.write_text(_SPEC, dump_yaml(spec.model_dump(mode="json")))
+        self.write_text(_SPEC, spec.to_yaml())
 
     def write_identity(self, identity: RunIdentity) -> None:
         self.write_json(_IDENTITY, asdict(identity))

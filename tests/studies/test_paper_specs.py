@@ -11,7 +11,7 @@ import torch
 from invreg.components.problem import Problem
 from invreg.plugins.registry import Registry
 from invreg.running.shared_work import method_digest
-from invreg.specs.methods import make_method
+from invreg.specs.methods import ReconstructorBuilder
 from invreg.specs.reading import read_content
 from invreg.studies.plan import plan_study
 
@@ -77,8 +77,7 @@ def test_full_is_table_1(registry: Registry) -> None:
     planned = plan("full", registry).cells[0].plan
     problem = Problem(planned.operator, planned.noise)
     for label, (weights, epochs, batch_size, lr) in TABLE.items():
-        method = make_method(planned, planned.methods[label], problem, (1, 96, 96), torch.device("cpu"))
-        network = method.build()
+        network = ReconstructorBuilder(planned, label, problem, (1, 96, 96), torch.device("cpu"))()
         assert sum(parameter.numel() for parameter in network.parameters()) == weights, label
         trainer = planned.spec.methods[label].trainer.parameters
         assert (trainer["epochs"], trainer["batch_size"], trainer["lr"]) == (epochs, batch_size, lr), label

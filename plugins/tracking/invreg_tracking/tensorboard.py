@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from invreg import Findings, InvregError, Result, RunFolder, Spec, hookimpl
-from invreg.specs.yaml import dump_yaml
 from invreg_tracking.values import flat, is_number, numbers, step_of
 
 if TYPE_CHECKING:
@@ -43,7 +42,7 @@ class TensorBoardTracker:
     @hookimpl
     def invreg_run_started(self, folder: Path, spec: Spec) -> None:
         self._folder = folder
-        content = dump_yaml(spec.model_dump(mode="json"))
+        content = spec.to_yaml()
         writer = self._writer("analyses", 0)
         writer.add_text("spec", "\n".join(f"    {line}" for line in content.splitlines()), 0)
         writer.flush()

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import pairwise
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
@@ -17,25 +16,20 @@ from invreg import (
     LearnsForwardMap,
     SpecError,
     StudyAnalyzer,
-    StudyCell,
     choose_device,
     stream_key,
 )
-from invreg.storage.run_folder import RunFolder
-from invreg.text import unique_names
 from invreg_analyses.forward_map.accuracy_figures import MEASURES, accuracy_seen, draw_forward_map_accuracy
 from invreg_analyses.forward_map.measures import accuracy, on_all
 from invreg_analyses.shared.progress import Progress
 from invreg_analyses.shared.statistics import mean_interval
 from invreg_analyses.shared.study_choice import At, Choice, choose, file_names, methods_in
-from invreg_analyses.shared.study_images import StudyImages
 
 if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.figure import Figure
 
 _KEY = ["operator", "noise", "method", "lipschitz"]
-_EVERY_IMAGE = 10**9
 
 
 class ForwardMapAccuracy(StudyAnalyzer):
@@ -169,9 +163,8 @@ def _networks(entries: list[Choice], progress: Progress) -> dict[_Network, pd.Da
         SpecError: if there is none.
     """
     found: dict[_Network, pd.DataFrame] = {}
-    images = StudyImages()
     for entry in entries:
-        values = _saved(entry) if _is_analysed(entry.cell) else _computed(entry, images)
+        values = _saved(entry) if entry.cell.analyses("forward_map") else _computed(entry)
         if values is not None:
             key = _Network(entry.operator, entry.noise, entry.method, _lipschitz(entry))
             found[key] = values.set_index("image")
@@ -187,41 +180,25 @@ def _networks(entries: list[Choice], progress: Progress) -> dict[_Network, pd.Da
 
 def _lipschitz(entry: Choice) -> float:
     """L of the trained network: a search may have changed it."""
-    built = RunFolder(entry.cell.folder).read_json(Path("methods") / entry.method / "reconstructor.json")
-    value = built.get("lipschitz")
+    value = entry.cell.method(entry.method).reconstructor.get("lipschitz")
     return float(value) if isinstance(value, int | float) else np.nan
-
-
-def _keys(cell: StudyCell) -> list[str]:
-    """The analyses `forward_map` of a cell whose findings are there."""
-    names = [given.name for given in cell.spec.analyses]
-    folder = RunFolder(cell.folder)
-    return [
-        key
-        for name, key in zip(names, unique_names(names), strict=True)
-        if name == "forward_map" and folder.has(Path("analyses") / key / "findings.json")
-    ]
-
-
-def _is_analysed(cell: StudyCell) -> bool:
-    return bool(_keys(cell))
 
 
 def _saved(entry: Choice) -> pd.DataFrame | None:
     """What `forward_map` has found of a method; None if it has no forward map."""
-    table = RunFolder(entry.cell.folder).read_findings(_keys(entry.cell)[0]).tables["accuracy"]
+    table = entry.cell.analyses("forward_map")[0].findings.tables["accuracy"]
     own = table[table["method"] == entry.method].drop(columns="method")
     return own if len(own) else None
 
 
-def _computed(entry: Choice, images: StudyImages) -> pd.DataFrame | None:
+def _computed(entry: Choice) -> pd.DataFrame | None:
     net: Any = entry.cell.result.methods[entry.method].reconstructor
     if not isinstance(net, LearnsForwardMap):
         return None
-    data = images.first(entry.cell, _EVERY_IMAGE)
+    images = entry.cell.images()
     device, size = choose_device(entry.cell.device), entry.cell.spec.evaluation.batch_size
-    phi, target = (on_all(function, data.x, device, size) for function in (net.forward_map, net.target_operator))
-    return accuracy(data.x, data.names, phi, target)
+    phi, target = (on_all(function, images.images, device, size) for function in (net.forward_map, net.target_operator))
+    return accuracy(images.images, images.names, phi, target)
 
 
 def _names(values: pd.DataFrame) -> list[str]:

@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from invreg import CompletedStudy, DataError, Findings, StudyAnalyzer, choose_device
-from invreg.plugins.registry import plain_form
-from invreg.storage.run_folder import RunFolder
-from invreg.text import unique_names
+from invreg import CompletedStudy, DataError, Findings, StudyAnalyzer, choose_device, spec_of
 from invreg_analyses.ill_posedness.by_noise_figures import draw_series_derivatives, draw_series_pictures, series_seen
 from invreg_analyses.ill_posedness.images import choose_images
 from invreg_analyses.ill_posedness.local_ill_posedness import (
@@ -27,15 +23,12 @@ from invreg_analyses.ill_posedness.masks import SUBJECT, check_part
 from invreg_analyses.ill_posedness.search import Settings, investigate
 from invreg_analyses.shared.progress import Progress
 from invreg_analyses.shared.study_choice import At, Choice, file_names, methods_in
-from invreg_analyses.shared.study_images import StudyImages
 from invreg_analyses.shared.study_series import Series, find_series
 
 if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.figure import Figure
     from numpy.typing import NDArray
-
-_EVERY_IMAGE = 10**9
 
 
 class IllPosednessByNoise(StudyAnalyzer):
@@ -165,7 +158,6 @@ class _Cells:
 
     def __init__(self, settings: IllPosednessByNoise, progress: Progress) -> None:
         self._settings, self._progress = settings, progress
-        self._images = StudyImages()
         self._kept: dict[tuple[str, str], _Found] = {}
 
     def of(self, entry: Choice) -> _Found:
@@ -176,24 +168,20 @@ class _Cells:
         return self._kept[key]
 
     def _saved(self, entry: Choice) -> _Found | None:
-        folder, names = RunFolder(entry.cell.folder), [given.name for given in entry.cell.spec.analyses]
-        for name, key in zip(names, unique_names(names), strict=True):
-            base = Path("analyses") / key
-            is_there = name == "local_ill_posedness" and folder.has(base / "findings.json")
-            if is_there and self._suits(folder.read_json(base / "analyzer.json")):
-                findings = folder.read_findings(key)
-                return _Found(findings.tables, findings.arrays, entry.method)
+        for analysis in entry.cell.analyses("local_ill_posedness"):
+            if self._suits(analysis.analyzer):
+                return _Found(analysis.findings.tables, analysis.findings.arrays, entry.method)
         return None
 
     def _suits(self, built: Mapping[str, Any]) -> bool:
-        own = self._settings
-        same = all(built.get(name) == plain_form(getattr(own, name), name) for name in ("images", "mask"))
+        own, mine = self._settings, spec_of(self._settings)
+        same = all(built.get(name) == mine[name] for name in ("images", "mask"))
         return same and float(built.get("tolerance", 1.0)) <= own.tolerance
 
     def _computed(self, entry: Choice) -> _Found:
         own, cell = self._settings, entry.cell
-        data = self._images.first(cell, _EVERY_IMAGE)
-        images = choose_images(own.images, own.mask, data.names, data.x)
+        stack = cell.images()
+        images = choose_images(own.images, own.mask, stack.names, stack.images)
         settings = Settings(1, own.tolerance, own.max_products, 0, cell.spec.seed)
         net = cell.result.methods[entry.method].reconstructor
         found = investigate({entry.method: net}, images, settings, choose_device(cell.device))

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import numpy as np
 from pydantic import Field
 
-from invreg import CompletedStudy, Findings, StudyAnalyzer, choose_device, stream_key
+from invreg import CompletedStudy, Findings, ImageStack, StudyAnalyzer, choose_device, stream_key
 from invreg_analyses.saliency.by_noise_figures import draw_series
 from invreg_analyses.saliency.by_noise_text import series_text
 from invreg_analyses.saliency.clustering import agreement, by_edges, cluster
@@ -27,7 +27,6 @@ from invreg_analyses.saliency.maps import OPERATOR, SaliencyMaps, random_pixels
 from invreg_analyses.shared.canny_edges import find_edges
 from invreg_analyses.shared.progress import Progress
 from invreg_analyses.shared.study_choice import At, Choice, file_names, methods_in
-from invreg_analyses.shared.study_images import MeasuredImages, StudyImages
 from invreg_analyses.shared.study_series import find_series
 
 if TYPE_CHECKING:
@@ -190,18 +189,17 @@ class _Pictures:
 
     def __init__(self, settings: SaliencyByNoise) -> None:
         self._settings = settings
-        self._images = StudyImages()
         self._kept: dict[tuple[str, str], _Picture] = {}
 
     def shared(self, entry: Choice) -> _Shared:
         """The image and its pixels, chosen by the truth alone: the same for all cells with the same images."""
         data, index = self._data(entry)
-        edges = find_edges(data.x[index])
+        edges = find_edges(data.images[index])
         pixels = self._pixels(entry, data)
         areas = self._areas(data)
         on_edge = edges[pixels[:, 0], pixels[:, 1]]
         return _Shared(
-            data.names[index], data.x[index].numpy(), edges, pixels, on_edge, [one.name for one in areas.images]
+            data.names[index], data.images[index].numpy(), edges, pixels, on_edge, [one.name for one in areas.images]
         )
 
     def work(self, entry: Choice) -> int:
@@ -216,24 +214,21 @@ class _Pictures:
             net = entry.cell.result.methods[entry.method].reconstructor
             batch = entry.cell.spec.evaluation.batch_size // 2
             maps = SaliencyMaps({entry.method: net}, choose_device(entry.cell.device), self._settings.window, batch)
-            operator, network = maps.at(data.x[index], self._pixels(entry, data), progress)
+            operator, network = maps.at(data.images[index], self._pixels(entry, data), progress)
             areas = np.stack([area_means(maps, one, progress) for one in self._areas(data).images], axis=1)
             self._kept[key] = _Picture(operator, network, areas[0], areas[1])
         return self._kept[key]
 
-    def _data(self, entry: Choice) -> tuple[MeasuredImages, int]:
-        data = self._images.first(entry.cell, self._total(entry))
+    def _data(self, entry: Choice) -> tuple[ImageStack, int]:
+        data = entry.cell.images()
         if self._settings.image is not None:
-            return data, named_image(data.names, data.x, self._settings.image)
-        return data, typical_images([find_edges(x) for x in data.x], self._settings.window, 1)[0]
+            return data, named_image(data.names, data.images, self._settings.image)
+        return data, typical_images([find_edges(x) for x in data.images], self._settings.window, 1)[0]
 
-    def _total(self, entry: Choice) -> int:
-        return int(self._images.first(entry.cell, 1).total)
-
-    def _pixels(self, entry: Choice, data: MeasuredImages) -> NDArray[np.int64]:
-        shape = (int(data.x.shape[-2]), int(data.x.shape[-1]))
+    def _pixels(self, entry: Choice, data: ImageStack) -> NDArray[np.int64]:
+        shape = (int(data.images.shape[-2]), int(data.images.shape[-1]))
         return random_pixels(entry.cell.spec.seed, shape, self._settings.pixels, self._settings.window)
 
-    def _areas(self, data: MeasuredImages) -> Any:
+    def _areas(self, data: ImageStack) -> Any:
         settings = self._settings
-        return sample_areas(data.x, data.names, settings.images, settings.area_pixels, settings.window)
+        return sample_areas(data.images, data.names, settings.images, settings.area_pixels, settings.window)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from invreg import Analyzer, CompletedRun, Findings
+from invreg import Analyzer, CompletedRun, Findings, parameters_model
 from invreg.text import duration, metric_title, number, with_unit
 from invreg_analyses.shared.tables import methods_table, metrics_table
 from invreg_analyses.training.figures import draw_curves, draw_search
@@ -131,8 +131,6 @@ def _values_of_trials(metrics: Sequence[str]) -> list[str]:
 
 def _logarithmic_parameters(reconstructor: Any) -> dict[str, bool]:
     """Parameters of a reconstructor with a search range of their own, and whether it is logarithmic."""
-    from invreg.schema.parameters import parameters_model
-
     found = {}
     for name, field in parameters_model(type(reconstructor)).model_fields.items():
         extra = field.json_schema_extra
