@@ -56,15 +56,17 @@ class Stability(Analyzer):
 
     - `random`: white noise of the norm of the noise of the problem, the worst of several draws;
     - `power`: power iteration d <- radius * g / ||g||, g = R'(z + d)* (R(z + d) - R(z)), for each radius;
-    - `moving`: from there, with the smallest radius, z moves as well, to where the ratio is larger, by `reach` norms of the noise at most;
+    - `moving`: from there, with the smallest radius, z moves as well, to where the ratio is larger, by `reach` norms of
+      the noise at most;
     - `subspace`, in place of these two where R has no gradient: the worst combination of some simple patterns, noise
       and smooth noise, by finite differences. It finds less than a gradient would.
 
     A computed reconstruction is not quite R(z). As an inversion that leaves a residual of norm t solves its equation
-    for data that are off by t, inexactness is allowed for as a change of the measurement by `accuracy` ||z||; to it
-    comes how much reconstructions of measurements that differ by rounding were seen to scatter. What both can do to a
-    ratio is its `floor`. Radii are kept at 50 `accuracy` ||z|| at least, which makes the first part 4 % of a ratio at
-    most. A ratio above the proven bound by more than its floor is counted in `violations`.
+    for data that are off by t, inexactness is allowed for as a change of the measurement by `accuracy` ||z|| (the
+    tolerance of an inversion times the number of inversions, say); to it comes how much reconstructions of measurements
+    that differ by rounding were seen to scatter. What both can do to a ratio is its `floor`. Radii are kept at 50
+    `accuracy` ||z|| at least, which makes the first part 4 % of a ratio at most. A ratio above the proven bound by more
+    than its floor is counted in `violations`.
 
     Source: of proven bounds, Arndt & Nickel 2024, equation (2.3); the searches are those of adversarial perturbations.
     """
@@ -86,9 +88,7 @@ class Stability(Analyzer):
         ] = 1.0,
         accuracy: Annotated[
             float,
-            Field(
-                ge=1e-7, le=1e-2, description="relative change of z that stands for inexact computation, as a tolerance"
-            ),
+            Field(ge=1e-7, le=1e-2, description="relative change of z that stands for inexact computation"),
         ] = 1e-4,
     ) -> None:
         self.images = images
