@@ -1,4 +1,4 @@
-"""Plugins use the public names of invreg and no others: the built-in ones, the example, and what `new-plugin` writes."""
+"""Plugins use public names only: the built-in ones, the example, and what `new-plugin` writes."""
 
 from __future__ import annotations
 
