@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -122,11 +121,6 @@ def set_up_methods(plan: Plan, inputs: RunInputs, device: torch.device) -> dict[
                 hint="add one, or leave this analysis out",
             )
     return builders
-
-
-def fingerprint(images: Splits) -> dict[str, Any]:
-    """Which images these are."""
-    return images.fingerprint()
 
 
 def _measure(plan: Plan, problem: Problem, x: Tensor, split: str, device: torch.device) -> Tensor:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from invreg.components.certificate import StabilityCertificate
@@ -13,11 +12,6 @@ from invreg.errors import CertificateError
 if TYPE_CHECKING:
     from invreg.components.reconstructor import Reconstructor
     from invreg.storage.run_folder import RunFolder
-
-
-def certificate_file(label: str) -> Path:
-    """Where the certificate of a method lies within a run folder."""
-    return Path("methods") / label / "certificate.json"
 
 
 class RunCertificates(Mapping[str, StabilityCertificate]):

@@ -30,7 +30,6 @@ from invreg.storage.run_images import LastImages, RunImages
 if TYPE_CHECKING:
     import pandas as pd
 
-    from invreg.components.analyzer import Findings
     from invreg.plugins.registry import Registry
 
 _SPEC, STUDY_SPEC = "spec.yaml", "study.yaml"
@@ -194,10 +193,6 @@ class RunFolder(ResultFolder):
                 hint=did_you_mean(label, labels),
             )
         return folder
-
-    def read_findings(self, key: str) -> Findings:
-        """The findings of an analysis."""
-        return self.analysis(key).findings
 
     def load(self, device: str, registry: Registry, last: LastImages | None = None) -> Result:
         """The result of a finished run.

@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from invreg.components.analyzer import Findings
     from invreg.components.certificate import StabilityCertificate
     from invreg.components.dataset import ImageStack
-    from invreg.components.trainer import TrainingLog
     from invreg.plugins.registry import Registry
     from invreg.specs.spec import Spec
     from invreg.storage.analysis_folder import AnalysisFolder
@@ -79,10 +78,6 @@ class StudyCell:
             StoreError: if there is no such method.
         """
         return self._files.method(label)
-
-    def log(self, label: str) -> TrainingLog:
-        """How the training of a method went."""
-        return self.method(label).log
 
     def reconstructions(self, label: str) -> Tensor:
         """The reconstructed test images, `[N, C, H, W]`, in their order."""

@@ -155,7 +155,7 @@ def _training(choices: Choices, differences: pd.DataFrame, metric: pd.Series, me
     for _, pair in differences[differences["metric"] == metric["metric"]].iterrows():
         place = {name: pair[name] for name in _PLACE}
         if pair["method"] in learned:
-            log = cells[pair["operator"], pair["noise"], pair["method"]].log(pair["method"])
+            log = cells[pair["operator"], pair["noise"], pair["method"]].method(pair["method"]).log
             row = row_if_behind(pair["method"], pair["reference"], pair, log, metric)
             rows += [place | row] if row else []
     return sufficiency_table(rows, _PLACE)
