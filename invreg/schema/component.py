@@ -11,7 +11,7 @@ from typing import Any, Self
 
 from invreg.errors import InvregError
 from invreg.schema.parameters import NestedBuilder, model_or_none, validated_arguments
-from invreg.schema.signature import HasParameters
+from invreg.schema.signature import HasParameters, built_with
 
 
 class Component(HasParameters):
@@ -39,6 +39,11 @@ class Component(HasParameters):
 
     def __init__(self) -> None:
         super().__init__()
+
+    def __repr__(self) -> str:
+        if hasattr(self, "extra_repr"):  # torch has a form of its own
+            return super().__repr__()
+        return f"{type(self).__name__}({', '.join(f'{name}={value!r}' for name, value in built_with(self).items())})"
 
 
 @contextmanager

@@ -168,6 +168,18 @@ def test_odd_numbers_are_part_of_the_schema() -> None:
     assert described == {"type": "integer", "minimum": 1, "not": {"multipleOf": 2}, "default": 5, "title": "Size"}
 
 
+def test_components_show_what_they_were_built_with() -> None:
+    class White(Noise):
+        def __init__(self, std: float = 0.1, seed: int = 0) -> None:
+            self.std = std
+
+        def draw(self, z: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+            return z
+
+    assert repr(White(0.2)) == "White(std=0.2, seed=0)"
+    assert repr(Scale()) == "Scale()"  # as torch shows its modules
+
+
 def test_too_many_arguments_are_a_type_error() -> None:
     with pytest.raises(TypeError, match="Scale"):
         Scale(1.0, 1, "up", (0.5,), None, 3)  # type: ignore[call-arg]
