@@ -2,26 +2,29 @@
 
 from __future__ import annotations
 
-import json
-import os
-import subprocess
 import sys
 import tomllib
+from collections.abc import Mapping
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+import invreg
+from invreg.specs.json_schema import spec_schema
+from invreg.testing.toys import ToyBlur, ToyError, ToyImages, ToyNoise
+
 ROOT = Path(__file__).resolve().parents[2]
 POINTS = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["entry-points"]["invreg"]
 
-#: Something for every section of a spec, in the order of preference; the last is a stranger's.
-SPECS: dict[str, Any] = {
-    "data": [{"name": "photos", "image_size": 32, "train_size": 32}, "toy_images"],
-    "operator": ["gaussian_blur", "toy_blur"],
-    "noise": [{"name": "gaussian", "std": 0.01}, {"name": "toy_noise", "std": 0.01}],
-    "metrics": [["psnr"], ["toy_error"]],
-    "analyses": [["quality"], []],
+#: Something for every section of a spec, in the order of preference; the last comes from another package.
+SECTIONS: dict[str, tuple[str, list[Any]]] = {
+    "data": ("dataset", [{"name": "photos", "image_size": 32, "train_size": 32}, "toy_images"]),
+    "operator": ("operator", ["gaussian_blur", "toy_blur"]),
+    "noise": ("noise", [{"name": "gaussian", "std": 0.01}, {"name": "toy_noise", "std": 0.01}]),
+    "metrics": ("metric", [["psnr"], ["toy_error"]]),
+    "analyses": ("analyzer", [["quality"], []]),
 }
 
 #: Every built-in method that is there is run; trained, if there is a trainer.
@@ -33,85 +36,76 @@ METHODS: dict[str, Any] = {
 }
 TRAINER = {"name": "reconstruction", "steps": 2, "batch_size": 2}
 
-CODE = """
-import json, sys
-from pathlib import Path
+#: The methods that need a plugin.
+BROUGHT = {
+    "iresnet": ["iresnet"],
+    "training": ["iresnet", "unet"],
+    "tv": ["tv"],
+    "baselines": ["unet", "observation"],
+}
 
-off, package, folder = sys.argv[1:4]
-specs, methods, trainer = map(json.loads, sys.argv[4:])
 
 class NotInstalled:
-    def find_spec(self, name, path=None, target=None):
-        if name.partition(".")[0] == package:
+    """Finds no module of a package, as if it were not installed."""
+
+    def __init__(self, package: str) -> None:
+        self.package = package
+
+    def find_spec(self, name: str, path: object = None, target: object = None) -> None:
+        if name.partition(".")[0] == self.package:
             raise ModuleNotFoundError(f"{name} is not installed", name=name)
 
-if package != "invreg":  # the metrics are a module of the core
-    sys.meta_path.insert(0, NotInstalled())
-import invreg
-from invreg.specs.json_schema import spec_schema
-from invreg_metrics.metrics import MSE
-from invreg.api import run
-from invreg.testing.toys import ToyBlur, ToyImages, ToyNoise
 
-class Stranger:
-    @staticmethod
+def others() -> object:
     @invreg.hookimpl
-    def invreg_components():
-        return {"toy_images": ToyImages, "toy_blur": ToyBlur, "toy_noise": ToyNoise, "toy_error": MSE}
+    def invreg_components() -> Mapping[str, type]:
+        return {"toy_images": ToyImages, "toy_blur": ToyBlur, "toy_noise": ToyNoise, "toy_error": ToyError}
 
-registry = invreg.Registry.installed({"stranger": Stranger})
-problems = {p.name: p.problem for p in registry.plugins if p.distribution == "invreg" and p.problem}
-assert list(problems) == [off], problems
-assert "switched off" in problems[off]
-kinds = {"data": "dataset", "operator": "operator", "noise": "noise", "metrics": "metric", "analyses": "analyzer"}
+    return SimpleNamespace(invreg_components=invreg_components)
 
-def name_of(choice):
-    return choice if isinstance(choice, str) else choice["name"]
 
-def is_there(kind, choice):
-    return all(name_of(one) in registry.names(kind) for one in (choice if isinstance(choice, list) else [choice]))
+def is_there(registry: invreg.Registry, kind: str, choice: Any) -> bool:
+    names = [one if isinstance(one, str) else one["name"] for one in (choice if isinstance(choice, list) else [choice])]
+    return all(name in registry.names(kind) for name in names)
 
-spec = {section: next(c for c in choices if is_there(kinds[section], c)) for section, choices in specs.items()}
-spec["methods"] = {}
-for label, choice in methods.items():
-    if is_there("reconstructor", choice):
+
+def spec_of_what_is_there(registry: invreg.Registry) -> dict[str, Any]:
+    spec: dict[str, Any] = {
+        section: next(choice for choice in choices if is_there(registry, kind, choice))
+        for section, (kind, choices) in SECTIONS.items()
+    }
+    spec["methods"] = {}
+    for label, choice in METHODS.items():
         learns = label in ("iresnet", "unet")
-        if not learns:
-            spec["methods"][label] = choice
-        elif is_there("trainer", trainer):
-            spec["methods"][label] = {"reconstructor": choice, "trainer": trainer}
-spec_schema(registry)
-result = run(spec, Path(folder), "cpu", progress=False, registry=registry)
-assert result.report.is_file()
-assert set(result.summary["method"]) == set(spec["methods"]), result.summary
-whole = {**spec, **{section: choices[0] for section, choices in specs.items()}}
-try:
-    invreg.run({**whole, "methods": {"iresnet": methods["iresnet"]}}, folder, "cpu")
-except invreg.InvregError as error:
-    missing = "switched off" in str(error)
-print(json.dumps([sorted(spec["methods"]), missing]))
-"""
+        if is_there(registry, "reconstructor", choice) and (not learns or is_there(registry, "trainer", TRAINER)):
+            spec["methods"][label] = {"reconstructor": choice, "trainer": TRAINER} if learns else choice
+    return spec
 
 
 @pytest.mark.parametrize("name", POINTS)
-def test_everything_else_works_without(name: str, tmp_path: Path) -> None:
+def test_everything_else_works_without(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     package = POINTS[name].partition(".")[0]
-    given = [json.dumps(part) for part in (SPECS, METHODS, TRAINER)]
-    done = subprocess.run(
-        [sys.executable, "-c", CODE, name, package, str(tmp_path), *given],
-        env={**os.environ, "INVREG_DISABLE_PLUGINS": name},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    brought = {
-        "iresnet": ["iresnet"],
-        "training": ["iresnet", "unet"],
-        "tv": ["tv"],
-        "baselines": ["unet", "observation"],
-    }
-    methods, missing = json.loads(done.stdout.splitlines()[-1])
-    assert methods == sorted(set(METHODS) - set(brought.get(name, [])))
+    monkeypatch.setenv("INVREG_DISABLE_PLUGINS", name)
+    monkeypatch.setattr(sys, "meta_path", [NotInstalled(package), *sys.meta_path])
+    for module in [known for known in sys.modules if known.partition(".")[0] == package]:
+        monkeypatch.delitem(sys.modules, module)
+
+    registry = invreg.Registry.installed({"others": others()})
+    problems = {p.name: p.problem for p in registry.plugins if p.distribution == "invreg" and p.problem}
+    assert list(problems) == [name]
+    assert "switched off" in problems[name]
+    assert spec_schema(registry)["$defs"]
+
+    spec = spec_of_what_is_there(registry)
+    assert sorted(spec["methods"]) == sorted(set(METHODS) - set(BROUGHT.get(name, [])))
+    result = invreg.run(spec, tmp_path, "cpu", progress=False, registry=registry)
+    assert result.report.is_file()
+    assert set(result.summary["method"]) == set(spec["methods"])
+
     # A spec that needs what is missing says so.
-    assert missing == (name in ("metrics", "operators", "datasets", "analyses", "iresnet"))
+    whole = {section: choices[0] for section, (_, choices) in SECTIONS.items()}
+    untrained = {**whole, "methods": {"iresnet": METHODS["iresnet"]}}
+    with pytest.raises(invreg.InvregError) as caught:
+        invreg.run(untrained, tmp_path, "cpu", progress=False)
+    missing = name in ("metrics", "operators", "datasets", "analyses", "iresnet")
+    assert ("switched off" in str(caught.value)) == missing
