@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -32,6 +33,15 @@ def test_checks_pass(command: tuple[str, ...]) -> None:
     else:
         done = run(sys.executable, "-m", *command)
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_every_package_ships_its_types() -> None:
+    packages = [ROOT / "invreg", *sorted((ROOT / "plugins").glob("*/invreg_*"))]
+    assert len(packages) == 10
+    assert [package.name for package in packages if not (package / "py.typed").is_file()] == []
+    checked = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["mypy"]
+    assert checked["strict"]
+    assert sorted(checked["packages"]) == sorted(package.name for package in packages)
 
 
 def test_import_is_light() -> None:

@@ -42,8 +42,8 @@ def _columns(findings: Findings, index: int) -> list[Column]:
         is_data = findings.scalars["data"] == "data"
         data = arrays["data"][index]
         if "measurements" in arrays:
-            lines = ("below: A* data, scaled",)
-            columns.append(Column("data", arrays["measurements"][index], None, lines, MUTED, below=data))
+            below = ("below: A* data, scaled",)
+            columns.append(Column("data", arrays["measurements"][index], None, below, MUTED, below=data))
         else:
             title = "data" if is_data else "A* data, scaled"
             columns.append(Column(title, data, data - truth if is_data else None, _lines(scores, "", metrics), MUTED))

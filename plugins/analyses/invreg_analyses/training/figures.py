@@ -121,7 +121,7 @@ def _scatter(axes: Axes, chosen: pd.DataFrame, style: MethodStyle, higher: bool)
 
 def _mark_without_value(axes: Axes, settings: np.ndarray, kinds: Mapping[str, np.ndarray], style: MethodStyle) -> None:
     """The settings of trials that have no value, as marks at the foot of a panel, and how many they are."""
-    said = []
+    said: list[str] = []
     for (kind, among), marker in zip(kinds.items(), ("x", "v"), strict=True):
         if among.any():
             said.append(f"{among.sum()} {kind}" if said else f"{among.sum()} of {len(among)} trials {kind}")

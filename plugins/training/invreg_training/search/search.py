@@ -92,7 +92,7 @@ class ParameterSearch(Trainer):
         given = self.parameters
         if given is None:
             extras = {name: field.json_schema_extra for name, field in method.schema.model_fields.items()}
-            declared = {name: e["search"] for name, e in extras.items() if isinstance(e, dict) and "search" in e}
+            declared: Any = {name: e["search"] for name, e in extras.items() if isinstance(e, dict) and "search" in e}
             given = ParameterSearch(parameters=declared).parameters
         return search_space(given or {}, method, self.trainer)
 
