@@ -42,13 +42,6 @@ class LipschitzSweep(StudyAnalyzer):
     `gains` holds the differences from the smallest to the largest value, image by image, with confidence intervals of
     their mean (see `mean_interval`).
 
-    Args:
-        axis: the varied path of one network, as in `methods.iresnet.reconstructor.lipschitz`; None for every varied
-            path that ends in `.lipschitz`.
-        at: values of other varied paths, as the study's table shows them; of any other path the last value is taken.
-        confidence: probability that is asked of the intervals.
-        resamples: number of bootstrap samples.
-
     Raises:
         SpecError: if the study does not vary such a path with at least two numbers.
 
@@ -57,7 +50,14 @@ class LipschitzSweep(StudyAnalyzer):
 
     def __init__(
         self,
-        axis: Annotated[str | None, Field(description="a varied path; null: all that end in .lipschitz")] = None,
+        axis: Annotated[
+            str | None,
+            Field(
+                description="the varied path of one network, as in "
+                "methods.iresnet.reconstructor.lipschitz; null: every varied path that "
+                "ends in .lipschitz"
+            ),
+        ] = None,
         at: At = None,
         confidence: Annotated[float, Field(ge=0.5, lt=1, description="probability asked of the intervals")] = 0.95,
         resamples: Annotated[int, Field(ge=1000, le=1_000_000, description="number of bootstrap samples")] = 10_000,

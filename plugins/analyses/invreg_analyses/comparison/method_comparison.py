@@ -38,11 +38,6 @@ class MethodComparison(StudyAnalyzer):
     Where a learned method is not better than the best one without weights, `training` and the text say how long it was
     trained, and whether its log shows that this was too brief (see `judge`); figures mark these with a triangle.
 
-    Args:
-        at: varied path to the value, as the study's table shows it, at which it is held.
-        confidence: probability that is asked of the intervals.
-        resamples: number of bootstrap samples.
-
     Raises:
         SpecError: if `at` names a path or a value that the study does not have.
 

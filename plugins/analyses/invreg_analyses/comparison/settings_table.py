@@ -25,10 +25,6 @@ class SettingsTable(StudyAnalyzer):
     smallest and the largest). Settings that a search has found are given as found. The main settings are the first ones
     of a component's constructor that are set, and those that vary; the table `settings` has all.
 
-    Args:
-        main: number of settings of each component in the table `methods`.
-        values: number of values of a setting that are listed.
-
     Raises:
         SpecError: if no cell is finished.
 
@@ -37,8 +33,10 @@ class SettingsTable(StudyAnalyzer):
 
     def __init__(
         self,
-        main: Annotated[int, Field(ge=1, le=50, description="settings of each component in the short table")] = 6,
-        values: Annotated[int, Field(ge=2, description="values of a setting that are listed")] = 4,
+        main: Annotated[
+            int, Field(ge=1, le=50, description="number of settings of each component in the table methods")
+        ] = 6,
+        values: Annotated[int, Field(ge=2, description="number of values of a setting that are listed")] = 4,
     ) -> None:
         self.main = main
         self.values = values

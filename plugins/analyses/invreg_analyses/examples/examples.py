@@ -34,16 +34,14 @@ class Examples(Analyzer):
     sinogram) are shown as they are, on their own range, with the adjoint A* z, scaled to its own range, below them;
     where there is no adjoint, they are left out. If their channels are others than those of the images (real and
     imaginary parts), the root of the sum of their squares is shown.
-
-    Args:
-        count: number of images, at most.
-        zoom: side of the enlarged region as a share of the image's.
     """
 
     def __init__(
         self,
         count: Annotated[int, Field(ge=1, le=24, description="number of images, at most")] = 4,
-        zoom: Annotated[float, Field(gt=0.02, le=0.5, description="side of the enlarged region, share of image")] = 0.3,
+        zoom: Annotated[
+            float, Field(gt=0.02, le=0.5, description="side of the enlarged region as a share of the image's")
+        ] = 0.3,
     ) -> None:
         self.count = count
         self.zoom = zoom

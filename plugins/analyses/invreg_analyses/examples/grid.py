@@ -39,12 +39,6 @@ class ExampleGrid(StudyAnalyzer):
 
     The truth comes from the data set of the spec, the data are measured again as the run did: with the same noise.
 
-    Args:
-        image: name of the test image; None for that of highest contrast among the middle third of all, ordered by the
-            mean of the first metric over all methods and cells that are shown.
-        at: varied path to the value, as the study's table shows it, at which it is held; the last value else.
-        zoom: side of the enlarged region as a share of the image's.
-
     Raises:
         SpecError: if `at` names a path or a value that the study does not have, or there is no such image.
         DataError: if the data set no longer has the images that the study was run with.
@@ -54,9 +48,18 @@ class ExampleGrid(StudyAnalyzer):
 
     def __init__(
         self,
-        image: Annotated[str | None, Field(description="name of a test image; null: a typical one")] = None,
+        image: Annotated[
+            str | None,
+            Field(
+                description="name of the test image; null: the one of highest contrast among the "
+                "middle third of all, ordered by the mean of the first metric over all "
+                "methods and cells that are shown"
+            ),
+        ] = None,
         at: At = None,
-        zoom: Annotated[float, Field(gt=0.02, le=0.5, description="side of the enlarged region, share of image")] = 0.3,
+        zoom: Annotated[
+            float, Field(gt=0.02, le=0.5, description="side of the enlarged region as a share of the image's")
+        ] = 0.3,
     ) -> None:
         self.image = image
         self.at = at

@@ -42,11 +42,6 @@ class ForwardMapAccuracy(StudyAnalyzer):
     `trends` has, image by image, what becomes of each measure from the lowest noise level to the highest at each L, and
     from the smallest L to the largest at each noise level.
 
-    Args:
-        at: values of other varied paths, as the study's table shows them; of any other path the last value is taken.
-        confidence: probability that is asked of the intervals.
-        resamples: number of bootstrap samples.
-
     Raises:
         SpecError: if no method has learned a forward map.
         DataError: if the data set no longer has the images of the study, and they are needed.

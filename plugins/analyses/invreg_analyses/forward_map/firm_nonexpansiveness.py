@@ -67,12 +67,6 @@ class FirmNonexpansiveness(Analyzer):
     for all pairs are evidence, no proof. Perturbed images may leave [0, 1]. Where measurements are no images,
     A*A / ||A||² stands for the operator.
 
-    Args:
-        pairs: pairs of images, at most.
-        perturbed: images that are perturbed, at most.
-        size: norm of a perturbation relative to that of the image.
-        iterations: of the power iteration.
-
     Source: Arndt & Nickel 2024, Lemma 3.1.
     """
 
@@ -80,8 +74,10 @@ class FirmNonexpansiveness(Analyzer):
         self,
         pairs: Annotated[int, Field(ge=1, le=100_000, description="pairs of images, at most")] = 200,
         perturbed: Annotated[int, Field(ge=1, le=10_000, description="images that are perturbed, at most")] = 16,
-        size: Annotated[float, Field(gt=0, le=1, description="relative norm of a perturbation")] = 0.01,
-        iterations: Annotated[int, Field(ge=1, le=1000, description="of the power iteration")] = 30,
+        size: Annotated[
+            float, Field(gt=0, le=1, description="norm of a perturbation relative to that of the image")
+        ] = 0.01,
+        iterations: Annotated[int, Field(ge=1, le=1000, description="iterations of the power iteration")] = 30,
     ) -> None:
         self.pairs = pairs
         self.perturbed = perturbed

@@ -36,16 +36,22 @@ class ForwardMap(Analyzer):
     The smaller `relative` is, the more of the operator is in the network; where training teaches reconstruction, it is
     not asked to be small on what cannot be reconstructed anyway.
 
-    Args:
-        count: number of images whose pictures are shown, spread evenly from the largest to the smallest `relative`.
-
     Source: Arndt & Nickel 2024, section 4.2 and the local approximation property (2.4).
     """
 
     requires = (LearnsForwardMap,)
 
     def __init__(
-        self, count: Annotated[int, Field(ge=1, le=24, description="number of images shown, at most")] = 3
+        self,
+        count: Annotated[
+            int,
+            Field(
+                ge=1,
+                le=24,
+                description="number of images whose pictures are shown, at most, spread evenly from "
+                "the largest to the smallest relative distance",
+            ),
+        ] = 3,
     ) -> None:
         self.count = count
 

@@ -43,11 +43,6 @@ class RadialTransfer(Analyzer):
     Where the operator damps and the network does not, the inverse does not amplify noise: the network regularizes.
     Frequencies are in cycles per pixel: 0.5 alternates along rows or columns, 0.707 is a checkerboard.
 
-    Args:
-        images: number of test images at which the maps are linearised, spread evenly over all.
-        rings: number of rings of frequencies, of equal width; rings without a frequency are left out.
-        directions: number of directions for each ring and image.
-
     Raises:
         InvregError: if no forward map or its operator can be differentiated.
     """
@@ -56,9 +51,25 @@ class RadialTransfer(Analyzer):
 
     def __init__(
         self,
-        images: Annotated[int, Field(ge=1, le=1000, description="number of test images")] = 8,
-        rings: Annotated[int, Field(ge=2, le=200, description="number of rings of frequencies")] = 14,
-        directions: Annotated[int, Field(ge=1, le=1000, description="directions for each ring and image")] = 2,
+        images: Annotated[
+            int,
+            Field(
+                ge=1,
+                le=1000,
+                description="number of test images at which the maps are linearised, spread evenly over all",
+            ),
+        ] = 8,
+        rings: Annotated[
+            int,
+            Field(
+                ge=2,
+                le=200,
+                description="number of rings of frequencies, of equal width; rings without a frequency are left out",
+            ),
+        ] = 14,
+        directions: Annotated[
+            int, Field(ge=1, le=1000, description="number of directions for each ring and image")
+        ] = 2,
     ) -> None:
         self.images = images
         self.rings = rings

@@ -45,10 +45,6 @@ class RegularizationMap(Analyzer):
 
     Beside it the difference of the values, phi(x) - F(x), and means of both over edges and smooth areas.
 
-    Args:
-        images: number of test images, spread evenly over ||phi(x) - F(x)|| of the first network.
-        probes: number of random signs for each image and map.
-
     Raises:
         InvregError: if no forward map or its operator can be differentiated.
 
@@ -59,8 +55,17 @@ class RegularizationMap(Analyzer):
 
     def __init__(
         self,
-        images: Annotated[int, Field(ge=1, le=1000, description="number of test images")] = 4,
-        probes: Annotated[int, Field(ge=8, le=100_000, description="random signs for each image and map")] = 128,
+        images: Annotated[
+            int,
+            Field(
+                ge=1,
+                le=1000,
+                description="number of test images, spread evenly over ||phi(x) - F(x)|| of the first network",
+            ),
+        ] = 4,
+        probes: Annotated[
+            int, Field(ge=8, le=100_000, description="number of random signs for each image and map")
+        ] = 128,
     ) -> None:
         self.images = images
         self.probes = probes

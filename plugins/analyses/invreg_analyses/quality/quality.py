@@ -38,10 +38,6 @@ class Quality(Analyzer):
     The intervals (see `mean_interval`) are drawn with keys that derive from the run's seed; they say
     nothing about another training of the same network. Values that are NaN or infinite are left out and counted in the
     column `missing`.
-
-    Args:
-        confidence: probability that is asked of the intervals.
-        resamples: number of bootstrap samples.
     """
 
     def __init__(
