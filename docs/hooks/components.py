@@ -1,6 +1,7 @@
 """Tables of the built-in components, made from the registry while the site is built.
 
-`<!-- components: operator -->` in a page is replaced by all components of that kind with their parameters.
+`<!-- components: operator -->` in a page is replaced by all components of that kind with their parameters, and
+`<!-- parameters: operator radon -->` by the parameters of one of them.
 """
 
 from __future__ import annotations
@@ -11,7 +12,8 @@ from collections.abc import Iterator
 from functools import cache
 from typing import Any
 
-_MARKER = re.compile(r"^<!-- components: (?P<kind>\w+) -->$", re.MULTILINE)
+_KIND = re.compile(r"^<!-- components: (?P<kind>\w+) -->$", re.MULTILINE)
+_PARAMETERS = re.compile(r"^<!-- parameters: (?P<kind>\w+) (?P<name>\w+) -->$", re.MULTILINE)
 # Where the prose of a Google-style docstring ends.
 _SECTION = re.compile(r"^(Args|Attributes|Raises|Returns|Example|Examples|Source|Sources)\b[^\n]*:", re.MULTILINE)
 _REFERENCE = re.compile(r"\[(`[^`]+`)\]\[[^\]]*\]")
@@ -20,7 +22,8 @@ _CODE_OR_SPECIAL = re.compile(r"`[^`]*`|[*_\[\]<]")
 
 
 def on_page_markdown(markdown: str, **_: Any) -> str:
-    return _MARKER.sub(lambda match: "\n".join(_kind(match["kind"])), markdown)
+    markdown = _KIND.sub(lambda match: "\n".join(_kind(match["kind"])), markdown)
+    return _PARAMETERS.sub(lambda match: "\n".join(_parameters(_registry().entry(*match.groups()))), markdown)
 
 
 @cache
@@ -40,10 +43,14 @@ def _kind(kind: str) -> Iterator[str]:
 
 
 def _component(entry: Any) -> Iterator[str]:
-    from invreg.schema.parameters import parameters_model
-
     yield f"### `{entry.name}` {{ #{entry.kind}-{entry.name} }}\n"
     yield _prose(inspect.getdoc(entry.cls) or "") + "\n"
+    yield from _parameters(entry)
+
+
+def _parameters(entry: Any) -> Iterator[str]:
+    from invreg.schema.parameters import parameters_model
+
     model = parameters_model(entry.cls)
     if not model.model_fields:
         yield "No parameters.\n"
@@ -62,8 +69,11 @@ def _prose(documentation: str) -> str:
     section = _SECTION.search(documentation)
     prose = (documentation[: section.start()] if section else documentation).split("\n\n")[0].strip()
     # References lead into the API pages, where not every module of a plugin is listed.
-    prose = re.sub(r"[:,]$", ".", _REFERENCE.sub(r"\1", prose))
-    return _CODE_OR_SPECIAL.sub(lambda match: match[0] if match[0][0] == "`" else f"&#{ord(match[0])};", prose)
+    return _escaped(re.sub(r"[:,]$", ".", _REFERENCE.sub(r"\1", prose)))
+
+
+def _escaped(text: str) -> str:
+    return _CODE_OR_SPECIAL.sub(lambda match: match[0] if match[0][0] == "`" else f"&#{ord(match[0])};", text)
 
 
 def _type(info: Any, described: dict[str, Any]) -> str:
@@ -74,8 +84,7 @@ def _type(info: Any, described: dict[str, Any]) -> str:
     if mark:
         optional = any(option.get("type") == "null" for option in described.get("anyOf", []))
         return f"a {mark.kind}" + (" or nothing" if optional else "")
-    unit = f" in {described['unit']}" if "unit" in described else ""
-    text = describe._type(described) + unit + describe._range(described)
+    text = describe.type_in_words(described)
     return re.sub(r"'(\w+)'", r"`\1`", text).replace(">=", "≥").replace("<=", "≤")
 
 
@@ -91,7 +100,7 @@ def _default(info: Any) -> str:
 
 
 def _meaning(info: Any) -> str:
-    parts = [info.description or ""]
+    parts = [_escaped(info.description or "")]
     extra = info.json_schema_extra
     if isinstance(extra, dict) and "search" in extra:
         search = extra["search"]

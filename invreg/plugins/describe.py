@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterator
+import re
+import textwrap
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from invreg.components.hookspecs import INTERFACE_VERSION
@@ -11,6 +13,11 @@ from invreg.plugins.discovery import SLOW, Plugin
 from invreg.plugins.registry import Entry
 from invreg.plugins.tracking import Offer
 from invreg.schema.parameters import NESTED_KEY, json_schema_of, parameters_model
+
+# Of the descriptions of parameters: about that of docstrings.
+_WIDTH, _INDENT = 110, 6 * " "
+# In docstrings, links to pages of the documentation.
+_REFERENCE = re.compile(r"\[(`[^`]+`)\]\[[^\]]*\]")
 
 
 def first_sentence(cls: type) -> str:
@@ -48,17 +55,14 @@ def describe_component(entry: Entry) -> str:
         f"{entry.kind} {entry.name}",
         f"{origin} ({entry.cls.__module__}.{entry.cls.__qualname__})",
         "",
-        inspect.getdoc(entry.cls) or "(no documentation)",
+        _REFERENCE.sub(r"\1", inspect.getdoc(entry.cls) or "(no documentation)"),
         "",
         "Parameters:" if schema.get("properties") else "No parameters.",
     ]
     for name, info in model.model_fields.items():
-        described = schema["properties"][name]
-        unit = f" in {described['unit']}" if "unit" in described else ""
         default = "required" if info.is_required() else f"default {_default(info.default)}"
-        lines.append(f"  {name}: {_type(described)}{unit}{_range(described)}, {default}")
-        if info.description:
-            lines.append(f"      {info.description}")
+        lines.append(f"  {name}: {type_in_words(schema['properties'][name])}, {default}")
+        lines += textwrap.wrap(info.description or "", _WIDTH, initial_indent=_INDENT, subsequent_indent=_INDENT)
     return "\n".join(lines)
 
 
@@ -103,7 +107,16 @@ def describe_tracker_as_data(offer: Offer) -> dict[str, Any]:
     }
 
 
-def _type(described: dict[str, Any]) -> str:
+def type_in_words(described: Mapping[str, Any]) -> str:
+    """The type, unit and range of a parameter, given its part of the JSON Schema: `integer in pixels (>= 1, odd)`."""
+    unit = f" in {described['unit']}" if "unit" in described else ""
+    options = described.get("anyOf", [described])
+    # What may be nothing has its unit beside the numbers.
+    texts = [_type(option) + ("" if option.get("type") == "null" else unit) + _range(option) for option in options]
+    return " or ".join(dict.fromkeys(texts))
+
+
+def _type(described: Mapping[str, Any]) -> str:
     if NESTED_KEY in described:
         kind, _, base = str(described[NESTED_KEY]).partition(".")
         return f"{'an' if kind[0] in 'aeiou' else 'a'} {kind}" + (f" that is a {base}" if base else "")
@@ -112,14 +125,21 @@ def _type(described: dict[str, Any]) -> str:
     if "const" in described:
         return repr(described["const"])
     if "anyOf" in described:
-        return " or ".join(dict.fromkeys(_type(option) + _range(option) for option in described["anyOf"]))
+        return type_in_words(described)
     if described.get("type") == "array":
-        return f"list of {_type(described['items'])}" if isinstance(described.get("items"), dict) else "list"
+        return _list_in_words(described)
     if "$ref" in described:
         return str(described["$ref"]).rsplit("/", 1)[-1]
     return {"null": "nothing", "object": "mapping"}.get(
         str(described.get("type")), str(described.get("type", "anything"))
     )
+
+
+def _list_in_words(described: Mapping[str, Any]) -> str:
+    if "prefixItems" in described:
+        return f"[{', '.join(map(type_in_words, described['prefixItems']))}]"
+    items = described.get("items")
+    return f"list of {type_in_words(items)}" if isinstance(items, dict) else "list"
 
 
 def _default(value: Any) -> str:
@@ -128,7 +148,7 @@ def _default(value: Any) -> str:
     return f"{value:.6g}" if isinstance(value, float) and value != int(value) else repr(value)
 
 
-def _range(described: dict[str, Any]) -> str:
+def _range(described: Mapping[str, Any]) -> str:
     signs = {"minimum": ">=", "exclusiveMinimum": ">", "maximum": "<=", "exclusiveMaximum": "<"}
     bounds = [f"{sign} {described[key]:g}" for key, sign in signs.items() if key in described]
     if described.get("not") == {"multipleOf": 2}:

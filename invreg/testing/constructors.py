@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import inspect
 import json
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -156,12 +155,10 @@ def _documentation(cls: type[Component]) -> None:
             "a docstring: the formula, the shapes, the source",
             f"describe {cls.__name__} under its class line",
         )
-    whole = " ".join(inspect.getdoc(base) or "" for base in cls.__mro__ if issubclass(base, Component))
-    fields = parameters_model(cls).model_fields
-    missing = [key for key, info in fields.items() if not info.description and f"{key}:" not in whole]
+    missing = [key for key, info in parameters_model(cls).model_fields.items() if not info.description]
     if missing:
         raise Refused(
             f"nothing describes {', '.join(missing)}",
             "a description of every parameter",
-            'Annotated[float, Field(description="...")], or a line under Args: in the docstring',
+            'Annotated[float, Field(description="...")] in the constructor: specs, describe and pages read it there',
         )

@@ -35,13 +35,9 @@ class ToyBlur(LinearOperator):
 
 
 class ToyNoise(Noise):
-    """White noise.
+    """White noise."""
 
-    Args:
-        std: its standard deviation.
-    """
-
-    def __init__(self, std: Annotated[float, Field(ge=0)] = 0.02) -> None:
+    def __init__(self, std: Annotated[float, Field(ge=0, description="standard deviation")] = 0.02) -> None:
         self.std = std
 
     def draw(self, z: Tensor, generator: torch.Generator) -> Tensor:
@@ -85,21 +81,25 @@ class ToyIdentity(Reconstructor):
 
 
 class ToyNet(Reconstructor):
-    """phi(x) = a x + b, whose inverse reconstructs; with weights a and b and a forward map that sees one pixel.
-
-    Args:
-        start: a before training; 1 is about right.
-    """
+    """phi(x) = a x + b, whose inverse reconstructs; with weights a and b and a forward map that sees one pixel."""
 
     def __init__(
         self,
-        start: Annotated[float, Field(gt=0.1, lt=10, json_schema_extra=search_range(0.5, 2.0, log=True))] = 0.5,
+        start: Annotated[
+            float,
+            Field(
+                gt=0.1,
+                lt=10,
+                description="a before training; 1 is about right",
+                json_schema_extra=search_range(0.5, 2.0, log=True),
+            ),
+        ] = 0.5,
     ) -> None:
         super().__init__()
         self.start = start
 
     def setup(self, problem: Problem, image_shape: Shape) -> None:
-        self.a = nn.Parameter(torch.tensor(float(self.start)))
+        self.a = nn.Parameter(torch.tensor(self.start))
         self.b = nn.Parameter(torch.zeros(()))
         super().setup(problem, image_shape)
 
@@ -119,15 +119,19 @@ class ToyNet(Reconstructor):
 
 
 class ToyGain(Reconstructor):
-    """x = gain * z: nothing to train, one parameter to search.
-
-    Args:
-        start: the gain; 1 is about right.
-    """
+    """x = gain * z: nothing to train, one parameter to search."""
 
     def __init__(
         self,
-        start: Annotated[float, Field(gt=0.1, lt=10, json_schema_extra=search_range(0.5, 2.0, log=True))] = 0.5,
+        start: Annotated[
+            float,
+            Field(
+                gt=0.1,
+                lt=10,
+                description="the gain; 1 is about right",
+                json_schema_extra=search_range(0.5, 2.0, log=True),
+            ),
+        ] = 0.5,
     ) -> None:
         super().__init__()
         self.start = start

@@ -12,7 +12,7 @@ from invreg import Shape, SpecError, Stage, search_choices, search_range
 from invreg.text import composition, subscript
 from invreg_baselines.description import Parts, layer, layers_in, parameters_of
 from invreg_baselines.layers import convolution
-from invreg_baselines.network import Center, ImageNetwork, KernelSize, Padding, Start, require_positive
+from invreg_baselines.network import Center, ImageNetwork, KernelSize, Padding, Start
 
 _GAUSS_STD = 1.2
 _KERNEL_NOISE = 0.3
@@ -38,19 +38,6 @@ class ConvResNet(ImageNetwork):
 
     See [`ImageNetwork`][invreg_baselines.network.ImageNetwork] for what surrounds N.
 
-    Args:
-        subnetworks: n, the residual blocks.
-        channels: of the lifted images, at least those of the images.
-        hidden: channels between K_i and W_i.
-        kernel_size: of K_i, odd.
-        threshold: of the soft shrinkage, > 0.
-        center: a constant near the mean of the images.
-        padding: pixels on each side.
-        start: a method without weights, such as `fbp`, whose image N is given; see `ImageNetwork`.
-
-    Raises:
-        SpecError: for an even kernel, sizes or a threshold that are not positive, or a negative padding.
-
     Source: Arndt & Nickel 2024, section 4.2 and table 1.
     """
 
@@ -59,17 +46,21 @@ class ConvResNet(ImageNetwork):
     def __init__(
         self,
         subnetworks: Annotated[
-            int, Field(ge=1, description="residual blocks", json_schema_extra=search_range(8, 24))
+            int, Field(ge=1, description="number n of residual blocks", json_schema_extra=search_range(8, 24))
         ] = 20,
         channels: Annotated[
             int,
-            Field(ge=1, description="of the lifted images", json_schema_extra=search_choices([16, 32, 64, 96])),
+            Field(
+                ge=1,
+                description="channels of the lifted images, at least those of the images",
+                json_schema_extra=search_choices([16, 32, 64, 96]),
+            ),
         ] = 64,
         hidden: Annotated[
             int,
             Field(
                 ge=1,
-                description="channels inside the blocks",
+                description="channels inside the blocks, between K_i and W_i",
                 json_schema_extra=search_choices([32, 64, 128, 192]),
             ),
         ] = 128,
@@ -78,7 +69,7 @@ class ConvResNet(ImageNetwork):
             float,
             Field(
                 gt=0,
-                description="of the soft shrinkage, the same in all blocks",
+                description="threshold of the soft shrinkage, the same in all blocks",
                 json_schema_extra=search_range(0.01, 0.1, log=True),
             ),
         ] = 0.05,
@@ -87,7 +78,6 @@ class ConvResNet(ImageNetwork):
         start: Start = None,
     ) -> None:
         super().__init__(kernel_size, center, padding, start)
-        require_positive(self.name, subnetworks=subnetworks, channels=channels, hidden=hidden, threshold=threshold)
         self.subnetworks, self.channels, self.hidden = subnetworks, channels, hidden
         self.threshold = threshold
 

@@ -13,7 +13,7 @@ from invreg import Layer, Shape, Stage, search_choices, search_range
 from invreg.text import composition, subscript
 from invreg_baselines.description import Parts, layers_in, parameters_of
 from invreg_baselines.layers import convolution
-from invreg_baselines.network import Center, ImageNetwork, KernelSize, Padding, Start, require_positive
+from invreg_baselines.network import Center, ImageNetwork, KernelSize, Padding, Start
 
 # The last convolution of each block starts this much smaller than usual, so that the network starts near the identity.
 _LAST_SCALE = 0.1
@@ -28,18 +28,6 @@ class DiffNet(ImageNetwork):
 
     See [`ImageNetwork`][invreg_baselines.network.ImageNetwork] for what surrounds N.
 
-    Args:
-        subnetworks: n, the time steps, each with a network of its own.
-        hidden: channels in the networks that choose the filters.
-        kernel_size: of their convolutions, odd; the filters themselves reach to the four neighbours.
-        step_size: the time step at the start, > 0.
-        center: a constant near the mean of the images.
-        padding: pixels on each side.
-        start: a method without weights, such as `fbp`, whose image N is given; see `ImageNetwork`.
-
-    Raises:
-        SpecError: for an even kernel, sizes or a step that are not positive, or a negative padding.
-
     Source: Arridge & Hauptmann 2020, "Networks for nonlinear diffusion problems in imaging" (DiffNet); Arndt & Nickel
     2024, table 1 (the sizes).
     """
@@ -48,7 +36,14 @@ class DiffNet(ImageNetwork):
 
     def __init__(
         self,
-        subnetworks: Annotated[int, Field(ge=1, description="time steps", json_schema_extra=search_range(3, 10))] = 5,
+        subnetworks: Annotated[
+            int,
+            Field(
+                ge=1,
+                description="number n of time steps, each with a network of its own",
+                json_schema_extra=search_range(3, 10),
+            ),
+        ] = 5,
         hidden: Annotated[
             int,
             Field(
@@ -64,7 +59,6 @@ class DiffNet(ImageNetwork):
         start: Start = None,
     ) -> None:
         super().__init__(kernel_size, center, padding, start)
-        require_positive(self.name, subnetworks=subnetworks, hidden=hidden, step_size=step_size)
         self.subnetworks, self.hidden, self.step_size = subnetworks, hidden, step_size
 
     def build(self, channels: int) -> None:

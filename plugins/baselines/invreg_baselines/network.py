@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from abc import abstractmethod
 from typing import Annotated
 
@@ -13,12 +12,12 @@ from torch import Tensor
 from invreg import (
     Architecture,
     InvregError,
+    Odd,
     Operator,
     Problem,
     Reconstructor,
     Shape,
     ShapeError,
-    SpecError,
     search_choices,
 )
 from invreg_baselines.description import Frame, Parts
@@ -28,18 +27,32 @@ KernelSize = Annotated[
     int,
     Field(
         ge=1,
-        description="side of the kernels, odd",
+        description="side of the kernels of all convolutions that have one",
         json_schema_extra={**search_choices([3, 5, 7]), "unit": "pixels"},
     ),
+    Odd(),
 ]
-Center = Annotated[float, Field(description="subtracted before the network and added after it; 0 switches it off")]
+Center = Annotated[
+    float,
+    Field(
+        description="a constant near the mean of the images, subtracted before the network and added after it; 0 "
+        "switches it off"
+    ),
+]
 Start = Annotated[
     Reconstructor | None,
-    Field(description="a method without weights, whose image the network is given; by default z, or A*z/||A||²"),
+    Field(
+        description="a method without weights, such as fbp, whose image the network is given; by default z, or "
+        "A*z/||A||² where measurements have another shape than images"
+    ),
 ]
 Padding = Annotated[
     int,
-    Field(ge=0, description="reflect padding on each side; 0 switches it off", json_schema_extra={"unit": "pixels"}),
+    Field(
+        ge=0,
+        description="padding by reflection on each side of the image; 0 switches it off",
+        json_schema_extra={"unit": "pixels"},
+    ),
 ]
 
 
@@ -58,15 +71,6 @@ class ImageNetwork(Reconstructor):
 
     Subclasses write `build`, which makes the layers once the number of channels is known, `transform`, which is N, and
     `parts`, which says what N is made of.
-
-    Args:
-        kernel_size: of all convolutions that have one, odd.
-        center: a constant near the mean of the images.
-        padding: pixels on each side.
-        start: what brings measurements to images; None for y as above.
-
-    Raises:
-        SpecError: for an even kernel, or a negative padding.
     """
 
     #: As it is written in specs.
@@ -76,18 +80,6 @@ class ImageNetwork(Reconstructor):
 
     def __init__(self, kernel_size: int, center: float, padding: int, start: Reconstructor | None) -> None:
         super().__init__()
-        require_positive(self.name, kernel_size=kernel_size)
-        if kernel_size % 2 == 0:
-            raise SpecError(
-                f"kernel_size {kernel_size}",
-                where=f"{self.name}.kernel_size",
-                expected="an odd number: an even kernel has no centre",
-                hint=f"{kernel_size + 1}",
-            )
-        if not math.isfinite(center):
-            raise SpecError(f"center {center}", where=f"{self.name}.center", expected="a finite number")
-        if padding < 0:
-            raise SpecError(f"padding {padding}", where=f"{self.name}.padding", expected="0 or more pixels")
         self.kernel_size, self.center, self.padding = kernel_size, center, padding
         self.start = start
         self.image_channels: int | None = None
@@ -202,14 +194,3 @@ class ImageNetwork(Reconstructor):
 
     def _no_layers(self) -> InvregError:
         return InvregError(f"{self.name} has no layers yet", where=self.name, hint="setup(problem, image_shape)")
-
-
-def require_positive(name: str, **values: float) -> None:
-    """Refuses parameters that are not positive; in a spec, the schema does so earlier.
-
-    Raises:
-        SpecError: naming the parameter.
-    """
-    for parameter, value in values.items():
-        if not value > 0:
-            raise SpecError(f"{parameter} {value}", where=f"{name}.{parameter}", expected="a positive number")

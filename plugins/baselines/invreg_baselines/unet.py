@@ -9,7 +9,7 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from invreg import Layer, Shape, ShapeError, Skip, SpecError, Stage, search_choices
+from invreg import Layer, Shape, ShapeError, Skip, Stage, search_choices
 from invreg_baselines.description import Parts, layer, layers_in, parameters_of
 from invreg_baselines.layers import convolution
 from invreg_baselines.network import Center, ImageNetwork, KernelSize, Padding, Start
@@ -42,16 +42,6 @@ class UNet(ImageNetwork):
 
     See [`ImageNetwork`][invreg_baselines.network.ImageNetwork] for what surrounds N.
 
-    Args:
-        channels: c_1, ..., c_s, for the scales from fine to coarse.
-        kernel_size: k, odd.
-        center: a constant near the mean of the images.
-        padding: pixels on each side.
-        start: a method without weights, such as `fbp`, whose image N is given; see `ImageNetwork`.
-
-    Raises:
-        SpecError: for an even kernel, no channels or some that are not positive, or a negative padding.
-
     Source: Ronneberger et al. 2015; Arndt & Nickel 2024, section 4.2 and table 1 (the sizes).
     """
 
@@ -63,7 +53,7 @@ class UNet(ImageNetwork):
             tuple[Annotated[int, Field(ge=1)], ...],
             Field(
                 min_length=1,
-                description="of each scale, from fine to coarse",
+                description="channels c_1, ..., c_s of the scales, from fine to coarse",
                 json_schema_extra=search_choices(_SEARCHED),
             ),
         ] = (16, 32, 64, 128, 256),
@@ -73,13 +63,7 @@ class UNet(ImageNetwork):
         start: Start = None,
     ) -> None:
         super().__init__(kernel_size, center, padding, start)
-        if not channels or min(channels) < 1:
-            raise SpecError(
-                f"channels {list(channels)}",
-                where=f"{self.name}.channels",
-                expected="a positive number for each scale, at least one scale",
-            )
-        self.channels = tuple(channels)
+        self.channels = channels
         self.multiple = 2 ** (len(self.channels) - 1)
 
     def build(self, channels: int) -> None:

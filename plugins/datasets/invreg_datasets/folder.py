@@ -11,15 +11,7 @@ from pydantic import Field
 from invreg import DataError, ImageDataset, ImageStack, SpecError, Splits, TrainingImages
 from invreg_datasets.decode import read_image
 from invreg_datasets.files import deal, find_images
-from invreg_datasets.parameters import (
-    Color,
-    Downsample,
-    ImageSize,
-    SplitSeed,
-    TrainSize,
-    require_color,
-    require_positive,
-)
+from invreg_datasets.parameters import Color, Downsample, Folder, ImageSize, SplitSeed, TrainSize
 from invreg_datasets.patches import centre_crop
 from invreg_datasets.prepare import Pixels, load_all, reduce_by, resize_short_side, to_color, to_stack, to_tensors
 
@@ -32,26 +24,17 @@ class ImageFolder(ImageDataset):
     Images are split by file. If the folder has sub-folders called train, val (validation) and test, they are the
     splits; val and test images without a folder of their own are drawn from val, or else from train. Without such
     sub-folders all are drawn at random, the same for the same file names and seed.
-
-    Args:
-        path: the folder; `~` is the home directory, a relative path starts at the current directory.
-        image_size: height and width of the validation and test images.
-        train_size: height and width of the training crops; None: `image_size`.
-        downsample: factor of area downsampling, before cropping.
-        short_side: instead of a factor: shrink each image to so many pixels on its shorter side. With the size
-            of the test images, these show whole scenes, whatever the resolution of the files.
-        color: `grey` or `rgb`.
-        val: number of validation images; None: a tenth of all, from 1 to 32.
-        test: number of test images; None: all in the folder test, else a tenth of all, from 1 to 32.
-        seed: seed of the random split.
-
-    Raises:
-        SpecError: if both `downsample` and `short_side` are given, or crops exceed `short_side`.
     """
 
     def __init__(
         self,
-        path: Annotated[str | Path, Field(description="folder of images, searched at any depth")],
+        path: Annotated[
+            Folder,
+            Field(
+                description="folder of images, searched at any depth; ~ is the home directory, a relative path starts "
+                "at the current directory"
+            ),
+        ],
         image_size: ImageSize = 96,
         train_size: TrainSize = None,
         downsample: Downsample = 1,
@@ -59,7 +42,8 @@ class ImageFolder(ImageDataset):
             int | None,
             Field(
                 ge=1,
-                description="length to which the shorter side is shrunk, instead of downsample",
+                description="length to which the shorter side of each image is shrunk, instead of downsample; with the "
+                "size of the test images, these show whole scenes, whatever the resolution of the files",
                 json_schema_extra={"unit": "pixels"},
             ),
         ] = None,
@@ -73,18 +57,7 @@ class ImageFolder(ImageDataset):
         ] = None,
         seed: SplitSeed = 0,
     ) -> None:
-        require_positive(
-            image_size=image_size,
-            train_size=train_size,
-            downsample=downsample,
-            short_side=short_side,
-            val=val,
-            test=test,
-        )
-        require_color(color)
-        if not str(path):
-            raise SpecError("the path is empty", where="path", expected="a folder of images")
-        self.path = Path(path)
+        self.path = path
         self.image_size = image_size
         self.train_size = train_size or image_size
         self.downsample = downsample

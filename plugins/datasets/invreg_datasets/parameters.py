@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from pathlib import Path
+from typing import Annotated, Any, Literal
 
-from pydantic import Field
-
-from invreg import SpecError
+from pydantic import BeforeValidator, Field
 
 ImageSize = Annotated[
     int,
@@ -25,29 +24,20 @@ Downsample = Annotated[
 ]
 ColorName = Literal["grey", "rgb"]
 Color = Annotated[
-    ColorName, Field(description="grey: one channel, the luminance .2125 R + .7154 G + .0721 B; rgb: three channels")
+    ColorName,
+    Field(
+        description="grey: one channel, the luminance .2125 R + .7154 G + .0721 B; rgb: three channels, equal ones for "
+        "grey images"
+    ),
 ]
 SplitSeed = Annotated[int, Field(ge=0, description="chooses which images go to which split")]
 
-CHANNELS: dict[ColorName, int] = {"grey": 1, "rgb": 3}
+
+def _not_empty(path: Any) -> Any:
+    if path == "":  # which would be the current directory
+        raise ValueError("the path is empty: a folder is expected")
+    return path
 
 
-def require_positive(**sizes: int | None) -> None:
-    """Refuses sizes below one: in Python, the constructor is called without a schema before it.
-
-    Raises:
-        SpecError: naming the parameter.
-    """
-    for name, size in sizes.items():
-        if size is not None and size < 1:
-            raise SpecError(f"{name} = {size}", where=name, expected="at least 1")
-
-
-def require_color(color: str) -> None:
-    """Refuses a colour mode that does not exist.
-
-    Raises:
-        SpecError: listing those that do.
-    """
-    if color not in CHANNELS:
-        raise SpecError(f"color = {color!r}", where="color", expected=f"one of {', '.join(CHANNELS)}")
+#: A folder; `~` is the home directory, a relative path starts at the current directory.
+Folder = Annotated[Path, BeforeValidator(_not_empty)]

@@ -10,7 +10,6 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from invreg import ImageDataset, ImageStack, Splits, TrainingImages, generator, stream_key
-from invreg_datasets.parameters import ImageSize, require_positive
 from invreg_datasets.prepare import load_all, to_stack
 
 
@@ -24,26 +23,21 @@ class Phantoms(ImageDataset):
     where E_0 is the body, a large ellipse near the middle, and E_1 ... E_K are small ellipses whose centres lie in it.
     Edges are smoothed over one pixel, as if each pixel were the mean over its area. Each image has random numbers
     of its own, so image 17 is the same whatever the number of images.
-
-    Args:
-        image_size: height and width of the images.
-        train: number of training images; each is also shown flipped and turned.
-        val: number of validation images.
-        test: number of test images.
-        ellipses: number K of small ellipses.
-        seed: seed of all images.
     """
 
     def __init__(
         self,
-        image_size: ImageSize = 96,
-        train: Annotated[int, Field(ge=1, description="number of training images")] = 1000,
+        image_size: Annotated[
+            int, Field(ge=1, description="height and width of all images", json_schema_extra={"unit": "pixels"})
+        ] = 96,
+        train: Annotated[
+            int, Field(ge=1, description="number of training images; each is also shown flipped and turned")
+        ] = 1000,
         val: Annotated[int, Field(ge=1, description="number of validation images")] = 16,
         test: Annotated[int, Field(ge=1, description="number of test images")] = 32,
-        ellipses: Annotated[int, Field(ge=1, description="number of small ellipses in each image")] = 10,
+        ellipses: Annotated[int, Field(ge=1, description="number K of small ellipses in each image")] = 10,
         seed: Annotated[int, Field(ge=0, description="seed of all images")] = 0,
     ) -> None:
-        require_positive(image_size=image_size, train=train, val=val, test=test, ellipses=ellipses)
         self.image_size = image_size
         self.counts = {"train": train, "val": val, "test": test}
         self.ellipses = ellipses

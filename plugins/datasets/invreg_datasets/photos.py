@@ -10,7 +10,7 @@ from pydantic import Field
 
 from invreg import DataError, ImageDataset, ImageStack, SpecError, Splits, TrainingImages
 from invreg_datasets.decode import read_image
-from invreg_datasets.parameters import Color, Downsample, ImageSize, TrainSize, require_color, require_positive
+from invreg_datasets.parameters import Color, ImageSize, TrainSize
 from invreg_datasets.patches import centred_grid
 from invreg_datasets.prepare import Pixels, load_all, reduce_by, to_color, to_stack, to_tensors
 
@@ -33,26 +33,23 @@ class Photos(ImageDataset):
     Validation: coffee, rocket. Testing: camera, chelsea, flower. The latter two splits are cut into disjoint
     patches, in a grid centred on each photograph and named `camera[0,1]` (row, column): 12 and 12 patches of
     96 x 96 with the defaults. No photograph, and no scene, is in two splits.
-
-    Args:
-        image_size: height and width of the validation and test patches.
-        train_size: height and width of the training crops; None: `image_size`.
-        downsample: factor of area downsampling, before cropping (it removes compression and sensor artefacts).
-        color: `grey` or `rgb`; grey photographs get three equal channels in `rgb`.
-
-    Raises:
-        SpecError: if patches or crops are larger than the smallest photograph after downsampling.
     """
 
     def __init__(
         self,
-        image_size: ImageSize = 96,
-        train_size: TrainSize = None,
-        downsample: Annotated[Downsample, Field(le=SHORTEST_SIDE)] = 2,
+        image_size: Annotated[ImageSize, Field(le=SHORTEST_SIDE)] = 96,
+        train_size: Annotated[TrainSize, Field(le=SHORTEST_SIDE)] = None,
+        downsample: Annotated[
+            int,
+            Field(
+                ge=1,
+                le=SHORTEST_SIDE,
+                description="photographs are first reduced by this factor, by averaging square blocks of pixels, which "
+                "removes compression and sensor artefacts",
+            ),
+        ] = 2,
         color: Color = "grey",
     ) -> None:
-        require_positive(image_size=image_size, train_size=train_size, downsample=downsample)
-        require_color(color)
         largest = SHORTEST_SIDE // downsample
         for name, size in (("image_size", image_size), ("train_size", train_size or 1)):
             if size > largest:

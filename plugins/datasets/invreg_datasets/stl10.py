@@ -13,8 +13,8 @@ import torch
 from numpy.typing import NDArray
 from pydantic import Field
 
-from invreg import DataError, ImageDataset, ImageStack, SpecError, Splits, TrainingImages, generator, stream_key
-from invreg_datasets.parameters import Color, SplitSeed, TrainSize, require_color, require_positive
+from invreg import DataError, ImageDataset, ImageStack, Splits, TrainingImages, generator, stream_key
+from invreg_datasets.parameters import Color, Folder, SplitSeed
 from invreg_datasets.prepare import Pixels, to_color, to_stack, to_tensors
 
 #: The folder in the official archive.
@@ -40,43 +40,35 @@ class STL10(ImageDataset):
 
     The files must be there: `python -m invreg_datasets.stl10_download FOLDER` (2.6 GB) fetches them. They are
     memory-mapped: only the chosen images are read.
-
-    Args:
-        root: the folder with `stl10_binary`, or `stl10_binary` itself; `~` is the home directory.
-        train: number of training images.
-        val: number of validation images.
-        test: number of test images.
-        train_size: height and width of random training crops; None: whole images.
-        color: `grey` or `rgb`.
-        seed: seed of the choice of images.
-
-    Raises:
-        SpecError: if more images are asked for than the files hold, or crops are larger than 96.
     """
 
     def __init__(
         self,
-        root: Annotated[str | Path, Field(description="folder that holds stl10_binary, the unpacked archive")],
+        root: Annotated[
+            Folder,
+            Field(
+                description="folder that holds stl10_binary, the unpacked archive, or stl10_binary itself; ~ is the "
+                "home directory, a relative path starts at the current directory"
+            ),
+        ],
         train: Annotated[
             int, Field(ge=1, le=OFFICIAL[SOURCES["train"]], description="number of training images, unlabelled ones")
         ] = 16_284,
         val: Annotated[int, Field(ge=1, le=OFFICIAL[SOURCES["val"]], description="number of validation images")] = 64,
         test: Annotated[int, Field(ge=1, le=OFFICIAL[SOURCES["test"]], description="number of test images")] = 128,
-        train_size: TrainSize = None,
+        train_size: Annotated[
+            int | None,
+            Field(
+                ge=1,
+                le=SIDE,
+                description="height and width of the random training crops; none: whole images",
+                json_schema_extra={"unit": "pixels"},
+            ),
+        ] = None,
         color: Color = "grey",
         seed: SplitSeed = 0,
     ) -> None:
-        require_positive(train=train, val=val, test=test, train_size=train_size)
-        require_color(color)
-        if not str(root):
-            raise SpecError("the path is empty", where="root", expected="the folder that holds stl10_binary")
-        for split, count in (("train", train), ("val", val), ("test", test)):
-            largest = OFFICIAL[SOURCES[split]]
-            if count > largest:
-                raise SpecError(f"{split} = {count}", where=split, expected=f"at most {largest} ({SOURCES[split]})")
-        if train_size is not None and train_size > SIDE:
-            raise SpecError(f"train_size = {train_size}", where="train_size", expected=f"at most {SIDE}")
-        self.root = Path(root)
+        self.root = root
         self.counts = {"test": test, "val": val, "train": train}
         self.train_size = train_size or SIDE
         self.color = color

@@ -14,24 +14,26 @@ continued by at most one reflection or period.
 
 from __future__ import annotations
 
-from typing import Literal, get_args
+from typing import Annotated, Literal
 
 import torch
+from pydantic import Field
 from torch import Tensor
 
-from invreg import Shape, ShapeError, SpecError
+from invreg import Shape, ShapeError
 
 Boundary = Literal["symmetric", "zero", "circular", "replicate", "reflect"]
 
-
-def check_boundary(boundary: str, where: str) -> None:
-    """Refuses a rule that does not exist.
-
-    Raises:
-        SpecError: naming the rules.
-    """
-    if boundary not in get_args(Boundary):
-        raise SpecError(f"boundary {boundary!r}", where=where, expected=f"one of {', '.join(get_args(Boundary))}")
+#: The parameter of operators that continue images.
+BoundaryRule = Annotated[Boundary, Field(description="how images continue beyond their edges")]
+#: The parameter of diffusions.
+DiffusionBoundary = Annotated[
+    Literal["neumann", "dirichlet"],
+    Field(
+        description="neumann: no flux across the edge, the mean of an image is kept; dirichlet: zero in a frame of "
+        "pixels around the image"
+    ),
+]
 
 
 def smallest_size(radius: int, boundary: Boundary) -> int:

@@ -29,16 +29,12 @@ class FiniteDifferences(Operator):
 
     The error is of the order of step² f''' plus the rounding of F divided by step; in float32, 1e-2 is a good step for
     smooth operators on images in [0, 1], in float64 it is 1e-4. Where F has kinks, a difference is a mean over them.
-
-    Args:
-        operator: F.
-        step: the largest change of a pixel.
     """
 
     def __init__(
         self,
         operator: Annotated[Operator, Field(description="F, any operator")],
-        step: Annotated[float, Field(gt=0, le=1, description="largest change of a pixel, grey values")] = 1e-2,
+        step: Annotated[float, Field(gt=0, le=1, description="largest change of a pixel, in grey values")] = 1e-2,
     ) -> None:
         super().__init__()
         self.operator = operator

@@ -13,7 +13,7 @@ from torch import Tensor
 from invreg import LinearOperator, NormEstimate, Odd, Shape
 from invreg_operators.axes import along_axes
 from invreg_operators.batches import check_batch
-from invreg_operators.boundary import Boundary, check_size
+from invreg_operators.boundary import Boundary, BoundaryRule, check_size
 from invreg_operators.filters import correlate, correlate_adjoint
 
 #: Up to this many pixels on an axis, two products with dense matrices beat anything that uses the band (measured).
@@ -41,13 +41,13 @@ class GaussianBlur(LinearOperator):
             Field(description="entries of the kernel on each axis", ge=1, json_schema_extra={"unit": "pixels"}),
             Odd(),
         ] = 11,
-        std: Annotated[float, Field(description="standard deviation", gt=0, json_schema_extra={"unit": "pixels"})] = 5
-        / 3,
-        boundary: Annotated[Boundary, Field(description="how images continue beyond their edges")] = "symmetric",
+        std: Annotated[
+            float, Field(description="standard deviation of the Gaussian", gt=0, json_schema_extra={"unit": "pixels"})
+        ] = 5 / 3,
+        boundary: BoundaryRule = "symmetric",
     ) -> None:
         super().__init__()
-        self.kernel_size, self.std = kernel_size, std
-        self.boundary: Boundary = boundary
+        self.kernel_size, self.std, self.boundary = kernel_size, std, boundary
 
     def forward(self, x: Tensor) -> Tensor:
         """A x, for x `[B, C, H, W]`.

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import math
 from functools import lru_cache
-from typing import Annotated, Literal
+from typing import Annotated
 
 import torch
 from pydantic import Field
 from torch import Tensor
 
-from invreg import LinearOperator, NormEstimate, Shape, SpecError
+from invreg import LinearOperator, NormEstimate, Shape
 from invreg_operators.axes import along_axes
 from invreg_operators.batches import check_batch, check_images
+from invreg_operators.boundary import DiffusionBoundary
 
 
 class ImplicitDiffusion(LinearOperator):
@@ -25,35 +26,24 @@ class ImplicitDiffusion(LinearOperator):
 
     S_h is the case g = 1 of Arndt & Nickel 2024, section 3: linear, self-adjoint and firmly nonexpansive,
     ||S_h x||² + ||x - S_h x||² <= ||x||² (Lemma 3.1), and so are its powers.
-
-    Args:
-        time: how long the image diffuses, > 0. The default is that of `perona_malik`; a Gaussian blur of standard
-            deviation s corresponds to time s² / 2.
-        steps: implicit Euler steps; the more, the closer to the heat equation.
-        boundary: `neumann`, no flux across the edge (the mean of an image is kept), or `dirichlet`, zero in a frame
-            of pixels around the image.
-
-    Raises:
-        SpecError: if `time` or `steps` is not positive.
     """
 
     def __init__(
         self,
-        time: Annotated[float, Field(description="how long the image diffuses", gt=0)] = 0.75,
-        steps: Annotated[int, Field(description="number of implicit Euler steps", ge=1)] = 1,
-        boundary: Annotated[
-            Literal["neumann", "dirichlet"], Field(description="no flux across the edge, or zero around the image")
-        ] = "neumann",
+        time: Annotated[
+            float,
+            Field(
+                description="how long the image diffuses, by default as in perona_malik; a Gaussian blur of standard "
+                "deviation s corresponds to s² / 2",
+                gt=0,
+            ),
+        ] = 0.75,
+        steps: Annotated[
+            int, Field(description="implicit Euler steps; the more, the closer to the heat equation", ge=1)
+        ] = 1,
+        boundary: DiffusionBoundary = "neumann",
     ) -> None:
         super().__init__()
-        if not (0 < time < math.inf):
-            raise SpecError(f"time {time}", where="implicit_diffusion.time", expected="a positive number")
-        if steps < 1:
-            raise SpecError(f"steps {steps}", where="implicit_diffusion.steps", expected="a positive number")
-        if boundary not in ("neumann", "dirichlet"):
-            raise SpecError(
-                f"boundary {boundary!r}", where="implicit_diffusion.boundary", expected="neumann or dirichlet"
-            )
         self.time, self.steps, self.boundary = time, steps, boundary
 
     def forward(self, x: Tensor) -> Tensor:

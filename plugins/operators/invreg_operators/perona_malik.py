@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Annotated, Literal
 
@@ -10,8 +9,9 @@ from pydantic import Field
 from torch import Tensor
 from torch.nn.functional import pad
 
-from invreg import Linearization, Operator, Shape, ShapeError, SpecError
+from invreg import Linearization, Operator, Shape, ShapeError
 from invreg_operators.batches import check_batch, check_images
+from invreg_operators.boundary import DiffusionBoundary
 from invreg_operators.stencils import Edge, Forward, HalfPoint, Stencil
 
 _STENCILS: dict[str, type[Stencil]] = {"forward": Forward, "edge": Edge, "half_point": HalfPoint}
@@ -36,19 +36,6 @@ class PeronaMalik(Operator):
 
     The defaults, and the choice between two boundary conditions, are those of Arndt & Nickel 2024, section 3,
     equation (3.1), and section 4; the stencil is open there.
-
-    Args:
-        contrast: height of the differences that count as edges, on the scale of the images, > 0.
-        steps: steps of Heun's method.
-        step_size: length h of a step, below 0.3.
-        stencil: where g is evaluated: `forward`, at the pixel, from its forward differences (neither symmetric under
-            flips nor rotations); `edge`, between two pixels, from their difference; `half_point`, between two pixels,
-            from all differences nearby.
-        boundary: `neumann`, no flux across the edge (the mean of an image is kept), or `dirichlet`, zero in a frame
-            of pixels around the image.
-
-    Raises:
-        SpecError: if a parameter is out of its range.
     """
 
     def __init__(
@@ -62,32 +49,26 @@ class PeronaMalik(Operator):
             ),
         ] = 0.1,
         steps: Annotated[int, Field(description="steps of Heun's method", ge=1)] = 5,
-        step_size: Annotated[float, Field(description="length of a step, < 0.3", gt=0)] = 0.15,
+        step_size: Annotated[
+            float,
+            Field(
+                description="length h of a step; up to 0.25 no value leaves the range of the image, larger steps "
+                "overshoot and create oscillations: take more steps for more diffusion",
+                gt=0,
+                lt=0.3,
+            ),
+        ] = 0.15,
         stencil: Annotated[
-            Literal["forward", "edge", "half_point"], Field(description="where the conductivity is evaluated")
+            Literal["forward", "edge", "half_point"],
+            Field(
+                description="where the conductivity g is evaluated; forward: at the pixel, from its forward "
+                "differences, neither symmetric under flips nor rotations; edge: between two pixels, from their "
+                "difference; half_point: between two pixels, from all differences nearby"
+            ),
         ] = "forward",
-        boundary: Annotated[
-            Literal["neumann", "dirichlet"], Field(description="no flux across the edge, or zero around the image")
-        ] = "neumann",
+        boundary: DiffusionBoundary = "neumann",
     ) -> None:
         super().__init__()
-        if not (0 < contrast < math.inf):
-            raise SpecError(f"contrast {contrast}", where="perona_malik.contrast", expected="a positive number")
-        if steps < 1:
-            raise SpecError(f"steps {steps}", where="perona_malik.steps", expected="a positive number")
-        if not (0 < step_size < 0.3):
-            raise SpecError(
-                f"step_size {step_size}",
-                where="perona_malik.step_size",
-                expected="a positive number below 0.3: larger explicit steps overshoot and create oscillations",
-                hint="at most 0.25, where no value leaves the range of the image; more steps for more diffusion",
-            )
-        if stencil not in _STENCILS:
-            raise SpecError(
-                f"stencil {stencil!r}", where="perona_malik.stencil", expected=f"one of {', '.join(_STENCILS)}"
-            )
-        if boundary not in ("neumann", "dirichlet"):
-            raise SpecError(f"boundary {boundary!r}", where="perona_malik.boundary", expected="neumann or dirichlet")
         self.contrast, self.steps, self.step_size = contrast, steps, step_size
         self.stencil, self.boundary = stencil, boundary
 

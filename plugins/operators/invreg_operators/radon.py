@@ -35,19 +35,6 @@ class Radon(LinearOperator):
     The matrix has about 2.3 entries for each pixel and angle and is kept twice, by rows and by columns: about
     35 MB for 128x128 pixels and 60 angles in float32. A float64 copy on the CPU is kept with it.
 
-    Args:
-        angles: number of angles.
-        detectors: number of bins, which together are as long as the diagonal of the image. By default bins are a
-            pixel wide, and there are as many as the diagonal needs. A number needs `image_size` as well.
-        start: the first angle in degrees.
-        stop: the end of the range in degrees, itself no angle; less than a half turn is a limited-angle problem.
-        image_size: height and width of the images. By default, images are square, of any size: from the number of bins
-            a square image can be told, from which the adjoint knows the size, others cannot.
-
-    Raises:
-        SpecError: for a number that is not positive, a range that is empty or more than a half turn, or a number of
-            detectors without the size of images.
-
     Source: Natterer 2001, The Mathematics of Computerized Tomography, chapters II and V; Kak & Slaney 1988, chapter 3.
     """
 
@@ -56,43 +43,46 @@ class Radon(LinearOperator):
         angles: Annotated[int, Field(ge=1, description="number of angles")] = 60,
         detectors: Annotated[
             int | None,
-            Field(ge=1, description="bins over the diagonal, needs image_size; by default a pixel wide"),
+            Field(
+                ge=1,
+                description="bins, together as long as the diagonal of the image, needs image_size; by default they "
+                "are a pixel wide, as many as the diagonal needs",
+            ),
         ] = None,
         start: Annotated[float, Field(description="first angle", json_schema_extra={"unit": "degrees"})] = 0.0,
         stop: Annotated[
             float,
-            Field(description="end of the range of angles, itself left out", json_schema_extra={"unit": "degrees"}),
+            Field(
+                description="end of the range of angles, left out, at most start + 180; less than a half turn is "
+                "a limited-angle problem",
+                json_schema_extra={"unit": "degrees"},
+            ),
         ] = 180.0,
         image_size: Annotated[
             tuple[Pixels, Pixels] | None,
             Field(
-                description="height and width of the images; by default they are square, of any size",
+                description="height and width of the images; by default they are square, of any size, which the "
+                "adjoint tells from the number of bins",
                 json_schema_extra={"unit": "pixels"},
             ),
         ] = None,
     ) -> None:
         super().__init__()
-        if angles < 1:
-            raise SpecError(f"angles {angles}", where="radon.angles", expected="a positive number")
-        if not (math.isfinite(start) and 0 < stop - start <= 180):
+        if not 0 < stop - start <= 180:
             raise SpecError(
                 f"angles from {start:g} to {stop:g} degrees",
-                where="radon.stop",
+                where="stop",
                 expected="start < stop <= start + 180: after a half turn the same lines come again",
             )
-        if image_size is not None and (len(image_size) != 2 or min(image_size) < 1):
-            raise SpecError(f"image_size {list(image_size)}", where="radon.image_size", expected="two positive numbers")
-        if detectors is not None and detectors < 1:
-            raise SpecError(f"detectors {detectors}", where="radon.detectors", expected="a positive number")
         if detectors is not None and image_size is None:
             raise SpecError(
                 f"{detectors} detectors for images of unknown size",
-                where="radon.detectors",
+                where="detectors",
                 expected="image_size as well: a sinogram alone does not tell how many pixels its image has",
                 hint="image_size: [96, 96]",
             )
-        self.angles, self.detectors, self.start, self.stop = angles, detectors, float(start), float(stop)
-        self.image_size = None if image_size is None else (int(image_size[0]), int(image_size[1]))
+        self.angles, self.detectors, self.start, self.stop = angles, detectors, start, stop
+        self.image_size = image_size
 
     def forward(self, x: Tensor) -> Tensor:
         """A x `[B, C, angles, bins]`, for x `[B, C, H, W]`."""

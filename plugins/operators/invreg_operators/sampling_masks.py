@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from functools import lru_cache
-from typing import Literal, get_args
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -12,8 +12,6 @@ from torch import Tensor
 from invreg import generator, stream_key
 
 Pattern = Literal["lines", "random", "radial"]
-
-PATTERNS: tuple[Pattern, ...] = get_args(Pattern)
 
 _GOLDEN_TURN = (math.sqrt(5) - 1) / 2
 # More spokes than this many per pixel of the longer side show no further frequency.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import warnings
 from typing import Annotated
 
@@ -19,7 +18,6 @@ from invreg import (
     Reconstructor,
     Shape,
     ShapeError,
-    SpecError,
     search_range,
 )
 from invreg_tv.linear import Identity, primal_dual
@@ -46,32 +44,26 @@ class TotalVariation(Reconstructor):
     needs the weight c² weight. The default search range suits operators with a norm around 1.
 
     Source: Rudin, Osher and Fatemi 1992; Chambolle and Pock 2011; Valkonen 2014, Inverse Problems 30 055012.
-
-    Args:
-        weight: weight of TV, > 0.
-        tolerance: relative primal-dual gap up to which each image is computed, in (0, 1).
-        max_iterations: iterations after which an image is given up, with a `ConvergenceWarning`.
-
-    Raises:
-        SpecError: if a parameter is out of its range.
     """
 
     def __init__(
         self,
         weight: Annotated[
             float,
-            Field(description="weight of TV", gt=0, json_schema_extra=search_range(1e-4, 1e-1, log=True)),
+            Field(
+                description="weight of TV against ½||F(x) - z||²",
+                gt=0,
+                json_schema_extra=search_range(1e-4, 1e-1, log=True),
+            ),
         ] = 3e-3,
-        tolerance: Annotated[float, Field(description="relative primal-dual gap to reach", gt=0, lt=1)] = 1e-3,
-        max_iterations: Annotated[int, Field(description="iterations after which an image is given up", ge=1)] = 2000,
+        tolerance: Annotated[
+            float, Field(description="relative primal-dual gap up to which each image is computed", gt=0, lt=1)
+        ] = 1e-3,
+        max_iterations: Annotated[
+            int, Field(description="iterations after which an image is given up, with a ConvergenceWarning", ge=1)
+        ] = 2000,
     ) -> None:
         super().__init__()
-        if not 0 < weight < math.inf:
-            raise SpecError(f"weight {weight}", where="tv.weight", expected="a positive number")
-        if not 0 < tolerance < 1:
-            raise SpecError(f"tolerance {tolerance}", where="tv.tolerance", expected="a number between 0 and 1")
-        if max_iterations < 1:
-            raise SpecError(f"max_iterations {max_iterations}", where="tv.max_iterations", expected="at least 1")
         self.weight, self.tolerance, self.max_iterations = weight, tolerance, max_iterations
 
     def setup(self, problem: Problem, image_shape: Shape) -> None:

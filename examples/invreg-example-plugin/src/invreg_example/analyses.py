@@ -18,15 +18,17 @@ class EdgeErrors(invreg.Analyzer):
 
     For every method, the root mean square of the errors over the columns that are k pixels away from the nearer edge,
     as a table `errors` with the columns method, distance and rms.
-
-    Args:
-        width: the largest distance that is looked at.
     """
 
     def __init__(
         self,
         width: Annotated[
-            int, Field(ge=1, description="largest distance from the edge", json_schema_extra={"unit": "pixels"})
+            int,
+            Field(
+                ge=1,
+                description="largest distance from the edge that is looked at",
+                json_schema_extra={"unit": "pixels"},
+            ),
         ] = 16,
     ) -> None:
         self.width = width

@@ -11,7 +11,9 @@ from torch.nn.functional import pad
 
 import invreg
 
-Length = Annotated[int, Field(ge=1, description="of the path, odd", json_schema_extra={"unit": "pixels"})]
+Length = Annotated[
+    int, Field(ge=1, description="length of the path", json_schema_extra={"unit": "pixels"}), invreg.Odd()
+]
 Fade = Annotated[float, Field(ge=0, le=1, description="what is left of the edge from one pixel beyond it to the next")]
 
 
@@ -20,8 +22,6 @@ class MotionBlur(invreg.LinearOperator):
 
     def __init__(self, length: Length = 7, fade: Fade = 0.5) -> None:
         super().__init__()
-        if length % 2 == 0:
-            raise invreg.SpecError(f"length {length}", where="motion_blur", expected="an odd number")
         self.length, self.fade, self.radius = length, fade, length // 2
 
     def forward(self, x: Tensor) -> Tensor:

@@ -11,16 +11,17 @@ import invreg
 
 
 class Landweber(invreg.Reconstructor):
-    """Gradient steps from zero, x <- x + A*(z - A x) / ||A||²; stopping early is the regularisation.
-
-    Args:
-        iterations: number of steps; the noisier z, the fewer.
-    """
+    """Gradient steps from zero, x <- x + A*(z - A x) / ||A||²; stopping early is the regularisation."""
 
     def __init__(
         self,
         iterations: Annotated[
-            int, Field(ge=1, description="number of steps", json_schema_extra=invreg.search_range(1, 200, log=True))
+            int,
+            Field(
+                ge=1,
+                description="number of steps; the noisier z, the fewer",
+                json_schema_extra=invreg.search_range(1, 200, log=True),
+            ),
         ] = 30,
     ) -> None:
         super().__init__()
