@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import inspect
 import json
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -96,37 +97,23 @@ def _plain(value: Any) -> Any:
 
 
 def _bad_parameters(component: Component) -> None:
-    registry = _registry(type(component))
-    kind, name = registry.plugins[-1].components[0]
-    model = parameters_model(type(component))
-    given = built_with(component)
-    plain = {key: _as_spec(value) for key, value in given.items()}
+    cls, given = type(component), built_with(component)
+    model = parameters_model(cls)
     for key, info in model.model_fields.items():
         if nested(info.rebuild_annotation()):
             continue  # what is inside has parameters of its own
         for value in _ODD_VALUES:
             arguments = {**given, key: value}
             try:
-                model.model_validate({**plain, key: value})
+                model.model_validate(arguments)
             except (ValidationError, InvregError, TypeError, ValueError):
                 continue  # the schema refuses it, with a message of its own
-            _try(type(component), key, arguments)
+            _try(cls, key, arguments)
     try:
-        registry.build(kind, {"name": name, **plain, "no_such_parameter": 1})
+        cls(**{**copy.deepcopy(given), "no_such_parameter": 1})
     except SpecError:
         return
     raise Refused("a parameter that does not exist is accepted", "SpecError", "take no **kwargs in the constructor")
-
-
-def _as_spec(value: Any) -> Any:
-    """A value as a spec has it; components that no spec can name stand there by any name."""
-    if isinstance(value, Component):
-        return {"name": "inner"}
-    if isinstance(value, list | tuple):
-        return list(map(_as_spec, value))
-    if isinstance(value, Mapping):
-        return {key: _as_spec(item) for key, item in value.items()}
-    return _plain(value)
 
 
 def _try(cls: type[Component], key: str, arguments: dict[str, Any]) -> None:
@@ -155,7 +142,10 @@ def _documentation(cls: type[Component]) -> None:
             "a docstring: the formula, the shapes, the source",
             f"describe {cls.__name__} under its class line",
         )
-    missing = [key for key, info in parameters_model(cls).model_fields.items() if not info.description]
+    # What wraps an object is made in Python alone, where the docstring is read.
+    arguments = inspect.getdoc(cls) or "" if hasattr(cls, "spec_hint") else ""
+    fields = parameters_model(cls).model_fields
+    missing = [key for key, info in fields.items() if not info.description and f"{key}:" not in arguments]
     if missing:
         raise Refused(
             f"nothing describes {', '.join(missing)}",

@@ -265,7 +265,7 @@ def test_autocast_keeps_the_image_in_float32(cls: type[ImageNetwork]) -> None:
 def test_nonsense_is_refused(cls: type[ImageNetwork], changes: dict[str, Any], where: str) -> None:
     with pytest.raises(SpecError) as caught:
         cls(**{**SMALL[cls], **changes})
-    assert caught.value.where == f"{NAMES[cls]}.{where}"
+    assert caught.value.where == f"{cls.__name__}.{where}"
     assert caught.value.expected
 
 

@@ -137,7 +137,7 @@ def test_conv_resnet_needs_room_for_the_image() -> None:
 def test_conv_resnet_refuses_what_is_not_positive(parameter: str) -> None:
     with pytest.raises(SpecError, match=parameter) as caught:
         ConvResNet(**{parameter: 0})
-    assert caught.value.where == f"conv_resnet.{parameter}"
+    assert caught.value.where == f"ConvResNet.{parameter}"
 
 
 @pytest.mark.parametrize("parameter", ["subnetworks", "hidden", "step_size"])

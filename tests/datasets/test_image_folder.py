@@ -76,7 +76,7 @@ def test_no_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "file.png").write_text("")
     with pytest.raises(DataError, match="is a file, not a folder"):
         ImageFolder("file.png").splits()
-    with pytest.raises(SpecError, match="path"):
+    with pytest.raises(SpecError, match=r"^ImageFolder\.path: the path is empty"):
         ImageFolder("")
 
 
@@ -265,13 +265,13 @@ def test_images_are_never_enlarged(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("parameters", "message"),
     [
-        ({"short_side": 96, "downsample": 2}, "short_side = 96 and downsample = 2"),
+        ({"short_side": 96, "downsample": 2}, r"^ImageFolder\.short_side: short_side = 96 and downsample = 2"),
         ({"short_side": 48}, "short_side = 48, smaller than crops of 96"),
         ({"short_side": 96, "train_size": 128}, "smaller than crops of 128"),
-        ({"image_size": 0}, "image_size = 0"),
-        ({"val": 0}, "val = 0"),
-        ({"test": -1}, "test = -1"),
-        ({"color": "L"}, "one of grey, rgb"),
+        ({"image_size": 0}, r"^ImageFolder\.image_size: .*equal to 1 \(given: 0\)"),
+        ({"val": 0}, r"^ImageFolder\.val: .*equal to 1 \(given: 0\)"),
+        ({"test": -1}, r"^ImageFolder\.test: .*equal to 1 \(given: -1\)"),
+        ({"color": "L"}, r"^ImageFolder\.color: input should be 'grey' or 'rgb' \(given: 'L'\)"),
     ],
 )
 def test_impossible_parameters(parameters: dict[str, int], message: str) -> None:
@@ -328,8 +328,8 @@ def test_it_takes_every_parameter_of_photos() -> None:
     assert set(photos) <= set(folder)
     for name in photos:
         assert photos[name].description == folder[name].description
-    resolved = registry.resolve("dataset", {"name": "photos", "train_size": 48})
-    given = resolved.model_dump() | {"name": "image_folder", "path": "anywhere"}
+    resolved = spec_of(registry.build("dataset", {"name": "photos", "train_size": 48}))
+    given = resolved | {"name": "image_folder", "path": "anywhere"}
     built = registry.build("dataset", given)
     assert (built.train_size, built.downsample) == (48, 2)
 

@@ -133,13 +133,13 @@ def test_the_shortest_side_is_right() -> None:
 @pytest.mark.parametrize(
     ("parameters", "message"),
     [
-        ({"image_size": 151}, "image_size: 151 pixels.*\n.*at most 150"),
+        ({"image_size": 151}, "^Photos.image_size: 151 pixels.*\n.*at most 150"),
         ({"train_size": 200}, "train_size: 200 pixels"),
         ({"image_size": 48, "downsample": 8}, "at most 37"),
-        ({"image_size": 0}, "image_size = 0"),
-        ({"downsample": -2}, "downsample = -2"),
-        ({"downsample": 1000, "image_size": 1}, "at most 0"),
-        ({"color": "gray"}, "one of grey, rgb"),
+        ({"image_size": 0}, r"image_size: .*equal to 1 \(given: 0\)"),
+        ({"downsample": -2}, r"downsample: .*equal to 1 \(given: -2\)"),
+        ({"downsample": 1000, "image_size": 1}, r"downsample: .*equal to 300 \(given: 1000\)"),
+        ({"color": "gray"}, "color: input should be 'grey' or 'rgb'"),
     ],
 )
 def test_impossible_parameters(parameters: dict[str, int], message: str) -> None:

@@ -191,14 +191,14 @@ def test_directions_of_another_shape_are_refused() -> None:
 @pytest.mark.parametrize(
     ("parameters", "match"),
     [
-        ({"step_size": 0.3}, r"step_size 0\.3\n.*overshoot.*\n.*at most 0\.25"),
+        ({"step_size": 0.3}, r"step_size: .*less than 0\.3 \(given: 0\.3\)\n.*up to 0\.25 .*overshoot"),
         ({"step_size": 0.0}, "step_size"),
         ({"step_size": float("nan")}, "step_size"),
         ({"contrast": 0.0}, "contrast"),
         ({"contrast": float("inf")}, "contrast"),
         ({"steps": 0}, "steps"),
-        ({"stencil": "central"}, "one of forward, edge, half_point"),
-        ({"boundary": "periodic"}, "neumann or dirichlet"),
+        ({"stencil": "central"}, "'forward', 'edge' or 'half_point' .given: 'central'"),
+        ({"boundary": "periodic"}, "'neumann' or 'dirichlet' .given: 'periodic'"),
     ],
 )
 def test_impossible_parameters_are_refused(parameters: dict[str, object], match: str) -> None:

@@ -210,7 +210,7 @@ def test_the_matrix_is_kept() -> None:
         ({"detectors": 95}, "image_size as well"),
         ({"start": 90.0, "stop": 90.0}, "start < stop"),
         ({"stop": 200.0}, "half turn"),
-        ({"start": float("nan")}, "radon|start"),
+        ({"start": float("nan")}, "start: input should be a finite number"),
         ({"image_size": [0, 4]}, "image_size"),
         ({"image_size": [4]}, "image_size"),
     ],
@@ -218,9 +218,8 @@ def test_the_matrix_is_kept() -> None:
 def test_wrong_parameters_are_refused(parameters: dict[str, object], match: str) -> None:
     with pytest.raises(SpecError, match=match):
         Registry.installed().build("operator", {"name": "radon", **parameters})
-    if parameters != {"image_size": [4]}:
-        with pytest.raises(SpecError):
-            Radon(**parameters)
+    with pytest.raises(SpecError, match=match):
+        Radon(**parameters)
 
 
 def test_shapes_that_do_not_fit_are_refused() -> None:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Annotated
 
 import numpy as np
 import pytest
+from pydantic import Field
 from scipy.sparse.linalg import aslinearoperator
 from torch import Tensor, nn
 
@@ -16,16 +18,14 @@ from invreg.testing import CheckFailure, check_operator, check_plugin
 from invreg_operators.gaussian_blur import GaussianBlur
 from invreg_operators.identity import Identity
 
+Inner = Annotated[LinearOperator, Field(description="the operator A")]
+Weight = Annotated[float, Field(description="what its values are divided by")]
+
 
 class Scaled(LinearOperator):
-    """x -> A x / weight.
+    """x -> A x / weight."""
 
-    Args:
-        inner: the operator A.
-        weight: what its values are divided by.
-    """
-
-    def __init__(self, inner: LinearOperator = Identity(), weight: float = 2.0) -> None:  # noqa: B008 (it is tested)
+    def __init__(self, inner: Inner = Identity(), weight: Weight = 2.0) -> None:  # noqa: B008 (it is tested)
         super().__init__()
         self.inner = inner
         self.factor = 1 / weight
@@ -35,25 +35,18 @@ class Scaled(LinearOperator):
 
 
 class Positive(Scaled):
-    """x -> A x / weight, with a weight that is checked.
+    """x -> A x / weight, with a weight that is checked."""
 
-    Args:
-        inner: the operator A.
-        weight: what its values are divided by.
-    """
-
-    def __init__(self, inner: LinearOperator = Identity(), weight: float = 2.0) -> None:  # noqa: B008 (it is tested)
+    def __init__(self, inner: Inner = Identity(), weight: Weight = 2.0) -> None:  # noqa: B008 (it is tested)
         super().__init__(inner, weight or 1.0)
 
 
 class Sum(LinearOperator):
-    """x -> sum of A_i x.
+    """x -> sum of A_i x."""
 
-    Args:
-        parts: operators A_i by name.
-    """
-
-    def __init__(self, parts: Mapping[str, LinearOperator]) -> None:
+    def __init__(
+        self, parts: Annotated[Mapping[str, LinearOperator], Field(description="operators A_i by name")]
+    ) -> None:
         super().__init__()
         self.parts = nn.ModuleDict(dict(parts))
 
@@ -62,13 +55,11 @@ class Sum(LinearOperator):
 
 
 class Chain(LinearOperator):
-    """x -> A_n ... A_1 x.
+    """x -> A_n ... A_1 x."""
 
-    Args:
-        parts: the operators A_i, the first one first.
-    """
-
-    def __init__(self, parts: list[LinearOperator]) -> None:
+    def __init__(
+        self, parts: Annotated[list[LinearOperator], Field(description="the operators A_i, the first one first")]
+    ) -> None:
         super().__init__()
         self.parts = nn.ModuleList(parts)
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
 
 import pytest
 import torch
+from pydantic import Field
 from torch import Tensor
 
 from invreg.components.operator import LinearOperator, NormEstimate, Operator
@@ -24,13 +25,9 @@ def transposed(y: Tensor) -> Tensor:
 
 
 class Correct(LinearOperator):
-    """The mean of a pixel and its lower neighbour.
+    """The mean of a pixel and its lower neighbour."""
 
-    Args:
-        factor: what it is multiplied by.
-    """
-
-    def __init__(self, factor: float = 1.0) -> None:
+    def __init__(self, factor: Annotated[float, Field(description="what it is multiplied by")] = 1.0) -> None:
         super().__init__()
         self.factor = factor
 
@@ -239,13 +236,9 @@ class Undescribed(Operator):
 
 
 class Crashes(Square):
-    """Refuses without a sentence.
+    """Refuses without a sentence."""
 
-    Args:
-        size: a number.
-    """
-
-    def __init__(self, size: int = 2) -> None:
+    def __init__(self, size: Annotated[int, Field(description="a number")] = 2) -> None:
         super().__init__()
         self.inverse = 1 / size
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Annotated, Any
 
 import pytest
 import torch
 from matplotlib.figure import Figure
+from pydantic import Field
 from torch import Tensor
 
 from invreg.components.analyzer import Findings
@@ -96,13 +97,9 @@ def test_a_mistake_is_found_by_its_check(dataset: type[ImageDataset], check: str
 
 
 class Count(StudyAnalyzer):
-    """How many cells there are.
+    """How many cells there are."""
 
-    Args:
-        scale: by which the number is multiplied.
-    """
-
-    def __init__(self, scale: float = 1.0) -> None:
+    def __init__(self, scale: Annotated[float, Field(description="by which the number is multiplied")] = 1.0) -> None:
         self.scale = scale
 
     def analyze(self, study: CompletedStudy) -> Findings:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import pandas as pd
@@ -12,6 +12,7 @@ import pytest
 import torch
 from matplotlib import pyplot
 from matplotlib.figure import Figure
+from pydantic import Field
 
 from invreg.components.analyzer import Analyzer, CompletedRun, Findings
 from invreg.components.hookspecs import hookimpl
@@ -129,13 +130,9 @@ class Unstoppable(Resuming):
 
 
 class ClimbingBySteps(Climbing):
-    """It goes up instead of down.
+    """It goes up instead of down."""
 
-    Args:
-        steps: of which it makes one.
-    """
-
-    def __init__(self, steps: int = 1000) -> None:
+    def __init__(self, steps: Annotated[int, Field(description="of which it makes one")] = 1000) -> None:
         self.steps = steps
 
 
@@ -163,13 +160,9 @@ class Writing(Means):
 
 
 class WritingBySteps(Writing):
-    """It writes a file.
+    """It writes a file."""
 
-    Args:
-        level: which it does not use.
-    """
-
-    def __init__(self, level: float = 1.0) -> None:
+    def __init__(self, level: Annotated[float, Field(description="which it does not use")] = 1.0) -> None:
         self.level = level
 
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 import pytest
+from pydantic import Field
 from torch import Tensor
 
 from invreg import hookimpl
@@ -20,13 +23,9 @@ class Negative(Operator):
 
 
 class Power(Operator):
-    """x to a power.
+    """x to a power."""
 
-    Args:
-        exponent: a whole number that is neither negative nor large.
-    """
-
-    def __init__(self, exponent: int) -> None:
+    def __init__(self, exponent: Annotated[int, Field(description="neither negative nor large")]) -> None:
         super().__init__()
         self.exponent = exponent
 

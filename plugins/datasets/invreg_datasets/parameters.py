@@ -20,7 +20,12 @@ TrainSize = Annotated[
     ),
 ]
 Downsample = Annotated[
-    int, Field(ge=1, description="images are first reduced by this factor, by averaging square blocks of pixels")
+    int,
+    Field(
+        ge=1,
+        description="images are first reduced by this factor, by averaging square blocks of pixels, which removes "
+        "artefacts of compression and sensors",
+    ),
 ]
 ColorName = Literal["grey", "rgb"]
 Color = Annotated[
@@ -35,7 +40,7 @@ SplitSeed = Annotated[int, Field(ge=0, description="chooses which images go to w
 
 def _not_empty(path: Any) -> Any:
     if path == "":  # which would be the current directory
-        raise ValueError("the path is empty: a folder is expected")
+        raise ValueError("the path is empty")
     return path
 
 

@@ -10,7 +10,7 @@ from pydantic import Field
 
 from invreg import DataError, ImageDataset, ImageStack, SpecError, Splits, TrainingImages
 from invreg_datasets.decode import read_image
-from invreg_datasets.parameters import Color, ImageSize, TrainSize
+from invreg_datasets.parameters import Color, Downsample, ImageSize, TrainSize
 from invreg_datasets.patches import centred_grid
 from invreg_datasets.prepare import Pixels, load_all, reduce_by, to_color, to_stack, to_tensors
 
@@ -39,15 +39,7 @@ class Photos(ImageDataset):
         self,
         image_size: Annotated[ImageSize, Field(le=SHORTEST_SIDE)] = 96,
         train_size: Annotated[TrainSize, Field(le=SHORTEST_SIDE)] = None,
-        downsample: Annotated[
-            int,
-            Field(
-                ge=1,
-                le=SHORTEST_SIDE,
-                description="photographs are first reduced by this factor, by averaging square blocks of pixels, which "
-                "removes compression and sensor artefacts",
-            ),
-        ] = 2,
+        downsample: Annotated[Downsample, Field(le=SHORTEST_SIDE)] = 2,
         color: Color = "grey",
     ) -> None:
         largest = SHORTEST_SIDE // downsample
