@@ -98,8 +98,8 @@ def loop_seconds(steps: int, device: torch.device) -> float:
     net.to(device).train()
     loss = ReconstructionLoss(net)
     trainer = registry.build("trainer", {"name": "reconstruction", "steps": steps})
-    rates = {name: getattr(trainer, name) for name in ("lr", "muon_lr", "betas", "weight_decay")}
-    optimizers = Optimizers(net, trainer.optimizer, **rates)
+    rates = {name: getattr(trainer.settings, name) for name in ("lr", "muon_lr", "betas", "weight_decay")}
+    optimizers = Optimizers(net, trainer.settings.optimizer, **rates)
     noise = generator(0, device)
     start = time.perf_counter()
     for step in range(steps):
@@ -110,7 +110,7 @@ def loop_seconds(steps: int, device: torch.device) -> float:
         value = loss(z, x)
         value.backward()
         torch.nn.utils.clip_grad_norm_(optimizers.parameters, _CLIP)
-        optimizers.step(rate_factor(step / steps, trainer.warmup, trainer.final_lr))
+        optimizers.step(rate_factor(step / steps, trainer.settings.warmup, trainer.settings.final_lr))
         float(value.detach())
     return time.perf_counter() - start
 

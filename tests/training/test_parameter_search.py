@@ -240,7 +240,7 @@ def test_a_search_goes_through_a_spec_and_back() -> None:
     }
     search = registry.build("trainer", spec)
     assert search.parameters["weight"] == Range(low=1e-4, high=1, log=True)
-    assert search.trainer.steps == 3
+    assert search.trainer.settings.steps == 3
     again = registry.build("trainer", spec_of(search, registry))
     assert again.parameters == search.parameters
     assert spec_of(search, registry) == spec_of(again, registry)

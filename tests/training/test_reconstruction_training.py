@@ -256,7 +256,7 @@ def test_lengths(tmp_path: Path) -> None:
     trained = fit(tmp_path / "epochs", ReconstructionTraining(epochs=2, batch_size=5))
     assert trained.log.summary["steps"] == 8
     assert trained.log.summary["epochs"] == 2
-    assert ReconstructionTraining().budget(7).steps == 3500
+    assert ReconstructionTraining().settings.budget(7).steps == 3500
     with pytest.raises(SpecError, match="one unit"):
         ReconstructionTraining(epochs=2, steps=3)
     capped = fit(tmp_path / "cap", ReconstructionTraining(steps=10**6, batch_size=2, max_minutes=0.005))

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import math
 import time
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
+from torch import nn
 
 from invreg import (
     FollowsTraining,
-    Method,
     OutOfMemory,
     Reconstructor,
     TrainingContext,
@@ -20,17 +20,14 @@ from invreg import (
     memory_guard,
     stream_key,
 )
-from invreg_training.checkpoint import identity
 from invreg_training.gradient.optimizers import Optimizers
 from invreg_training.gradient.precision import usable_precision
 from invreg_training.gradient.schedule import rate_factor
+from invreg_training.gradient.settings import TrainingSettings
 from invreg_training.gradient.state import State
 from invreg_training.processes import Processes
 from invreg_training.randomness import seed_layers
 from invreg_training.validation import deciding_metric, is_better, validate
-
-if TYPE_CHECKING:
-    from invreg_training.gradient.trainer import GradientTrainer
 
 # Seconds between two reports of progress; on a GPU also between two looks at the loss, each of which waits for it.
 _REPORT_EVERY = 0.2
@@ -44,33 +41,41 @@ class TrainingLoop:
     """Steps, validations and checkpoints of one training.
 
     Args:
-        trainer: the loss and all settings.
-        method: what is trained.
+        settings: the parameters of the trainer.
+        loss: a module that holds the reconstructor: forward(z, x) is a number.
+        label: the method, for events.
+        identity: all that decides how the training goes; only a checkpoint of the same is taken up.
         context: problem, images, device, folder.
-        reconstructor: an instance of the method, on the device; it is trained in place.
+        reconstructor: on the device; it is trained in place.
     """
 
     def __init__(
-        self, trainer: GradientTrainer, method: Method, context: TrainingContext, reconstructor: Reconstructor
+        self,
+        settings: TrainingSettings,
+        loss: nn.Module,
+        label: str,
+        identity: dict[str, Any],
+        context: TrainingContext,
+        reconstructor: Reconstructor,
     ) -> None:
-        self.trainer, self.label, self.context, self.reconstructor = trainer, method.label, context, reconstructor
+        self.settings, self.loss, self.label, self.identity = settings, loss, label, identity
+        self.context, self.reconstructor = context, reconstructor
         self.processes = Processes(context.device)
-        self.share = self.processes.share(trainer.batch_size)
-        self.steps_per_epoch = context.images.train.steps_per_epoch(trainer.batch_size)
-        self.budget = trainer.budget(self.steps_per_epoch)
+        self.share = self.processes.share(settings.batch_size)
+        self.steps_per_epoch = context.images.train.steps_per_epoch(settings.batch_size)
+        self.budget = settings.budget(self.steps_per_epoch)
         self.metric_name, self.metric = deciding_metric(context)
         self.optimizers = Optimizers(
             reconstructor,
-            trainer.optimizer,
-            lr=trainer.lr,
-            muon_lr=trainer.muon_lr,
-            betas=trainer.betas,
-            weight_decay=trainer.weight_decay,
+            settings.optimizer,
+            lr=settings.lr,
+            muon_lr=settings.muon_lr,
+            betas=settings.betas,
+            weight_decay=settings.weight_decay,
         )
-        self.precision = usable_precision(trainer.precision, context.device)
+        self.precision = usable_precision(settings.precision, context.device)
         self.state = State()
         self.path = context.folder / "checkpoint.safetensors"
-        self.identity = identity(trainer, method, context)
         self._started = self._rate = 0.0
         # Kept on the device between two looks: the losses since then, and the first step that went wrong.
         self._losses = torch.zeros((), device=context.device)
@@ -87,7 +92,7 @@ class TrainingLoop:
 
     def _train(self) -> None:
         state, now = self.state, time.perf_counter
-        loss = self.processes.wrap(self.trainer.loss(self.reconstructor))
+        loss = self.processes.wrap(self.loss)
         self.reconstructor.train()
         self._started = now() - state.seconds
         reported = saved = now()
@@ -105,7 +110,7 @@ class TrainingLoop:
                 reported = now()
             if state.ended or self._validation_is_due(fraction):
                 self._validate()
-            if state.ended or now() - saved >= 60 * self.trainer.checkpoint_minutes:
+            if state.ended or now() - saved >= 60 * self.settings.checkpoint_minutes:
                 self._save()
                 saved = now()
         self.optimizers.zero_grad()
@@ -115,23 +120,23 @@ class TrainingLoop:
         if self.budget.seconds is not None:  # decisions follow from it: they must be the same everywhere
             self.state.seconds = self.processes.agree(self.state.seconds, self.context.device)
 
-    def _guarded_step(self, loss: torch.nn.Module, fraction: float) -> None:
-        trainer, train = self.trainer, self.context.images.train
+    def _guarded_step(self, loss: nn.Module, fraction: float) -> None:
+        settings, train = self.settings, self.context.images.train
         try:
-            with memory_guard(f"training on {self.context.device}", (trainer.batch_size, *train.crop_shape), _SMALLER):
+            with memory_guard(f"training on {self.context.device}", (settings.batch_size, *train.crop_shape), _SMALLER):
                 self._step(loss, fraction)
         except OutOfMemory:
             raise
         except Exception:
-            self._look()  # an earlier loss that was not finite is the likelier cause of whatever failed now
+            self._look()  # an earlier loss that was not finite is the likelier cause of what failed now
             raise
 
-    def _step(self, loss: torch.nn.Module, fraction: float) -> None:
-        trainer, context, step = self.trainer, self.context, self.state.step
+    def _step(self, loss: nn.Module, fraction: float) -> None:
+        settings, context, step = self.settings, self.context, self.state.step
         rank, seed = self.processes.rank, context.seed
         if isinstance(self.reconstructor, FollowsTraining):
             self.reconstructor.training_progress(min(fraction, _BELOW_ONE))
-        x = context.images.train.batch(seed, step, trainer.batch_size, self.share)
+        x = context.images.train.batch(seed, step, settings.batch_size, self.share)
         noise = generator(stream_key(seed, "training noise", step, rank), context.device)
         z = context.problem.measure(x, generator=noise)
         # Layers that draw random numbers (dropout) draw from the global generators: theirs follow the step, too.
@@ -146,10 +151,10 @@ class TrainingLoop:
                 expected=f"a {type(self.reconstructor).__name__} that is differentiable in its weights",
             )
         self.processes.backward(value)
-        norm = torch.nn.utils.clip_grad_norm_(
-            self.optimizers.parameters, math.inf if trainer.gradient_clip is None else trainer.gradient_clip
+        norm = nn.utils.clip_grad_norm_(
+            self.optimizers.parameters, math.inf if settings.gradient_clip is None else settings.gradient_clip
         )
-        self._rate = rate_factor(fraction, trainer.warmup, trainer.final_lr)
+        self._rate = rate_factor(fraction, settings.warmup, settings.final_lr)
         self.optimizers.step(self._rate)
         value = value.detach()
         bad = ~(torch.isfinite(value) & torch.isfinite(norm)) & (self._first_bad < 0)
@@ -172,13 +177,13 @@ class TrainingLoop:
 
     def _validation_is_due(self, fraction_before: float) -> bool:
         """Whether the last step has crossed one of the evenly spread marks."""
-        count = self.trainer.validations
+        count = self.settings.validations
         fraction = self.budget.fraction(self.state.step, self.state.seconds)
         # A mark that rounding has put a little too far must not be missed by a step.
         return math.floor(fraction * count + 1e-9) > math.floor(fraction_before * count + 1e-9)
 
     def _validate(self) -> None:
-        """Judges the weights, keeps them if they are the best so far, and adds a row to the log."""
+        """Evaluates the weights, keeps them if they are the best so far, and adds a row to the log."""
         self._look()
         state, start = self.state, time.perf_counter()
         value = validate(self.reconstructor, self.context, self.processes)
@@ -196,12 +201,12 @@ class TrainingLoop:
             "epoch": round(state.step / self.steps_per_epoch, 4),
             "loss": loss_sum / loss_count,
             f"val_{self.metric_name}": value,
-            "lr": self.trainer.lr * self._rate,
+            "lr": self.settings.lr * self._rate,
             "seconds": round(state.seconds, 3),
         }
         state.rows.append(row)
         state.loss_sum, state.loss_count = 0.0, 0
-        patience = self.trainer.patience
+        patience = self.settings.patience
         if state.ended is None and patience is not None and state.stale >= patience:
             state.ended = f"patience: {state.stale} validations in a row without a better {self.metric_name}"
         if state.ended is None:
@@ -244,5 +249,5 @@ class TrainingLoop:
             "ended": state.ended,
             "seconds": round(state.seconds, 3),
             "validation_seconds": round(state.validation_seconds, 3),
-            "images_per_second": round(state.step * self.trainer.batch_size / training, 2),
+            "images_per_second": round(state.step * self.settings.batch_size / training, 2),
         }
