@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from invreg.text import number
 from invreg_analyses.shared.style import ACCENT, MUTED
 
 if TYPE_CHECKING:
@@ -49,6 +50,26 @@ def frame(axes: Axes, color: str, width: float = 1.2) -> None:
     """A coloured frame around a picture."""
     for spine in axes.spines.values():
         spine.set(visible=True, color=color, linewidth=width)
+
+
+def color_scale(
+    axes: Axes, drawn: AxesImage, limit: float, title: str = "", place: tuple[float, float] = (0.42, 0.09)
+) -> None:
+    """The horizontal scale of a signed picture, within other axes.
+
+    Args:
+        axes: the axes in which it stands.
+        drawn: see `show_signed`.
+        limit: of the picture.
+        title: stands above.
+        place: lower end and height, as shares of the height of `axes`.
+    """
+    inset = axes.inset_axes((0.06, place[0], 0.88, place[1]))
+    bar = axes.figure.colorbar(drawn, cax=inset, orientation="horizontal", extend="both", ticks=[-limit, 0, limit])
+    bar.ax.set_xticklabels([number(-limit), "0", f"+{number(limit)}"])
+    bar.ax.tick_params(labelsize=8, length=0)
+    bar.outline.set_visible(False)  # type: ignore[operator]
+    inset.set_title(title, loc="center", fontsize=8.5, fontweight="normal", pad=4)
 
 
 def signed_limit(values: NDArray[np.float32], share: float = 0.995) -> float:
