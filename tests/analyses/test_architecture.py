@@ -167,6 +167,7 @@ def test_bounds_are_those_of_the_chain_and_hold_for_final_weights_only() -> None
     assert (explicit.stages[1].iterated, before.stages[1].iterated) == ("forward", "inverse")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["conv_resnet", "iresnet"])
 def test_measurements_that_are_no_images_are_brought_back_first(name: str) -> None:
     architecture = built(name, (1, 12, 10), EverySecondRow()).architecture()

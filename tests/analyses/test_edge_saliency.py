@@ -42,6 +42,7 @@ def run_on(x: Tensor, operator: Operator, phi: Operator) -> CompletedRun:
     return with_learners(run, net=Learner(operator, phi.forward))
 
 
+@pytest.mark.slow
 def test_edges_and_smooth_areas_of_diffusion_differ(tmp_path: Path) -> None:
     narrow, wide = PeronaMalik(steps=1), PeronaMalik(steps=3)
     findings = EdgeSaliency(pixels=30, window=7).analyze(run_on(steps(), wide, narrow))

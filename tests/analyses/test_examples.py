@@ -79,6 +79,7 @@ def test_scores_and_names_stand_at_the_pictures(tmp_path: Path) -> None:
     assert findings.text.startswith("The one test image")
 
 
+@pytest.mark.slow
 def test_figures_from_files_equal_figures_from_memory(tmp_path: Path) -> None:
     names = ["nan", "$x^2$ & <b>\n.png", "very" * 20 + ".png"]
     run = make_run({"1e3": 0.1, "NA": 0.05}, count=3, names=names)
@@ -90,6 +91,7 @@ def test_figures_from_files_equal_figures_from_memory(tmp_path: Path) -> None:
     assert any(text.startswith("veryve") and "…" in text for text in shown)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("channels", [1, 2, 3])
 @pytest.mark.parametrize("count", [1, 12])
 def test_grey_colour_and_other_images(channels: int, count: int) -> None:
@@ -101,6 +103,7 @@ def test_grey_colour_and_other_images(channels: int, count: int) -> None:
     assert len(draw_svgs(Examples(), findings)) == min(count, 2)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("methods", [4, 5, 6, 9])
 def test_many_methods_go_into_several_rows(methods: int) -> None:
     run = make_run({f"m{i}": 0.1 for i in range(methods)}, count=1)
@@ -129,6 +132,7 @@ class Sums(LinearOperator):
         return y.expand(-1, -1, 16, -1)
 
 
+@pytest.mark.slow
 def test_data_of_another_shape_are_shown_by_the_adjoint() -> None:
     findings = Examples(count=2).analyze(make_run(METHODS, operator=Sums()))
     assert findings.scalars["data"] == "adjoint"

@@ -77,6 +77,7 @@ def test_the_identity_is_no_violation_by_rounding() -> None:
     assert "not firmly" not in FirmNonexpansiveness().analyze(run).text
 
 
+@pytest.mark.slow
 def test_learned_forward_maps_are_tested_too(tmp_path: Path) -> None:
     run = make_run({"raw": 0.1, "net": 0.1, "NA": 0.1}, operator=Halved())
     learners = {"net": Learner(Halved(), lambda x: 1.5 * x), "NA": Learner(Halved(), lambda x: 0.5 * x)}

@@ -63,6 +63,7 @@ def test_a_network_that_is_the_operator_has_no_error() -> None:
     assert np.array_equal(findings.arrays["learned"], findings.arrays["target"])
 
 
+@pytest.mark.slow
 def test_the_sentence_and_the_figures_say_it(tmp_path: Path) -> None:
     findings = ForwardMap(count=2).analyze(learned())
     assert findings.text.startswith(
@@ -107,6 +108,7 @@ def test_measurements_that_are_no_images_are_brought_back() -> None:
     assert table["defect"].to_numpy() == pytest.approx(0.1, rel=1e-4)
 
 
+@pytest.mark.slow
 def test_tiny_images_have_no_ssim_and_other_data_no_defect() -> None:
     run = make_run({"net": 0.1}, operator=HALVED, size=(8, 9), metrics=("psnr",), measurements=torch.rand(5, 3))
     run = with_learners(run, net=Learner(HALVED, lambda x: 0.6 * x))
@@ -117,6 +119,7 @@ def test_tiny_images_have_no_ssim_and_other_data_no_defect() -> None:
     assert "5 not finite" in texts(draw_svgs(ForwardMap(), findings)["accuracy"])
 
 
+@pytest.mark.slow
 def test_several_networks_colour_and_batches() -> None:
     run = make_run({"a": 0.1, "b": 0.1}, operator=HALVED, channels=3, count=3)
     run = with_learners(run, a=Learner(HALVED, lambda x: 0.6 * x), b=Learner(HALVED, HALVED))

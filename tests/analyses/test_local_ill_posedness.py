@@ -102,6 +102,7 @@ def test_eigenvalues_and_directions_are_those_of_the_dense_matrix(mask: np.ndarr
         before = reached
 
 
+@pytest.mark.slow
 def test_the_analysis_finds_the_same_and_restricts_exactly(tmp_path: Path) -> None:
     phi, operator = Matrix(1, 1.3), Matrix(2)
     findings = LocalIllPosedness(images=2, mask=(2, 3, 5, 6), directions=3, tolerance=1e-9).analyze(
@@ -140,6 +141,7 @@ def test_the_analysis_finds_the_same_and_restricts_exactly(tmp_path: Path) -> No
     assert "50 steps of gradient ascent" in findings.text
 
 
+@pytest.mark.slow
 def test_equal_maps_do_not_differ() -> None:
     operator = Matrix(2)
     findings = LocalIllPosedness(images=1, mask=None, directions=4).analyze(run_with(operator, operator))
@@ -154,6 +156,7 @@ def test_equal_maps_do_not_differ() -> None:
     draw_svgs(LocalIllPosedness(), findings)
 
 
+@pytest.mark.slow
 def test_nonlinear_maps_against_their_jacobians() -> None:
     operator = PeronaMalik(steps=2)
 
@@ -189,6 +192,7 @@ def test_operators_between_spaces_and_colour() -> None:
     draw_svgs(LocalIllPosedness(), findings)
 
 
+@pytest.mark.slow
 def test_batches_of_one_and_several_networks() -> None:
     run = make_run({"a": 0.1, "b": 0.1}, operator=Halved(), size=SHAPE[1:], metrics=("psnr",), count=1)
     run = with_learners(run, a=Learner(Halved(), lambda x: x), b=Learner(Halved(), lambda x: 0.7 * x))
@@ -214,6 +218,7 @@ def test_the_subject_is_what_stands_out() -> None:
         find_subject(torch.full((1, 40, 50), 0.5))
 
 
+@pytest.mark.slow
 def test_images_without_a_subject_are_listed() -> None:
     run = make_run({"net": 0.1}, operator=Halved(), size=SHAPE[1:], metrics=("psnr",), count=2)
     flat = ImageStack(torch.full((2, *SHAPE), 0.3), ["a", "b"])
@@ -225,6 +230,7 @@ def test_images_without_a_subject_are_listed() -> None:
     draw_svgs(LocalIllPosedness(), findings)
 
 
+@pytest.mark.slow
 def test_masks_from_files(tmp_path: Path) -> None:
     mask = box_mask(1, 2, 3, 4)
     Image.fromarray(mask.astype(np.uint8) * 255).save(tmp_path / "mask.png")
@@ -341,6 +347,7 @@ def test_what_can_be_done_about_missing_derivatives_is_said() -> None:
         LocalIllPosedness(images=1, mask=None).analyze(run_with(NumPy(), lambda x: x))
 
 
+@pytest.mark.slow
 def test_what_fails_for_the_operator_alone_costs_the_network_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     def fails(*_: Any) -> None:
         raise ConvergenceError("no luck", where="smallest")

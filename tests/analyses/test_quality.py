@@ -142,6 +142,7 @@ def test_one_method_has_nothing_to_be_compared_with() -> None:
     assert set(draw_svgs(Quality(), findings)) == {"by_image"}
 
 
+@pytest.mark.slow
 def test_figures_from_files_equal_figures_from_memory(tmp_path: Path) -> None:
     noise = {"1e3": 0.1, "NA": 0.2, "a + b_c.d": 0.05, "010": 0.3}
     names = ["$x^2$", "nan", "a & <b>.png", "_hidden", 'ü, "q".png']
@@ -155,6 +156,7 @@ def test_figures_from_files_equal_figures_from_memory(tmp_path: Path) -> None:
     assert [label for label in labels if label in noise] == list(noise)
 
 
+@pytest.mark.slow
 def test_many_metrics_and_methods_are_drawn() -> None:
     run = make_run({f"method {i}": 0.05 * (i + 1) for i in range(9)}, metrics=("psnr", "ssim", "mse"))
     assert "method 8" in texts(draw_svgs(Quality(), Quality().analyze(run))["by_image"])

@@ -67,6 +67,7 @@ def run_on(x: Tensor, operator: Operator, phi: Callable[[Tensor], Tensor] | None
 # -- the whole analysis
 
 
+@pytest.mark.slow
 def test_planted_clusters_are_found(tmp_path: Path) -> None:
     run = run_on(contours(), KeepsEdges())
     findings = SaliencyClusters(**SMALL).analyze(run)
@@ -127,6 +128,7 @@ def test_rows_and_clusters_are_those_of_dense_matrices() -> None:
         assert agreement(expected, (pixels[:, 0] < 10).astype(int)) == 1.0
 
 
+@pytest.mark.slow
 def test_equal_maps_have_equal_clusters_and_every_time_the_same() -> None:
     operator = PeronaMalik(steps=2)
     run = run_on(contours(), operator)
@@ -189,6 +191,7 @@ def test_a_blur_with_borders_has_one_cluster_inside() -> None:
     assert len(np.unique(findings.arrays["labels"][0, 0][inside])) == 1
 
 
+@pytest.mark.slow
 def test_colour_images_and_several_images() -> None:
     x = contours(4).repeat(1, 3, 1, 1)
     findings = SaliencyClusters(**(SMALL | {"count": 2, "repeats": 1, "references": 2})).analyze(
@@ -231,6 +234,7 @@ def test_shares_that_differ_by_chance_are_said_to() -> None:
     assert text.endswith("may differ by chance, so that the colours mean nothing).")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("clusters", "maps"), [(2, 2), (2, 5), (4, 2), (8, 3), (8, 5)])
 def test_nothing_leaves_figures_of_mean_maps(clusters: int, maps: int) -> None:
     kernels = np.random.default_rng(0).normal(size=(clusters, 9, 9)).astype(np.float32)

@@ -20,6 +20,7 @@ def gram(operator: LinearOperator) -> Form:
     return Form(lambda h: operator.adjoint(operator(h)), mask, torch.zeros(1, 1, 24, 24, dtype=torch.float64))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("std", [0.6, 1.2])
 def test_small_singular_values_of_a_blur_are_found(std: float) -> None:
     """Lanczos iteration alone ends where values are small relative to the largest, not where they are smallest."""

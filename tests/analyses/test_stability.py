@@ -150,6 +150,7 @@ def test_moving_stays_within_its_reach() -> None:
 # -- what contradicts a proof
 
 
+@pytest.mark.slow
 def test_a_wrong_bound_is_violated_in_plain_words(tmp_path: Path) -> None:
     run = attacked({"net": 2.0, "right": 7.1}, net=Matrix((1, 8, 10), 7.0), right=Matrix((1, 8, 10), 7.0))
     findings = Stability(iterations=30).analyze(run)
@@ -441,6 +442,7 @@ def network() -> IResNet:
     return net.eval()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("final", [False, True])
 def test_a_real_network_stays_below_its_bounds(network: IResNet, final: bool) -> None:
     net = network
@@ -461,6 +463,7 @@ def test_a_real_network_stays_below_its_bounds(network: IResNet, final: bool) ->
     assert all(parameter.requires_grad for parameter in net.parameters())
 
 
+@pytest.mark.slow
 def test_total_variation_has_no_gradient(tmp_path: Path) -> None:
     tv = TotalVariation(weight=0.01)
     run = attacked(size=(16, 20), tv=tv, raw=Stand())

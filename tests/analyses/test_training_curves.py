@@ -58,6 +58,7 @@ def test_trials_are_points_of_settings_and_values(tmp_path: Path) -> None:
     assert findings.text.startswith("tv: 3 trials in 3 s, best validation PSNR 21.00 dB")
 
 
+@pytest.mark.slow
 def test_stopped_trials_are_marked_and_never_the_best(tmp_path: Path) -> None:
     values = [22.0, None, 25.0, None, None, 21.0]
     states = ["complete", "failed", "complete", "stopped at step 6", "stopped at step 12", "complete"]

@@ -38,6 +38,7 @@ def invreg(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], 
     return call
 
 
+@pytest.mark.slow
 def test_run_prints_the_folder_last_and_reports_again(invreg, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
     (tmp_path / "small.json").write_text(json.dumps(SMALL))
     status, out, err = invreg("run", "small.json", "--set", "noise.std=2e-2", "--output", "out", "--device", "cpu")

@@ -82,6 +82,7 @@ def spec_of_what_is_there(registry: invreg.Registry) -> dict[str, Any]:
     return spec
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", POINTS)
 def test_everything_else_works_without(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     package = POINTS[name].partition(".")[0]

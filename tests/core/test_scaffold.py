@@ -42,6 +42,7 @@ def packages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     return {kind: new_plugin(f"invreg-own-{kind}", kind, folder) for kind in PLUGIN_KINDS}
 
 
+@pytest.mark.slow
 def test_the_tests_of_every_kind_pass_as_written_and_their_specs_are_valid(packages: dict[str, Path]) -> None:
     folder = packages["operator"].parent
     path = [_install_without_pip(package) for package in packages.values()]
@@ -65,6 +66,7 @@ for path in sys.argv[1:]:
     assert done.stdout.splitlines() == ["[]", *(f"Trying own_{kind}" for kind in packages)]
 
 
+@pytest.mark.slow
 def test_a_package_is_built_installed_and_run(tmp_path: Path) -> None:
     package = new_plugin("invreg-lens", "operator", tmp_path)
     target = tmp_path / "site"

@@ -129,6 +129,7 @@ def _try_to_lock(path: str, answers: multiprocessing.Queue[str]) -> None:
         answers.put(str(error))
 
 
+@pytest.mark.slow
 def test_two_processes_do_not_share_a_run(folder: RunFolder) -> None:
     context = multiprocessing.get_context("spawn")
     answers: multiprocessing.Queue[str] = context.Queue()

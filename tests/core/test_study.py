@@ -50,6 +50,7 @@ def test_one_tidy_table_and_equal_work_once(registry: Registry, tmp_path: Path) 
     assert all(f"cells/{cell.folder.name}/report.html" in report for cell in result.cells)
 
 
+@pytest.mark.slow
 def test_what_is_finished_is_not_done_again(registry: Registry, tmp_path: Path) -> None:
     first = go(study(), tmp_path, registry)
     toy.CALLS.clear()
@@ -58,6 +59,7 @@ def test_what_is_finished_is_not_done_again(registry: Registry, tmp_path: Path) 
     pd.testing.assert_frame_equal(first.table, second.table)
 
 
+@pytest.mark.slow
 def test_an_interrupted_study_does_only_what_was_missing(
     registry: Registry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -238,6 +238,7 @@ def test_a_missing_plugin_is_named(made: Path) -> None:
         redraw(made, bare)
 
 
+@pytest.mark.slow
 def test_components_in_a_mapping_are_saved_as_their_specs(registry: Registry, tmp_path: Path) -> None:
     ran = go(study(operator=toy.Halve(0.25), data=toy.ToyImages(shift=2)), tmp_path, registry)
     again = run(ran.folder / "study.yaml", tmp_path, "cpu", progress=False, registry=registry)

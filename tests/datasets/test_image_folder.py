@@ -334,6 +334,7 @@ def test_it_takes_every_parameter_of_photos() -> None:
     assert (built.train_size, built.downsample) == (48, 2)
 
 
+@pytest.mark.slow
 @needs_bsds
 def test_a_real_collection() -> None:
     splits = ImageFolder(BSDS, downsample=2, train_size=48).splits()

@@ -96,6 +96,7 @@ def test_no_scene_is_in_two_splits(splits: Splits) -> None:
     assert best_match(left[0, 30:50, 30:50], right) > 0.9
 
 
+@pytest.mark.slow
 def test_splits_import_no_heavy_library() -> None:
     code = (
         "import sys\n"

@@ -54,6 +54,7 @@ def test_their_blur_is_our_blur(dinv: Any) -> None:
     assert operator.norm(SHAPE).value == pytest.approx(1.0, abs=1e-5)
 
 
+@pytest.mark.slow
 def test_the_norm_is_computed_in_float64_and_leaves_the_physics_alone(dinv: Any) -> None:
     physics = their_blur(dinv, torch.float32)
     physics.noise_model = dinv.physics.GaussianNoise(0.1, rng=torch.Generator().manual_seed(0))
@@ -113,6 +114,7 @@ def test_gradients_are_those_of_the_dense_matrix(dinv: Any) -> None:
     torch.testing.assert_close(gradient, (2 * x.flatten(1) @ dense.T @ dense).view_as(x))
 
 
+@pytest.mark.slow
 def test_tv_on_their_blur_is_tv_on_ours(dinv: Any) -> None:
     z = invreg.Problem(blur("circular"), gaussian(0.02)).measure(random(1, 2, *SHAPE), seed=0)
     found = []

@@ -13,6 +13,7 @@ from invreg import interop
 DOCS = Path(__file__).resolve().parents[2] / "docs"
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("dinv")
 def test_the_code_of_the_page_runs() -> None:
     pytest.importorskip("pylops", reason="PyLops is not installed")

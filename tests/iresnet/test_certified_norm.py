@@ -160,6 +160,7 @@ CHANNELS = [(1, 1), (3, 2), (2, 8), (5, 5)]
 SIDES = [(1, 1), (3, 3), (5, 5), (7, 3), (1, 9), (11, 11)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("make", FAMILIES)
 @pytest.mark.parametrize("sides", SIDES)
 def test_bounds_are_above_the_norms_of_all_sizes_and_close_to_the_supremum(make: Make, sides: tuple[int, int]) -> None:
@@ -168,6 +169,7 @@ def test_bounds_are_above_the_norms_of_all_sizes_and_close_to_the_supremum(make:
         check(make(generator, *channels, *sides))
 
 
+@pytest.mark.slow
 @settings(max_examples=30, deadline=None)
 @given(
     seed=st.integers(0, 10**6),
@@ -312,6 +314,7 @@ def wrongly_proven() -> int:
     return wrong
 
 
+@pytest.mark.slow
 def test_rounding_never_proves_what_is_not_true(monkeypatch: pytest.MonkeyPatch) -> None:
     assert wrongly_proven() == 0
     monkeypatch.setattr(SymbolBounds, "_slack", lambda self, bound: 0.0)

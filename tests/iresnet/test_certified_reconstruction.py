@@ -43,6 +43,7 @@ def distance(image: Tensor, other: Tensor) -> Tensor:
     return (image.double() - other.double()).flatten(1).norm(dim=1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("lipschitz", [0.9, 0.999])
 @pytest.mark.parametrize("tolerance", [1e-1, 1e-2, 1e-3, 1e-4])
 def test_the_bound_is_never_below_the_error_and_not_far_above(lipschitz: float, tolerance: float) -> None:
@@ -60,6 +61,7 @@ def test_the_bound_is_never_below_the_error_and_not_far_above(lipschitz: float, 
     assert len(found.iterations) == 3
 
 
+@pytest.mark.slow
 def test_the_bound_is_within_twenty_times_of_the_error() -> None:
     net = network(lipschitz=0.99, subnetworks=5).float()
     net.finalise()
@@ -70,6 +72,7 @@ def test_the_bound_is_within_twenty_times_of_the_error() -> None:
     assert float(ratios.mean()) < 20
 
 
+@pytest.mark.slow
 def test_double_precision_goes_further() -> None:
     net = network(lipschitz=0.99)
     net.finalise()
@@ -79,6 +82,7 @@ def test_double_precision_goes_further() -> None:
     assert (found.error_bound >= distance(found.image, truth(net, z))).all()
 
 
+@pytest.mark.slow
 def test_the_floor_of_single_precision_is_said() -> None:
     net = network(lipschitz=0.99).float()
     net.finalise()
@@ -90,6 +94,7 @@ def test_the_floor_of_single_precision_is_said() -> None:
     assert (found.error_bound >= distance(found.image, truth(net, measurements()))).all()
 
 
+@pytest.mark.slow
 def test_too_few_iterations_are_said_and_bounded() -> None:
     net = network(lipschitz=0.999, max_iterations=3).float()
     net.finalise()
@@ -99,6 +104,7 @@ def test_too_few_iterations_are_said_and_bounded() -> None:
     assert (found.error_bound > 1e-3).all()
 
 
+@pytest.mark.slow
 def test_the_explicit_network_is_bounded_by_rounding() -> None:
     net = explicit().float()
     net.finalise()
@@ -109,6 +115,7 @@ def test_the_explicit_network_is_bounded_by_rounding() -> None:
     torch.testing.assert_close(found.image, net(measurements()))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["iresnet", "explicit_iresnet"])
 def test_errors_of_the_data_are_bounded_too(kind: str) -> None:
     net = (network(lipschitz=0.9) if kind == "iresnet" else explicit()).float()
@@ -123,6 +130,7 @@ def test_errors_of_the_data_are_bounded_too(kind: str) -> None:
     assert net.reconstruct(z).data_error_bound is None
 
 
+@pytest.mark.slow
 def test_without_a_proof_nothing_is_claimed() -> None:
     net = network(lipschitz=0.9).float()
     net.finalise()
@@ -132,6 +140,7 @@ def test_without_a_proof_nothing_is_claimed() -> None:
     assert (distance(found.image, truth(net, measurements())) < 1e-2).all()
 
 
+@pytest.mark.slow
 def test_each_image_is_treated_by_itself() -> None:
     net = network(lipschitz=0.99).float()
     net.finalise()
@@ -142,6 +151,7 @@ def test_each_image_is_treated_by_itself() -> None:
         torch.testing.assert_close(alone.image[0], together.image[i], rtol=1e-6, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_measurements_outside_of_x_are_pulled_back_first() -> None:
     net = network(EveryOther(), lipschitz=0.9).float()
     net.finalise()
@@ -150,17 +160,20 @@ def test_measurements_outside_of_x_are_pulled_back_first() -> None:
     assert found.met
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("arguments", [{"tolerance": 0.0}, {"tolerance": math.nan}, {"data_error": -1.0}])
 def test_nonsense_is_refused(arguments: dict[str, float]) -> None:
     with pytest.raises(SpecError, match="reconstruct"):
         network(lipschitz=0.9).reconstruct(measurements(), **arguments)
 
 
+@pytest.mark.slow
 def test_measurements_that_are_not_finite_are_refused() -> None:
     with pytest.raises(ConvergenceError, match="not finite"):
         network(lipschitz=0.9).reconstruct(torch.full((1, 1, 10, 12), math.nan))
 
 
+@pytest.mark.slow
 def test_a_certificate_is_made_once_for_the_same_weights(monkeypatch: pytest.MonkeyPatch) -> None:
     net = network(lipschitz=0.9)
     net.finalise()
@@ -242,6 +255,7 @@ def test_without_its_slack_the_bound_would_be_wrong(monkeypatch: pytest.MonkeyPa
     assert (without < with_slack).all()
 
 
+@pytest.mark.slow
 def test_no_warning_where_all_is_well() -> None:
     net = network(lipschitz=0.9).float()
     net.finalise()
@@ -250,6 +264,7 @@ def test_no_warning_where_all_is_well() -> None:
         net.reconstruct(measurements(), 1e-2)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["iresnet", "explicit_iresnet"])
 def test_measurements_in_double_precision_are_what_bounds_are_about(kind: str) -> None:
     """A float32 network may round them, but then it has to account for that."""
@@ -263,6 +278,7 @@ def test_measurements_in_double_precision_are_what_bounds_are_about(kind: str) -
     assert found.image.dtype == torch.float32
 
 
+@pytest.mark.slow
 def test_weights_that_broke_after_the_proof_are_refused() -> None:
     net = network(lipschitz=0.9)
     net.finalise()
@@ -273,6 +289,7 @@ def test_weights_that_broke_after_the_proof_are_refused() -> None:
         net.reconstruct(measurements(1))
 
 
+@pytest.mark.slow
 def test_an_empty_batch_is_refused() -> None:
     net = network(lipschitz=0.9)
     net.finalise()

@@ -106,6 +106,7 @@ def worst_slopes(kernels: list[Tensor], mixings: list[Tensor], implicit: bool, s
 # -- never below the truth
 
 
+@pytest.mark.slow
 @settings(max_examples=10, deadline=None)
 @given(
     seed=st.integers(0, 10**6),
@@ -136,6 +137,7 @@ def test_no_slopes_exceed_the_gains(
         assert norms[1] <= images
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("implicit", [True, False])
 def test_the_worst_slopes_come_near_the_gain_and_a_smaller_one_is_refused(implicit: bool) -> None:
     kernels, mixings = weights(3, steps=3, channels=2, hidden=3, size=0.7)
@@ -185,6 +187,7 @@ def test_images_notice_only_what_reaches_the_mean() -> None:
     assert float(image_gain(bounds, 2)) < 1.1
 
 
+@pytest.mark.slow
 def test_colour_images_are_stacked_channel_by_channel() -> None:
     kernels, mixings = weights(11, steps=2, channels=6, hidden=4, size=0.8)
     bounds = bounds_of(kernels, mixings, True, image_channels=3)
@@ -248,6 +251,7 @@ def test_condition_is_proven_exactly_where_its_eigenvalues_allow_it() -> None:
         assert not is_proven(condition, 0.45 * float(eigenvalues.max()))
 
 
+@pytest.mark.slow
 def test_scalings_without_a_gain_between_the_points_of_the_coarse_grid_are_not_taken(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -282,6 +286,7 @@ def test_hopeless_scalings_have_no_gain() -> None:
 # -- groups, dead channels, and what is refused
 
 
+@pytest.mark.slow
 def test_long_chains_are_cut_into_groups_whose_gains_multiply(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(chain_bounds, "_LARGEST", 8)
     kernels, mixings = weights(4, steps=5, channels=2, hidden=3)
@@ -297,6 +302,7 @@ def test_long_chains_are_cut_into_groups_whose_gains_multiply(monkeypatch: pytes
         check_chain_gains(kernels, mixings, True, 1, swapped)
 
 
+@pytest.mark.slow
 def test_gains_of_other_groups_do_not_count(monkeypatch: pytest.MonkeyPatch) -> None:
     """A strong subnetwork in the middle cannot borrow the gain of a weak one."""
     kernels, mixings = weights(4, steps=4, channels=2, hidden=3)

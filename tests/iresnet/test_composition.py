@@ -115,6 +115,7 @@ def violations(kernel: Tensor, mixing: Tensor, bounds: SubnetworkBounds, seed: i
     return found
 
 
+@pytest.mark.slow
 @settings(max_examples=20, deadline=None)
 @given(
     seed=st.integers(0, 10**6),

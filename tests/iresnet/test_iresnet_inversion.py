@@ -176,6 +176,7 @@ def test_implicit_gradients_are_those_of_a_long_unrolled_inversion(training: boo
         assert relative_error(mine, theirs) < 1e-6
 
 
+@pytest.mark.slow
 def test_gradcheck_of_the_inverse() -> None:
     torch.manual_seed(0)
     stacks = (
@@ -194,6 +195,7 @@ def test_gradcheck_of_the_inverse() -> None:
     assert torch.autograd.gradcheck(inverse, inputs, eps=1e-6, atol=1e-6, rtol=1e-4)
 
 
+@pytest.mark.slow
 def test_gradcheck_of_the_network_in_all_parameters() -> None:
     net = network(subnetworks=2, channels=2, hidden=3, kernel_size=3, padding=1, image_shape=(1, 4, 4), tolerance=1e-13)
     names, values = zip(*net.named_parameters(), strict=True)

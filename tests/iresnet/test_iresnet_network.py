@@ -489,6 +489,7 @@ def test_the_grid_of_training_moves() -> None:
     assert not torch.equal(first, second)
 
 
+@pytest.mark.slow
 def test_a_few_steps_learn_the_inverse_of_a_blur() -> None:
     torch.manual_seed(0)
     net = IResNet(subnetworks=4, channels=4, hidden=8)

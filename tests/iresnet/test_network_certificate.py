@@ -154,6 +154,7 @@ def test_broken_weights_are_refused(kind: str) -> None:
 # -- the certificate
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 def test_bounds_are_ordered_and_hold(kind: str) -> None:
     net = made(kind, padding=0, image_shape=(1, 6, 7))
@@ -186,6 +187,7 @@ def test_bounds_are_ordered_and_hold(kind: str) -> None:
     assert 1.1 < float(of_images.max()) <= image
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 def test_each_subnetwork_is_monotone(kind: str) -> None:
     net = made(kind, padding=0)
@@ -200,6 +202,7 @@ def test_each_subnetwork_is_monotone(kind: str) -> None:
     assert whole >= net.certificate().inverse_lipschitz["certified"] * (1 - 1e-9)
 
 
+@pytest.mark.slow
 def test_padding_is_part_of_the_reconstruction() -> None:
     net = network(lipschitz=0.9)
     certificate = net.certificate()
@@ -208,6 +211,7 @@ def test_padding_is_part_of_the_reconstruction() -> None:
     assert "at most" in certificate.sentence
 
 
+@pytest.mark.slow
 def test_a_network_that_exceeds_its_bound_gets_no_number() -> None:
     net = network(lipschitz=0.9)
     net.finalise()
@@ -233,6 +237,7 @@ def rewritten(certificate: StabilityCertificate) -> Any:
     return json.loads(json.dumps(certificate.content))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_certificate_survives_its_file(kind: str) -> None:
     net = made(kind)
@@ -315,6 +320,7 @@ def no_subnetworks(content: Any) -> None:
     content["subnetworks"] = None
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "tamper",
     [
@@ -359,6 +365,7 @@ def huge_integer(content: Any) -> None:
     content["subnetworks"][0]["bounds"]["lipsdp"] = 10**400
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("tamper", [without_bounds, null_side, huge_integer])
 def test_malformed_certificates_are_certificate_errors(tamper: Any) -> None:
     net = network(lipschitz=0.9)
@@ -369,6 +376,7 @@ def test_malformed_certificates_are_certificate_errors(tamper: Any) -> None:
         net.verify(StabilityCertificate(content))
 
 
+@pytest.mark.slow
 def test_nobody_changes_what_has_been_verified() -> None:
     net = network(lipschitz=0.9)
     net.finalise()
@@ -383,6 +391,7 @@ def test_nobody_changes_what_has_been_verified() -> None:
     assert torch.equal(net.reconstruct(z, 1e-2, data_error=1.0).data_error_bound, before)
 
 
+@pytest.mark.slow
 def test_a_network_that_is_set_up_again_forgets_its_certificate() -> None:
     net = network(lipschitz=0.9)
     net.finalise()
@@ -396,6 +405,7 @@ def test_a_network_that_is_set_up_again_forgets_its_certificate() -> None:
         net.verify(grey)
 
 
+@pytest.mark.slow
 def test_the_sentence_says_what_it_is_about() -> None:
     net = network(EveryOther(), image_shape=(1, 10, 12), lipschitz=0.9)
     certificate = net.certificate()
@@ -423,6 +433,7 @@ def test_symmetric_networks_with_nothing_to_expand_are_certified() -> None:
     net.verify(certificate)
 
 
+@pytest.mark.slow
 def test_other_weights_are_found() -> None:
     net = network(lipschitz=0.9)
     certificate = net.certificate()
@@ -466,6 +477,7 @@ def test_reconstruction_is_the_composition_of_its_parts() -> None:
     torch.testing.assert_close(net(z), net.unlift(state))
 
 
+@pytest.mark.slow
 def test_the_forward_map_has_gradients() -> None:
     net = explicit(tolerance=1e-13, image_shape=(1, 6, 6), padding=1, subnetworks=4)
     x = torch.rand(1, 1, 6, 6, dtype=torch.float64, requires_grad=True)

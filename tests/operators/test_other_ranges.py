@@ -39,6 +39,7 @@ def tomography(**changes: Any) -> dict[str, Any]:
     }
 
 
+@pytest.mark.slow
 def test_every_analysis_of_a_run_works_on_sinograms(tmp_path: Path) -> None:
     methods = {
         "adjoint": "adjoint",
@@ -123,6 +124,7 @@ def test_networks_stand_for_the_normal_operator(operator: dict[str, Any], kind: 
     assert net.certificate().content["reads"] == "A*z / ||A||^2"
 
 
+@pytest.mark.slow
 def test_every_analysis_of_a_study_works_on_frequencies(tmp_path: Path) -> None:
     names = REGISTRY.names("study_analyzer")
     few = {

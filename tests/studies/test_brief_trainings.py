@@ -68,6 +68,7 @@ def result(registry: Registry, tmp_path_factory: pytest.TempPathFactory) -> Stud
     return found
 
 
+@pytest.mark.slow
 def test_words_and_table(result: StudyResult) -> None:
     findings = result.findings["method_comparison"]
     table = findings.tables["training"].set_index(["method", "noise"])
@@ -115,6 +116,7 @@ def test_loading_and_drawing_again(result: StudyResult, registry: Registry) -> N
     assert loaded.findings["method_comparison"].text == result.findings["method_comparison"].text
 
 
+@pytest.mark.slow
 def test_without_noise_that_varies_the_place_is_the_operator(registry: Registry, tmp_path: Path) -> None:
     changes: dict[str, Any] = {"matrix": {"operator.factor": [1.0, 0.9]}}
     text = (

@@ -219,6 +219,7 @@ NORMS = IMAGES.flatten(1).norm(dim=1).numpy()
 PIXELS = IMAGES[0].numel()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("operator", "factor"), [("halve(factor=0.5)", 0.5), ("halve(factor=0.8)", 0.8)])
 @pytest.mark.parametrize(("method", "power"), [("net", 1.5), ("lifted", 0.5)])
 def test_errors_are_the_known_ones(findings: Findings, operator: str, factor: float, method: str, power: float) -> None:
@@ -566,6 +567,7 @@ def test_invertible_networks_act_on_lifted_states(name: str) -> None:
     assert isinstance(net, ActsOnLiftedStates)
 
 
+@pytest.mark.slow
 def test_a_study_of_a_real_network(tmp_path: Path) -> None:
     net = {"name": "iresnet", "subnetworks": 2, "channels": 2, "hidden": 4, "kernel_size": 3, "padding": 2}
     content = {

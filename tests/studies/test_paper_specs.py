@@ -73,6 +73,7 @@ def test_smoke_and_tiny_differ_in_the_length_of_training_only(registry: Registry
             assert method.trainer.parameters["steps"] <= 10
 
 
+@pytest.mark.slow
 def test_full_is_table_1(registry: Registry) -> None:
     planned = plan("full", registry).cells[0].plan
     problem = Problem(planned.operator, planned.noise)

@@ -117,6 +117,7 @@ def result(tmp_path_factory: pytest.TempPathFactory) -> StudyResult:
     return study_of(tmp_path_factory.mktemp("study"))
 
 
+@pytest.mark.slow
 def test_progress_is_told_map_by_map_to_the_last_one(result: StudyResult, monkeypatch: pytest.MonkeyPatch) -> None:
     told: list[tuple[float, float]] = []
 

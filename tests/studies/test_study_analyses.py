@@ -73,6 +73,7 @@ def legend_of(figure: Figure) -> list[str]:
     return [text.get_text() for text in figure.legends[0].get_texts()]
 
 
+@pytest.mark.slow
 def test_a_study_with_all_analyses_is_reported_with_its_figures(result: StudyResult) -> None:
     assert list(result.findings) == ["method_comparison", "lipschitz_sweep", "example_grid", "settings_table"]
     found = {path.stem for path in result.folder.glob("analyses/*/figures/*.png")}
@@ -176,6 +177,7 @@ def test_sweep_of_another_parameter_has_an_even_axis(plain: CompletedStudy) -> N
     assert figure.axes[-1].get_xlabel() == "steps"
 
 
+@pytest.mark.slow
 def test_example_grid_measures_the_data_as_the_run_did(result: StudyResult, tmp_path: Path) -> None:
     findings = result.findings["example_grid"]
     # The method `raw` hands the data on: measured again they are the same, bit for bit, so they are not shown twice.

@@ -251,6 +251,7 @@ def test_our_trainers_pass(spec: dict[str, Any]) -> None:
     check_trainer(Registry.installed().build("trainer", spec))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["certificate", "quality", "training_curves"])
 def test_our_cheap_analyses_pass(name: str) -> None:
     check_analyzer(Registry.installed().build("analyzer", name))

@@ -57,6 +57,7 @@ def run_of(folder: Path) -> Any:
     return client().get_run(json.loads((folder / "mlflow.json").read_text(encoding="utf-8"))["run_id"])
 
 
+@pytest.mark.slow
 def test_parameters_and_metrics_are_there(result: Any) -> None:
     run = run_of(result.folder)
     assert run.info.status == "FINISHED"

@@ -48,6 +48,7 @@ def result(tmp_path_factory: pytest.TempPathFactory) -> Any:
     return invreg.run(SPEC, folder, "cpu", progress=False, track=["tensorboard"])
 
 
+@pytest.mark.slow
 def test_the_training_log_is_there(result: Any) -> None:
     rows = result.methods["net"].log.rows
     assert len(rows) == 2

@@ -96,6 +96,7 @@ def run(folder: Path, registry: Registry, **options: Any) -> Any:
 WHOLE = ["started", "data", "back", "quality", "finished", "closed"]
 
 
+@pytest.mark.slow
 def test_nothing_is_tracked_unless_asked(tmp_path: Path, registry: Registry, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("INVREG_TRACK", raising=False)
     assert not [plugin.problem for plugin in registry.plugins if plugin.problem]
@@ -103,11 +104,13 @@ def test_nothing_is_tracked_unless_asked(tmp_path: Path, registry: Registry, mon
     assert Notes.heard == []
 
 
+@pytest.mark.slow
 def test_a_tracker_hears_the_whole_run(tmp_path: Path, registry: Registry) -> None:
     run(tmp_path, registry, track=["notes"])
     assert Notes.heard == WHOLE
 
 
+@pytest.mark.slow
 def test_the_environment_asks_as_well(tmp_path: Path, registry: Registry, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("INVREG_TRACK", " notes, ,notes")
     assert asked_for(None) == ["notes"]
@@ -119,6 +122,7 @@ def test_the_environment_asks_as_well(tmp_path: Path, registry: Registry, monkey
     assert Notes.heard == WHOLE
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("place", ["started", "back", "finished", "closed"])
 def test_one_that_fails_is_named_once_and_the_run_goes_on(
     place: str, tmp_path: Path, registry: Registry, caplog: pytest.LogCaptureFixture
@@ -153,6 +157,7 @@ def test_it_is_closed_when_the_run_fails(tmp_path: Path, registry: Registry) -> 
     assert "finished" not in Notes.heard
 
 
+@pytest.mark.slow
 def test_each_cell_of_a_study_has_its_own(tmp_path: Path, registry: Registry) -> None:
     study = {**SPEC, "matrix": {"noise.std": [0.01, 0.02]}}
     invreg.run(study, tmp_path, "cpu", progress=False, registry=registry, track=["notes"])
@@ -175,6 +180,7 @@ def test_what_cannot_be_had_is_refused_before_anything_is_computed(
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_a_plugin_that_offers_nonsense_takes_nothing_away(
     tmp_path: Path, registry: Registry, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -233,6 +239,7 @@ def test_the_command_line_lists_and_describes_them(
     assert "did you mean 'mlflow'" in message
 
 
+@pytest.mark.slow
 def test_the_example_of_the_page_is_a_tracker(tmp_path: Path) -> None:
     page = (Path(__file__).resolve().parents[2] / "docs" / "tracking.md").read_text(encoding="utf-8")
     code = page.split('```python title="lines.py"\n')[1].split("```")[0]

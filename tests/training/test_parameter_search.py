@@ -56,6 +56,7 @@ def test_the_spec_wins_where_it_is_best(tmp_path: Path) -> None:
     assert "note" not in trained.log.summary
 
 
+@pytest.mark.slow
 def test_the_end_of_a_range_is_pointed_out(tmp_path: Path) -> None:
     context = halved(tmp_path)
     search = ParameterSearch(trials=80, parameters={"weight": {"low": 5.0, "high": 50.0}})

@@ -117,6 +117,7 @@ def test_resumed_training_ends_with_the_same_weights(tmp_path: Path, optimizer: 
     assert [{k: v for k, v in row.items() if k != "seconds"} for row in resumed.log.rows] == numbers
 
 
+@pytest.mark.slow
 def test_a_training_killed_at_any_time_goes_on(tmp_path: Path) -> None:
     trainer = ReconstructionTraining(**STEPS)
     whole = fit(tmp_path / "whole", trainer, RestlessConvs, noise=White())

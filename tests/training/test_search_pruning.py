@@ -200,6 +200,7 @@ def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> TrainedMethod:
     return trained
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("moment", ["before", "after"])
 def test_a_search_interrupted_at_every_write_ends_the_same(
     tmp_path: Path, uninterrupted: TrainedMethod, monkeypatch: pytest.MonkeyPatch, moment: str
@@ -230,6 +231,7 @@ def test_a_search_interrupted_at_every_write_ends_the_same(
     assert same_weights(trained.reconstructor, uninterrupted.reconstructor)
 
 
+@pytest.mark.slow
 def test_a_search_killed_in_the_middle_of_trials_goes_on(tmp_path: Path, uninterrupted: TrainedMethod) -> None:
     environment = {**os.environ, "OMP_NUM_THREADS": str(torch.get_num_threads())}
     folder, never = tmp_path / "search", tmp_path / "never"

@@ -27,6 +27,7 @@ def free_port() -> int:
         return int(server.getsockname()[1])
 
 
+@pytest.mark.slow
 def test_two_processes_train_as_one(tmp_path: Path) -> None:
     port, kinds = str(free_port()), "reconstruction,approximation"
     processes = []
@@ -78,6 +79,7 @@ def test_a_contradicting_setup_of_accelerate_is_refused() -> None:
         processes._check(torch.device("cuda:1"))
 
 
+@pytest.mark.slow
 def test_approximation_finds_the_forward_operator(tmp_path: Path) -> None:
     class Affine(LinearOperator):
         def forward(self, x: torch.Tensor) -> torch.Tensor:

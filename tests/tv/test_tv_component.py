@@ -77,6 +77,7 @@ def test_nothing_of_the_operator_is_saved_but_it_moves_along():
     assert operator.matrix.dtype == torch.float32
 
 
+@pytest.mark.slow
 def test_dtypes():
     operator, z = blurred()
     tv = ready(operator, weight=1e-3)
@@ -168,6 +169,7 @@ def test_missed_tolerance_is_told():
         ready(operator, weight=1e-3, tolerance=1e-7, max_iterations=20)(z)
 
 
+@pytest.mark.slow
 def test_no_warning_when_all_is_well():
     operator, z = blurred()
     with warnings.catch_warnings():
@@ -197,6 +199,7 @@ def test_empty_batch():
     assert ready(SaturatingBlur(16))(z[:0]).shape == (0, 1, 16, 16)
 
 
+@pytest.mark.slow
 def test_in_inference_mode():
     operator, z = blurred()
     expected = ready(operator, weight=1e-3)(z)

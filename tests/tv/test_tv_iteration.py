@@ -40,6 +40,7 @@ def nonlinear(operator, z):
     return nonlinear_primal_dual(operator, z, 3e-3, start=z)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("solve", "operator"), [(linear, CountingBlur), (nonlinear, CountingSaturation)], ids=["linear", "nonlinear"]
 )

@@ -54,6 +54,7 @@ def admm(z, weight, iterations=2000):
     return box
 
 
+@pytest.mark.slow
 def test_denoising_agrees_with_scikit_image():
     from skimage.restoration import denoise_tv_chambolle
 
@@ -66,6 +67,7 @@ def test_denoising_agrees_with_scikit_image():
         assert np.abs(ours[0].numpy() - theirs).max() < 5e-4
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("weight", [5e-4, 5e-3, 5e-2])
 def test_blur_agrees_with_admm(weight):
     operator, z = blurred(2)
@@ -96,6 +98,7 @@ def test_gap_is_the_difference_of_primal_and_dual_objective():
     torch.testing.assert_close(gap, value - dual)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("weight", [1e-4, 3e-3, 1e-1, 3.0])
 def test_gap_bounds_the_distance_to_the_minimum(weight):
     operator, z = blurred(3, 16)
@@ -195,6 +198,7 @@ def test_inputs_are_left_alone_even_by_an_operator_that_returns_its_input():
     torch.testing.assert_close(start, z, rtol=0, atol=0)
 
 
+@pytest.mark.slow
 def test_a_box_that_does_not_bind_changes_nothing():
     x = 0.3 + 0.4 * shapes(2, 16)
     z = x + noise(x, 0.02)

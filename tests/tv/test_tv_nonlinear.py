@@ -28,6 +28,7 @@ def prox_gradient(operator, z, weight, start, step, iterations=150, inner=25):
     return x
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("weight", [1e-3, 1e-2, 1e-1])
 def test_a_linear_operator_in_disguise_gives_the_same(weight):
     operator = MatrixBlur(24)
@@ -42,6 +43,7 @@ def test_a_linear_operator_in_disguise_gives_the_same(weight):
     assert (other.objective - linear.objective <= other.gap).all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("weight", [1e-3, 1e-2])
 def test_as_good_as_proximal_gradients(weight):
     operator, x = SaturatingBlur(20), shapes(3, 20)
@@ -59,6 +61,7 @@ def test_as_good_as_proximal_gradients(weight):
     assert (ours.x <= 1).all()
 
 
+@pytest.mark.slow
 def test_images_do_not_depend_on_their_batch():
     operator, x = SaturatingBlur(16), shapes(3, 16)
     y = operator(x)
@@ -87,6 +90,7 @@ def test_a_derivative_that_grows_on_the_way_is_noticed():
     assert ((found.x - x).abs().mean((-3, -2, -1)) < 0.03).all()
 
 
+@pytest.mark.slow
 def test_measurements_in_another_space():
     class Intensities(Operator):
         """Squares of sums of four pixels."""
@@ -109,6 +113,7 @@ def test_measurements_in_another_space():
     assert coarse.abs().mean() < 0.03
 
 
+@pytest.mark.slow
 def test_no_convergence_is_told():
     class Contradictory(SaturatingBlur):
         """Its derivative is not that of its values."""

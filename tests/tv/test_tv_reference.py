@@ -40,6 +40,7 @@ def reconstruct(images, operator, std, weight, tolerance=1e-3):
     return float(psnr(z, images).mean()), float(psnr(solution.x, images).mean()), solution
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("std", "weight", "data", "expected", "iterations"),
     [(0.01, 5.5e-4, 23.05, 25.58, 400), (0.025, 2.9e-3, 22.56, 24.51, 340), (0.05, 8.5e-3, 21.21, 23.59, 240)],
@@ -52,6 +53,7 @@ def test_blur(photographs, std, weight, data, expected, iterations):
     assert int(solution.iterations.max()) < iterations
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("std", "weight", "tolerance", "data", "expected"),
     [(0.05, 2.4e-2, 1e-3, 24.76, 27.11), (0.01, 1.4e-3, 1e-2, 30.58, 32.63)],
