@@ -29,6 +29,8 @@ from invreg.specs.yaml import parse_yaml
 from invreg.studies.plan import plan_study
 from invreg_metrics import plugin as metrics
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).resolve().parents[1]
 DOCS = ROOT / "docs"
 EXAMPLE = ROOT / "examples" / "invreg-example-plugin"
@@ -80,7 +82,6 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.mark.slow
 def test_every_page_is_built(site: Path) -> None:
     for page in PAGES:
         built = site / page.with_suffix(".html")
@@ -184,7 +185,6 @@ analyses: [{name: quality, resamples: 1000}]
 """
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("page", METHODS, ids=str)
 def test_python_on_method_pages_runs(page: Path, capsys: pytest.CaptureFixture[str]) -> None:
     names: dict[str, object] = {}
@@ -193,7 +193,6 @@ def test_python_on_method_pages_runs(page: Path, capsys: pytest.CaptureFixture[s
             exec(compile(block.code, str(page), "exec"), names)
 
 
-@pytest.mark.slow
 def test_python_of_the_quickstart_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import torch
 
@@ -218,7 +217,6 @@ def _example(title: str) -> ModuleType:
     return module
 
 
-@pytest.mark.slow
 def test_the_examples_of_analyses_run(tmp_path: Path) -> None:
     from invreg_baselines import plugin as baselines
     from invreg_datasets import plugin as datasets
@@ -287,7 +285,6 @@ def test_the_quickstart_page_knows_the_quickstart() -> None:
         assert f"`{label}`" in page
 
 
-@pytest.mark.slow
 @pytest.mark.skipif(not BSDS.is_dir(), reason="the BSDS500 photographs are not there")
 def test_the_reference_numbers_of_tv_are_met() -> None:
     registry = Registry.installed()
@@ -365,14 +362,12 @@ def test_the_tutorial_shows_the_examples_files_and_all_of_them() -> None:
             assert shown.get(name) == path.read_text(encoding="utf-8"), name
 
 
-@pytest.mark.slow
 def test_the_tutorials_package_is_found_as_the_page_says(example: Path) -> None:
     shown = _listed(example)
     assert "motion_blur" in shown
     assert _page_shows(shown), shown
 
 
-@pytest.mark.slow
 def test_a_broken_plugin_shows_as_the_page_says(example: Path, tmp_path: Path) -> None:
     broken = tmp_path / "broken"
     shutil.copytree(example, broken, ignore=shutil.ignore_patterns("runs", "__pycache__"))

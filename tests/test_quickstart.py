@@ -15,6 +15,8 @@ import torch
 import invreg
 from invreg.specs.bundled import quickstart_path
 
+pytestmark = pytest.mark.slow
+
 SHORT = [
     "methods.tv.trainer.trials=2",
     "methods.tv.reconstructor.tolerance=1e-2",
@@ -34,7 +36,6 @@ def numbers(metrics: pd.DataFrame) -> pd.DataFrame:
     return metrics.drop(columns="seconds").sort_values(["method", "image"], ignore_index=True)
 
 
-@pytest.mark.slow
 def test_all_methods_beat_the_observation(result: invreg.Result) -> None:
     psnr = result.summary.set_index("method")["psnr"]
     assert list(psnr.index) == ["observation", "tv", "iresnet"]
@@ -62,14 +63,12 @@ def test_the_report_shows_what_was_found(result: invreg.Result) -> None:
     assert {path.suffix for path in (result.folder / "analyses/examples/figures").iterdir()} == {".svg", ".png"}
 
 
-@pytest.mark.slow
 def test_another_batch_size_gives_the_same_numbers(result: invreg.Result, tmp_path: Path) -> None:
     overrides = [*SHORT, "evaluation.batch_size=5", "analyses=[]", "methods.tv.trainer.trials=2"]
     other = invreg.run(quickstart_path(), tmp_path, "cpu", progress=False, overrides=overrides)
     pd.testing.assert_frame_equal(numbers(other.metrics), numbers(result.metrics), rtol=1e-5)
 
 
-@pytest.mark.slow
 def test_a_killed_run_goes_on_and_ends_with_the_same_numbers(result: invreg.Result, tmp_path: Path) -> None:
     settings = [*SHORT, "methods.iresnet.trainer.checkpoint_minutes=0.0", "analyses=[]"]
     arguments = [argument for override in settings for argument in ("--set", override)]
@@ -101,7 +100,6 @@ def test_a_killed_run_goes_on_and_ends_with_the_same_numbers(result: invreg.Resu
     assert all(torch.equal(ours[key], theirs[key]) for key in ours)
 
 
-@pytest.mark.slow
 @pytest.mark.skipif(not BSDS.is_dir(), reason="the BSDS500 photographs are not there")
 def test_any_folder_of_photographs(tmp_path: Path) -> None:
     overrides = [*SHORT, "data.name=image_folder", f"data.path={BSDS}", "methods.iresnet.trainer.steps=4"]

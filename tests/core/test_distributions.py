@@ -11,6 +11,8 @@ from typing import Any
 
 import pytest
 
+pytestmark = pytest.mark.slow
+
 OPERATOR = """
 import torch
 import invreg
@@ -135,7 +137,6 @@ def plugins(told: dict[str, Any]) -> dict[str, dict[str, Any]]:
     return {p["distribution"]: p for p in json.loads(out)}
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("name", PROBLEMS)
 def test_what_cannot_be_used_says_why(plugins: dict[str, dict[str, Any]], name: str) -> None:
     plugin = plugins[f"invreg-{name}"]

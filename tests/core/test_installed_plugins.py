@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.slow
+
 GOOD = '''
 import torch
 import invreg
@@ -85,7 +87,6 @@ def invreg(environment: dict[str, str], *arguments: str, cwd: Path | None = None
     return subprocess.run(command, env=environment, cwd=cwd, capture_output=True, text=True, check=False)
 
 
-@pytest.mark.slow
 def test_broken_plugins_are_named_and_the_others_work(environment: dict[str, str]) -> None:
     done = invreg(environment, "plugins", "--json")
     assert done.returncode == 0, done.stderr
@@ -101,7 +102,6 @@ def test_broken_plugins_are_named_and_the_others_work(environment: dict[str, str
     assert "NAME TAKEN" in readable.stdout
 
 
-@pytest.mark.slow
 def test_an_installed_operator_runs_from_a_spec(environment: dict[str, str], tmp_path: Path) -> None:
     spec = {
         "title": "Negative",
@@ -120,7 +120,6 @@ def test_an_installed_operator_runs_from_a_spec(environment: dict[str, str], tmp
     assert "invreg-test-exits: exits" in installed["set_aside"]
 
 
-@pytest.mark.slow
 def test_a_name_that_is_taken_is_reached_through_its_distribution(environment: dict[str, str]) -> None:
     ours = invreg(environment, "describe", "operator", "identity")
     theirs = invreg(environment, "describe", "operator", "invreg-test-taken-name:identity")
@@ -129,7 +128,6 @@ def test_a_name_that_is_taken_is_reached_through_its_distribution(environment: d
     assert "level: number, default 1.0" in theirs.stdout
 
 
-@pytest.mark.slow
 def test_a_spec_that_needs_a_broken_plugin_fails_with_its_cause(environment: dict[str, str], tmp_path: Path) -> None:
     spec = {"data": "photos", "operator": "from_cannot_import", "methods": {"data": "observation"}}
     (tmp_path / "spec.json").write_text(json.dumps(spec))
@@ -140,7 +138,6 @@ def test_a_spec_that_needs_a_broken_plugin_fails_with_its_cause(environment: dic
     assert "Traceback" not in done.stderr
 
 
-@pytest.mark.slow
 def test_a_plugin_can_be_switched_off(environment: dict[str, str]) -> None:
     done = invreg({**environment, "INVREG_DISABLE_PLUGINS": "invreg-test-good,taken-name"}, "plugins", "--json")
     plugins = {plugin["distribution"]: plugin for plugin in json.loads(done.stdout)}

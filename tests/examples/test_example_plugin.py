@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.slow
+
 EXAMPLE = Path(__file__).resolve().parents[2] / "examples" / "invreg-example-plugin"
 
 SMALL = [
@@ -46,7 +48,6 @@ def _call(target: Path, cwd: Path, *command: str) -> subprocess.CompletedProcess
     )
 
 
-@pytest.mark.slow
 def test_it_lies_outside_the_wheel(target: Path) -> None:
     assert (target / "invreg_example" / "plugin.py").is_file()
     assert (target / "invreg_example" / "py.typed").is_file()
@@ -58,14 +59,12 @@ def test_its_operator_takes_at_most_forty_lines() -> None:
     assert len(text.splitlines()) <= 40
 
 
-@pytest.mark.slow
 def test_its_own_tests_pass(target: Path, tmp_path: Path) -> None:
     done = _call(target, tmp_path, "pytest", "-q", "-p", "no:cacheprovider", str(target.parent / "source" / "tests"))
     assert done.returncode == 0, done.stdout + done.stderr
     assert "skipped" not in done.stdout
 
 
-@pytest.mark.slow
 def test_its_spec_trains_networks_on_its_operator_and_analyses_them(target: Path, tmp_path: Path) -> None:
     options = [word for change in SMALL for word in ("--set", change)]
     spec = str(EXAMPLE / "motion.yaml")

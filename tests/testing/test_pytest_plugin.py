@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.slow
+
 TORCH = """
 import sys
 
@@ -41,7 +43,6 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
-@pytest.mark.slow
 def test_without_the_option_nothing_is_added_and_nothing_imported(folder: Path) -> None:
     (folder / "test_imports.py").write_text(TORCH)
     done = _pytest(folder, "-v")
@@ -49,7 +50,6 @@ def test_without_the_option_nothing_is_added_and_nothing_imported(folder: Path) 
     assert "operator:" not in done.stdout
 
 
-@pytest.mark.slow
 def test_one_item_for_each_component(folder: Path) -> None:
     (folder / "conftest.py").write_text(EXAMPLES)
     done = _pytest(folder, "-v", "--invreg-plugin", "operators", "-k", "identity or convolution or none")
@@ -58,7 +58,6 @@ def test_one_item_for_each_component(folder: Path) -> None:
         assert f"invreg::{name} PASSED" in done.stdout
 
 
-@pytest.mark.slow
 def test_all_plugins_are_listed_once(folder: Path) -> None:
     done = _pytest(folder, "--collect-only", "-q", "--invreg-plugin", "all", "--invreg-plugin", "operators")
     items = [line for line in done.stdout.splitlines() if line.startswith("invreg::")]
@@ -66,7 +65,6 @@ def test_all_plugins_are_listed_once(folder: Path) -> None:
     assert len(items) == len(set(items))
 
 
-@pytest.mark.slow
 def test_a_component_without_defaults_fails_with_a_sentence_unless_an_example_is_given(folder: Path) -> None:
     arguments = ("--invreg-plugin", "operators", "-k", "convolution")
     failed = _pytest(folder, *arguments)
@@ -79,7 +77,6 @@ def test_a_component_without_defaults_fails_with_a_sentence_unless_an_example_is
     assert passed.returncode == 0, passed.stdout + passed.stderr
 
 
-@pytest.mark.slow
 def test_unknown_plugins_and_lines_are_refused(folder: Path) -> None:
     done = _pytest(folder, "--invreg-plugin", "operaters")
     assert done.returncode == 4
