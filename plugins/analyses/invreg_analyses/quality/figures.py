@@ -4,28 +4,19 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from invreg import Findings
 from invreg.text import metric_title, number
+from invreg_analyses.shared.panels import panels
 from invreg_analyses.shared.strips import draw_box, draw_points, name_rows
-from invreg_analyses.shared.style import (
-    INK,
-    MUTED,
-    WIDTH,
-    drawing,
-    dress,
-    method_styles,
-    new_figure,
-    shortened,
-)
+from invreg_analyses.shared.style import INK, MUTED, WIDTH, method_styles, shortened
 
 if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
-
-_PANELS_PER_ROW = 3
 
 
 def draw_values(findings: Findings) -> Figure:
@@ -34,14 +25,12 @@ def draw_values(findings: Findings) -> Figure:
     styles = method_styles(tables["methods"])
     labels = list(styles)
     titles = ", ".join(metric_title(name) for name in tables["metrics"]["metric"])
-    with drawing():
-        figure = _panels(
-            len(tables["metrics"]),
-            len(labels),
-            f"{titles} of each method: boxes from quartile to quartile with the median as a line, one point per image, "
-            f"mean with {findings.scalars['confidence']:.0%} interval in black",
-        )
-        for axes, metric in _metric_axes(figure, tables["metrics"]):
+    description = (
+        f"{titles} of each method: boxes from quartile to quartile with the median as a line, one point per image, "
+        f"mean with {findings.scalars['confidence']:.0%} interval in black"
+    )
+    with _metric_panels(tables["metrics"], len(labels), description) as (figure, grid):
+        for axes, metric in grid:
             values = _of(tables["values"], metric.metric)
             means = _of(tables["means"], metric.metric).set_index("method")
             for row, label in enumerate(labels):
@@ -58,14 +47,12 @@ def draw_differences(findings: Findings) -> Figure:
     tables, baseline = findings.tables, str(findings.scalars["baseline"])
     styles = method_styles(tables["methods"])
     labels = [label for label in styles if label != baseline]
-    with drawing():
-        figure = _panels(
-            len(tables["metrics"]),
-            len(labels),
-            f"Differences to {baseline} on the same image: one point per image, mean with "
-            f"{findings.scalars['confidence']:.0%} interval in black and in numbers",
-        )
-        for axes, metric in _metric_axes(figure, tables["metrics"]):
+    description = (
+        f"Differences to {baseline} on the same image: one point per image, mean with "
+        f"{findings.scalars['confidence']:.0%} interval in black and in numbers"
+    )
+    with _metric_panels(tables["metrics"], len(labels), description) as (figure, grid):
+        for axes, metric in grid:
             values = _of(tables["values"], metric.metric).pivot(index="image", columns="method", values="value")
             pairs = _of(tables["differences"], metric.metric)
             axes.axvline(0, color=MUTED, linewidth=1)
@@ -99,21 +86,16 @@ def _axis_title(metric: Any) -> str:
     return f"{metric_title(metric.metric)}, {metric.unit}" if metric.unit else metric_title(metric.metric)
 
 
-def _panels(count: int, rows: int, description: str) -> Figure:
-    columns = min(count, _PANELS_PER_ROW)
-    lines = math.ceil(count / columns)
-    figure = new_figure(WIDTH, lines * (0.9 + 0.52 * max(rows, 1)), description)
-    figure.subplots(lines, columns, squeeze=False, sharey=True)
-    return figure
-
-
-def _metric_axes(figure: Figure, metrics: pd.DataFrame) -> Iterator[tuple[Axes, Any]]:
-    for axes, metric in zip(figure.axes, metrics.itertuples(), strict=False):
-        dress(axes, grid="x")
-        axes.spines["left"].set_visible(False)
-        yield axes, metric
-    for axes in figure.axes[len(metrics) :]:
-        axes.set_visible(False)
+@contextmanager
+def _metric_panels(
+    metrics: pd.DataFrame, rows: int, description: str
+) -> Iterator[tuple[Figure, list[tuple[Axes, Any]]]]:
+    """A panel for each row of the table of metrics, of so many rows of methods."""
+    height = 0.9 + 0.52 * max(rows, 1)
+    with panels(len(metrics), description, width=WIDTH, height=height, sharey=True, grid="x") as (figure, grid):
+        for axes in grid:
+            axes.spines["left"].set_visible(False)
+        yield figure, list(zip(grid, metrics.itertuples(), strict=True))
 
 
 def _mean_with_interval(axes: Axes, row: int, found: Any, column: str, offset: float) -> None:
