@@ -12,8 +12,9 @@ from analysis_helpers import draw_svgs, make_run, set_values, texts, through_fil
 from torch import Tensor
 
 from invreg.components.operator import LinearOperator, Shape
-from invreg_analyses.examples.examples import Examples, spread_choice
+from invreg_analyses.examples.examples import Examples
 from invreg_analyses.shared.pictures import busiest_region, signed_limit
+from invreg_analyses.shared.statistics import spread_choice
 
 METHODS = {"tv": 0.1, "net": 0.05}
 

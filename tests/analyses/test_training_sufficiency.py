@@ -12,7 +12,7 @@ from analysis_helpers import draw_svgs, make_run, set_values, through_files
 
 from invreg.components.trainer import TrainingLog
 from invreg_analyses.quality.quality import Quality
-from invreg_analyses.training.sufficiency import (
+from invreg_analyses.shared.sufficiency import (
     NOT_BETTERING,
     STILL_BETTERING,
     TOO_BRIEF,

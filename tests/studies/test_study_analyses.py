@@ -20,7 +20,8 @@ from invreg_analyses.comparison.lipschitz_sweep import LipschitzSweep
 from invreg_analyses.comparison.method_comparison import MethodComparison
 from invreg_analyses.comparison.settings_table import SettingsTable
 from invreg_analyses.examples.grid import ExampleGrid
-from invreg_analyses.shared.study_choice import choose, file_names
+from invreg_analyses.shared.study_choice import choose
+from invreg_analyses.shared.style import file_names
 
 HALF, MORE = "halve(factor=0.5)", "halve(factor=0.6)"
 GRID_CELLS = [{"operator": operator, "noise.std": std} for operator in (HALF, MORE) for std in (0.01, 0.05)]

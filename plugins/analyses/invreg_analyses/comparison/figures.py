@@ -18,7 +18,7 @@ from invreg_analyses.shared.style import (
     new_figure,
     shortened,
 )
-from invreg_analyses.training.sufficiency import TOO_BRIEF
+from invreg_analyses.shared.sufficiency import TOO_BRIEF
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -18,13 +18,13 @@ from invreg_analyses.shared.study_choice import (
     At,
     Choices,
     choose,
-    file_names,
     image_metrics,
     methods_in,
     metrics_in,
     plain_value,
     value_at,
 )
+from invreg_analyses.shared.style import file_names
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -12,8 +12,9 @@ from invreg import CompletedStudy, Findings, StudyAnalyzer, stream_key
 from invreg.text import metric_title, number, with_unit
 from invreg_analyses.comparison.figures import draw_comparison
 from invreg_analyses.shared.statistics import mean_interval
-from invreg_analyses.shared.study_choice import At, Choices, choose, file_names, image_metrics, methods_in, metrics_in
-from invreg_analyses.training.sufficiency import row_if_behind, sufficiency_in_words, sufficiency_table
+from invreg_analyses.shared.study_choice import At, Choices, choose, image_metrics, methods_in, metrics_in
+from invreg_analyses.shared.style import file_names
+from invreg_analyses.shared.sufficiency import row_if_behind, sufficiency_in_words, sufficiency_table
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -13,6 +13,7 @@ from invreg import Analyzer, CompletedRun, Findings, LinearOperator
 from invreg.text import metric_title
 from invreg_analyses.examples.figures import draw_example
 from invreg_analyses.shared.pictures import busiest_region
+from invreg_analyses.shared.statistics import spread_choice
 from invreg_analyses.shared.tables import methods_table, metrics_table, values_by_image
 
 if TYPE_CHECKING:
@@ -83,16 +84,6 @@ class Examples(Analyzer):
         # The spread of the methods around their mean; of a single one, its distance to the truth.
         center = reconstructions.mean(0) if len(reconstructions) > 1 else truth
         return busiest_region(((reconstructions - center) ** 2).sum((0, 1)).astype(float), size[0], size[1])
-
-
-def spread_choice(goodness: NDArray[Any], count: int) -> list[int]:
-    """Positions of `count` values spread evenly over the ranks, from the least to the greatest; NaN counts as least."""
-    order = np.argsort(np.where(np.isnan(goodness), -np.inf, goodness), kind="stable")
-    if count >= len(order):
-        return [int(i) for i in order]
-    if count == 1:
-        return [int(order[len(order) // 2])]
-    return [int(order[round(i * (len(order) - 1) / (count - 1))]) for i in range(count)]
 
 
 def _best_method(run: CompletedRun, metric: str) -> tuple[str, NDArray[Any]]:

@@ -1,12 +1,14 @@
-"""The figure of one example: truth, data and reconstructions; below each the enlarged region and the error."""
+"""Figures of examples: truth, data and reconstructions; below each the enlarged region and the error."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from invreg import Findings
 from invreg.text import metric_title, number, with_unit
-from invreg_analyses.examples.picture_columns import Column, draw_columns
+from invreg_analyses.shared.picture_columns import Column, draw_columns
 from invreg_analyses.shared.pictures import Region, signed_limit
 from invreg_analyses.shared.style import MUTED, method_styles, shortened
 
@@ -55,9 +57,11 @@ def _columns(findings: Findings, index: int) -> list[Column]:
 
 
 def _lines(scores: pd.DataFrame, label: str, metrics: pd.DataFrame) -> tuple[str, ...]:
-    if label not in scores.index:
-        return ()
-    row = scores.loc[label]
+    return _written(scores.loc[label], metrics) if label in scores.index else ()
+
+
+def _written(row: pd.Series, metrics: pd.DataFrame) -> tuple[str, ...]:
+    """Each metric with its value and unit."""
     return tuple(
         f"{metric_title(metric.metric)} {with_unit(number(float(row[metric.metric]), metric.unit), metric.unit)}"
         for metric in metrics.itertuples()
@@ -70,3 +74,42 @@ def _best(scores: pd.DataFrame, metric: pd.Series, labels: list[str]) -> str | N
     if len(labels) < 2 or values.isna().all():
         return None
     return str(values.idxmax() if metric["higher_is_better"] else values.idxmin())
+
+
+def draw_grid(findings: Findings, number_: int) -> Figure:
+    """The figure of one operator and noise level."""
+    tables, arrays = findings.tables, findings.arrays
+    grid = tables["grids"].set_index("grid").loc[number_]
+    region: Region = (int(grid["top"]), int(grid["left"]), int(grid["height"]), int(grid["width"]))
+    columns = _grid_columns(findings, number_)
+    errors = [
+        arrays[f"grid_{n}_reconstructions"] - arrays[f"grid_{n}_truth"]
+        for n in tables["grids"].loc[tables["grids"]["operator"] == grid["operator"], "grid"]
+    ]
+    level = f", {findings.scalars['noise']} {grid['noise']}" if findings.scalars["noise"] else ""
+    description = (
+        f"{grid['operator']}{level}: {', '.join(column.title for column in columns)} of {findings.scalars['image']}; "
+        f"below each the framed region enlarged and the error, on one scale for this operator"
+    )
+    return draw_columns(columns, region, signed_limit(np.concatenate([e.reshape(-1) for e in errors])), description)
+
+
+def _grid_columns(findings: Findings, number_: int) -> list[Column]:
+    tables, arrays, prefix = findings.tables, findings.arrays, f"grid_{number_}"
+    truth = arrays[f"{prefix}_truth"]
+    scores = tables["scores"][tables["scores"]["grid"] == number_]
+    metrics = tables["metrics"].head(_SCORES)
+    styles = method_styles(tables["methods"])
+    columns = [Column("truth", truth, None, (shortened(str(findings.scalars["image"]), 22),), MUTED)]
+    if f"{prefix}_data" in arrays:
+        data = arrays[f"{prefix}_data"]
+        of_data = scores[scores["method"].isna() | (scores["method"] == "")].iloc[0]
+        columns.append(Column("data", data, data - truth, _written(of_data, metrics), MUTED))
+    methods = scores[scores["method"].isin(list(styles))].reset_index(drop=True)
+    best = _best(scores.set_index("method"), metrics.iloc[0], list(methods["method"]))
+    for position, row in methods.iterrows():
+        x_hat, label = arrays[f"{prefix}_reconstructions"][int(str(position))], str(row["method"])
+        columns.append(
+            Column(label, x_hat, x_hat - truth, _written(row, metrics), styles[label].color, is_best=label == best)
+        )
+    return columns

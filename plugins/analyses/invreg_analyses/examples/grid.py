@@ -19,9 +19,10 @@ from invreg import (
     did_you_mean,
 )
 from invreg.text import metric_title
-from invreg_analyses.examples.grid_figures import draw_grid
+from invreg_analyses.examples.figures import draw_grid
 from invreg_analyses.shared.pictures import busiest_region
-from invreg_analyses.shared.study_choice import At, Choice, choose, file_names, image_metrics, methods_in, metrics_in
+from invreg_analyses.shared.study_choice import At, Choice, choose, image_metrics, methods_in, metrics_in
+from invreg_analyses.shared.style import file_names
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

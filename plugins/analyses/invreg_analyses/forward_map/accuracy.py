@@ -23,7 +23,8 @@ from invreg_analyses.forward_map.accuracy_figures import MEASURES, accuracy_seen
 from invreg_analyses.forward_map.measures import accuracy, on_all
 from invreg_analyses.shared.progress import Progress
 from invreg_analyses.shared.statistics import mean_interval
-from invreg_analyses.shared.study_choice import At, Choice, choose, file_names, methods_in
+from invreg_analyses.shared.study_choice import At, Choice, choose, methods_in
+from invreg_analyses.shared.style import file_names
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -8,7 +8,7 @@ import numpy as np
 
 from invreg import Findings
 from invreg.text import number
-from invreg_analyses.examples.picture_columns import Column, draw_columns
+from invreg_analyses.shared.picture_columns import Column, draw_columns
 from invreg_analyses.shared.pictures import Region, signed_limit
 from invreg_analyses.shared.strips import draw_box, name_rows
 from invreg_analyses.shared.style import MUTED, WIDTH, MethodStyle, drawing, dress, method_styles, new_figure, shortened

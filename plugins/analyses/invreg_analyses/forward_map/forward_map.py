@@ -11,11 +11,11 @@ from pydantic import Field
 
 from invreg import Analyzer, CompletedRun, Findings, LearnsForwardMap, NormalOperator
 from invreg.text import number
-from invreg_analyses.examples.examples import spread_choice
 from invreg_analyses.forward_map.figures import draw_accuracy, draw_forward_maps
 from invreg_analyses.forward_map.measures import accuracy, on_all, relative
 from invreg_analyses.shared.pictures import busiest_region, roughness
 from invreg_analyses.shared.progress import Progress
+from invreg_analyses.shared.statistics import spread_choice
 from invreg_analyses.shared.tables import methods_table
 
 if TYPE_CHECKING:

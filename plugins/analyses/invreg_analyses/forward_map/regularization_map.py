@@ -11,14 +11,13 @@ from pydantic import Field
 
 from invreg import Analyzer, CompletedRun, Findings, LearnsForwardMap, generator, stream_key
 from invreg.text import number
-from invreg_analyses.examples.examples import spread_choice
 from invreg_analyses.forward_map.measures import on_all
 from invreg_analyses.forward_map.regularization_map_figures import draw_maps
 from invreg_analyses.shared.canny_edges import NO_EDGE, find_edges, smooth_areas
 from invreg_analyses.shared.derivatives import Derivative, function_derivative, like_network, operator_derivative
 from invreg_analyses.shared.evaluated import as_evaluated
 from invreg_analyses.shared.progress import Progress
-from invreg_analyses.shared.statistics import mean_interval
+from invreg_analyses.shared.statistics import mean_interval, spread_choice
 from invreg_analyses.shared.tables import methods_table
 
 if TYPE_CHECKING:

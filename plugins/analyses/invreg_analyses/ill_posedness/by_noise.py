@@ -22,8 +22,9 @@ from invreg_analyses.ill_posedness.local_ill_posedness import (
 from invreg_analyses.ill_posedness.masks import SUBJECT, check_part
 from invreg_analyses.ill_posedness.search import Settings, investigate
 from invreg_analyses.shared.progress import Progress
-from invreg_analyses.shared.study_choice import At, Choice, file_names, methods_in
+from invreg_analyses.shared.study_choice import At, Choice, methods_in
 from invreg_analyses.shared.study_series import Series, find_series
+from invreg_analyses.shared.style import file_names
 
 if TYPE_CHECKING:
     import pandas as pd

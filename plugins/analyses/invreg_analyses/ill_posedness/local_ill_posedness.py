@@ -15,7 +15,7 @@ from invreg_analyses.ill_posedness.masks import SUBJECT, check_part
 from invreg_analyses.ill_posedness.search import REGIONS, Found, Settings, investigate
 from invreg_analyses.ill_posedness.text import ill_posedness_text
 from invreg_analyses.shared.progress import Progress
-from invreg_analyses.shared.study_choice import file_names
+from invreg_analyses.shared.style import file_names
 from invreg_analyses.shared.tables import methods_table
 
 if TYPE_CHECKING:

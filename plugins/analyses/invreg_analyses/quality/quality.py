@@ -13,8 +13,8 @@ from invreg import Analyzer, CompletedRun, Findings, stream_key
 from invreg.text import count, metric_title, number, with_unit
 from invreg_analyses.quality.figures import draw_differences, draw_values
 from invreg_analyses.shared.statistics import mean_interval
+from invreg_analyses.shared.sufficiency import row_if_behind, sufficiency_in_words, sufficiency_table
 from invreg_analyses.shared.tables import methods_table, metrics_table, values_by_image
-from invreg_analyses.training.sufficiency import row_if_behind, sufficiency_in_words, sufficiency_table
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -26,8 +26,9 @@ from invreg_analyses.saliency.figures import MOST_CLUSTERS
 from invreg_analyses.saliency.maps import OPERATOR, SaliencyMaps, random_pixels
 from invreg_analyses.shared.canny_edges import find_edges
 from invreg_analyses.shared.progress import Progress
-from invreg_analyses.shared.study_choice import At, Choice, file_names, methods_in
+from invreg_analyses.shared.study_choice import At, Choice, methods_in
 from invreg_analyses.shared.study_series import find_series
+from invreg_analyses.shared.style import file_names
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

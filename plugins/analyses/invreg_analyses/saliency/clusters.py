@@ -9,7 +9,6 @@ import numpy as np
 from pydantic import Field
 
 from invreg import Analyzer, CompletedRun, DataError, Findings, LearnsForwardMap, SpecError, did_you_mean, stream_key
-from invreg_analyses.examples.examples import spread_choice
 from invreg_analyses.saliency.cluster_figures import draw_cluster_means, draw_cluster_numbers, draw_cluster_pixels
 from invreg_analyses.saliency.cluster_numbers import cluster_numbers
 from invreg_analyses.saliency.clustering import agreement, by_edges, cluster, stability
@@ -20,6 +19,7 @@ from invreg_analyses.saliency.maps import OPERATOR, SaliencyMaps, random_pixels
 from invreg_analyses.saliency.text import clusters_text
 from invreg_analyses.shared.canny_edges import STRONG, find_edges, inner
 from invreg_analyses.shared.progress import Progress
+from invreg_analyses.shared.statistics import spread_choice
 from invreg_analyses.shared.tables import methods_table
 
 if TYPE_CHECKING:

@@ -105,7 +105,7 @@ def log_axis(axes: Axes, which: Literal["x", "y"]) -> None:
     low, high = sorted(axis.get_view_interval())
     decades = math.log10(high / low)
     if decades < 1:  # powers of ten would be no more than one tick
-        ticks = MaxNLocator(5).tick_values(low, high)
+        ticks = MaxNLocator(5, steps=[1, 2, 5, 10]).tick_values(low, high)
         axis.set_ticks(ticks[(ticks >= low) & (ticks <= high)])
     else:
         steps = (1, 2, 5) if decades < 2 else (1, 3) if decades < 3 else (1,)

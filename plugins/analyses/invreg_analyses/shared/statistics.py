@@ -1,10 +1,10 @@
-"""Means over images with an idea of how much they depend on the choice of the images."""
+"""Means over images with an idea of how much they depend on the choice of the images, and images that stand for all."""
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -93,3 +93,13 @@ def _student(count: int, confidence: float) -> float:
     from scipy.stats import t
 
     return float(-t.ppf((1 - confidence) / 2, count - 1))
+
+
+def spread_choice(goodness: NDArray[Any], count: int) -> list[int]:
+    """Positions of `count` values spread evenly over the ranks, from the least to the greatest; NaN counts as least."""
+    order = np.argsort(np.where(np.isnan(goodness), -np.inf, goodness), kind="stable")
+    if count >= len(order):
+        return [int(i) for i in order]
+    if count == 1:
+        return [int(order[len(order) // 2])]
+    return [int(order[round(i * (len(order) - 1) / (count - 1))]) for i in range(count)]

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 from pydantic import Field
 
 from invreg import CompletedStudy, Spec, SpecError, StudyCell, did_you_mean
-from invreg.text import unique_names
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -186,15 +185,6 @@ def value_at(spec: Spec, path: str) -> Any:
         else:
             return None
     return node
-
-
-def file_names(texts: list[str]) -> list[str]:
-    """Names of figures from any texts, all different."""
-    return unique_names([_file_name(text) for text in texts])
-
-
-def _file_name(text: str) -> str:
-    return "_".join("".join(c if (c.isalnum() and c.isascii()) or c in ".-" else " " for c in text).split()) or "figure"
 
 
 def _check(study: CompletedStudy, at: Mapping[str, Any]) -> None:

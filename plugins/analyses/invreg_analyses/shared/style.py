@@ -10,6 +10,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from invreg.text import unique_names
+
 if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.axes import Axes
@@ -118,6 +120,15 @@ def shortened(name: str, length: int = 28) -> str:
         return plain
     head = (length - 1) // 2
     return f"{plain[:head]}…{plain[-(length - 1 - head) :]}"
+
+
+def file_names(texts: list[str]) -> list[str]:
+    """Names of figures from any texts, all different."""
+    return unique_names([_file_name(text) for text in texts])
+
+
+def _file_name(text: str) -> str:
+    return "_".join("".join(c if (c.isalnum() and c.isascii()) or c in ".-" else " " for c in text).split()) or "figure"
 
 
 def _printable(text: str) -> str:
