@@ -122,8 +122,8 @@ def plugins(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")]
 @app.command()
 def describe(
     kind: Annotated[
-        str, typer.Argument(help="operator, noise, dataset, reconstructor, metric, trainer, analyzer, ..., or tracker")
-    ],
+        str | None, typer.Argument(help="A kind of component, as in operator, or tracker; without one, all are listed.")
+    ] = None,
     name: Annotated[str | None, typer.Argument(help="A component; without one, all of the kind are listed.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON; the parameters as a JSON Schema.")] = False,
 ) -> None:
@@ -134,6 +134,9 @@ def describe(
     from invreg.plugins.registry import Registry
 
     registry = Registry.installed()
+    if kind is None:
+        _describe_kinds(registry, as_json)
+        return
     if kind == "tracker":
         _describe_trackers(registry, name, as_json)
         return
@@ -147,6 +150,17 @@ def describe(
         return
     entry = registry.entry(kind, name)
     print(json.dumps(describe_as_data(entry), indent=2) if as_json else describe_component(entry))
+
+
+def _describe_kinds(registry: Registry, as_json: bool) -> None:
+    import json
+
+    from invreg.plugins.tracking import offers
+    from invreg.schema.kinds import KINDS
+
+    known = {kind: list(registry.entries(kind)) for kind in KINDS}
+    known["tracker"] = sorted({offer.name for offer in offers(registry)})
+    print(json.dumps(known, indent=2) if as_json else "\n".join(f"{k:16} {', '.join(v)}" for k, v in known.items()))
 
 
 def _describe_trackers(registry: Registry, name: str | None, as_json: bool) -> None:

@@ -38,7 +38,7 @@ class InvregError(Exception):
         lines = [f"{self.where}: {self.what}" if self.where else self.what]
         if self.expected:
             lines.append(f"  expected: {self.expected}")
-        if self.hint:
+        if self.hint and self.hint != self.expected:
             lines.append(f"  try: {self.hint}")
         return "\n".join(lines)
 
@@ -101,7 +101,7 @@ def did_you_mean(name: str, known: Iterable[str]) -> str | None:
     near = near_name(name, candidates)
     if near:
         return f"did you mean {near!r}?"
-    return f"one of: {', '.join(candidates)}" if candidates else None
+    return f"one of {', '.join(candidates)}" if candidates else None
 
 
 @contextmanager

@@ -10,6 +10,7 @@ from torch import Tensor
 from invreg.components.noise import Noise
 from invreg.components.operator import NormalOperator, NormEstimate, Operator, Shape, as_linear
 from invreg.components.streams import stream_key
+from invreg.errors import SpecError
 
 
 class Problem:
@@ -24,6 +25,9 @@ class Problem:
     """
 
     def __init__(self, operator: Operator, noise: Noise | None = None) -> None:
+        _require("operator", operator, Operator)
+        if noise is not None:
+            _require("noise", noise, Noise)
         self.operator = operator
         self.noise = noise
         self._norms: dict[Shape, NormEstimate] = {}
@@ -121,3 +125,13 @@ class Problem:
         starts = range(0, len(x), batch_size)
         parts = [self.measure(x[i : i + batch_size].to(device), keys=keys[i : i + batch_size]).cpu() for i in starts]
         return torch.cat(parts)
+
+
+def _require(name: str, given: object, base: type) -> None:
+    if not isinstance(given, base):
+        raise SpecError(
+            repr(given) if isinstance(given, str) else f"an instance of {type(given).__name__}",
+            where=f"Problem.{name}",
+            expected=f"an instance of {base.__name__}",
+            hint=f"invreg.Registry.installed().build({name!r}, {given!r})" if isinstance(given, str) else None,
+        )

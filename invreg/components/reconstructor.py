@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Protocol, Self, runtime_checkable
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, Protocol, Self, runtime_checkable
 
 from torch import Tensor, nn
 
@@ -29,6 +29,10 @@ class Reconstructor(Component, nn.Module, ABC):
     The problem moves to devices and dtypes along with its reconstructor, but it is not part of its state: the operator
     is neither a submodule, nor saved or counted with the weights.
     """
+
+    #: Whether it has weights that a trainer must fit. A class that says so is refused without a trainer when its spec
+    #: is checked; of any other this is seen when it is set up.
+    needs_training: ClassVar[bool] = False
 
     _problem: Problem | None = None
 
@@ -72,6 +76,13 @@ class Reconstructor(Component, nn.Module, ABC):
     @abstractmethod
     def forward(self, z: Tensor) -> Tensor:
         """Reconstructions `[B, C, H, W]` of the measurements z `[B, ...range]`."""
+
+
+def certainly_lacks(cls: type, capability: type) -> bool:
+    """Whether a method or property of a capability is missing in a class, so that no instance can have it."""
+    bases = [base for base in capability.__mro__ if base not in (Protocol, Generic, object)]
+    members = {name for base in bases for name in vars(base) if not name.startswith("_")}
+    return not all(hasattr(cls, name) for name in members)
 
 
 @runtime_checkable

@@ -36,7 +36,10 @@ def describe_plugin(plugin: Plugin) -> Iterator[str]:
     for conflict in plugin.conflicts:
         yield f"  NAME TAKEN: {conflict}"
     if plugin.seconds > SLOW:
-        yield f"  SLOW: loading it took {plugin.seconds:.1f} s; heavy libraries are best imported where they are used"
+        yield (
+            f"  SLOW: loading it took {plugin.seconds:.1f} s of CPU time; heavy libraries are best imported where they "
+            "are used"
+        )
     by_kind: dict[str, list[str]] = {}
     for kind, name in plugin.components:
         by_kind.setdefault(kind, []).append(name)

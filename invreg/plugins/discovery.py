@@ -19,7 +19,7 @@ from invreg.schema.sources import place_of_error
 #: Plugins of this distribution come first, and keep their names when third-party plugins claim them too.
 OWN = "invreg"
 
-#: A plugin that takes longer, in seconds, to be imported and to name its components is called slow.
+#: A plugin that takes more CPU time, in seconds, to be imported and to name its components is called slow.
 SLOW = 1.0
 
 _VALUE = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*(\s*:\s*[^\W\d]\w*(\.[^\W\d]\w*)*)?\s*(\[.*\])?")
@@ -36,7 +36,7 @@ class Plugin:
         problem: why it was set aside; None if it works.
         conflicts: names that it shares with another distribution, with what follows.
         interface: the version of the plugin interface that it is written for; None if that was not asked.
-        seconds: what it took to import it and to ask for its components.
+        seconds: CPU time that it took to import it and to ask for its components.
         trackers: names of the trackers that it offers, once `invreg.plugins.tracking.note_trackers` has looked.
     """
 
@@ -88,7 +88,7 @@ def _load(plugin: Plugin, point: metadata.EntryPoint) -> object | None:
             "  try: correct it under [project.entry-points.invreg] in its pyproject.toml and install it again"
         )
         return None
-    start = time.perf_counter()
+    start = time.process_time()
     try:
         with isolated():
             loaded: object = point.load()
@@ -98,7 +98,7 @@ def _load(plugin: Plugin, point: metadata.EntryPoint) -> object | None:
         plugin.problem = _import_problem(point, error)
         return None
     finally:
-        plugin.seconds = time.perf_counter() - start
+        plugin.seconds = time.process_time() - start
     return loaded
 
 

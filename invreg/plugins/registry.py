@@ -171,7 +171,7 @@ class Registry:
         try:
             return ComponentSpec.model_validate(spec)
         except ValidationError as error:
-            raise spec_errors(error, where, ComponentSpec) from None
+            raise spec_errors(error, where, ComponentSpec, spec) from None
 
     def nested(self, mark: Nested, spec: Any) -> Component:
         """The component that a spec describes, for a parameter that takes components.
@@ -191,7 +191,7 @@ class Registry:
     def _admit(self, plugin: Plugin, loaded: object) -> None:
         self.plugins.append(plugin)
         registered = f"{plugin.distribution}:{plugin.name}"
-        start = time.perf_counter()
+        start = time.process_time()
         try:
             with isolated():
                 plugin.interface = interface_of(self.manager, loaded)
@@ -207,7 +207,7 @@ class Registry:
             plugin.problem = str(error) if isinstance(error, InvregError) else _failure(error)
             return
         finally:
-            plugin.seconds += time.perf_counter() - start
+            plugin.seconds += time.process_time() - start
         for entry in entries:
             self._claim(entry)
         plugin.components = [(entry.kind, entry.name) for entry in entries]

@@ -11,9 +11,9 @@ from torch import Tensor
 from invreg.components.dataset import Splits
 from invreg.components.operator import Shape
 from invreg.components.problem import Problem
-from invreg.errors import DataError, InvregError, SpecError
+from invreg.errors import DataError, InvregError
 from invreg.specs.methods import ReconstructorBuilder, make_method
-from invreg.specs.plan import Plan
+from invreg.specs.plan import Plan, nothing_to_analyse, nothing_trains
 
 
 @dataclass(frozen=True)
@@ -66,13 +66,15 @@ def load_inputs(plan: Plan, images: Splits, device: torch.device) -> RunInputs:
         try:
             plan.operator.range_shape(shape)
         except InvregError as error:
-            raise error.at("operator") from None
+            error.where = "operator"  # its name is not part of a path in the spec
+            raise
     sample = images.test.images[:1]
     for index, metric in enumerate(plan.metrics.values()):
         try:
             metric(sample, sample)
         except InvregError as error:
-            raise error.at(f"metrics.{index}") from None
+            error.where = f"metrics.{index}"
+            raise
     problem = Problem(plan.operator, plan.noise).to(device)
     images = Splits(images.train.to(device), images.val, images.test)
     return RunInputs(
@@ -97,12 +99,7 @@ def set_up_methods(plan: Plan, inputs: RunInputs, device: torch.device) -> dict[
         reconstructor = build.first()
         trainable = any(parameter.requires_grad for parameter in reconstructor.parameters())
         if planned.trainer is None and trainable:
-            raise SpecError(
-                f"{planned.spec.reconstructor.name!r} has weights, but nothing trains them",
-                where=f"methods.{label}",
-                expected="a trainer",
-                hint="trainer: {name: reconstruction}",
-            )
+            raise nothing_trains(label, planned.spec)
         if planned.trainer is not None:
             try:
                 planned.trainer.check(make_method(plan, build), reconstructor)
@@ -111,15 +108,9 @@ def set_up_methods(plan: Plan, inputs: RunInputs, device: torch.device) -> dict[
         for key, analyzer in plan.analyses.items():
             if all(isinstance(reconstructor, capability) for capability in analyzer.requires):
                 capable[key].append(label)
-    for key, labels in capable.items():
+    for index, (key, labels) in enumerate(capable.items()):
         if not labels:
-            needs = ", ".join(capability.__name__ for capability in plan.analyses[key].requires)
-            raise SpecError(
-                f"no method of this spec can be analysed by {key!r}",
-                where=f"analyses.{list(capable).index(key)}",
-                expected=f"a method that offers {needs}",
-                hint="add one, or leave this analysis out",
-            )
+            raise nothing_to_analyse(index, key, plan.analyses[key])
     return builders
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from invreg.components.events import Events
+from invreg.errors import InvregError, SpecError
 from invreg.plugins.tracking import open_trackers
 from invreg.running.inputs import RunInputs, load_inputs, set_up_methods
 from invreg.running.listeners import TerminalProgress, TrainingLogFiles
@@ -52,9 +53,17 @@ def run_single(plan: Plan, options: RunOptions) -> Result:
 
 
 def check_plan(plan: Plan, device: torch.device, shared: SharedWork) -> RunInputs:
-    """Reads the images and checks that problem, images, methods and analyses fit together; nothing is trained."""
-    inputs = load_inputs(plan, shared.images(plan, device), device)
-    return replace(inputs, builders=set_up_methods(plan, inputs, device))
+    """Reads the images and checks that problem, images, methods and analyses fit together; nothing is trained.
+
+    Raises:
+        InvregError: if they do not; its exit status is that of a wrong spec, since nothing has been computed.
+    """
+    try:
+        inputs = load_inputs(plan, shared.images(plan, device), device)
+        return replace(inputs, builders=set_up_methods(plan, inputs, device))
+    except InvregError as error:
+        error.exit_status = SpecError.exit_status
+        raise
 
 
 def run_plan(

@@ -153,7 +153,7 @@ def validated_parameters(
     try:
         parameters = model.model_validate(given, context={"nested": nested})
     except ValidationError as error:
-        raise spec_errors(error, "", model) from None
+        raise spec_errors(error, "", model, given) from None
     except TypeError as error:  # a range, and a value that has no order
         raise SpecError(str(error), expected="values that fit the ranges") from None
     return {name: getattr(parameters, name) for name in model.model_fields}

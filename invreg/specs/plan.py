@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,7 +14,7 @@ from invreg.components.dataset import ImageDataset
 from invreg.components.metric import Metric
 from invreg.components.noise import Noise
 from invreg.components.operator import Operator
-from invreg.components.reconstructor import Reconstructor
+from invreg.components.reconstructor import Reconstructor, certainly_lacks
 from invreg.components.trainer import Trainer
 from invreg.errors import SpecError
 from invreg.plugins.registry import Registry, spec_of
@@ -87,6 +87,12 @@ def make_plan(spec: Spec, registry: Registry) -> Plan:
     problems += [SpecError(f"the metric {name!r} is listed twice", where="metrics") for name in sorted(repeated)]
     if operator is not None:
         problems += _unfit(methods, operator)
+    problems += [
+        nothing_trains(label, method.spec)
+        for label, method in methods.items()
+        if method.trainer is None and any(reconstructor.needs_training for reconstructor in method.unused)
+    ]
+    problems += _unable(methods, [(name, analyzer) for name, analyzer, _ in analyses if analyzer is not None])
     if problems:
         raise join_errors(problems)
     resolved = spec.model_copy(
@@ -132,6 +138,38 @@ def _unfit(methods: Mapping[str, PlannedMethod], operator: Operator) -> list[Spe
                 error.at(f"methods.{label}.reconstructor")
                 problems.append(error)
     return problems
+
+
+def _unable(methods: Mapping[str, PlannedMethod], analyses: Sequence[tuple[str, Analyzer]]) -> list[SpecError]:
+    """What speaks against the analyses, as far as the classes of the methods show it."""
+    classes = [type(reconstructor) for method in methods.values() for reconstructor in method.unused]
+    if len(classes) < len(methods):
+        return []  # what could not be built may be what an analysis needs
+    return [
+        nothing_to_analyse(index, name, analyzer)
+        for index, (name, analyzer) in enumerate(analyses)
+        if all(any(certainly_lacks(cls, needed) for needed in analyzer.requires) for cls in classes)
+    ]
+
+
+def nothing_trains(label: str, spec: MethodSpec) -> SpecError:
+    """A method with weights and without a trainer."""
+    return SpecError(
+        f"{spec.reconstructor.name!r} has weights, but nothing trains them",
+        where=f"methods.{label}",
+        expected="a trainer",
+        hint="trainer: {name: reconstruction}",
+    )
+
+
+def nothing_to_analyse(index: int, name: str, analyzer: Analyzer) -> SpecError:
+    """An analysis that no method has the capabilities for."""
+    return SpecError(
+        f"no method of this spec can be analysed by {name!r}",
+        where=f"analyses.{index}",
+        expected=f"a method that offers {', '.join(capability.__name__ for capability in analyzer.requires)}",
+        hint="add one, or leave this analysis out",
+    )
 
 
 def _digest(spec: Spec) -> str:

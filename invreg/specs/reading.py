@@ -39,6 +39,10 @@ def read_content(source: Spec | Mapping[str, Any] | str | Path, overrides: Itera
     return dict(content)
 
 
+#: What a file can hold instead of a mapping.
+_KINDS = {list: "list", str: "text", int: "number", float: "number", bool: "truth value"}
+
+
 def _read_file(path: Path) -> Any:
     try:
         text = path.read_text(encoding="utf-8")
@@ -52,7 +56,7 @@ def _read_file(path: Path) -> Any:
     content = parse_yaml(text, str(path))
     if not isinstance(content, dict):
         raise SpecError(
-            f"holds a {type(content).__name__}",
+            "is empty" if content is None else f"holds a {_KINDS.get(type(content), 'value')}",
             where=str(path),
             expected="a mapping with data, operator and methods",
         )

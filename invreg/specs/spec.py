@@ -8,9 +8,10 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
+from invreg.errors import SpecError, near_name
 from invreg.plugins.registry import spec_of
 from invreg.schema.component import Component
-from invreg.schema.component_spec import ComponentSpec, spec_errors
+from invreg.schema.component_spec import ComponentSpec, NestedError, join_errors, spec_errors
 from invreg.specs.yaml import dump_yaml
 
 
@@ -48,21 +49,70 @@ class Spec(BaseModel):
 
     title: Annotated[str, Field(description="shown at the head of the report")] = "Untitled"
     seed: Annotated[int, Field(ge=0, strict=True, description="all random choices derive from it")] = 0
-    data: Annotated[ComponentSpec, Field(description="the images: a dataset")]
-    operator: Annotated[ComponentSpec, Field(description="the forward operator F")]
-    noise: Annotated[ComponentSpec, Field(description="the noise on F(x)")] = ComponentSpec(name="none")
-    methods: Annotated[dict[str, MethodSpec], Field(min_length=1, description="label: reconstructor and trainer")]
-    metrics: Annotated[list[ComponentSpec], Field(min_length=1)] = [
-        ComponentSpec(name="psnr"),
-        ComponentSpec(name="ssim"),
+    data: Annotated[
+        ComponentSpec, Field(description="the images: a dataset, as in photos or {name: photos, image_size: 64}")
     ]
-    analyses: list[ComponentSpec] = []
-    evaluation: EvaluationSpec = EvaluationSpec()
+    operator: Annotated[
+        ComponentSpec, Field(description="the forward operator F, as in identity or {name: gaussian_blur, std: 2.0}")
+    ]
+    noise: Annotated[
+        ComponentSpec, Field(description="the noise on F(x), as in none or {name: gaussian, std: 0.05}")
+    ] = ComponentSpec(name="none")
+    methods: Annotated[
+        dict[str, MethodSpec],
+        Field(
+            min_length=1,
+            description="a mapping of labels of your choice to methods, as in {tv: {name: tv, weight: 0.01}, "
+            "net: {reconstructor: unet, trainer: {name: reconstruction, steps: 1000}}}",
+        ),
+    ]
+    metrics: Annotated[
+        list[ComponentSpec], Field(min_length=1, description="a list of metrics, as in [psnr, ssim]; the first chooses")
+    ] = [ComponentSpec(name="psnr"), ComponentSpec(name="ssim")]
+    analyses: Annotated[
+        list[ComponentSpec], Field(description="a list of analyses, as in [quality, {name: examples, count: 4}]")
+    ] = []
+    evaluation: Annotated[
+        EvaluationSpec, Field(description="how test images are reconstructed, as in {batch_size: 16}")
+    ] = EvaluationSpec()
 
     @model_validator(mode="before")
     @classmethod
     def _instances(cls, value: Any) -> Any:
         return _as_specs(value)
+
+    @field_validator("methods", mode="before")
+    @classmethod
+    def _parts(cls, methods: Any) -> Any:
+        """Refuses what stands beside reconstructor and trainer: a misspelt label, or a parameter of one of the two."""
+        problems = []
+        for label, method in methods.items() if isinstance(methods, Mapping) else []:
+            if not isinstance(method, Mapping) or "name" in method:
+                continue
+            if "reconstructor" not in method:
+                near = near_name(str(label), [str(other) for other in methods if other != label])
+                problems.append(
+                    SpecError(
+                        "missing",
+                        where=f"{label}.reconstructor",
+                        expected="a name, or a mapping with name and parameters",
+                        hint=f"did you mean the method {near!r}?" if near else None,
+                    )
+                )
+            for key in method.keys() - MethodSpec.model_fields:
+                near = near_name(str(key), MethodSpec.model_fields)
+                places = " or ".join(f"methods.{label}.{part}.{key}" for part in MethodSpec.model_fields)
+                problems.append(
+                    SpecError(
+                        "unknown parameter",
+                        where=f"{label}.{key}",
+                        expected="reconstructor and trainer, whose parameters stand below them",
+                        hint=f"did you mean {near!r}?" if near else places,
+                    )
+                )
+        if problems:
+            raise NestedError(join_errors(problems))
+        return methods
 
     @field_validator("methods")
     @classmethod
@@ -88,7 +138,7 @@ def parse_spec(content: Mapping[str, Any]) -> Spec:
     try:
         return Spec.model_validate(content)
     except ValidationError as error:
-        raise spec_errors(error, "", Spec) from None
+        raise spec_errors(error, "", Spec, content) from None
 
 
 def _as_specs(value: Any) -> Any:

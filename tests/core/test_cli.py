@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -10,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from invreg import __version__, cli
+from invreg.schema.kinds import KINDS
 from invreg.specs.bundled import quickstart_path
 from invreg.specs.yaml import parse_yaml
 
@@ -71,6 +73,35 @@ def test_describe(invreg) -> None:  # type: ignore[no-untyped-def]
     assert json.loads(out)["properties"]["kernel_size"]["default"] == 11
 
 
+def test_describe_alone_lists_the_kinds(invreg) -> None:  # type: ignore[no-untyped-def]
+    status, out, _ = invreg("describe")
+    assert status == 0
+    assert {line.split()[0] for line in out.splitlines()} == {*KINDS, "tracker"}
+    assert re.search(r"^operator +(\w+, )*gaussian_blur,", out, re.MULTILINE)
+    assert re.search(r"^tracker +mlflow, tensorboard$", out, re.MULTILINE)
+    status, out, _ = invreg("describe", "--json")
+    assert "gaussian_blur" in json.loads(out)["operator"]
+
+
+def test_descriptions_of_parameters_are_wrapped_and_links_are_plain(invreg) -> None:  # type: ignore[no-untyped-def]
+    _, out, _ = invreg("describe", "operator", "radon")
+    assert "image_size: [integer (>= 1), integer (>= 1)] in pixels or nothing" in out
+    assert max(map(len, out.partition("Parameters:")[2].splitlines())) <= 120
+    _, out, _ = invreg("describe", "dataset", "image_folder")
+    assert "train_size: integer in pixels (>= 1) or nothing" in out
+    _, out, _ = invreg("describe", "reconstructor", "unet")
+    assert "See `ImageNetwork` for" in out
+    assert "channels: list of integer (>= 1), default (16, 32, 64, 128, 256)" in out
+
+
+def test_what_is_expected_is_not_said_twice(invreg, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    (tmp_path / "small.json").write_text(json.dumps(SMALL))
+    _, _, error = invreg("run", "small.json", "--track", "wandb")
+    assert "try:" not in error
+    _, _, error = invreg("run", "small.json", "--track", "tensorbord")
+    assert "try: did you mean 'tensorboard'?" in error
+
+
 @pytest.mark.parametrize(
     ("arguments", "status", "message"),
     [
@@ -84,10 +115,17 @@ def test_describe(invreg) -> None:  # type: ignore[no-untyped-def]
         (["run", "small.json", "--set", "analyses=[quality, qualitie]"], 2, "analyses.1"),
         (["run", "small.json", "--set", "nonsense"], 2, "--set"),
         (["run", "small.json", "--device", "abacus"], 2, "device"),
-        (["run", "small.json", "--set", "data={name: image_folder, path: nowhere}"], 1, "nowhere"),
-        (["run", "small.json", "--set", "data={name: image_folder, path: .}"], 1, "images"),
-        (["run", "small.json", "--set", "data.image_size=8", "--set", "data.train_size=8"], 1, "metrics.1.ssim"),
-        (["run", "small.json", "--set", "data.image_size=4", "--set", "data.train_size=4"], 1, "operator"),
+        (["run", "small.json", "--set", "data={name: image_folder, path: nowhere}"], 2, "nowhere"),
+        (["run", "small.json", "--set", "data={name: image_folder, path: .}"], 2, "images"),
+        (["run", "small.json", "--set", "data.image_size=8", "--set", "data.train_size=8"], 2, "metrics.1: "),
+        (["run", "small.json", "--set", "data.image_size=4", "--set", "data.train_size=4"], 2, "operator"),
+        (["run", "small.json", "--set", "operator.kernel_size=99"], 2, "operator: images of shape"),
+        (["run", "small.json", "--set", "noise=0.05"], 2, "as in none or {name: gaussian, std: 0.05}"),
+        (["run", "small.json", "--set", "methods=[tv]"], 2, "a mapping of labels of your choice to methods"),
+        (["run", "small.json", "--track", "wandb"], 2, "expected: one of mlflow, tensorboard"),
+        (["validate", "small.json", "--set", "methods.net=iresnet"], 2, "methods.net: 'iresnet' has weights"),
+        (["validate", "small.json", "--set", "methods.net=unet"], 2, "methods.net: 'unet' has weights"),
+        (["validate", "small.json", "--set", "analyses=[forward_map]"], 2, "analyses.0: no method of this spec"),
         (["run", "small.json", "--output", "small.json"], 1, "cannot be written"),
         (["validate", "small.json", "--set", "seed=-1"], 2, "seed"),
         (["describe", "operators"], 2, "did you mean 'operator'"),

@@ -31,6 +31,14 @@ def invreg_components():
     return {"NAME": Mine}
 """
 
+BUSY = """
+import time
+
+end = time.process_time() + 1.2
+while time.process_time() < end:
+    pass
+"""
+
 #: Distribution: its module's source, and what its entry point names ("{module}" is its own module).
 DISTRIBUTIONS: dict[str, tuple[str, str | None]] = {
     "claims-one": (OPERATOR.replace("NAME", "shared"), "{module}"),
@@ -44,7 +52,7 @@ DISTRIBUTIONS: dict[str, tuple[str, str | None]] = {
     "claims-three": (OPERATOR.replace("NAME", "shared"), "{module}"),
     "exits": ("import sys\nsys.exit('good bye')", "{module}"),
     "prints": ("print('hello from a plugin')\n" + OPERATOR.replace("NAME", "printing"), "{module}"),
-    "slow": ("import time\ntime.sleep(1.2)\n" + OPERATOR.replace("NAME", "slow_one"), "{module}"),
+    "slow": (BUSY + OPERATOR.replace("NAME", "slow_one"), "{module}"),
     "untyped": (OPERATOR.replace("NAME", "untyped").replace("level: float", "level"), "{module}"),
     "open": (OPERATOR.replace("NAME", "open_one").replace("level: float = 1.0", "**level"), "{module}"),
     "no-module": ("", "{module}_elsewhere"),

@@ -209,7 +209,7 @@ def test_a_failing_listener_is_set_aside(registry: Registry, tmp_path: Path, cap
         ({"analyses": ["peek"], "methods": {"raw": "raw"}}, SpecError, ["analyses.0", "LearnsForwardMap"]),
         ({"methods": {"gain": "gain"}}, SpecError, ["methods.gain", "nothing trains them"]),
         (
-            {"methods": {"raw": {"reconstructor": "raw", "trainer": "least_squares"}}},
+            {"methods": {"raw": {"reconstructor": "raw", "trainer": "least_squares"}}, "analyses": []},
             SpecError,
             ["methods.raw.trainer", "nothing to train"],
         ),
@@ -224,6 +224,7 @@ def test_wrong_specs_leave_no_folder(
         run(changed(**changes), tmp_path / "runs", "cpu", progress=False, registry=registry)
     for part in parts:
         assert part in str(caught.value)
+    assert caught.value.exit_status == 2  # nothing was computed
     assert not (tmp_path / "runs").exists()
     assert toy.CALLS == []
 

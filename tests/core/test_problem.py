@@ -13,7 +13,7 @@ from invreg.components.noise import Noise
 from invreg.components.operator import Operator
 from invreg.components.problem import Problem
 from invreg.components.streams import generator, stream_key
-from invreg.errors import ShapeError
+from invreg.errors import ShapeError, SpecError
 
 
 class Double(Operator):
@@ -179,3 +179,14 @@ def test_only_linear_operators_have_a_norm() -> None:
 class Squared(invreg.Operator):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return x**2
+
+
+def test_a_name_is_not_an_operator() -> None:
+    with pytest.raises(SpecError) as caught:
+        Problem("gaussian_blur")  # type: ignore[arg-type]
+    assert str(caught.value) == (
+        "Problem.operator: 'gaussian_blur'\n  expected: an instance of Operator\n"
+        "  try: invreg.Registry.installed().build('operator', 'gaussian_blur')"
+    )
+    with pytest.raises(SpecError, match=r"Problem\.noise: an instance of float"):
+        Problem(Double(), 0.05)  # type: ignore[arg-type]

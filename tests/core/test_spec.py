@@ -94,6 +94,18 @@ def test_bad_overrides(override: str) -> None:
         ({"seed": -1}, ["seed"]),
         ({"seed": "zero"}, ["seed", "zero"]),
         ({"metrics": []}, ["metrics"]),
+        ({"methods": ["tv", "observation"]}, ["methods: input should be a mapping", "labels", "{tv: {name: tv,"]),
+        ({"noise": 0.05}, ["noise: input should be a name, or", "(given: 0.05)", "{name: gaussian, std: 0.05}"]),
+        ({"operator": ["identity"]}, ["operator: input should be a name", "as in identity or {name: gaussian_blur"]),
+        ({"analyses": [3]}, ["analyses.0: input should be a name", "(given: 3)"]),
+        ({"analyses": "quality"}, ["analyses: input should be a list (given: 'quality')", "[quality, "]),
+        ({"methods": {"a": 3}}, ["methods.a: input should be a mapping (given: 3)"]),
+        ({"evaluation": 8}, ["evaluation: input should be a mapping (given: 8)", "{batch_size: 16}"]),
+        (
+            {"methods": {"net": {"reconstructor": "unet", "steps": 5}}},
+            ["methods.net.steps: unknown parameter", "methods.net.trainer.steps"],
+        ),
+        ({"methods": {"net": {"reconstructor": "unet", "trainr": "x"}}}, ["did you mean 'trainer'?"]),
         ({"evaluation": {"batch_size": 0}}, ["evaluation.batch_size"]),
         ({"data": None}, ["data"]),
     ],
@@ -103,6 +115,14 @@ def test_structure_errors_name_the_path(change: dict[str, Any], parts: list[str]
         read_spec({**MINIMAL, **change})
     for part in parts:
         assert part in str(caught.value)
+
+
+def test_a_misspelt_label_in_an_override_is_recognised() -> None:
+    methods = {"net": {"reconstructor": "unet", "trainer": "reconstruction"}}
+    with pytest.raises(SpecError) as caught:
+        read_spec({**MINIMAL, "methods": methods}, ["methods.nett.trainer.steps=5"])
+    assert caught.value.where == "methods.nett.reconstructor"
+    assert caught.value.hint == "did you mean the method 'net'?"
 
 
 def test_all_problems_are_reported_at_once() -> None:
@@ -118,7 +138,9 @@ def test_all_problems_are_reported_at_once() -> None:
         (b"a: [1, 2", "line"),
         (b"a: 1\na: 2", "written twice"),
         (b"- just\n- a list", "holds a list"),
-        (b"", "holds a NoneType"),
+        (b"", "is empty"),
+        (b"true", "holds a truth value"),
+        (b"tv", "holds a text"),
         (b"\xff\xfe\x00", "cannot be read"),
     ],
 )

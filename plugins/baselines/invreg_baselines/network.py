@@ -73,6 +73,8 @@ class ImageNetwork(Reconstructor):
     `parts`, which says what N is made of.
     """
 
+    needs_training = True
+
     #: As it is written in specs.
     name: str
     #: Height and width of what `transform` is given are multiples of this.

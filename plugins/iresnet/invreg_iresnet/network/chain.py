@@ -57,6 +57,8 @@ class InvertibleChain(Reconstructor):
         normalisation: how norms are found in training.
     """
 
+    needs_training = True
+
     #: What the residual functions are part of: of phi (`forward`) or of its inverse (`inverse`).
     role: Role
 
