@@ -6,11 +6,12 @@ import numpy as np
 import pytest
 import torch
 
+from invreg.components.dataset import ImageStack
 from invreg.components.operator import LinearOperator
 from invreg.plugins.registry import Registry
-from invreg_analyses.ill_posedness import search as ill_posedness_search
 from invreg_analyses.ill_posedness.extreme_directions import Form, largest, smallest
 from invreg_analyses.ill_posedness.images import choose_images
+from invreg_analyses.ill_posedness.search import pattern
 
 REGISTRY = Registry.installed()
 
@@ -42,10 +43,8 @@ def test_small_singular_values_of_a_blur_are_found(std: float) -> None:
     np.testing.assert_allclose(found.vectors @ found.vectors.T, np.eye(3), atol=1e-10)
 
 
-def pattern(h: np.ndarray, mask: np.ndarray) -> dict[str, float]:
-    search = ill_posedness_search._Search.__new__(ill_posedness_search._Search)
-    search._smooth = np.ones(mask.shape, dtype=bool)
-    return search._pattern(torch.from_numpy(h * mask)[None, None], mask)
+def pattern_of(h: np.ndarray, mask: np.ndarray) -> dict[str, float]:
+    return pattern(torch.from_numpy(h * mask)[None, None], mask, np.ones(mask.shape, dtype=bool))
 
 
 def checkerboard(side: int) -> np.ndarray:
@@ -56,21 +55,21 @@ def checkerboard(side: int) -> np.ndarray:
 def test_a_checkerboard_has_opposite_neighbours_in_parts_of_any_size(side: int) -> None:
     mask = np.zeros((24, 24), dtype=bool)
     mask[:side, :side] = True
-    found = pattern(checkerboard(24), mask)
+    found = pattern_of(checkerboard(24), mask)
     assert [found[name] for name in ("neighbours", "vertical", "horizontal")] == pytest.approx([-1, -1, -1])
 
 
 def test_stripes_are_told_from_checkerboards_and_constants() -> None:
     everywhere, stripes = np.ones((6, 8), dtype=bool), np.broadcast_to((-1.0) ** np.arange(8), (6, 8))
-    found = pattern(stripes, everywhere)
+    found = pattern_of(stripes, everywhere)
     assert (found["vertical"], found["horizontal"]) == pytest.approx((1, -1))
-    assert pattern(np.ones((6, 8)), everywhere)["neighbours"] == pytest.approx(1)
+    assert pattern_of(np.ones((6, 8)), everywhere)["neighbours"] == pytest.approx(1)
     single = np.zeros((6, 8), dtype=bool)
     single[2, 3] = True
-    assert np.isnan(pattern(np.ones((6, 8)), single)["neighbours"])  # no neighbours at all
+    assert np.isnan(pattern_of(np.ones((6, 8)), single)["neighbours"])  # no neighbours at all
 
 
 def test_images_are_spread_over_all_of_them_unless_subjects_are_looked_for() -> None:
-    names, x = [str(number) for number in range(150)], torch.zeros(150, 1, 8, 8)
-    assert [image.name for image in choose_images(3, None, names, x)] == ["25", "75", "125"]
-    assert len(choose_images(120, None, names, x)) == 120
+    test = ImageStack(torch.zeros(150, 1, 8, 8), [str(number) for number in range(150)])
+    assert [image.name for image in choose_images(3, None, test)] == ["25", "75", "125"]
+    assert len(choose_images(120, None, test)) == 120

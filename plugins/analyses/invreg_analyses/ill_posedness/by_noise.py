@@ -2,34 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from invreg import CompletedStudy, DataError, Findings, StudyAnalyzer, choose_device, spec_of
-from invreg_analyses.ill_posedness.by_noise_figures import draw_series_derivatives, draw_series_pictures, series_seen
-from invreg_analyses.ill_posedness.images import choose_images
-from invreg_analyses.ill_posedness.local_ill_posedness import (
-    Images,
-    Mask,
-    MaxProducts,
-    Tolerance,
-    arrays_of,
-    check_images,
-    tables_of,
-)
-from invreg_analyses.ill_posedness.masks import SUBJECT, check_part
-from invreg_analyses.ill_posedness.search import Settings, investigate
+from invreg_analyses.ill_posedness.figures import draw_series_derivatives, draw_series_pictures
+from invreg_analyses.ill_posedness.images import SUBJECT
+from invreg_analyses.ill_posedness.local_ill_posedness import Images, LocalIllPosedness, Mask, MaxProducts, Tolerance
+from invreg_analyses.ill_posedness.text import series_seen
 from invreg_analyses.shared.progress import Progress
-from invreg_analyses.shared.study_choice import At, Choice, methods_in
-from invreg_analyses.shared.study_series import Series, find_series
-from invreg_analyses.shared.style import file_names
+from invreg_analyses.shared.study_choice import At, Choice
+from invreg_analyses.shared.study_series import Series, draw_series, find_series, join_series, networks_in, once
 
 if TYPE_CHECKING:
-    import pandas as pd
     from matplotlib.figure import Figure
-    from numpy.typing import NDArray
 
 
 class IllPosednessByNoise(StudyAnalyzer):
@@ -39,15 +27,8 @@ class IllPosednessByNoise(StudyAnalyzer):
     value of `lipschitz` (and of whatever else is varied), and one over the values of `lipschitz`, at the last noise
     level. Images, masks and the scale of colours are the same throughout a series.
 
-    What the analysis `local_ill_posedness` has found in a cell with the same `images` and `mask` is used; for other
-    cells the first direction is computed.
-
-    Args:
-        images: names of test images, or a number, see `local_ill_posedness`.
-        mask: the part of each image.
-        tolerance: residual of each direction, relative to `difference` + ||F'(x)||².
-        max_products: products for each spectrum, about.
-        at: values of other varied paths, as the study's table shows them; of any other path the last value is taken.
+    The findings of `local_ill_posedness` in a cell with the same `images` and `mask` are used; for other cells the
+    first direction is computed.
 
     Raises:
         SpecError: if neither the noise nor `lipschitz` is varied, no method has learned a forward map, or there is no
@@ -65,8 +46,6 @@ class IllPosednessByNoise(StudyAnalyzer):
         max_products: MaxProducts = 2000,
         at: At = None,
     ) -> None:
-        check_images(images)
-        check_part(mask)
         self.images = images
         self.mask = mask
         self.tolerance = tolerance
@@ -74,136 +53,91 @@ class IllPosednessByNoise(StudyAnalyzer):
         self.at = at
 
     def analyze(self, study: CompletedStudy) -> Findings:
-        import pandas as pd
-
         series = find_series(study, self.at)
-        networks = {key for one in series for key in one.keys}
-        cells = _Cells(self, Progress(study.events, "ill_posedness_by_noise", "networks", len(networks)))
-        values: list[pd.DataFrame] = []
-        left_out: list[pd.DataFrame] = []
-        arrays: dict[str, NDArray[Any]] = {}
-        for number, one in enumerate(series):
-            found = [cells.of(entry) for entry in one.entries]
-            _check_same_images(found, one)
-            for position, (name, own) in enumerate(zip(one.names, found, strict=True)):
-                key = {"series": number, "position": position, "name": name}
-                values.append(own.directions.assign(**key))
-                left_out.append(own.left_out.assign(**key))
-            first = found[0]
-            arrays |= {
-                f"series_{number}_images": first.images,
-                f"series_{number}_masks": first.masks,
-                f"series_{number}_directions": np.stack([first.operator, *(own.network for own in found)]),
-            }
-        described = [
-            {"series": i, "operator": one.operator, "method": one.method, "over": one.over, "held": one.held}
-            for i, one in enumerate(series)
-        ]
-        tables = {
-            "series": pd.DataFrame(described),
-            "names": pd.DataFrame([{"series": i, "name": name} for i, one in enumerate(series) for name in one.names]),
-            "directions": pd.concat(values, ignore_index=True),
-            "operator": pd.concat(
-                [cells.of(one.entries[0]).smallest.assign(series=i) for i, one in enumerate(series)], ignore_index=True
-            ),
-            "images": pd.DataFrame(
-                [
-                    {"series": i, "image": name}
-                    for i, one in enumerate(series)
-                    for name in cells.of(one.entries[0]).names
-                ]
-            ),
-            "left_out": pd.concat(left_out, ignore_index=True),
-            "methods": methods_in(study),
-        }
-        text = " ".join(
-            f"{_head(row)}: {series_seen(tables, int(row.series))}" for row in tables["series"].itertuples()
-        )
-        return Findings({"tolerance": self.tolerance}, tables, arrays, text)
+        progress = Progress(study.events, "ill_posedness_by_noise", "networks", len(networks_in(series)))
 
-    def draw(self, findings: Findings) -> Mapping[str, Figure]:
-        series = findings.tables["series"]
-        stems = file_names([f"{row.operator} {row.method} {row.over}" for row in series.itertuples()])
-        figures: dict[str, Figure] = {}
-        for number, stem in enumerate(stems):
-            figures[f"{stem}_derivatives"] = draw_series_derivatives(findings, number)
-            for i in range(len(findings.arrays[f"series_{number}_images"])):
-                figures[f"{stem}_picture_{i + 1}"] = draw_series_pictures(findings, number, i)
-        return figures
+        @once
+        def find(entry: Choice) -> Findings:
+            found = self._saved(entry) or self._computed(entry)
+            progress.advance()
+            return _first_directions(found, entry.method)
 
+        found = [_side_by_side(one, [find(entry) for entry in one.entries]) for one in series]
+        return join_series(study, series, found, {"tolerance": self.tolerance})
 
-class _Found:
-    """The first directions of one network, and of the operator alone.
-
-    Args:
-        tables: those of `local_ill_posedness`.
-        arrays: likewise.
-        method: the network; its directions are taken from those of all networks of the cell.
-    """
-
-    def __init__(self, tables: Mapping[str, pd.DataFrame], arrays: Mapping[str, NDArray[Any]], method: str) -> None:
-        directions, smallest, left_out = tables["directions"], tables["operator"], tables["left_out"]
-        labels = list(tables["networks"]["method"])
-        self.directions = directions[(directions["method"] == method) & (directions["rank"] == 1)]
-        self.smallest = smallest[(smallest["rank"] == 1) & (smallest["map"] == "")]
-        self.left_out = left_out[left_out["method"].isin([method, ""])]
-        self.names = [str(name) for name in tables["images"]["image"]]
-        self.images, self.masks = arrays["images"], arrays["masks"]
-        self.operator: NDArray[np.float32] = arrays["operator_directions"]
-        missing = np.full_like(self.operator, np.nan)
-        self.network: NDArray[np.float32] = arrays["directions"][labels.index(method)] if method in labels else missing
-
-
-class _Cells:
-    """Reads what cells have found, or computes it; each network once, though it may be in several series."""
-
-    def __init__(self, settings: IllPosednessByNoise, progress: Progress) -> None:
-        self._settings, self._progress = settings, progress
-        self._kept: dict[tuple[str, str], _Found] = {}
-
-    def of(self, entry: Choice) -> _Found:
-        key = (str(entry.cell.folder), entry.method)
-        if key not in self._kept:
-            self._kept[key] = self._saved(entry) or self._computed(entry)
-            self._progress.advance()
-        return self._kept[key]
-
-    def _saved(self, entry: Choice) -> _Found | None:
-        for analysis in entry.cell.analyses("local_ill_posedness"):
-            if self._suits(analysis.analyzer):
-                return _Found(analysis.findings.tables, analysis.findings.arrays, entry.method)
+    def _saved(self, entry: Choice) -> Findings | None:
+        """What the analysis of the cell has found, if it has looked at the same images at least as accurately."""
+        own = spec_of(self, entry.cell.registry)
+        for folder in entry.cell.analyses("local_ill_posedness"):
+            made = folder.analyzer
+            same = made and all(made[name] == own[name] for name in ("images", "mask"))
+            if same and made["tolerance"] <= self.tolerance:
+                return folder.findings
         return None
 
-    def _suits(self, built: Mapping[str, Any]) -> bool:
-        own, mine = self._settings, spec_of(self._settings)
-        same = all(built.get(name) == mine[name] for name in ("images", "mask"))
-        return same and float(built.get("tolerance", 1.0)) <= own.tolerance
+    def _computed(self, entry: Choice) -> Findings:
+        cell, one = entry.cell, LocalIllPosedness(self.images, self.mask, 1, self.tolerance, self.max_products, 0)
+        nets = {entry.method: cell.result.methods[entry.method].reconstructor}
+        return one.search(nets, cell.images(), cell.spec.seed, choose_device(cell.device))
 
-    def _computed(self, entry: Choice) -> _Found:
-        own, cell = self._settings, entry.cell
-        stack = cell.images()
-        images = choose_images(own.images, own.mask, stack.names, stack.images)
-        settings = Settings(1, own.tolerance, own.max_products, 0, cell.spec.seed)
-        net = cell.result.methods[entry.method].reconstructor
-        found = investigate({entry.method: net}, images, settings, choose_device(cell.device))
-        return _Found(tables_of(found, images, [entry.method]), arrays_of(found, images, [entry.method]), entry.method)
+    def draw(self, findings: Findings) -> Mapping[str, Figure]:
+        return draw_series(findings, _draw_one)
 
 
-def _check_same_images(found: list[_Found], series: Series) -> None:
+def _draw_one(findings: Findings) -> dict[str, Figure]:
+    figures = {"derivatives": draw_series_derivatives(findings)}
+    for index in range(len(findings.arrays["images"])):
+        figures[f"picture_{index + 1}"] = draw_series_pictures(findings, index)
+    return figures
+
+
+def _first_directions(found: Findings, method: str) -> Findings:
+    """The first direction of one network at each image, and that of the operator alone."""
+    tables, arrays = found.tables, found.arrays
+    directions, operator, left_out = tables["directions"], tables["operator"], tables["left_out"]
+    labels = list(tables["networks"]["method"])
+    missing = np.full_like(arrays["operator_directions"], np.nan)
+    network = arrays["directions"][labels.index(method)] if method in labels else missing
+    return Findings(
+        tables={
+            "directions": directions[(directions["method"] == method) & (directions["rank"] == 1)],
+            "operator": operator[(operator["rank"] == 1) & (operator["map"] == "")],
+            "images": tables["images"][["image"]],
+            "left_out": left_out[left_out["method"].isin([method, ""])],
+        },
+        arrays={name: arrays[name] for name in ("images", "masks", "operator_directions")} | {"network": network},
+    )
+
+
+def _side_by_side(series: Series, found: Sequence[Findings]) -> Findings:
+    """The networks of a series; the first cell has the images and the operator's own directions.
+
+    Raises:
+        DataError: if cells have different images or masks.
+    """
+    import pandas as pd
+
     first = found[0]
     for own, entry in zip(found, series.entries, strict=True):
-        if own.names != first.names or not (
-            np.array_equal(own.images, first.images) and np.array_equal(own.masks, first.masks)
-        ):
+        same_names = list(own.tables["images"]["image"]) == list(first.tables["images"]["image"])
+        if not (same_names and all(np.array_equal(own.arrays[key], first.arrays[key]) for key in ("images", "masks"))):
             raise DataError(
                 "other images or masks than in the first cell of the series",
                 where=str(entry.cell.folder),
                 expected="the same for all noise levels and L",
                 hint="give `images` by name, and the same `mask`",
             )
-
-
-def _head(row: Any) -> str:
-    held = f" at {row.held}" if row.held else ""
-    over = "noise levels" if row.over == "noise" else "Lipschitz parameters"
-    return f"{row.method} under {row.operator}{held}, over {over}"
+    tables = {
+        key: pd.concat(
+            [own.tables[key].assign(position=i, name=series.names[i]) for i, own in enumerate(found)], ignore_index=True
+        )
+        for key in ("directions", "left_out")
+    }
+    tables |= {
+        "names": pd.DataFrame({"name": series.names}),
+        "operator": first.tables["operator"],
+        "images": first.tables["images"],
+    }
+    arrays = {key: first.arrays[key] for key in ("images", "masks")}
+    arrays["directions"] = np.stack([first.arrays["operator_directions"], *(own.arrays["network"] for own in found)])
+    return Findings({}, tables, arrays, series_seen(tables["directions"]))

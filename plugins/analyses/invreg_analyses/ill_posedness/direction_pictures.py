@@ -72,7 +72,8 @@ def direction_limit(directions: NDArray[np.float32], share: float = 0.995) -> fl
 
 def write_derivatives(axes: Axes, network: float, operator: float, fontsize: float = 8.0) -> None:
     """Both derivatives below a picture, each in its colour; NaN is left out."""
-    shown = [(name, value, color) for name, value, color in _lines(network, operator) if np.isfinite(value)]
+    lines = (("‖∂ₕφ‖", network, NETWORK), ("‖∂ₕF‖", operator, OPERATOR))
+    shown = [line for line in lines if np.isfinite(line[1])]
     for i, (name, value, color) in enumerate(shown):
         axes.text(
             (i + 0.5) / len(shown),
@@ -84,15 +85,6 @@ def write_derivatives(axes: Axes, network: float, operator: float, fontsize: flo
             fontsize=fontsize,
             color=color,
         )
-
-
-def _lines(network: float, operator: float) -> tuple[tuple[str, float, str], ...]:
-    return ("‖∂ₕφ‖", network, NETWORK), ("‖∂ₕF‖", operator, OPERATOR)
-
-
-def name_row(axes: Axes, text: str) -> None:
-    """What a row of pictures shows, at its left."""
-    axes.set_ylabel(text, fontsize=9, color=INK, labelpad=6)
 
 
 def legend_of_lines(figure: Figure, has_part: bool) -> None:

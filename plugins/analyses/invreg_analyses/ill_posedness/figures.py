@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,14 +17,20 @@ from invreg_analyses.ill_posedness.direction_pictures import (
     READ_COLORS,
     direction_limit,
     legend_of_lines,
-    name_row,
     show_direction,
     write_derivatives,
 )
 from invreg_analyses.ill_posedness.search import REGIONS, WHOLE
-from invreg_analyses.ill_posedness.text import derivatives_seen, directions_seen, operator_seen, part_name
-from invreg_analyses.shared.pictures import Region, busiest_region, frame, mark_region
-from invreg_analyses.shared.style import ACCENT, WIDTH, drawing, dress, new_figure, shortened
+from invreg_analyses.ill_posedness.text import (
+    derivatives_seen,
+    directions_seen,
+    operator_seen,
+    part_name,
+    pictures_seen,
+    series_seen,
+)
+from invreg_analyses.shared.pictures import busiest_region, frame, mark_region
+from invreg_analyses.shared.style import ACCENT, INK, WIDTH, drawing, dress, new_figure, shortened
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -35,104 +43,172 @@ _COLUMNS = 4
 _ZOOM = 0.3
 
 
+@dataclass(frozen=True)
+class _Column:
+    """Directions at one image, below each other.
+
+    Attributes:
+        title: above them.
+        image: `[C, H, W]`.
+        mask: `[H, W]`.
+        directions: `[regions, C, H, W]`, NaN where there is none.
+        values: the derivatives of the network and of the operator by region.
+    """
+
+    title: str
+    image: NDArray[np.float32]
+    mask: NDArray[np.uint8]
+    directions: NDArray[np.float32]
+    values: Mapping[str, tuple[float, float]]
+
+
+# -- of one run
+
+
 def draw_directions(findings: Findings, label: str) -> Figure:
     """The first direction of a network on each image, on the whole image and restricted, with a region enlarged."""
     tables = findings.tables
     position = list(tables["networks"]["method"]).index(label)
-    own = tables["directions"]
-    own = own[(own["method"] == label) & (own["rank"] == 1)].set_index(["image", "region"])
+    own = tables["directions"].query("method == @label and rank == 1")
     description = (
         f"{label}: the direction h in which the network's ‖∂ₕφ‖² exceeds the operator's ‖∂ₕF‖² most, on each image, "
         f"{READ_COLORS}; where there is colour, the network regularizes. Below each the framed region enlarged; one "
-        f"scale for all. Seen here: {directions_seen(tables, label)}"
+        f"scale for all. Seen here: {directions_seen(tables['directions'], label)}"
     )
-    return _pictures(findings, findings.arrays["directions"][position], description, own[["network", "operator"]])
+    return _of_images(findings, findings.arrays["directions"][position], own, description)
 
 
 def draw_operator(findings: Findings) -> Figure:
     """The direction in which the operator alone is smallest, drawn in the same way."""
-    import pandas as pd
-
     table = findings.tables["operator"]
-    first = table[table["rank"] == 1]
-    values = first.assign(kind=np.where(first["map"] == "", "operator", "network"))
-    own = values.pivot(index=["image", "region"], columns="kind", values="derivative")
-    own = own.reindex(columns=pd.Index(["network", "operator"]))
+    first = table[table["rank"] == 1].assign(
+        kind=np.where(table[table["rank"] == 1]["map"] == "", "operator", "network")
+    )
+    values = first.pivot(index=["image", "region"], columns="kind", values="derivative").reset_index()
     description = (
         f"The operator alone: the direction h in which ‖∂ₕF‖ is smallest, on each image, {READ_COLORS}; what is added "
         f"to the image along h can hardly be seen in the data. Seen here: {operator_seen(table)}"
     )
-    return _pictures(findings, findings.arrays["operator_directions"], description, own)
-
-
-def _pictures(findings: Findings, directions: NDArray[np.float32], description: str, values: pd.DataFrame) -> Figure:
-    """Rows for the regions, each with its enlarged part; columns for the images.
-
-    Args:
-        findings: images, masks and names.
-        directions: `[I, regions, C, H, W]`.
-        description: of the figure.
-        values: derivatives `network` and `operator` by image and region.
-    """
-    arrays, names = findings.arrays, list(findings.tables["images"]["image"])
-    regions = [region for j, region in enumerate(REGIONS) if np.isfinite(directions[:, j]).any()]
-    height, width = arrays["images"].shape[-2:]
-    columns, blocks = min(len(names), _COLUMNS), math.ceil(len(names) / _COLUMNS)
-    cell = min(WIDTH / max(columns, 3), 2.3)
-    tall = cell * height / width
-    rows = 2 * len(regions)
-    limit = direction_limit(directions)
-    description = f"{description} Colours are full from |h| = {number(limit)} on."
-    with drawing():
-        figure = new_figure(cell * columns + 0.3, blocks * (len(regions) * (2 * tall + 0.27) + 0.3), description)
-        figure.set_layout_engine("constrained", w_pad=0.03, h_pad=0.03, wspace=0, hspace=0)
-        grid = figure.subplots(rows * blocks, columns, squeeze=False)
-        for axes in grid.flat:
-            axes.set_axis_off()
-        for i, name in enumerate(names):
-            block, column = divmod(i, _COLUMNS)
-            for row, region in enumerate(regions):
-                h = directions[i, REGIONS.index(region)]
-                if np.isfinite(h).all():
-                    cells = grid[block * rows + 2 * row : block * rows + 2 * row + 2, column]
-                    mask = None if region == WHOLE else arrays["masks"][i]
-                    _direction(cells, arrays["images"][i], h, limit, mask)
-                    write_derivatives(cells[1], *(float(value) for value in values.loc[(name, region)]))
-                    if column == 0:
-                        name_row(cells[0], region)
-            grid[block * rows, column].set_title(shortened(name, 24), loc="center", fontsize=9.5)
-    return figure
-
-
-def _direction(
-    cells: NDArray[np.object_],
-    image: NDArray[np.float32],
-    h: NDArray[np.float32],
-    limit: float,
-    mask: NDArray[np.uint8] | None,
-) -> None:
-    """The whole picture, and below it the part where most of h is."""
-    sides = [max(round(_ZOOM * side), 1) for side in image.shape[-2:]]
-    region: Region = busiest_region(np.square(h.astype(np.float64)).sum(0), sides[0], sides[1])
-    show_direction(cells[0], image, h, limit, mask)
-    mark_region(cells[0], region)
-    show_direction(cells[1], image, h, limit, None, region)
-    frame(cells[1], ACCENT)
+    return _of_images(findings, findings.arrays["operator_directions"], values, description)
 
 
 def draw_derivatives(findings: Findings, label: str) -> Figure:
     """Both derivatives along the leading directions, one panel per image; dashed for the restricted ones."""
-    tables = findings.tables
-    own = tables["directions"][tables["directions"]["method"] == label]
-    names = [name for name in tables["images"]["image"] if name in set(own["image"])]
-    has_part = bool((own["region"] != WHOLE).any())
-    columns = min(len(names), _COLUMNS)
-    lines = math.ceil(len(names) / columns)
+    own = findings.tables["directions"].query("method == @label")
     description = (
         f"{label}: ‖∂ₕφ‖ of the network (red) and ‖∂ₕF‖ of the operator (blue) along the leading directions h, "
-        f"orthogonal to each other{part_name(has_part)}; the wider the gap, the more the network regularizes. "
-        f"Seen here: {derivatives_seen(tables, label)}"
+        f"orthogonal to each other{part_name(own)}; the wider the gap, the more the network regularizes. "
+        f"Seen here: {derivatives_seen(own)}"
     )
+    last = int(own["rank"].max())
+    ticks = {rank: str(rank) for rank in range(1, last + 1, max(math.ceil(last / 8), 1))}
+    return _panels(own, findings.tables["images"]["image"], "rank", ticks, "number of the direction", description)
+
+
+# -- of a series of networks
+
+
+def draw_series_derivatives(findings: Findings) -> Figure:
+    """Both derivatives along the first direction over the networks of a series, one panel per image."""
+    own = findings.tables["directions"]
+    title, ticks = _common_title(own.groupby("position")["name"].first().to_dict())
+    description = (
+        f"{findings.text}: ‖∂ₕφ‖ of the network (red) and ‖∂ₕF‖ of the operator (blue) along the direction h in which "
+        f"the network regularizes most{part_name(own)}; the higher the red line above the blue one, the stronger the "
+        f"regularization. Seen here: {series_seen(own)}"
+    )
+    return _panels(own, findings.tables["images"]["image"], "position", ticks, title, description)
+
+
+def draw_series_pictures(findings: Findings, index: int) -> Figure:
+    """One image: the operator's own direction, then those of the networks; on the whole image, and restricted."""
+    tables, arrays = findings.tables, findings.arrays
+    name = str(tables["images"]["image"].iloc[index])
+    own, alone = (tables[key][tables[key]["image"] == name] for key in ("directions", "operator"))
+    # Along its own direction, only the derivative of the operator is known.
+    values = [_by_region(alone.assign(network=math.nan, operator=alone["derivative"]))]
+    values += [_by_region(own[own["position"] == position]) for position in range(len(tables["names"]))]
+    limit = direction_limit(arrays["directions"])
+    description = (
+        f"{findings.text}, {name}: first the direction h in which the operator's ‖∂ₕF‖ is smallest, then those in "
+        f"which each network exceeds it most, {READ_COLORS}, full from |h| = {number(limit)} on in all pictures of the "
+        f"series. Seen here: {pictures_seen(own)}"
+    )
+    columns = [
+        _Column(title, arrays["images"][index], arrays["masks"][index], h, own_values)
+        for title, h, own_values in zip(
+            ["operator alone", *tables["names"]["name"]], arrays["directions"][:, index], values, strict=True
+        )
+    ]
+    return _grid(columns, len(columns), limit, description, zoom=False)
+
+
+# -- their parts
+
+
+def _of_images(findings: Findings, h: NDArray[np.float32], rows: pd.DataFrame, description: str) -> Figure:
+    """One column per image, each direction `[I, regions, C, H, W]` with its busiest region enlarged."""
+    names, images, masks = findings.tables["images"]["image"], findings.arrays["images"], findings.arrays["masks"]
+    columns = [
+        _Column(str(name), image, mask, directions, _by_region(rows[rows["image"] == name]))
+        for name, image, mask, directions in zip(names, images, masks, h, strict=True)
+    ]
+    limit = direction_limit(h)
+    return _grid(columns, _COLUMNS, limit, f"{description} Colours are full from |h| = {number(limit)} on.", zoom=True)
+
+
+def _by_region(rows: pd.DataFrame) -> dict[str, tuple[float, float]]:
+    values = rows.reindex(columns=["region", "network", "operator"])
+    return {row.region: (float(row.network), float(row.operator)) for row in values.itertuples()}
+
+
+def _grid(columns: Sequence[_Column], most: int, limit: float, description: str, *, zoom: bool) -> Figure:
+    """Rows for the regions, each with its enlarged part if asked for; `most` columns beside each other."""
+    regions = [j for j in range(len(REGIONS)) if any(np.isfinite(column.directions[j]).any() for column in columns)]
+    height, width = columns[0].image.shape[-2:]
+    across, blocks, each = min(len(columns), most), math.ceil(len(columns) / most), 2 if zoom else 1
+    cell = min(WIDTH / max(across, 3), 2.3 if zoom else 2.6)
+    rows = each * len(regions)
+    tall = blocks * (len(regions) * (each * cell * height / width + 0.27) + 0.33)
+    with drawing():
+        figure = new_figure(cell * across + 0.3, tall, description)
+        figure.set_layout_engine("constrained", w_pad=0.03, h_pad=0.03, wspace=0, hspace=0)
+        grid = figure.subplots(rows * blocks, across, squeeze=False)
+        for axes in grid.flat:
+            axes.set_axis_off()
+        for i, column in enumerate(columns):
+            block, place = divmod(i, most)
+            cells = grid[block * rows : (block + 1) * rows, place]
+            for row, j in enumerate(regions):
+                if np.isfinite(column.directions[j]).all():
+                    _direction(cells[each * row : each * (row + 1)], column, REGIONS[j], limit, cell)
+                    if place == 0:
+                        cells[each * row].set_ylabel(REGIONS[j], fontsize=9, color=INK, labelpad=6)
+            cells[0].set_title(shortened(column.title, 24), loc="center", fontsize=9.5)
+    return figure
+
+
+def _direction(cells: NDArray[np.object_], column: _Column, region: str, limit: float, width: float) -> None:
+    """The whole picture, and in a second cell the part where most of h is."""
+    image, h = column.image, column.directions[REGIONS.index(region)]
+    show_direction(cells[0], image, h, limit, None if region == WHOLE else column.mask)
+    if len(cells) > 1:
+        sides = [max(round(_ZOOM * side), 1) for side in image.shape[-2:]]
+        part = busiest_region(np.square(h.astype(np.float64)).sum(0), sides[0], sides[1])
+        mark_region(cells[0], part)
+        show_direction(cells[1], image, h, limit, None, part)
+        frame(cells[1], ACCENT)
+    network, operator = column.values.get(region, (math.nan, math.nan))
+    write_derivatives(cells[-1], network, operator, fontsize=8.0 if width > 2 else 7.5)
+
+
+def _panels(
+    rows: pd.DataFrame, images: pd.Series, along: str, ticks: Mapping[Any, str], xlabel: str, description: str
+) -> Figure:
+    """Both derivatives over a column of the table, one panel per image."""
+    names = [str(name) for name in images if name in set(rows["image"])]
+    columns = max(min(len(names), _COLUMNS), 1)
+    lines = max(math.ceil(len(names) / columns), 1)
     with drawing():
         figure = new_figure(min(WIDTH, 1.2 + 2.7 * columns), 0.7 + 2.2 * lines, description)
         grid = figure.subplots(lines, columns, squeeze=False, sharey=True)
@@ -140,20 +216,20 @@ def draw_derivatives(findings: Findings, label: str) -> Figure:
             axes.set_axis_off()
         for axes, name in zip(grid.flat, names, strict=False):
             dress(axes, grid="y")
-            draw_pair(axes, own[own["image"] == name], "rank")
-            axes.set_title(shortened(str(name), 24), fontsize=9.5)
-            axes.set_xticks(_whole_numbers(int(own["rank"].max())))
-        for axes in grid.flat[: len(names)]:
-            axes.set_ylim(0, 1.06 * max(float(own[["network", "operator"]].max().max()), 1e-12))
+            _draw_pair(axes, rows[rows["image"] == name], along)
+            axes.set_title(shortened(name, 24), fontsize=9.5)
+            axes.set_xticks(list(ticks), list(ticks.values()))
+            axes.margins(x=0.1)
+            axes.set_ylim(0, 1.06 * max(float(rows[["network", "operator"]].max().max()), 1e-12))
         for column in range(columns):  # below the last panel of each column
-            grid[(len(names) - 1 - column) // columns, column].set_xlabel("number of the direction")
+            grid[(len(names) - 1 - column) // columns, column].set_xlabel(xlabel)
         for axes in grid[:, 0]:
             axes.set_ylabel("derivative along h")
-        legend_of_lines(figure, has_part)
+        legend_of_lines(figure, bool(part_name(rows)))
     return figure
 
 
-def draw_pair(axes: Axes, rows: pd.DataFrame, along: str) -> None:
+def _draw_pair(axes: Axes, rows: pd.DataFrame, along: str) -> None:
     """The derivative of the network in red and that of the operator in blue, restricted ones dashed."""
     for region in REGIONS:
         own = rows[rows["region"] == region].sort_values(along)
@@ -165,6 +241,8 @@ def draw_pair(axes: Axes, rows: pd.DataFrame, along: str) -> None:
             axes.plot(own[along], own["operator"], color=OPERATOR, marker="s", **look)
 
 
-def _whole_numbers(last: int) -> list[int]:
-    step = max(math.ceil(last / 8), 1)
-    return list(range(1, last + 1, step))
+def _common_title(names: Mapping[int, str]) -> tuple[str, dict[int, str]]:
+    """What all names start with ("δ" of "δ = 0.01"), and the names without it."""
+    heads = {name.partition(" = ")[0] if " = " in name else "" for name in names.values()}
+    head = heads.pop() if len(heads) == 1 else ""
+    return head, {i: shortened(name.partition(" = ")[2] if head else name, 12) for i, name in names.items()}

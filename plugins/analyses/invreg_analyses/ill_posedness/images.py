@@ -1,24 +1,36 @@
-"""Which images the analysis of local ill-posedness looks at, and which part of each."""
+"""The images that the analysis of local ill-posedness looks at, and the part of each that it looks at by itself."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 
-from invreg import DataError, SpecError, did_you_mean
-from invreg_analyses.ill_posedness.masks import SUBJECT, Part, part_of
+from invreg import DataError, ImageStack, SpecError, did_you_mean
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import Tensor
 
-#: Among so many test images, the first ones, images with a subject are looked for.
+    Mask = NDArray[np.bool_]
+
+_T = TypeVar("_T")
+
+#: The mask that is found in each image.
+SUBJECT = "subject"
+
+#: Images with a subject are looked for among so many, the first ones.
 _LOOKED_AT = 100
-#: A subject of this share of the image is taken first: smaller ones are details, larger ones what is around something.
+#: A subject of this share of the image is taken first: smaller ones are details, larger ones what is behind something.
 _SHARES = (0.1, 0.6)
+#: Standard deviation of the Gaussian before the threshold, relative to the shorter side.
+_DETAIL = 0.02
+#: Phases whose means differ by less are shading, not a subject.
+_STANDS_OUT = 0.08
+_MIDDLE_GREY = 127
 
 
 @dataclass(frozen=True)
@@ -34,7 +46,7 @@ class MaskedImage:
 
     name: str
     x: Tensor
-    mask: NDArray[np.bool_] | None
+    mask: Mask | None
     no_mask: str = ""
 
     @property
@@ -43,57 +55,116 @@ class MaskedImage:
         return 1.0 if self.mask is None else float(self.mask.mean())
 
 
-def choose_images(
-    images: int | Sequence[str], mask: Part | Mapping[str, Part] | None, names: Sequence[str], x: Tensor
-) -> list[MaskedImage]:
-    """The images by name, or so many that suit: those that `mask` names, or spread evenly over those with a subject.
+def choose_images(images: int | Sequence[str], mask: str | None, test: ImageStack) -> list[MaskedImage]:
+    """The images by name, or so many that suit: spread evenly over all, or over those with a subject.
 
     Args:
         images: names, or a number.
-        mask: what part of each is meant; None for none.
-        names: of all test images.
-        x: all test images, `[N, C, H, W]`.
+        mask: `subject`, found in each image; the path of an image file; None for no part.
+        test: all test images.
 
     Raises:
-        SpecError: if there is no such image, or a box is not inside of it.
-        DataError: if a mask cannot be used.
+        SpecError: if there is no such image.
+        DataError: if the file cannot be used.
     """
+    names = [str(name) for name in test.names]
     if not isinstance(images, int):
-        return [_masked(_position(name, names, "images"), mask, names, x) for name in images]
-    if isinstance(mask, Mapping):
-        return [_masked(_position(name, names, "mask"), mask, names, x) for name in list(mask)[:images]]
+        return [_masked(_position(name, names), mask, names, test.images) for name in images]
     if mask != SUBJECT:
-        return [_masked(index, mask, names, x) for index in _spread(range(len(names)), images)]
-    looked_at = range(min(len(names), _LOOKED_AT))
-    found = [_masked(index, mask, names, x) for index in looked_at]
+        return [_masked(index, mask, names, test.images) for index in _spread(range(len(names)), images)]
+    found = [_masked(index, mask, names, test.images) for index in range(min(len(names), _LOOKED_AT))]
     with_subject = [one for one in found if one.mask is not None]
     typical = [one for one in with_subject if _SHARES[0] <= one.share <= _SHARES[1]]
     # Fewer than asked for are filled up with others, in their order.
-    candidates = next((group for group in (typical, with_subject) if len(group) >= images), found)
-    return [candidates[index] for index in _spread(range(len(candidates)), images)]
+    return _spread(next((group for group in (typical, with_subject) if len(group) >= images), found), images)
 
 
-def _masked(index: int, mask: Part | Mapping[str, Part] | None, names: Sequence[str], x: Tensor) -> MaskedImage:
-    name, image = str(names[index]), x[index : index + 1]
+def find_subject(image: Tensor, name: str = "image") -> Mask:
+    """What stands out from the background: of two phases, light and dark, the one that is less at the border.
+
+    Otsu's threshold divides the smoothed image. The phase that has fewer pixels at the border is the subject; its
+    largest connected part is taken, with its holes. That is a rule, not an understanding of images: where it is wrong,
+    a file says better what is meant.
+
+    Args:
+        image: `[C, H, W]`; the mean over the channels.
+        name: for the message.
+
+    Raises:
+        DataError: if nothing stands out.
+
+    Source: Otsu 1979; border pixels as background, Wei et al. 2012 (ECCV).
+    """
+    from scipy.ndimage import binary_fill_holes, gaussian_filter
+    from skimage.filters import threshold_otsu
+    from skimage.measure import label
+
+    grey = image.double().mean(0).cpu().numpy()
+    smooth = gaussian_filter(grey, max(min(grey.shape) * _DETAIL, 1.0), mode="nearest")
+    light = smooth > threshold_otsu(smooth)
+    if light.all() or not light.any() or smooth[light].mean() - smooth[~light].mean() < _STANDS_OUT:
+        raise DataError(
+            "nothing stands out from the surroundings",
+            where=f"image {name!r}",
+            expected="a subject",
+            hint="a mask from a file",
+        )
+    border = np.ones(grey.shape, dtype=bool)
+    border[1:-1, 1:-1] = False
+    phase = min((light, ~light), key=lambda one: int(one[border].sum()))
+    parts = label(phase)
+    found: Mask = binary_fill_holes(parts == 1 + int(np.argmax(np.bincount(parts.ravel())[1:])))
+    return found
+
+
+def read_mask(given: str, shape: tuple[int, int]) -> Mask:
+    """The pixels of an image file that are lighter than middle grey.
+
+    Args:
+        given: the path.
+        shape: height and width of the image that it is for.
+
+    Raises:
+        DataError: if the file is missing, not an image, of another size, or black.
+    """
+    from PIL import Image, UnidentifiedImageError
+
+    where = f"mask {given!r}"
+    try:
+        with Image.open(Path(given).expanduser()) as opened:
+            values = np.asarray(opened.convert("L"))
+    except FileNotFoundError:
+        raise DataError("no such file", where=where, expected=f"{SUBJECT!r} or the path of an image file") from None
+    except (UnidentifiedImageError, OSError) as error:
+        raise DataError(f"cannot be read: {error}", where=where, expected="an image file, such as PNG") from None
+    if values.shape != shape:
+        found, wanted = (f"{height} x {width}" for height, width in (values.shape, shape))
+        raise DataError(f"{found} pixels", where=where, expected=f"{wanted}, the size of the image")
+    mask: Mask = values > _MIDDLE_GREY
+    if not mask.any():
+        raise DataError("no pixel is inside", where=where, expected="white where directions may be")
+    return mask
+
+
+def _masked(index: int, mask: str | None, names: Sequence[str], x: Tensor) -> MaskedImage:
+    name, image = names[index], x[index : index + 1]
     if mask is None:
         return MaskedImage(name, image, None)
+    if mask != SUBJECT:
+        return MaskedImage(name, image, read_mask(mask, (int(x.shape[-2]), int(x.shape[-1]))))
     try:
-        return MaskedImage(name, image, part_of(mask, name, image[0]))
+        return MaskedImage(name, image, find_subject(image[0], name))
     except DataError as error:
-        # A person is told that what they gave is wrong; that an image has no subject is nobody's fault.
-        given = mask.get(name) if isinstance(mask, Mapping) else mask
-        if given != SUBJECT:
-            raise
         return MaskedImage(name, image, None, error.what)
 
 
-def _position(name: str, names: Sequence[str], where: str) -> int:
+def _position(name: str, names: Sequence[str]) -> int:
     if name not in names:
-        raise SpecError(f"no test image {name!r}", where=where, hint=did_you_mean(name, names))
+        raise SpecError(f"no test image {name!r}", where="images", hint=did_you_mean(name, names))
     return list(names).index(name)
 
 
-def _spread(among: Sequence[int], count: int) -> list[int]:
+def _spread(among: Sequence[_T], count: int) -> list[_T]:
     """The middle ones of `count` equal parts."""
     count = min(count, len(among))
     return [among[(2 * part + 1) * len(among) // (2 * count)] for part in range(count)]

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from invreg import ConvergenceError, InvregError, generator, stream_key
-from invreg_analyses.ill_posedness.extreme_directions import Directions, Form, ascent, largest, smallest
+from invreg import ConvergenceError, Findings, InvregError, generator, stream_key
+from invreg_analyses.ill_posedness.extreme_directions import Form, ascent, largest, smallest
 from invreg_analyses.ill_posedness.images import MaskedImage
 from invreg_analyses.shared.canny_edges import find_edges, smooth_areas
 from invreg_analyses.shared.derivatives import Derivative, function_derivative, like_network, operator_derivative
@@ -33,9 +33,17 @@ OPERATOR_ALONE = "F alone"
 #: Accuracy of the norm of the derivative of the operator, which only has to be bounded, and the room that it gets.
 _NORM_TOLERANCE, _ROOM = 1e-2, 1.05
 
+_KEY = ("method", "image", "region")
+_COLUMNS = {
+    "directions": None,  # of the first row: there is one
+    "ascent": [*_KEY, "steps", "reached", "largest"],
+    "operator": ["image", "region", "rank", "map", "derivative", "residual"],
+    "left_out": [*_KEY, "reason"],
+}
+
 
 @dataclass(frozen=True)
-class Settings:
+class SearchSettings:
     """How directions are searched for.
 
     Attributes:
@@ -54,56 +62,84 @@ class Settings:
 
 
 @dataclass
-class Found:
-    """What was found, as rows of tables.
+class SearchResult:
+    """What was found: rows of tables, and pictures.
 
     Attributes:
-        leading: the directions of largest difference: method, image, region, rank, network, operator, difference,
-            residual, products, neighbours, vertical, horizontal, smooth, smooth_area.
-        ascent: what gradient ascent reaches: method, image, region, steps, reached, largest.
-        smallest: the directions in which the operator is smallest: image, region, rank, map, derivative, residual.
-        left_out: method, image, region, reason.
+        directions: those of largest difference, with both derivatives, residual, products and pattern.
+        ascent: what gradient ascent reaches.
+        operator: the directions in which the operator is smallest.
+        left_out: what was not found, with the reason.
         pictures: the first direction by (method, image, region), `[C, H, W]`; of the operator alone for the method "".
     """
 
-    leading: list[dict[str, Any]] = field(default_factory=list)
+    directions: list[dict[str, Any]] = field(default_factory=list)
     ascent: list[dict[str, Any]] = field(default_factory=list)
-    smallest: list[dict[str, Any]] = field(default_factory=list)
+    operator: list[dict[str, Any]] = field(default_factory=list)
     left_out: list[dict[str, Any]] = field(default_factory=list)
     pictures: dict[tuple[str, str, str], NDArray[np.float32]] = field(default_factory=dict)
 
+    def leave_out(self, method: str, image: str, region: str, reason: str) -> None:
+        self.left_out.append({"method": method, "image": image, "region": region, "reason": reason})
 
-def investigate(
+    def findings(self, images: Sequence[MaskedImage], labels: Sequence[str]) -> Findings:
+        """Tables and arrays; first directions are NaN where none was found.
+
+        Arrays: `images` `[I, C, H, W]`, `masks` `[I, H, W]`, `directions` `[methods, I, regions, C, H, W]` and
+        `operator_directions` `[I, regions, C, H, W]`.
+        """
+        import pandas as pd
+
+        tables = {name: pd.DataFrame(getattr(self, name), columns=columns) for name, columns in _COLUMNS.items()}
+        tables["left_out"] = tables["left_out"].astype(object)
+        shares = [(one.name, one.mask is not None, one.share) for one in images]
+        tables["images"] = pd.DataFrame(shares, columns=["image", "has_part", "share"])
+        tables["networks"] = pd.DataFrame({"method": list(labels)})
+        x = np.stack([one.x[0].numpy() for one in images])
+        nothing = np.zeros(x.shape[-2:], dtype=bool)
+        masks = np.stack([nothing if one.mask is None else one.mask for one in images]).astype(np.uint8)
+        missing = np.full(x.shape[1:], np.nan, dtype=np.float32)
+        directions = np.array(
+            [
+                [[self.pictures.get((label, one.name, region), missing) for region in REGIONS] for one in images]
+                for label in ("", *labels)
+            ]
+        )
+        arrays = {"images": x, "masks": masks, "directions": directions[1:], "operator_directions": directions[0]}
+        return Findings({}, tables, arrays)
+
+
+def search_directions(
     nets: Mapping[str, Any],
     images: Sequence[MaskedImage],
-    settings: Settings,
+    settings: SearchSettings,
     device: torch.device,
     progress: Progress | None = None,
-) -> Found:
+) -> SearchResult:
     """All directions of all networks at all images.
 
     The operator alone is that of the first network that can be differentiated. A network that cannot be differentiated,
     a search that does not reach its tolerance and an image without a subject are left out, each with its reason.
-    What fails for the operator alone costs the networks nothing.
+    If the search for the operator alone fails, the networks are still looked at.
 
     Raises:
         InvregError: if nothing at all was found; with all reasons.
     """
-    found, first_error = Found(), None
+    found, first_error = SearchResult(), None
     for image in images:
         alone: set[str] = set()  # regions in which the operator has been looked at
         if image.no_mask:
-            found.left_out.append(_left_out("", image.name, PART, image.no_mask))
+            found.leave_out("", image.name, PART, image.no_mask)
         for label, net in nets.items():
             try:
                 with as_evaluated(net):
                     _Search(label, net, image, settings, device, found).run(alone)
             except InvregError as error:
                 first_error = first_error or error
-                found.left_out.append(_left_out(label, image.name, "", error.what))
+                found.leave_out(label, image.name, "", error.what)
             if progress:
                 progress.advance()
-    if not found.leading:
+    if not found.directions:
         reasons = "; ".join(dict.fromkeys(str(row["reason"]) for row in found.left_out if row["method"]))
         raise InvregError(
             reasons,
@@ -118,7 +154,13 @@ class _Search:
     """The directions of one network at one image."""
 
     def __init__(
-        self, label: str, net: Any, image: MaskedImage, settings: Settings, device: torch.device, found: Found
+        self,
+        label: str,
+        net: Any,
+        image: MaskedImage,
+        settings: SearchSettings,
+        device: torch.device,
+        found: SearchResult,
     ) -> None:
         self._label, self._image, self._settings, self._found = label, image, settings, found
         self._x = like_network(net, image.x.to(device))
@@ -148,7 +190,7 @@ class _Search:
         try:
             yield
         except ConvergenceError as error:
-            self._found.left_out.append(_left_out(label, self._image.name, region, error.what))
+            self._found.leave_out(label, self._image.name, region, error.what)
 
     def _regions(self) -> Iterator[tuple[str, NDArray[np.bool_]]]:
         yield WHOLE, np.ones(self._smooth.shape, dtype=bool)
@@ -167,24 +209,17 @@ class _Search:
         return _ROOM * float(top.values[0] + top.residuals[0])
 
     def _lead(self, region: str, mask: NDArray[np.bool_], shift: float) -> None:
+        """The directions in which the network exceeds the operator most."""
         settings, key = self._settings, {"method": self._label, "image": self._image.name, "region": region}
         form = Form(self._difference, mask, self._x)
         start = form.start(self._generator("start"))
         top = largest(form, shift, settings.directions, settings.tolerance, settings.max_products, start)
-        for rank, (h, residual) in enumerate(zip(self._as_images(form, top), top.residuals, strict=True), 1):
+        for rank, (vector, residual) in enumerate(zip(top.vectors, top.residuals, strict=True), 1):
+            h = form.image(vector)
             network, operator = _size(self._network, h), _size(self._operator, h)
-            self._found.leading.append(
-                {
-                    **key,
-                    "rank": rank,
-                    "network": network,
-                    "operator": operator,
-                    "difference": network**2 - operator**2,
-                    "residual": float(residual),
-                    "products": top.products,
-                    **self._pattern(h, mask),
-                }
-            )
+            sizes = {"network": network, "operator": operator, "difference": network**2 - operator**2}
+            cost = {"residual": float(residual), "products": top.products}
+            self._found.directions.append({**key, "rank": rank, **sizes, **cost, **pattern(h, mask, self._smooth)})
             if rank == 1:
                 self._keep(self._label, region, h)
         if settings.ascent_steps:
@@ -194,64 +229,55 @@ class _Search:
 
     def _smallest(self, region: str, mask: NDArray[np.bool_], shift: float) -> None:
         """The directions in which the operator is smallest."""
-        settings = self._settings
+        settings, key = self._settings, {"image": self._image.name, "region": region}
         form = Form(lambda h: _gram(self._operator, h), mask, self._x)
         start = form.start(self._generator("start"))
         bottom = smallest(form, shift, settings.directions, settings.tolerance, settings.max_products, start)
-        for rank, (h, residual) in enumerate(zip(self._as_images(form, bottom), bottom.residuals, strict=True), 1):
+        for rank, (vector, residual) in enumerate(zip(bottom.vectors, bottom.residuals, strict=True), 1):
+            h = form.image(vector)
             for name, derivative in (("", self._operator), (self._label, self._network)):
-                self._found.smallest.append(
-                    {
-                        "image": self._image.name,
-                        "region": region,
-                        "rank": rank,
-                        "map": name,
-                        "derivative": _size(derivative, h),
-                        "residual": float(residual),
-                    }
-                )
+                row = {"rank": rank, "map": name, "derivative": _size(derivative, h), "residual": float(residual)}
+                self._found.operator.append({**key, **row})
             if rank == 1:
                 self._keep("", region, h)
 
-    def _as_images(self, form: Form, found: Directions) -> Iterator[Tensor]:
-        for vector in found.vectors:
-            yield form.image(vector)
-
     def _keep(self, label: str, region: str, h: Tensor) -> None:
         self._found.pictures[label, self._image.name, region] = h[0].float().cpu().numpy()
-
-    def _pattern(self, h: Tensor, mask: NDArray[np.bool_]) -> dict[str, float]:
-        """Whether neighbouring pixels have opposite signs, and how much of h lies in smooth areas.
-
-        - `neighbours`: the sum of 2 h(p) h(q) over that of h(p)² + h(q)², for all pairs of vertical and horizontal
-          neighbours in the region: -1 for a checkerboard, 1 for a constant;
-        - `vertical`, `horizontal`: the same for one kind of neighbours: stripes have 1 along and -1 across them;
-        - `smooth`: the share of ||h||² that lies away from edges, and `smooth_area`, that of the region.
-        """
-        values = h[0].double().cpu().numpy()
-        own = np.square(values).sum(0)
-        down, across = _neighbours(values, mask, 1), _neighbours(values, mask, 2)
-        return {
-            "neighbours": _share(down[0] + across[0], down[1] + across[1]),
-            "vertical": _share(*down),
-            "horizontal": _share(*across),
-            "smooth": float(own[self._smooth].sum() / own.sum()),
-            "smooth_area": float(self._smooth[mask].mean()),
-        }
 
     def _generator(self, purpose: str) -> torch.Generator:
         # Not by network: where two networks are equal, so are their directions.
         return generator(stream_key(self._settings.seed, "local_ill_posedness", purpose, self._image.name))
 
 
-def _neighbours(h: NDArray[np.float64], mask: NDArray[np.bool_], axis: int) -> tuple[float, float]:
-    """The sums of 2 h(p) h(q) and of h(p)² + h(q)² over neighbours p, q along an axis, both inside the mask."""
-    inside = np.broadcast_to(mask, h.shape)
-    first, second = (np.take(h, np.arange(h.shape[axis])[part], axis) for part in (slice(1, None), slice(-1)))
-    both = np.logical_and(
-        *(np.take(inside, np.arange(h.shape[axis])[part], axis) for part in (slice(1, None), slice(-1)))
-    )
-    return float((2 * first * second)[both].sum()), float((first**2 + second**2)[both].sum())
+def pattern(h: Tensor, mask: NDArray[np.bool_], smooth: NDArray[np.bool_]) -> dict[str, float]:
+    """Whether neighbouring pixels have opposite signs, and how much of h lies in smooth areas.
+
+    - `neighbours`: the sum of 2 h(p) h(q) over that of h(p)² + h(q)², for all pairs of vertical and horizontal
+      neighbours in the region: -1 for a checkerboard, 1 for a constant;
+    - `vertical`, `horizontal`: the same for one kind of neighbours: stripes have 1 along and -1 across them;
+    - `smooth`: the share of ||h||² that lies away from edges, and `smooth_area`, that of the region.
+
+    Args:
+        h: `[1, C, H, W]`.
+        mask: `[H, W]`, the region.
+        smooth: `[H, W]`, the pixels away from edges.
+    """
+    values = h[0].double().cpu().numpy()
+    inside, own = np.broadcast_to(mask, values.shape), np.square(values).sum(0)
+    down = _neighbours(values[:, 1:], values[:, :-1], inside[:, 1:] & inside[:, :-1])
+    across = _neighbours(values[..., 1:], values[..., :-1], inside[..., 1:] & inside[..., :-1])
+    return {
+        "neighbours": _share(down[0] + across[0], down[1] + across[1]),
+        "vertical": _share(*down),
+        "horizontal": _share(*across),
+        "smooth": float(own[smooth].sum() / own.sum()),
+        "smooth_area": float(smooth[mask].mean()),
+    }
+
+
+def _neighbours(p: NDArray[np.float64], q: NDArray[np.float64], both: NDArray[np.bool_]) -> tuple[float, float]:
+    """The sums of 2 h(p) h(q) and of h(p)² + h(q)² over neighbours that are both inside."""
+    return float((2 * p * q)[both].sum()), float((p**2 + q**2)[both].sum())
 
 
 def _share(products: float, squares: float) -> float:
@@ -266,7 +292,3 @@ def _size(derivative: Derivative, h: Tensor) -> float:
     """||J h||."""
     with torch.no_grad():
         return float(derivative.jvp(h).double().norm())
-
-
-def _left_out(method: str, image: str, region: str, reason: str) -> dict[str, Any]:
-    return {"method": method, "image": image, "region": region, "reason": reason}

@@ -27,7 +27,7 @@ from invreg_analyses.saliency.maps import OPERATOR, SaliencyMaps, random_pixels
 from invreg_analyses.shared.canny_edges import find_edges
 from invreg_analyses.shared.progress import Progress
 from invreg_analyses.shared.study_choice import At, Choice, methods_in
-from invreg_analyses.shared.study_series import find_series
+from invreg_analyses.shared.study_series import find_series, networks_in
 from invreg_analyses.shared.style import file_names
 
 if TYPE_CHECKING:
@@ -94,8 +94,7 @@ class SaliencyByNoise(StudyAnalyzer):
         series = find_series(study, self.at)
         pictures, seed = _Pictures(self), study.cells[0].spec.seed
         intervals = Intervals(self.confidence, self.resamples, stream_key(seed, "saliency_by_noise"))
-        distinct = {key: entry for one in series for key, entry in zip(one.keys, one.entries, strict=True)}
-        work = sum(pictures.work(entry) for entry in distinct.values())
+        work = sum(pictures.work(entry) for entry in networks_in(series))
         progress = Progress(study.events, "saliency_by_noise", "saliency maps", work)
         tables: dict[str, list[pd.DataFrame]] = {name: [] for name in ("clusters", "agreement", "spread", "steps")}
         tables["maps"] = []
