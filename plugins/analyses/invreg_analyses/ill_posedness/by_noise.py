@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from invreg import CompletedStudy, DataError, Findings, StudyAnalyzer, choose_device, spec_of
+from invreg import CompletedStudy, DataError, Events, Findings, StudyAnalyzer, choose_device, spec_of
 from invreg_analyses.ill_posedness.figures import draw_series_derivatives, draw_series_pictures
 from invreg_analyses.ill_posedness.images import SUBJECT
 from invreg_analyses.ill_posedness.local_ill_posedness import Images, LocalIllPosedness, Mask, MaxProducts, Tolerance
@@ -78,7 +78,7 @@ class IllPosednessByNoise(StudyAnalyzer):
     def _computed(self, entry: Choice) -> Findings:
         cell, one = entry.cell, LocalIllPosedness(self.images, self.mask, 1, self.tolerance, self.max_products, 0)
         nets = {entry.method: cell.result.methods[entry.method].reconstructor}
-        return one.search(nets, cell.images(), cell.spec.seed, choose_device(cell.device))
+        return one.search(nets, cell.images(), cell.spec.seed, choose_device(cell.device), Events())
 
     def draw(self, findings: Findings) -> Mapping[str, Figure]:
         return draw_series(findings, _draw_one)

@@ -8,11 +8,10 @@ import numpy as np
 
 from invreg.text import number
 from invreg_analyses.shared.pictures import Region, show_image
-from invreg_analyses.shared.style import ACCENT, INK
+from invreg_analyses.shared.style import ACCENT
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
     from numpy.typing import NDArray
 
 #: One meaning in all figures: the network red, the operator blue, as in the paper.
@@ -85,16 +84,3 @@ def write_derivatives(axes: Axes, network: float, operator: float, fontsize: flo
             fontsize=fontsize,
             color=color,
         )
-
-
-def legend_of_lines(figure: Figure, has_part: bool) -> None:
-    """Red and blue, solid and dashed."""
-    from matplotlib.lines import Line2D
-
-    handles = [
-        Line2D([], [], color=NETWORK, marker="o", markersize=4.5, label="‖∂ₕφ‖, network"),
-        Line2D([], [], color=OPERATOR, marker="s", markersize=4.5, label="‖∂ₕF‖, operator"),
-    ]
-    if has_part:
-        handles.append(Line2D([], [], color=INK, linestyle="--", label="restricted"))
-    figure.legend(handles=handles, loc="outside lower center", ncols=len(handles))

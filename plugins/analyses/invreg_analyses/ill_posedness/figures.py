@@ -16,7 +16,6 @@ from invreg_analyses.ill_posedness.direction_pictures import (
     OPERATOR,
     READ_COLORS,
     direction_limit,
-    legend_of_lines,
     show_direction,
     write_derivatives,
 )
@@ -29,8 +28,9 @@ from invreg_analyses.ill_posedness.text import (
     pictures_seen,
     series_seen,
 )
+from invreg_analyses.shared.panels import label_rows, panels, shared_legend
 from invreg_analyses.shared.pictures import busiest_region, frame, mark_region
-from invreg_analyses.shared.style import ACCENT, INK, WIDTH, drawing, dress, new_figure, shortened
+from invreg_analyses.shared.style import ACCENT, INK, WIDTH, drawing, new_figure, shortened
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -207,25 +207,21 @@ def _panels(
 ) -> Figure:
     """Both derivatives over a column of the table, one panel per image."""
     names = [str(name) for name in images if name in set(rows["image"])]
-    columns = max(min(len(names), _COLUMNS), 1)
-    lines = max(math.ceil(len(names) / columns), 1)
-    with drawing():
-        figure = new_figure(min(WIDTH, 1.2 + 2.7 * columns), 0.7 + 2.2 * lines, description)
-        grid = figure.subplots(lines, columns, squeeze=False, sharey=True)
-        for axes in grid.flat[len(names) :]:
-            axes.set_axis_off()
-        for axes, name in zip(grid.flat, names, strict=False):
-            dress(axes, grid="y")
+    top = 1.06 * max(float(rows[["network", "operator"]].max().max()), 1e-12)
+    count = max(len(names), 1)
+    with panels(count, description, columns=_COLUMNS, width=3.1, height=2.2, margin=0.7, sharey=True) as (figure, grid):
+        for axes, name in zip(grid, names, strict=False):
             _draw_pair(axes, rows[rows["image"] == name], along)
             axes.set_title(shortened(name, 24), fontsize=9.5)
             axes.set_xticks(list(ticks), list(ticks.values()))
             axes.margins(x=0.1)
-            axes.set_ylim(0, 1.06 * max(float(rows[["network", "operator"]].max().max()), 1e-12))
-        for column in range(columns):  # below the last panel of each column
-            grid[(len(names) - 1 - column) // columns, column].set_xlabel(xlabel)
-        for axes in grid[:, 0]:
-            axes.set_ylabel("derivative along h")
-        legend_of_lines(figure, bool(part_name(rows)))
+            axes.set_ylim(0, top)
+        for axes in grid[-_COLUMNS:]:  # the last one of each column
+            axes.set_xlabel(xlabel)
+        label_rows(grid, "derivative along h")
+        if part_name(rows):
+            grid[0].plot([], [], color=INK, linestyle="--", label="restricted")
+        shared_legend(figure)
     return figure
 
 
@@ -237,8 +233,8 @@ def _draw_pair(axes: Axes, rows: pd.DataFrame, along: str) -> None:
         dashed: dict[str, Any] = {} if region == WHOLE else {"linestyle": "--", "markerfacecolor": "none"}
         look: dict[str, Any] = {"markersize": 4.5 if region == WHOLE else 6.5, "clip_on": False, **dashed}
         if len(own):
-            axes.plot(own[along], own["network"], color=NETWORK, marker="o", **look)
-            axes.plot(own[along], own["operator"], color=OPERATOR, marker="s", **look)
+            axes.plot(own[along], own["network"], color=NETWORK, marker="o", label="‖∂ₕφ‖, network", **look)
+            axes.plot(own[along], own["operator"], color=OPERATOR, marker="s", label="‖∂ₕF‖, operator", **look)
 
 
 def _common_title(names: Mapping[int, str]) -> tuple[str, dict[int, str]]:

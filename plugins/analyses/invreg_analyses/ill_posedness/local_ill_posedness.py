@@ -109,11 +109,11 @@ class LocalIllPosedness(Analyzer):
         return findings
 
     def search(
-        self, nets: Mapping[str, Any], test: ImageStack, seed: int, device: torch.device, events: Events | None = None
+        self, nets: Mapping[str, Any], test: ImageStack, seed: int, device: torch.device, events: Events
     ) -> Findings:
         """Tables and arrays for some networks; the images are chosen among the test images."""
         images = choose_images(self.images, self.mask, test)
-        progress = events and Progress(events, "local_ill_posedness", "directions", len(images) * len(nets))
+        progress = Progress(events, "local_ill_posedness", "directions", len(images) * len(nets))
         settings = SearchSettings(self.directions, self.tolerance, self.max_products, self.ascent_steps, seed)
         return search_directions(nets, images, settings, device, progress).findings(images, list(nets))
 

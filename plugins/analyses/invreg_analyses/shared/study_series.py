@@ -69,7 +69,7 @@ def join_series(
         name: pd.concat([own.tables[name].assign(series=i) for i, own in enumerate(found)], ignore_index=True)
         for name in found[0].tables
     }
-    rows = [
+    rows: list[dict[str, Any]] = [
         {"series": i, "operator": one.operator, "method": one.method, "over": one.over, "held": one.held} | own.scalars
         for i, (one, own) in enumerate(zip(series, found, strict=True))
     ]
