@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -82,13 +82,13 @@ def shared_legend(figure: Figure, columns: int = 6) -> None:
         figure: with labelled artists.
         columns: of the legend, at most.
     """
-    handles = {}
+    handles: dict[str, Any] = {}
     for axes in figure.axes:
         for handle, label in zip(*axes.get_legend_handles_labels(), strict=True):
             handles.setdefault(label, handle)
     if handles:
         ncols = min(len(handles), columns)
-        figure.legend(list(handles.values()), list(handles), loc="outside lower center", ncols=ncols)
+        figure.legend(handles.values(), handles, loc="outside lower center", ncols=ncols)
 
 
 def log_axis(axes: Axes, which: Literal["x", "y"]) -> None:
@@ -102,10 +102,10 @@ def log_axis(axes: Axes, which: Literal["x", "y"]) -> None:
         return
     (axes.set_xscale if which == "x" else axes.set_yscale)("log")
     axis = axes.xaxis if which == "x" else axes.yaxis
-    low, high = sorted(axis.get_view_interval())
+    low, high = sorted(map(float, axis.get_view_interval()))
     decades = math.log10(high / low)
     if decades < 1:  # powers of ten would be no more than one tick
-        ticks = MaxNLocator(5, steps=[1, 2, 5, 10]).tick_values(low, high)
+        ticks = np.asarray(MaxNLocator(5, steps=[1, 2, 5, 10]).tick_values(low, high))
         axis.set_ticks(ticks[(ticks >= low) & (ticks <= high)])
     else:
         steps = (1, 2, 5) if decades < 2 else (1, 3) if decades < 3 else (1,)

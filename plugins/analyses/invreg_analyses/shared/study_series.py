@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from invreg import CompletedStudy, Findings, LearnsForwardMap, SpecError
-from invreg_analyses.shared.study_choice import Choice, choose, file_names, methods_in, plain_value, value_at
+from invreg_analyses.shared.study_choice import Choice, choose, methods_in, plain_value, value_at
+from invreg_analyses.shared.style import file_names
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
