@@ -5,7 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
+
+from invreg.errors import did_you_mean
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -20,6 +22,16 @@ if TYPE_CHECKING:
     from invreg.storage.method_folder import MethodFolder
     from invreg.storage.run_images import RunImages, Which
     from invreg.storage.study_cell import StudyCell
+
+_Value = TypeVar("_Value")
+
+
+class ByName(dict[str, _Value]):
+    """Values by name; the error for a name that is not there suggests a near one."""
+
+    def __missing__(self, name: str) -> _Value:
+        hint = did_you_mean(name, self)
+        raise KeyError(f"{name!r}; {hint}" if hint else name)
 
 
 @dataclass(frozen=True)
@@ -94,6 +106,10 @@ class Result(Outcome):
     findings: dict[str, Findings]
     _images: RunImages = field(repr=False)
 
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "methods", ByName(self.methods))
+        object.__setattr__(self, "findings", ByName(self.findings))
+
     @property
     def warnings(self) -> list[str]:
         """All warnings of the run, each with its method."""
@@ -135,6 +151,9 @@ class StudyResult(Outcome):
     table: pd.DataFrame
     cells: list[StudyCell]
     findings: dict[str, Findings]
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "findings", ByName(self.findings))
 
     @property
     def summary(self) -> pd.DataFrame:

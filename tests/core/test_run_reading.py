@@ -158,6 +158,14 @@ def test_a_misspelt_name_suggests_the_near_one(made: RunFolder, cells: list[Stud
         cells[0].findings("peak")
 
 
+def test_a_misspelt_label_of_a_result_suggests_the_near_one(finished: invreg.Result) -> None:
+    with pytest.raises(KeyError, match="did you mean 'gain'"):
+        finished.methods["gian"]
+    with pytest.raises(KeyError, match="did you mean 'peek'"):
+        finished.findings["peak"]
+    assert finished.methods.get("gian") is None
+
+
 def test_missing_and_broken_files_are_named(made: RunFolder, registry: Registry) -> None:
     method = made.method("gain")
     method.write_json("training.json", {"minutes": 1})
