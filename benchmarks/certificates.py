@@ -21,8 +21,8 @@ import torch
 import invreg
 from invreg_iresnet.inversion.accuracy import exact
 from invreg_iresnet.inversion.inversion import invert_chain
-from invreg_iresnet.network.chain import InvertibleChain
-from invreg_iresnet.network.iresnet import IResNet
+from invreg_iresnet.invertible_chain import InvertibleChain
+from invreg_iresnet.iresnet import IResNet
 from invreg_iresnet.network.residuals import ResidualStack, Weights
 
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 import invreg
-from invreg_iresnet.network.iresnet import IResNet
+from invreg_iresnet.iresnet import IResNet
 
 _BLUR = {"name": "gaussian_blur", "kernel_size": 11, "std": 1.6667, "boundary": "symmetric"}
 _NOISE = {"name": "gaussian", "std": 0.01}

@@ -22,7 +22,7 @@ from training_step import Step, fresh, operations, peak_bytes, step_of
 
 import invreg
 from invreg import choose_device
-from invreg_iresnet.network.iresnet import IResNet
+from invreg_iresnet.iresnet import IResNet
 
 _IMAGES, _SIZE = 16284, 96
 # Without the borders that this library adds unless told otherwise.

@@ -21,7 +21,7 @@ from timing import arguments, machine, print_table, ratio, seconds_in_turns, wri
 
 from invreg import choose_device
 from invreg_analyses.saliency.jacobian_rows import function_map, jacobian_rows
-from invreg_iresnet.network.iresnet import IResNet
+from invreg_iresnet.iresnet import IResNet
 
 _WINDOW = 9
 

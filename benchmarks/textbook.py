@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from invreg_iresnet.network.iresnet import IResNet
+from invreg_iresnet.iresnet import IResNet
 from invreg_iresnet.network.lifting import Lifting
 from invreg_iresnet.network.residuals import Weights
 

@@ -30,7 +30,7 @@ from torch import Tensor, nn
 
 import invreg
 from invreg import Events, Metric, Reconstructor, choose_device, generator, stream_key
-from invreg_iresnet.network.iresnet import IResNet
+from invreg_iresnet.iresnet import IResNet
 from invreg_iresnet.network.lifting import Lifting
 from invreg_training.gradient.optimizers import Optimizers
 from invreg_training.gradient.schedule import rate_factor

@@ -29,7 +29,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 import invreg
 from invreg import Reconstructor, choose_device
-from invreg_iresnet.network.iresnet import IResNet
+from invreg_iresnet.iresnet import IResNet
 from invreg_training.gradient.objectives import ReconstructionLoss
 from invreg_training.gradient.optimizers import OptimizerName, Optimizers
 

@@ -17,7 +17,7 @@ from invreg.components.problem import Problem
 from invreg.errors import DataError, InvregError, ShapeError, SpecError
 from invreg_analyses.saliency.jacobian_rows import far_apart, function_map, jacobian_rows, operator_map
 from invreg_analyses.saliency.maps import random_pixels
-from invreg_iresnet.network.iresnet import IResNet
+from invreg_iresnet.iresnet import IResNet
 from invreg_operators.convolution import Convolution
 from invreg_operators.finite_differences import FiniteDifferences
 from invreg_operators.gaussian_blur import GaussianBlur

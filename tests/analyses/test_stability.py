@@ -25,7 +25,7 @@ from invreg.errors import CertificateError, ConvergenceWarning, DataError, SpecE
 from invreg.plugins.registry import Registry
 from invreg_analyses.stability.stability import Stability
 from invreg_analyses.stability.text import rounded_down, rounded_up
-from invreg_iresnet.network.iresnet import IResNet
+from invreg_iresnet.iresnet import IResNet
 from invreg_tv.reconstructor import TotalVariation
 
 NOISE = 0.02

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from invreg.components.operator import LinearOperator, Operator, Shape
 from invreg.components.problem import Problem
-from invreg_iresnet.network.iresnet import IResNet
+from invreg_iresnet.iresnet import IResNet
 
 
 class Smooth(LinearOperator):
@@ -70,3 +70,18 @@ def stack_of(net: IResNet) -> Any:
     """The stack of residual functions of a network that is set up."""
     assert net.residuals is not None
     return net.residuals
+
+
+def grid_norm(kernel: Tensor, points: int) -> float:
+    """The largest singular value of the symbol of a kernel `[out, in, k, k]` on n x n frequencies, in float64."""
+    symbols = torch.fft.fft2(kernel.detach().double(), s=(points, points)).permute(2, 3, 0, 1)
+    return float(torch.linalg.matrix_norm(symbols, ord=2).max())
+
+
+def grid_factor(kernel_size: int, points: int) -> float:
+    """cos(pi m / n)^-2, m = (k - 1)/2: no frequency exceeds the maximum over the n x n grid by more than this factor.
+
+    Infinite for n <= 2m, where a grid says nothing.
+    """
+    half = (kernel_size - 1) / 2
+    return math.cos(math.pi * half / points) ** -2 if points > 2 * half else math.inf

@@ -14,8 +14,8 @@ from hypothesis import given, settings, strategies as st
 from torch import Tensor
 
 from invreg.errors import CertificateError, ShapeError, SpecError
-from invreg_iresnet.certificate.certified_norm import certified_norm, norm_is_at_most
-from invreg_iresnet.certificate.symbol_bounds import SymbolBounds
+from invreg_iresnet.norms.certified_norm import certified_norm, norm_is_at_most
+from invreg_iresnet.norms.symbol_bounds import SymbolBounds
 
 Make = Callable[[torch.Generator, int, int, int, int], Tensor]
 

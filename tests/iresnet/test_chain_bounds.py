@@ -15,7 +15,6 @@ from torch import Tensor
 
 from invreg.errors import CertificateError
 from invreg_iresnet.certificate import chain_bounds, gain_search
-from invreg_iresnet.certificate.certified_norm import certified_norm
 from invreg_iresnet.certificate.chain_bounds import (
     ChainBounds,
     certify_chain_gains,
@@ -29,6 +28,7 @@ from invreg_iresnet.certificate.chain_condition import Ends, Steps, condition_ke
 from invreg_iresnet.certificate.composition import certify_subnetwork
 from invreg_iresnet.certificate.gain_search import smallest_gain
 from invreg_iresnet.certificate.symbol_grid import grid_symbols
+from invreg_iresnet.norms.certified_norm import certified_norm
 
 
 def weights(

@@ -13,11 +13,11 @@ import pytest
 import torch
 import torch.nn.functional as F
 from hypothesis import given, settings, strategies as st
+from iresnet_helpers import grid_norm
 from torch import Tensor
 
 from invreg.errors import CertificateError, ShapeError
 from invreg_iresnet.certificate import composition
-from invreg_iresnet.certificate.certified_norm import certified_norm
 from invreg_iresnet.certificate.composition import (
     SubnetworkBounds,
     as_content,
@@ -28,7 +28,7 @@ from invreg_iresnet.certificate.composition import (
 from invreg_iresnet.certificate.directed_rounding import down, root_down, root_up, up
 from invreg_iresnet.certificate.scaling_search import best_scaling, uniform_scaling
 from invreg_iresnet.certificate.schur_forms import FORMS, Form, modified_kernel
-from invreg_iresnet.network.norms import grid_norm
+from invreg_iresnet.norms.certified_norm import certified_norm
 
 SIDE = 5
 

@@ -8,9 +8,10 @@ import pytest
 import torch
 import torch.nn.functional as F
 from hypothesis import given, settings, strategies as st
+from iresnet_helpers import grid_factor, grid_norm
 from torch import Tensor
 
-from invreg_iresnet.network.norms import amplification, grid_factor, grid_norm, most_amplified_waves
+from invreg_iresnet.norms.grid_norms import amplification, most_amplified_waves
 
 
 def norm(kernels: Tensor, points: int, *, shifted: bool = False) -> Tensor:

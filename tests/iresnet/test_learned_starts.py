@@ -10,7 +10,7 @@ from torch import Tensor
 
 import invreg
 from invreg_iresnet.inversion.starts import LearnedStarts, sample
-from invreg_iresnet.network.iresnet import IResNet
+from invreg_iresnet.iresnet import IResNet
 
 
 def states(seed: int, *shape: int) -> Tensor:

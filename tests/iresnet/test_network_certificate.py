@@ -16,8 +16,8 @@ from invreg.components.certificate import StabilityCertificate
 from invreg.components.problem import Problem
 from invreg.components.reconstructor import CertifiesStability, FinalisesWeights
 from invreg.errors import CertificateError, SpecError
-from invreg_iresnet.certificate.certified_norm import certified_norm, norm_is_at_most
-from invreg_iresnet.network.explicit import ExplicitIResNet
+from invreg_iresnet.explicit_iresnet import ExplicitIResNet
+from invreg_iresnet.norms.certified_norm import certified_norm, norm_is_at_most
 
 KINDS = ["iresnet", "explicit_iresnet"]
 
@@ -490,7 +490,7 @@ def test_the_bound_and_the_length_fit_together(subnetworks: int, lipschitz: floa
         net = ExplicitIResNet(subnetworks=subnetworks, lipschitz=lipschitz)
         assert (1 + net.residual_bound) ** subnetworks == pytest.approx(1 / (1 - lipschitz), rel=1e-9)
         return
-    with pytest.raises(SpecError, match=r"explicit_iresnet.lipschitz[\s\S]*at least \d+ subnetworks") as caught:
+    with pytest.raises(SpecError, match=r"^ExplicitIResNet.lipschitz: 0[\s\S]*at least \d+ subnetworks") as caught:
         ExplicitIResNet(subnetworks=subnetworks, lipschitz=lipschitz)
     suggested = int(str(caught.value.hint).split()[2])
     ExplicitIResNet(subnetworks=suggested, lipschitz=lipschitz)

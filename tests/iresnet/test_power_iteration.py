@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from invreg.errors import ShapeError, SpecError
-from invreg_iresnet.network.power_iteration import power_iteration
+from invreg_iresnet.norms.power_iteration import power_iteration
 
 
 def matrices(kernels: Tensor, height: int, width: int) -> Tensor:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from invreg import hookimpl
-from invreg_iresnet.network.explicit import ExplicitIResNet
-from invreg_iresnet.network.iresnet import IResNet
+from invreg_iresnet.explicit_iresnet import ExplicitIResNet
+from invreg_iresnet.iresnet import IResNet
 
 
 @hookimpl

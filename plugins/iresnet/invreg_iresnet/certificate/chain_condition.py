@@ -26,7 +26,7 @@ is the mean of v^(w)* P(w) v^(w) over all frequencies. QED.
 
 How it is verified: P is the symbol of a convolution that is self-adjoint, also after its rows and columns have been
 scaled by powers of two. For any number c > 0, the eigenvalues of P are in [0, 2c] if ||P - c Id|| <= c. This is the
-norm of a convolution: see `invreg_iresnet.certificate.certified_norm`.
+norm of a convolution: see `invreg_iresnet.norms.certified_norm`.
 
 Source: derived for this project, from the quadratic constraint of Fazlyab et al. 2019 (LipSDP).
 """
@@ -40,8 +40,8 @@ import torch
 from torch import Tensor
 
 from invreg import CertificateError
-from invreg_iresnet.certificate.certified_norm import norm_is_at_most
 from invreg_iresnet.certificate.symbol_grid import grid_symbol_chunks, grid_symbols
+from invreg_iresnet.norms.certified_norm import norm_is_at_most
 
 # The unit roundoff of float64.
 _UNIT = 2.0**-53

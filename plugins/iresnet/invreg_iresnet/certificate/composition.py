@@ -17,10 +17,10 @@ import torch
 from torch import Tensor
 
 from invreg import CertificateError, ShapeError
-from invreg_iresnet.certificate.certified_norm import certified_norm, norm_is_at_most
 from invreg_iresnet.certificate.directed_rounding import down, root_down, root_up, up
 from invreg_iresnet.certificate.scaling_search import balanced_scaling, best_scaling
 from invreg_iresnet.certificate.schur_forms import FORMS, ModifiedKernel, modified_kernel
+from invreg_iresnet.norms.certified_norm import certified_norm, norm_is_at_most
 
 # Room for a modified kernel that is computed again, on another machine: its last bits differ.
 _REPRODUCTION = 1e-9

@@ -33,8 +33,8 @@ from invreg_iresnet.certificate.composition import (
     from_content,
 )
 from invreg_iresnet.certificate.directed_rounding import down, up
-from invreg_iresnet.certificate.finalisation import hexadecimal_digest
 from invreg_iresnet.network.residuals import Weights
+from invreg_iresnet.norms.finalisation import hexadecimal_digest
 
 #: What the residual functions are part of: phi_i = Id - f_i (`forward`), or phi_i^-1 = Id + g_i (`inverse`).
 Role = Literal["forward", "inverse"]
@@ -67,8 +67,8 @@ class _Proven(NamedTuple):
     chain: ChainBounds | None
 
 
-class Surroundings(NamedTuple):
-    """What lies around the chain of subnetworks.
+class Embedding(NamedTuple):
+    """How images become states of the chain of subnetworks.
 
     Attributes:
         reads: what is lifted: `z`, the measurement, or a formula for what is made of it.
@@ -81,13 +81,13 @@ class Surroundings(NamedTuple):
     padding: float
 
 
-def certify_chain(weights: Weights, role: Role, around: Surroundings, bound: float) -> StabilityCertificate:
+def certify_chain(weights: Weights, role: Role, embedding: Embedding, bound: float) -> StabilityCertificate:
     """Proves the bounds of a network.
 
     Args:
         weights: as evaluation uses them.
         role: what the residual functions are part of.
-        around: what lies around them.
+        embedding: how images become states.
         bound: L_i, to which the mixings were scaled, as the kernels were to 1.
 
     Raises:
@@ -98,12 +98,12 @@ def certify_chain(weights: Weights, role: Role, around: Surroundings, bound: flo
     kernels, mixings = _steps(weights)
     # A step of the inverse is x_j = x_{j-1} + W_j S_j K_j x_j if phi_j = Id - f_j, and with K_j x_{j-1} otherwise.
     chain = certify_chain_gains(
-        kernels, mixings, role == "forward", weights.mixings.shape[1] // around.copies, subnetworks
+        kernels, mixings, role == "forward", weights.mixings.shape[1] // embedding.copies, subnetworks
     )
-    return StabilityCertificate(_content(_Proven(subnetworks, chain), role, around, weights_digest(weights)))
+    return StabilityCertificate(_content(_Proven(subnetworks, chain), role, embedding, weights_digest(weights)))
 
 
-def verify_chain(certificate: StabilityCertificate, weights: Weights, role: Role, around: Surroundings) -> None:
+def verify_chain(certificate: StabilityCertificate, weights: Weights, role: Role, embedding: Embedding) -> None:
     """Checks a certificate against weights: every claim is proven again, from the scalings that it names.
 
     Raises:
@@ -133,11 +133,11 @@ def verify_chain(certificate: StabilityCertificate, weights: Weights, role: Role
     try:
         if content.get("chain") is not None:
             chain = chain_from_content(content["chain"])
-            image_channels = weights.mixings.shape[1] // around.copies
+            image_channels = weights.mixings.shape[1] // embedding.copies
             check_chain_gains(*_steps(weights), role == "forward", image_channels, chain)
     except CertificateError as error:
         raise error.at("certificate.chain") from None
-    follows = _content(_Proven(subnetworks, chain), role, around, found)
+    follows = _content(_Proven(subnetworks, chain), role, embedding, found)
     for key in _FOLLOWING:
         _expect(content.get(key) == follows[key], key, content.get(key), follows[key], "what follows from the bounds")
 
@@ -158,7 +158,7 @@ def weights_digest(weights: Weights) -> str:
     return f"sha256:{hexadecimal_digest(weights.kernels, weights.mixings)}"
 
 
-def _content(proven: _Proven, role: Role, around: Surroundings, weights: str) -> dict[str, Any]:
+def _content(proven: _Proven, role: Role, embedding: Embedding, weights: str) -> dict[str, Any]:
     subnetworks, chain = proven
     # With Lip(f) <= s: Lip(Id +- f) <= 1 + s, and Lip((Id +- f)^-1) <= 1 / (1 - s).
     grows = _bounds(subnetworks, "schur", lambda s: 1 + s, lambda one: Fraction(one.expansion))
@@ -171,20 +171,20 @@ def _content(proven: _Proven, role: Role, around: Surroundings, weights: str) ->
         bounds["certified"] = smallest(bounds)
     of_images = {
         "states": inverse["certified"],
-        "images": _up(None if chain is None else image_gain(chain, around.copies)),
+        "images": _up(None if chain is None else image_gain(chain, embedding.copies)),
     }
     image = smallest(of_images)
     return certificate_content(
         inverse,
         forward,
-        None if image is None else _up(Fraction(image) * Fraction(around.padding)),
+        None if image is None else _up(Fraction(image) * Fraction(embedding.padding)),
         weights,
-        around.reads,
+        embedding.reads,
         {
             "role": role,
             "image_lipschitz": image,
-            "copies": around.copies,
-            "padding_norm": around.padding,
+            "copies": embedding.copies,
+            "padding_norm": embedding.padding,
             "chain": None if chain is None else chain_content(chain),
             "subnetworks": [_subnetwork_content(one, role) for one in subnetworks],
             "method": _METHOD,

@@ -9,10 +9,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from invreg_iresnet.certificate.finalisation import clamped_to_norm, digest, scaled_to_norm
 from invreg_iresnet.network.initialisation import high_pass_start
-from invreg_iresnet.network.normalisation import NormalisationName, grid_points, make_normalisation
-from invreg_iresnet.network.norms import amplification, most_amplified_waves
+from invreg_iresnet.norms.finalisation import clamped_to_norm, digest, scaled_to_norm
+from invreg_iresnet.norms.grid_norms import amplification, most_amplified_waves
+from invreg_iresnet.norms.normalisation import NormalisationName, grid_points, make_normalisation
 
 # Grid points per axis for each half kernel width m = (k - 1)/2, for evaluation before weights are final: 32 for 5x5
 # kernels. By the Bernstein-Szego factor a norm is missed by at most 4 %; by experience by less than 0.6 %.
@@ -54,7 +54,7 @@ class ResidualStack(nn.Module):
     L_i.
 
     While training, norms are those of the `normalisation`. In evaluation they are the largest singular values of the
-    symbols over a fine grid of frequencies (see `network.norms`), looked for again only after a parameter has
+    symbols over a fine grid of frequencies (see `norms.grid_norms`), looked for again only after a parameter has
     changed. `finalise` replaces the parameters by their projections with certified norms: from then on, and as long as
     they stay what they are, evaluation takes them as they are stored.
 

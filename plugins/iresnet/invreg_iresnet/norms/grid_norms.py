@@ -6,7 +6,8 @@ largest singular value of the symbol
     K^(w) = sum_t K_t exp(-i t.w),   maximised over the frequencies w in [0, 2 pi)^2.
 
 So this maximum bounds the norm on images of any size; on images of some 100 pixels it is less than a percent above it.
-Over a grid of n x n frequencies it is missed by no more than the factor `grid_factor` (Bernstein-Szego inequality).
+Over a grid of n x n frequencies it is missed by no more than the factor cos(pi m / n)^-2 with m = (k - 1)/2, for n > 2m
+(Bernstein-Szego inequality).
 
 Sources: Sedghi, Gupta & Long 2019 (norms by symbols); Pfister & Bresler 2018 (grid and continuum); Delattre et al. 2023
 (repeated squaring of the Gram matrices).
@@ -73,31 +74,6 @@ def amplification(kernels: Tensor, waves: Tensor) -> Tensor:
     """
     rows = _narrow_side_last(kernels).flatten(2)
     return torch.linalg.vector_norm(rows @ waves, dim=(-2, -1))
-
-
-def grid_norm(kernel: Tensor, points: int) -> float:
-    """The largest singular value of the symbol on a grid of n x n frequencies, in float64.
-
-    Args:
-        kernel: one kernel, `[out, in, k, k]`.
-        points: n.
-    """
-    kernel = _narrow_side_last(kernel.detach().double()[None])
-    phases = torch.view_as_complex(_phases(points, kernel.shape[-1], False, kernel.dtype, kernel.device))
-    largest = 0.0
-    for some in phases.split(512):
-        symbols = _symbols(kernel, some)[0]
-        largest = max(largest, float(torch.linalg.eigvalsh(symbols.mH @ symbols)[:, -1].max()))
-    return math.sqrt(largest)
-
-
-def grid_factor(kernel_size: int, points: int) -> float:
-    """cos(pi m / n)^-2, m = (k - 1)/2: no frequency exceeds the maximum over the n x n grid by more than this factor.
-
-    Infinite for n <= 2m, where a grid says nothing.
-    """
-    half = (kernel_size - 1) / 2
-    return math.cos(math.pi * half / points) ** -2 if points > 2 * half else math.inf
 
 
 def _narrow_side_last(kernels: Tensor) -> Tensor:

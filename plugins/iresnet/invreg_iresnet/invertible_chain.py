@@ -22,39 +22,26 @@ from invreg import (
     StabilityCertificate,
     TrainingError,
 )
+from invreg_iresnet.architecture import chain_architecture
 from invreg_iresnet.certificate.certified_reconstruction import CertifiedReconstruction, Chain, reconstruct_certified
 from invreg_iresnet.certificate.network_certificate import (
+    Embedding,
     Role,
-    Surroundings,
     certify_chain,
     verify_chain,
     weights_digest,
 )
 from invreg_iresnet.inversion.accuracy import Accuracy, exact, for_training
-from invreg_iresnet.network.architecture import chain_architecture
 from invreg_iresnet.network.lifting import Lifting
-from invreg_iresnet.network.normalisation import NormalisationName
 from invreg_iresnet.network.precision import arithmetic, autocast_dtype
 from invreg_iresnet.network.residuals import ResidualStack, Weights
+from invreg_iresnet.parameters import Center, Channels, Hidden, KernelSize, MaxIterations, Normalisation, Padding
 
 
 class InvertibleChain(Reconstructor):
     """A network phi = phi_1 o ... o phi_N on states in X^M whose inverse, between lifting and mean, reconstructs.
 
     Subclasses say what a subnetwork is: `phi`, `phi_inverse`, `residual_bound`, and the role of the residual functions.
-
-    Args:
-        subnetworks: N.
-        channels: M.
-        hidden: channels within each residual function.
-        kernel_size: side of the kernels, odd.
-        lipschitz: L in (0, 1), the bound 1 / (1 - L) of the inverse.
-        padding: pixels of reflect padding.
-        center: the constant that is subtracted.
-        tolerance: relative residual of fixed points in evaluation.
-        max_iterations: of fixed points, for each subnetwork.
-        training_tolerance: relative residual of fixed points in training.
-        normalisation: how norms are found in training.
     """
 
     needs_training = True
@@ -69,28 +56,18 @@ class InvertibleChain(Reconstructor):
     def __init__(
         self,
         subnetworks: int,
-        channels: int,
-        hidden: int,
-        kernel_size: int,
+        channels: Channels,
+        hidden: Hidden,
+        kernel_size: KernelSize,
         lipschitz: float,
-        padding: int,
-        center: float,
+        padding: Padding,
+        center: Center,
         tolerance: float,
-        max_iterations: int,
+        max_iterations: MaxIterations,
         training_tolerance: float,
-        normalisation: NormalisationName,
+        normalisation: Normalisation,
     ) -> None:
         super().__init__()
-        self._check("subnetworks", subnetworks, subnetworks >= 1, "at least 1")
-        self._check("channels", channels, channels >= 1, "at least 1")
-        self._check("hidden", hidden, hidden >= 1, "at least 1")
-        self._check("kernel_size", kernel_size, kernel_size >= 3 and kernel_size % 2 == 1, "an odd number from 3 on")
-        self._check("lipschitz", lipschitz, 0 < lipschitz < 1, "0 < L < 1, for a network that is surely invertible")
-        self._check("padding", padding, padding >= 0, "at least 0")
-        self._check("center", center, math.isfinite(center), "a finite number")
-        self._check("tolerance", tolerance, 0 < tolerance < 1, "a number between 0 and 1")
-        self._check("max_iterations", max_iterations, max_iterations >= 1, "at least 1")
-        self._check("training_tolerance", training_tolerance, 0 < training_tolerance < 1, "a number between 0 and 1")
         self.subnetworks, self.channels, self.hidden, self.kernel_size = subnetworks, channels, hidden, kernel_size
         self.lipschitz, self.padding, self.center = lipschitz, padding, center
         self.tolerance, self.max_iterations = tolerance, max_iterations
@@ -115,7 +92,7 @@ class InvertibleChain(Reconstructor):
     def _invert(self, z: Tensor, stack: ResidualStack, accuracy: Accuracy) -> Tensor:
         """phi^-1(z) for states, as accurately as reconstructions need it."""
 
-    # -- life of a reconstructor
+    # -- from setup to final weights
 
     def setup(self, problem: Problem, image_shape: Shape) -> None:
         """Makes the weights, from torch's global random numbers.
@@ -155,7 +132,7 @@ class InvertibleChain(Reconstructor):
         return self._normal or self.problem.operator
 
     def training_progress(self, fraction: float) -> None:
-        """Told by trainers before each step: the share of all steps that is done; early steps are cheaper."""
+        """Trainers call this before each step with the share of all steps that is done: early steps are cheaper."""
         if not 0 <= fraction <= 1:
             raise TrainingError(
                 f"progress {fraction}", where=f"{self._name}.training_progress", expected="0 <= fraction <= 1"
@@ -228,7 +205,7 @@ class InvertibleChain(Reconstructor):
         lifting, stack = self._parts()
         with torch.no_grad():
             weights = stack.evaluation_weights()
-            found = certify_chain(weights, self.role, self._around(lifting), self.residual_bound)
+            found = certify_chain(weights, self.role, self._embedding(lifting), self.residual_bound)
         self._keep(found)
         return found
 
@@ -241,7 +218,7 @@ class InvertibleChain(Reconstructor):
         lifting, stack = self._parts()
         claimed = StabilityCertificate(certificate.content)
         with torch.no_grad():
-            verify_chain(claimed, stack.evaluation_weights(), self.role, self._around(lifting))
+            verify_chain(claimed, stack.evaluation_weights(), self.role, self._embedding(lifting))
         self._keep(claimed)
 
     def reconstruct(
@@ -280,7 +257,7 @@ class InvertibleChain(Reconstructor):
 
     def _proof(self, weights: Weights, lifting: Lifting) -> StabilityCertificate:
         """The certificate of these weights: the last one, if it is theirs, or a new one."""
-        own = (weights_digest(weights), *self._around(lifting))
+        own = (weights_digest(weights), *self._embedding(lifting))
         if self._proven is None or self._proven[0] != own:
             self.certificate()
         assert self._proven is not None
@@ -289,11 +266,11 @@ class InvertibleChain(Reconstructor):
     def _keep(self, proven: StabilityCertificate) -> None:
         """Keeps a copy, which nobody else can change, with what it is about."""
         own = StabilityCertificate(proven.content)
-        self._proven = (own.content["weights"], *self._around(self._parts()[0])), own
+        self._proven = (own.content["weights"], *self._embedding(self._parts()[0])), own
 
-    def _around(self, lifting: Lifting) -> Surroundings:
+    def _embedding(self, lifting: Lifting) -> Embedding:
         reads = "A*z / ||A||^2" if self._pulls_back else "z"
-        return Surroundings(reads, lifting.copies, lifting.padding_norm(*self._image_size))
+        return Embedding(reads, lifting.copies, lifting.padding_norm(*self._image_size))
 
     @property
     def _normal(self) -> NormalOperator | None:
@@ -332,10 +309,6 @@ class InvertibleChain(Reconstructor):
     @property
     def _name(self) -> str:
         return "iresnet" if self.role == "forward" else "explicit_iresnet"
-
-    def _check(self, name: str, value: float, fine: bool, expected: str, hint: str | None = None) -> None:
-        if not fine:
-            raise SpecError(f"{value}", where=f"{self._name}.{name}", expected=expected, hint=hint)
 
     def extra_repr(self) -> str:
         return f"lipschitz={self.lipschitz}, padding={self.padding}, center={self.center}, tolerance={self.tolerance}"

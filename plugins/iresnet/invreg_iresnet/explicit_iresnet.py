@@ -9,16 +9,16 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from invreg import ConvergenceError, search_choices
+from invreg import ConvergenceError, SpecError, search_choices
 from invreg_iresnet.certificate.network_certificate import Role
 from invreg_iresnet.inversion.accuracy import Accuracy
 from invreg_iresnet.inversion.convergence import warn_if_short
+from invreg_iresnet.inversion.explicit_inverse import apply_chain
 from invreg_iresnet.inversion.inversion import invert_chain
-from invreg_iresnet.network.chain import InvertibleChain
-from invreg_iresnet.network.explicit_chain import apply_chain
-from invreg_iresnet.network.normalisation import NormalisationName
+from invreg_iresnet.invertible_chain import InvertibleChain
 from invreg_iresnet.network.precision import arithmetic
 from invreg_iresnet.network.residuals import ResidualStack, Weights, residual
+from invreg_iresnet.parameters import Center, Channels, Hidden, KernelSize, MaxIterations, Normalisation, Padding
 
 
 class ExplicitIResNet(InvertibleChain):
@@ -41,21 +41,8 @@ class ExplicitIResNet(InvertibleChain):
     Lifting, padding, the centre and measurements that are not in X are those of `iresnet`. `forward_map` is
     differentiable by autograd, not through torch.func: once; twice if no weight asks for a gradient.
 
-    Args:
-        subnetworks: N.
-        channels: M, a multiple of the channels C of an image.
-        hidden: channels within each residual function.
-        kernel_size: side of the kernels of K_i, odd; 3 at least.
-        lipschitz: L in (0, 1) with 1 / (1 - L) < 2^N; close to 1 for small noise.
-        padding: pixels of reflect padding on each side, without which zero padding spoils the borders.
-        center: the constant that is subtracted, near the mean of the images.
-        tolerance: relative residual of the fixed points of the forward map.
-        max_iterations: largest number of iterations for each subnetwork.
-        normalisation: `grid` for norms on a grid of frequencies; `power_iteration` for the paper's way, which is below
-            the norm and slower.
-
     Raises:
-        SpecError: if a number is out of its range, or L is too close to 1 for the number of subnetworks.
+        SpecError: if L is too close to 1 for the number of subnetworks.
     """
 
     role: Role = "inverse"
@@ -66,42 +53,25 @@ class ExplicitIResNet(InvertibleChain):
             int,
             Field(description="N, the length of the chain", ge=1, json_schema_extra=search_choices([10, 12, 16, 20])),
         ] = 20,
-        channels: Annotated[
-            int, Field(description="M, channels of the states, a multiple of those of an image", ge=1)
-        ] = 64,
-        hidden: Annotated[
-            int,
-            Field(
-                description="channels within each residual function",
-                ge=1,
-                json_schema_extra=search_choices([32, 64, 128]),
-            ),
-        ] = 128,
-        kernel_size: Annotated[
-            int,
-            Field(
-                description="side of the kernels, odd",
-                ge=3,
-                json_schema_extra={**search_choices([3, 5, 7]), "unit": "pixels"},
-            ),
-        ] = 5,
+        channels: Channels = 64,
+        hidden: Hidden = 128,
+        kernel_size: KernelSize = 5,
         lipschitz: Annotated[
             float,
-            Field(description="L: the inverse has Lipschitz constant 1 / (1 - L), below 2^subnetworks", gt=0, lt=1),
+            Field(
+                description="L: the inverse has Lipschitz constant 1 / (1 - L), below 2^subnetworks; close to 1 for "
+                "small noise",
+                gt=0,
+                lt=1,
+            ),
         ] = 0.999,
-        padding: Annotated[
-            int, Field(description="reflect padding on each side", ge=0, json_schema_extra={"unit": "pixels"})
-        ] = 6,
-        center: Annotated[
-            float, Field(description="constant subtracted from images and measurements", ge=0, le=1)
-        ] = 0.45,
+        padding: Padding = 6,
+        center: Center = 0.45,
         tolerance: Annotated[
             float, Field(description="relative residual of the fixed points of the forward map", gt=0, lt=1)
         ] = 1e-5,
-        max_iterations: Annotated[int, Field(description="largest number of iterations per subnetwork", ge=1)] = 500,
-        normalisation: Annotated[
-            NormalisationName, Field(description="how norms are found in training; power iteration is the paper's way")
-        ] = "grid",
+        max_iterations: MaxIterations = 500,
+        normalisation: Normalisation = "grid",
     ) -> None:
         super().__init__(
             subnetworks,
@@ -116,14 +86,14 @@ class ExplicitIResNet(InvertibleChain):
             tolerance,
             normalisation,
         )
-        fewest = math.floor(-math.log2(1 - lipschitz)) + 1
-        self._check(
-            "lipschitz",
-            lipschitz,
-            self.residual_bound < 1,
-            f"1 / (1 - L) < 2^subnetworks: below {1 - 2.0**-subnetworks:.6g} for {subnetworks} subnetworks",
-            hint=f"at least {fewest} subnetworks, or a smaller lipschitz",
-        )
+        if self.residual_bound >= 1:
+            fewest, below = math.floor(-math.log2(1 - lipschitz)) + 1, 1 - 2.0**-subnetworks
+            raise SpecError(
+                f"{lipschitz}",
+                where="lipschitz",
+                expected=f"1 / (1 - L) < 2^subnetworks: below {below:.6g} for {subnetworks} subnetworks",
+                hint=f"at least {fewest} subnetworks, or a smaller lipschitz",
+            )
 
     @property
     def residual_bound(self) -> float:

@@ -7,8 +7,8 @@ from typing import Literal, Protocol
 import torch
 from torch import Tensor, nn
 
-from invreg_iresnet.network.norms import amplification, most_amplified_waves
-from invreg_iresnet.network.power_iteration import power_iteration
+from invreg_iresnet.norms.grid_norms import amplification, most_amplified_waves
+from invreg_iresnet.norms.power_iteration import power_iteration
 
 # Grid points per axis for each half kernel width m = (k - 1)/2: 16 for 5x5 kernels. By the Bernstein-Szego factor a
 # norm is missed by at most 17 %; by experience by less than 2.4 %, and the grid moves.

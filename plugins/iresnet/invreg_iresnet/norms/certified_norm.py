@@ -27,7 +27,7 @@ import torch
 from torch import Tensor
 
 from invreg import CertificateError, SpecError
-from invreg_iresnet.certificate.symbol_bounds import SymbolBounds, checked_kernel
+from invreg_iresnet.norms.symbol_bounds import SymbolBounds, checked_kernel
 
 # Cells have m_1 h_1 + m_2 h_2 <= pi/9 on level 0, cos = 0.94, and cos = 0.99905 on level 3, which is always affordable.
 _FINENESS = 18

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from invreg import CertificateError
-from invreg_iresnet.certificate.certified_norm import certified_norm, norm_is_at_most
+from invreg_iresnet.norms.certified_norm import certified_norm, norm_is_at_most
 
 # Room for the rounding of the quotient to the dtype of the weights.
 _MARGIN = 1e-6
