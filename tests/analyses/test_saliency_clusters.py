@@ -260,10 +260,11 @@ def test_nothing_leaves_figures_of_mean_maps(clusters: int, maps: int) -> None:
     ("parameters", "message"),
     [
         ({"window": 8}, "odd"),
-        ({"clusters": 1}, "one cluster tells nothing apart"),
-        ({"clusters": 99}, "from 2 to 8"),
+        ({"clusters": 1}, r"clusters: input should be greater than or equal to 2 \(given: 1\)"),
+        ({"clusters": 99}, r"clusters: input should be less than or equal to 8 \(given: 99\)"),
         ({"clusters": 5, "largest": 4}, "at most, and 5 are used"),
-        ({"pixels": 5}, "at least 10"),
+        ({"pixels": 5}, r"pixels: input should be greater than or equal to 10 \(given: 5\)"),
+        ({"pixels": 12, "clusters": 3}, "at least 15, for 3 clusters"),
     ],
 )
 def test_parameters_are_checked_when_built(parameters: dict[str, Any], message: str) -> None:

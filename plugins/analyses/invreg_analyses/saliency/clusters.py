@@ -162,15 +162,12 @@ class SaliencyClusters(Analyzer):
 
 
 def check_clustering(pixels: int, window: int, clusters: int) -> None:
-    """Refuses what cannot be clustered, whatever the images are.
+    """Refuses windows without a centre, and too few pixels for the clusters.
 
     Raises:
         SpecError: naming the parameter.
     """
     check_odd(window)
-    if not 2 <= clusters <= MOST_CLUSTERS:
-        what = "one cluster tells nothing apart" if clusters == 1 else f"{clusters} clusters"
-        raise SpecError(what, where="clusters", expected=f"from 2 to {MOST_CLUSTERS}", hint="2, as in the paper")
     if pixels < 5 * clusters:
         raise SpecError(
             f"{pixels} pixels", where="pixels", expected=f"at least {5 * clusters}, for {clusters} clusters"
