@@ -209,7 +209,7 @@ def test_what_cannot_be_searched_is_refused(tmp_path: Path, parameters: dict, me
         ({"choices": []}, "at least 1"),
         ({"low": float("nan"), "high": 1}, "finite"),
         ({"low": "a", "high": 1}, "low"),
-        ([1, 2], "dictionary"),
+        ([1, 2], "input should be a mapping"),
     ],
 )
 def test_ranges_that_are_none_are_refused(values: object, message: str) -> None:
