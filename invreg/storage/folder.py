@@ -50,7 +50,7 @@ class Folder:
     def write_tensors(self, name: str, tensors: Mapping[str, torch.Tensor]) -> None:
         from safetensors.torch import save
 
-        self.write_bytes(name, save({key: tensor.detach().cpu().contiguous() for key, tensor in tensors.items()}))
+        self.write_bytes(name, save(_apart(tensors)))
 
     def write_bytes(self, name: str, content: bytes) -> None:
         """Writes a file.
@@ -153,6 +153,22 @@ class Folder:
     def clear_failure(self) -> None:
         """Removes what `write_failure` has left."""
         self.remove(_FAILURE, _OLD_FAILURE)
+
+
+def _apart(tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """The tensors on the CPU, each in memory of its own: safetensors refuses what shares it, as tied weights do.
+
+    A module that ties them gets the same values for each of them when they are loaded, and stays tied.
+    """
+    found: dict[str, torch.Tensor] = {}
+    taken: set[int] = set()
+    for name, given in tensors.items():
+        tensor = given.detach().cpu().contiguous()
+        if tensor.untyped_storage().data_ptr() in taken:
+            tensor = tensor.clone()
+        taken.add(tensor.untyped_storage().data_ptr())
+        found[name] = tensor
+    return found
 
 
 def _finite(value: Any) -> Any:

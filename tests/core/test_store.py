@@ -68,6 +68,29 @@ def test_tables_tensors_and_json_survive(folder: RunFolder) -> None:
     assert json.loads((folder.path / "x.json").read_text()) == {"nan": "nan", "list": [1, "-inf"]}
 
 
+class _Tied(torch.nn.Module):
+    """Two layers with one weight, one tensor as two buffers, and a buffer that is part of another."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.a, self.b = torch.nn.Linear(2, 2), torch.nn.Linear(2, 2)
+        self.b.weight = self.a.weight
+        mean = torch.randn(4)
+        for name, buffer in (("mean", mean), ("same", mean), ("part", mean[1:3])):
+            self.register_buffer(name, buffer)
+
+
+def test_tensors_that_share_memory_are_saved_and_loaded(folder: RunFolder) -> None:
+    saved, loaded = _Tied(), _Tied()
+    folder.write_tensors("w.safetensors", saved.state_dict())
+    loaded.load_state_dict(folder.read_tensors("w.safetensors"))
+    for name, tensor in saved.state_dict().items():
+        assert torch.equal(loaded.state_dict()[name], tensor)
+    assert loaded.b.weight is loaded.a.weight
+    loaded.mean[1] = 7  # the ties of buffers are those of the module, too
+    assert loaded.same[1] == loaded.part[0] == 7
+
+
 def test_findings_survive(folder: RunFolder) -> None:
     findings = Findings(
         scalars={"gap": 0.5, "rule": "elbow"},

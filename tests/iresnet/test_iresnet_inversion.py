@@ -402,6 +402,17 @@ def test_weights_that_are_not_finite_are_refused(name: str) -> None:
         net(torch.rand(1, 1, 10, 12))
 
 
+@pytest.mark.parametrize("value", [1e3, math.inf])
+def test_thresholds_that_have_overflowed_are_refused(value: float) -> None:
+    net = network()
+    with torch.no_grad():
+        stack_of(net).log_thresholds[2] = value  # what a much too large learning rate makes of them
+    with pytest.raises(
+        ConvergenceError, match=r"subnetwork 3 of 3: the threshold .* is inf(.|\n)*smaller lr \(and muon"
+    ):
+        net(torch.rand(1, 1, 10, 12))
+
+
 def test_gradients_that_are_not_finite_are_passed_on() -> None:
     net = network()
     z = torch.rand(1, 1, 10, 12, dtype=torch.float64, requires_grad=True)

@@ -92,7 +92,7 @@ def test_poisson_noise_refuses_what_is_no_intensity(bad: float) -> None:
 @pytest.mark.parametrize("noise", MODELS[1:], ids=repr)
 @pytest.mark.parametrize("dtype", [torch.long, torch.complex64])
 def test_noise_refuses_other_numbers(noise: Noise, dtype: torch.dtype) -> None:
-    with pytest.raises(TypeError, match="floating-point"):
+    with pytest.raises(DataError, match="floating-point"):
         noise.draw(torch.ones(1, 1, 4, 4).to(dtype), generator(0))
 
 
@@ -107,3 +107,62 @@ def test_impossible_parameters_are_refused(bad: float) -> None:
 def test_poisson_noise_needs_photons() -> None:
     with pytest.raises(SpecError, match=r"^PoissonNoise\.photons: .*greater than 0 \(given: 0\)"):
         PoissonNoise(0)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("level", [1.0, 100.0])
+def test_poisson_noise_in_half_precision(dtype: torch.dtype, level: float) -> None:
+    z = torch.full((1, 1, 100, 100), level, dtype=dtype)
+    noisy = PoissonNoise().draw(z, generator(0))
+    assert noisy.dtype == dtype
+    # The same counts as in float32, rounded once.
+    assert torch.equal(noisy, PoissonNoise().draw(z.float(), generator(0)).to(dtype))
+    assert noisy.float().std().item() == pytest.approx((level / 1000) ** 0.5, rel=0.3)
+
+
+def test_gaussian_noise_in_half_precision_is_that_of_float32_rounded() -> None:
+    z = torch.rand(1, 1, 50, 50, generator=generator(3)).half()
+    noisy = GaussianNoise(0.05).draw(z, generator(0))
+    assert noisy.dtype == torch.float16
+    torch.testing.assert_close(noisy.float(), GaussianNoise(0.05).draw(z.float(), generator(0)), atol=2e-3, rtol=0)
+
+
+@pytest.mark.parametrize("photons", [1e8, 1e-30])
+def test_extreme_photons_are_right(photons: float) -> None:
+    noisy = PoissonNoise(photons).draw(torch.full((1, 1, 200, 200), 0.5), generator(0))
+    assert torch.isfinite(noisy).all()
+    if photons > 1:
+        assert noisy.mean().item() == pytest.approx(0.5, rel=1e-6)
+        assert noisy.double().std().item() == pytest.approx((0.5 / photons) ** 0.5, rel=0.05)
+    else:
+        assert not noisy.any()  # so few photons that none arrives
+
+
+@pytest.mark.parametrize(
+    ("photons", "dtype", "said"),
+    [
+        (1e12, torch.float32, "expected photons"),
+        (1e30, torch.float64, "expected photons"),
+        (1e300, torch.float32, "expected photons"),
+        (1e-39, torch.float32, "1 / photons"),
+        (1e-6, torch.float16, "1 / photons"),
+        (5e-324, torch.float64, "1 / photons"),
+    ],
+)
+def test_photons_that_cannot_be_counted_are_refused(photons: float, dtype: torch.dtype, said: str) -> None:
+    with pytest.raises(DataError, match=said):
+        PoissonNoise(photons).draw(torch.full((1, 1, 4, 4), 0.5, dtype=dtype), generator(0))
+
+
+@pytest.mark.parametrize(
+    ("std", "dtype"), [(1e4, torch.float16), (1e38, torch.float32), (1e38, torch.float64), (1e300, torch.float64)]
+)
+def test_gaussian_noise_that_the_dtype_cannot_hold_is_refused(std: float, dtype: torch.dtype) -> None:
+    with pytest.raises(DataError, match="std = "):
+        GaussianNoise(std).draw(torch.zeros(1, 1, 4, 4, dtype=dtype), generator(0))
+
+
+@pytest.mark.parametrize(("std", "dtype"), [(1e3, torch.float16), (1e36, torch.float32), (1e36, torch.float64)])
+def test_large_gaussian_noise_has_its_deviation(std: float, dtype: torch.dtype) -> None:
+    noisy = GaussianNoise(std).draw(torch.zeros(1, 1, 64, 64, dtype=dtype), generator(0))
+    assert (noisy.double() / std).std().item() == pytest.approx(1, rel=0.05)

@@ -13,6 +13,10 @@ from invreg import DataError, Noise
 
 #: Values this little below zero are rounding errors of a non-negative measurement.
 _ROUNDING = 1e-5
+#: Counts are drawn as 32-bit integers on GPUs; beyond this number, noise is below 3e-5 of the signal.
+_MOST_PHOTONS = 1e9
+#: No normal number in float32 is drawn farther out than that many standard deviations.
+_FARTHEST = 10.0
 
 
 class NoNoise(Noise):
@@ -25,7 +29,7 @@ class NoNoise(Noise):
 class GaussianNoise(Noise):
     """Additive white Gaussian noise, unclamped: z + std * n, n standard normal in each entry.
 
-    The noise is drawn in float32 whatever the dtype of z, so measurements in float32 and float64 get the same.
+    The noise is drawn in float32 for every dtype of z, so measurements in float32 and float64 get the same.
     """
 
     def __init__(
@@ -42,7 +46,19 @@ class GaussianNoise(Noise):
         self.std = std
 
     def draw(self, z: Tensor, generator: torch.Generator) -> Tensor:
+        """See `Noise.draw`.
+
+        Raises:
+            DataError: if z is not made of real floating-point numbers, or its dtype cannot hold noise of this size.
+        """
         _check_real(z, "gaussian")
+        if _FARTHEST * self.std > torch.finfo(z.dtype).max or _FARTHEST * self.std > torch.finfo(torch.float32).max:
+            raise DataError(
+                f"std = {self.std:g} for measurements in {str(z.dtype).removeprefix('torch.')}",
+                where="gaussian",
+                expected="noise that the numbers can hold",
+                hint="a smaller std: images have values in [0, 1]",
+            )
         noise = torch.randn(z.shape, dtype=torch.float32, device=z.device, generator=generator)
         return z.add(noise.to(z.dtype), alpha=self.std)
 
@@ -54,7 +70,7 @@ class PoissonNoise(Noise):
     """Photon counts, scaled back to the intensities of z: Poisson(photons * z) / photons.
 
     The mean is z, the standard deviation sqrt(z / photons): the more photons, the less noise. Counts are drawn in
-    float32 whatever the dtype of z.
+    float32 for every dtype of z. There may be 10^9 expected photons per value at most.
     """
 
     def __init__(
@@ -66,20 +82,37 @@ class PoissonNoise(Noise):
         """See `Noise.draw`; values down to -1e-5 count as rounding errors of 0.
 
         Raises:
-            DataError: if z has smaller values, or values that are not finite: they are no intensities.
+            DataError: if z has smaller values, or values that are not finite: they are no intensities. Also if counts,
+                or what one photon is worth, are beyond what can be computed.
         """
         _check_real(z, "poisson")
-        rate = z.to(torch.float32) * self.photons
-        low, high = (float(rate.min()), float(rate.max())) if z.numel() else (0.0, 0.0)
-        if not (low >= -_ROUNDING * self.photons and high < math.inf):
+        low, high = (float(z.min()), float(z.max())) if z.numel() else (0.0, 0.0)
+        if not (low >= -_ROUNDING and high < math.inf):
             raise DataError(
-                f"measurements from {low / self.photons:.4g} to {high / self.photons:.4g}",
+                f"measurements from {low:.4g} to {high:.4g}",
                 where="poisson",
                 expected="finite values >= 0: intensities, proportional to numbers of photons",
                 hint="gaussian noise, or an operator with non-negative values",
             )
+        if high * self.photons > _MOST_PHOTONS:
+            raise DataError(
+                f"{high * self.photons:.4g} expected photons for a value of {high:.4g}",
+                where="poisson",
+                expected=f"at most {_MOST_PHOTONS:g}: with more, no noise is left",
+                hint="fewer photons, or the noise none",
+            )
+        if 1 / self.photons > torch.finfo(z.dtype).max:
+            raise DataError(
+                f"photons = {self.photons:g} for measurements in {str(z.dtype).removeprefix('torch.')}",
+                where="poisson",
+                expected="a photon whose worth, 1 / photons, is a finite number",
+                hint="more photons",
+            )
+        rate = z.to(torch.float32) * self.photons
         counts = torch.poisson(rate.clamp_(min=0), generator=generator)
-        return counts.to(z.dtype).div_(self.photons)
+        # Half precision holds counts up to 65504 only: they are divided before they are cast.
+        counts = counts.to(torch.promote_types(z.dtype, torch.float32))
+        return counts.div_(self.photons).to(z.dtype)
 
     def __repr__(self) -> str:
         return f"PoissonNoise(photons={self.photons})"
@@ -87,4 +120,9 @@ class PoissonNoise(Noise):
 
 def _check_real(z: Tensor, where: str) -> None:
     if not z.is_floating_point():
-        raise TypeError(f"{where}: measurements of {z.dtype}; expected real floating-point numbers")
+        raise DataError(
+            f"measurements of type {str(z.dtype).removeprefix('torch.')}",
+            where=where,
+            expected="real floating-point numbers",
+            hint="stack real and imaginary parts as two channels" if z.is_complex() else "z.float()",
+        )

@@ -18,7 +18,8 @@ from invreg_iresnet.norms.normalisation import NormalisationName, grid_points, m
 # kernels. By the Bernstein-Szego factor a norm is missed by at most 4 %; by experience by less than 0.6 %.
 _FINE_DENSITY = 16
 
-_START_THRESHOLD = 0.02
+#: Threshold of the shrinkage before training.
+START_THRESHOLD = 0.02
 
 # Thresholds are positive and differ by factors, so their logarithm is what is learned. One unit of the parameter is
 # three units of the logarithm: with the rate of the biases, that lets a threshold move by an order of magnitude in a
@@ -87,7 +88,7 @@ class ResidualStack(nn.Module):
         self.hidden_biases = nn.Parameter(torch.zeros(subnetworks, hidden))
         self.mixings = nn.Parameter(mixings)
         self.output_biases = nn.Parameter(torch.zeros(subnetworks, channels))
-        start = torch.tensor(_START_THRESHOLD).log() / _LOG_THRESHOLD_UNIT
+        start = torch.tensor(START_THRESHOLD).log() / _LOG_THRESHOLD_UNIT
         self.log_thresholds = nn.Parameter(start.repeat(subnetworks))
         self.normalisation = make_normalisation(normalisation, subnetworks, channels, kernel_size)
         # Says which kernels and mixings are final. Other ones (of further training, say) do not match it.

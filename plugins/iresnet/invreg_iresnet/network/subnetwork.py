@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import NamedTuple
 
 import torch
@@ -12,10 +11,10 @@ from torch.nn.grad import conv2d_weight
 
 from invreg import ConvergenceError
 from invreg_iresnet.network.adjoint import convolution_adjoint
-from invreg_iresnet.network.residuals import Weights
+from invreg_iresnet.network.residuals import START_THRESHOLD, Weights
 
 #: What to try when weights are not finite.
-DIVERGED = "training diverged: a smaller learning rate, a longer warm-up, or the weights of an earlier step"
+DIVERGED = "training diverged: a smaller lr (and muon_lr), a longer warmup, or the weights of an earlier step"
 
 
 class Subnetwork(NamedTuple):
@@ -93,16 +92,17 @@ def subnetworks(weights: Weights, dtype: torch.dtype) -> list[Subnetwork]:
     """All subnetworks with constant weights in `dtype`.
 
     Raises:
-        ConvergenceError: if a threshold is not a number.
+        ConvergenceError: if a threshold is not a number, or beyond those of the dtype.
     """
     *stacks, thresholds = (stack.detach() for stack in weights)
     values = thresholds.tolist()
+    largest = torch.finfo(dtype).max
     for number, value in enumerate(values, 1):
-        if math.isnan(value):
+        if not 0 <= value <= largest:  # nor NaN
             raise ConvergenceError(
-                "the threshold of the shrinkage is not a number",
+                f"the threshold of the shrinkage is {value:.4g}",
                 where=f"iresnet, subnetwork {number} of {len(values)}",
-                expected="finite weights",
+                expected=f"a finite number; its start is {START_THRESHOLD:g}",
                 hint=DIVERGED,
             )
     kernels, hidden_biases, mixings, output_biases = (stack.to(dtype) for stack in stacks)
