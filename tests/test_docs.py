@@ -166,7 +166,7 @@ def test_hooks_are_documented_with_their_exact_signatures() -> None:
 
 @pytest.mark.parametrize("block", _of("python"), ids=lambda block: f"{block.page}: {block.code.splitlines()[0][:40]}")
 def test_python_blocks_are_python(block: Block) -> None:
-    compile(block.code, str(block.page), "exec")
+    assert ast.parse(block.code, str(block.page)).body, "an example without a statement"
 
 
 METHODS = sorted({block.page for block in _of("python") if block.page.parts[0] == "methods"})
@@ -187,10 +187,15 @@ analyses: [{name: quality, resamples: 1000}]
 
 @pytest.mark.parametrize("page", METHODS, ids=str)
 def test_python_on_method_pages_runs(page: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    import torch
+
     names: dict[str, object] = {}
     for block in _of("python"):
         if block.page == page:
             exec(compile(block.code, str(page), "exec"), names)
+    results = {name: value for name, value in names.items() if isinstance(value, torch.Tensor)}
+    assert results
+    assert all(value.isfinite().all() for value in results.values()), "an example computes what is not a number"
 
 
 def test_python_of_the_quickstart_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

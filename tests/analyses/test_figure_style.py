@@ -47,7 +47,9 @@ def test_drawing_leaves_matplotlib_as_it_was() -> None:
 
 def test_pyplot_is_never_needed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "matplotlib.pyplot", None)  # importing it raises now
-    draw_svgs(Quality(), Quality().analyze(make_run({"a": 0.1})))
+    svgs = draw_svgs(Quality(), Quality().analyze(make_run({"a": 0.1})))
+    assert svgs
+    assert all("<svg" in svg for svg in svgs.values())
 
 
 def test_long_names_keep_both_ends() -> None:

@@ -6,6 +6,7 @@ import math
 from pathlib import Path
 from typing import Annotated, Any
 
+import numpy as np
 import pytest
 from analysis_helpers import Stand, draw_svgs, make_run, texts, through_files
 from pydantic import Field
@@ -135,10 +136,14 @@ def test_logs_of_other_trainers_are_understood() -> None:
     assert {"iteration", "train loss"} <= set(texts(draw_svgs(TrainingCurves(), findings)["curves"]))
 
 
-def test_losses_that_are_not_finite_leave_gaps() -> None:
-    rows = [{"step": i, "loss": value} for i, value in enumerate([1.0, math.nan, 0.5, math.inf, 0.1])]
+def test_losses_that_are_not_finite_are_kept_but_not_drawn() -> None:
+    losses = [1.0, math.nan, 0.5, math.inf, 0.1]
+    rows = [{"step": i, "loss": value} for i, value in enumerate(losses)]
     run = make_run({"net": 0.1}, logs={"net": TrainingLog(rows)})
-    draw_svgs(TrainingCurves(), TrainingCurves().analyze(run))
+    findings = TrainingCurves().analyze(run)
+    np.testing.assert_array_equal(findings.tables["curves"]["value"], losses)
+    (line,) = TrainingCurves().draw(findings)["curves"].axes[0].lines
+    assert line.get_xydata().tolist() == [[0, 1.0], [2, 0.5], [4, 0.1]]
 
 
 def test_a_run_without_logs_says_so(tmp_path: Path) -> None:
@@ -149,4 +154,8 @@ def test_a_run_without_logs_says_so(tmp_path: Path) -> None:
 
 def test_one_row_and_zero_losses_are_drawn() -> None:
     run = make_run({"net": 0.1}, logs={"net": TrainingLog([{"step": 1, "loss": 0.0, "val_psnr": 20.0}])})
-    draw_svgs(TrainingCurves(), TrainingCurves().analyze(run))
+    loss, psnr = TrainingCurves().draw(TrainingCurves().analyze(run))["curves"].axes
+    assert [line.get_xydata().tolist() for line in loss.lines] == [[[1, 0.0]]]
+    point, ring = psnr.lines
+    assert point.get_xydata().tolist() == ring.get_xydata().tolist() == [[1, 20.0]]
+    assert loss.lines[0].get_marker() not in ("", "None"), "a line of one point would not be seen"

@@ -322,7 +322,9 @@ def test_long_tables_are_cut_and_say_so() -> None:
 
 def test_tables_without_rows_or_columns_are_set() -> None:
     tables = {"empty": pd.DataFrame(columns=["a", "b"]), "nothing": pd.DataFrame()}
-    Outline(render_report(content(analyses=[AnalysisContent("a", findings=Findings(tables=tables))])))
+    page = Outline(render_report(content(analyses=[AnalysisContent("a", findings=Findings(tables=tables))])))
+    assert "Empty a b Nothing" in page.text
+    assert [to_table(table).rows for table in tables.values()] == [[], []]
 
 
 def test_a_run_without_noise_training_or_analyses() -> None:

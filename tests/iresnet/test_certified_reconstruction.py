@@ -261,7 +261,9 @@ def test_no_warning_where_all_is_well() -> None:
     net.finalise()
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        net.reconstruct(measurements(), 1e-2)
+        found = net.reconstruct(measurements(), 1e-2)
+    assert found.met
+    assert (found.error_bound <= found.tolerance).all()
 
 
 @pytest.mark.slow

@@ -174,8 +174,11 @@ def test_no_warning_when_all_is_well():
     operator, z = blurred()
     with warnings.catch_warnings():
         warnings.simplefilter("error", ConvergenceWarning)
-        ready(operator, weight=1e-3)(z)
-        ready(SaturatingBlur(16), weight=1e-3)(z)
+        for tv in (ready(operator, weight=1e-3), ready(SaturatingBlur(16), weight=1e-3)):
+            found = tv.solve(z)
+            assert found.converged.all()
+            assert (found.relative_gap <= tv.tolerance).all()
+            torch.testing.assert_close(tv(z), found.x.to(z.dtype))
 
 
 def test_a_broken_operator_is_an_error():
