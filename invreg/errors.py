@@ -11,6 +11,25 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Self
 
+#: No message is longer, in characters.
+LONGEST_MESSAGE = 3600
+
+
+def readable(text: str, longest: int = 1500) -> str:
+    """A text for a message: cut in the middle where it is too long, and without what a terminal would not show.
+
+    Args:
+        text: as it is.
+        longest: characters that are kept; a longer text says how long it was.
+    """
+    if len(text) > longest:
+        half = (longest - 40) // 2
+        text = f"{text[:half]} ... ({len(text):,} characters) ... {text[-half:]}"
+    if text.isprintable():
+        return text
+    shown = (c if c.isprintable() or c in "\n\t" else c.encode("unicode_escape").decode() for c in text)
+    return "".join(shown)[:longest]
+
 
 class InvregError(Exception):
     """Base of all errors that invreg raises on purpose.
@@ -35,12 +54,13 @@ class InvregError(Exception):
         self.hint = hint
 
     def __str__(self) -> str:
-        lines = [f"{self.where}: {self.what}" if self.where else self.what]
-        if self.expected:
-            lines.append(f"  expected: {self.expected}")
-        if self.hint and self.hint != self.expected:
-            lines.append(f"  try: {self.hint}")
-        return "\n".join(lines)
+        what, expected, hint = (readable(part or "") for part in (self.what, self.expected, self.hint))
+        lines = [f"{readable(self.where, 400)}: {what}" if self.where else what]
+        if expected:
+            lines.append(f"  expected: {expected}")
+        if hint and hint != expected:
+            lines.append(f"  try: {hint}")
+        return readable("\n".join(lines), LONGEST_MESSAGE)
 
     def at(self, where: str) -> Self:
         """The same error, with its place prefixed by `where` (used while an error travels up a spec)."""

@@ -8,7 +8,7 @@ from typing import Any, Self
 from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 from pydantic_core import ErrorDetails
 
-from invreg.errors import SpecError, did_you_mean
+from invreg.errors import LONGEST_MESSAGE, SpecError, did_you_mean, readable
 from invreg.schema.signature import HasParameters
 
 
@@ -122,7 +122,14 @@ class _SeveralProblems(SpecError):
         self._problems = problems
 
     def __str__(self) -> str:
-        return "\n".join([self.what, *map(str, self._problems)])
+        lines = [self.what]
+        for number, problem in enumerate(self._problems):
+            line = readable(str(problem), LONGEST_MESSAGE // 3)
+            if sum(map(len, lines)) + len(line) > LONGEST_MESSAGE - 2 * len(self._problems[:50]):
+                lines.append(f"... and {len(self._problems) - number} more")
+                break
+            lines.append(line)
+        return "\n".join(lines)
 
     def at(self, where: str) -> Self:
         for problem in self._problems:

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import itertools
 import json
+import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from invreg.errors import SpecError
-from invreg.specs.overrides import set_path
+from invreg.specs.overrides import position_in, set_path
+
+#: Combinations of values that a study can have.
+MOST_COMBINATIONS = 5_000
 
 
 @dataclass(frozen=True)
@@ -50,6 +54,15 @@ def expand(content: Mapping[str, Any], matrix: Mapping[str, Any]) -> list[Matrix
         for path in entry:
             if path not in axes:
                 raise SpecError("is not varied", where=f"matrix.exclude.{path}", expected=f"one of {', '.join(axes)}")
+    count = math.prod(map(len, axes.values()))
+    if count > MOST_COMBINATIONS:
+        factors = " x ".join(str(len(values)) for values in axes.values())
+        raise SpecError(
+            f"{factors} = {count:,} combinations",
+            where="matrix",
+            expected=f"at most {MOST_COMBINATIONS:,}",
+            hint="fewer values, several studies, or a list of combinations under include",
+        )
     combinations = [dict(zip(axes, values, strict=True)) for values in itertools.product(*axes.values())]
     if not axes:
         combinations = []
@@ -121,8 +134,8 @@ def _require(content: Mapping[str, Any], path: str) -> None:
     for depth, key in enumerate(parents):
         if isinstance(node, str):
             return
-        if isinstance(node, list) and key.isdigit() and int(key) < len(node):
-            node = node[int(key)]
+        if isinstance(node, list) and (position := position_in(node, key)) is not None:
+            node = node[position]
         elif isinstance(node, Mapping) and key in node:
             node = node[key]
         else:

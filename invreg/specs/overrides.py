@@ -7,7 +7,7 @@ from typing import Any
 
 from invreg.errors import SpecError
 from invreg.specs.spec import MethodSpec
-from invreg.specs.yaml import parse_yaml
+from invreg.specs.yaml import MOST_LEVELS, parse_yaml
 
 
 def set_path(content: Any, path: str, value: Any, where: str) -> Any:
@@ -16,7 +16,15 @@ def set_path(content: Any, path: str, value: Any, where: str) -> Any:
     Raises:
         SpecError: if the path leads below a plain value or beyond the end of a list.
     """
-    return _set(content, path.split("."), value, where)
+    keys = path.split(".")
+    if len(keys) > MOST_LEVELS:
+        raise SpecError(f"a path of {len(keys):,} parts", where=where, expected=f"at most {MOST_LEVELS}")
+    return _set(content, keys, value, where)
+
+
+def position_in(items: list[Any], key: str) -> int | None:
+    """The position in a list that a part of a path names; None if it names none."""
+    return int(key) if key.isdecimal() and len(key) < 10 and int(key) < len(items) else None
 
 
 def apply_override(content: Any, override: str) -> Any:
@@ -43,11 +51,12 @@ def _set(node: Any, keys: list[str], value: Any, where: str) -> Any:
     if key == "reconstructor" and isinstance(node, Mapping) and "name" in node:
         node = {"reconstructor": node}  # a method written as its reconstructor alone
     if isinstance(node, list):
-        if not key.isdigit() or int(key) >= len(node):
+        position = position_in(node, key)
+        if position is None:
             raise SpecError(
                 f"{key!r} is not a position in a list of {len(node)}", where=where, expected=f"0 to {len(node) - 1}"
             )
-        return [_set(item, rest, value, where) if index == int(key) else item for index, item in enumerate(node)]
+        return [_set(item, rest, value, where) if index == position else item for index, item in enumerate(node)]
     if not isinstance(node, Mapping):
         raise SpecError(f"{key!r} lies below a plain value ({node!r})", where=where, expected="a path to a parameter")
     return {**node, key: _set(node.get(key), rest, value, where)}

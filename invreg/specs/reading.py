@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 from invreg.errors import SpecError, did_you_mean
 from invreg.specs.overrides import apply_override
 from invreg.specs.spec import Spec, parse_spec
-from invreg.specs.yaml import parse_yaml
+from invreg.specs.yaml import INTEGERS, MOST_CHARACTERS, MOST_LEVELS, MOST_VALUES, parse_yaml
 
 
 def read_spec(source: Spec | Mapping[str, Any] | str | Path, overrides: Iterable[str] = ()) -> Spec:
@@ -36,7 +37,64 @@ def read_content(source: Spec | Mapping[str, Any] | str | Path, overrides: Itera
         content = _read_file(Path(source).expanduser())
     for override in overrides:
         content = apply_override(content, override)
+    check_values(content)
     return dict(content)
+
+
+#: No text in a spec is longer: a title, a path.
+LONGEST_TEXT = 4096
+
+# Control characters but tab and line feed, halves of characters, and the two that XML cannot hold.
+_UNWRITABLE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff]")
+
+
+def check_values(content: Any) -> None:
+    """Refuses what no file or no machine can hold: characters, long texts, whole numbers beyond 64 bits, size, depth.
+
+    Raises:
+        SpecError: with the path of the value.
+    """
+    count = 0
+
+    def check(value: Any, path: tuple[Any, ...]) -> None:
+        nonlocal count
+        count += 1
+        if count > MOST_VALUES:
+            raise SpecError(f"more than {MOST_VALUES:,} values", expected="a spec that a person can read")
+        if len(path) > MOST_LEVELS:
+            raise SpecError(f"nested more than {MOST_LEVELS} deep", where=_dotted(path))
+        if isinstance(value, Mapping):
+            for key, item in value.items():
+                _check_plain(key, (*path, "(a key)"))
+                check(item, (*path, key))
+        elif isinstance(value, list | tuple):
+            for index, item in enumerate(value):
+                check(item, (*path, index))
+        else:
+            _check_plain(value, path)
+
+    check(content, ())
+
+
+def _check_plain(value: Any, path: tuple[Any, ...]) -> None:
+    if isinstance(value, str | Path):
+        text = str(value)
+        if len(text) > LONGEST_TEXT:
+            expected = f"at most {LONGEST_TEXT:,} characters"
+            raise SpecError(f"a text of {len(text):,} characters", where=_dotted(path), expected=expected)
+        if odd := _UNWRITABLE.search(text):
+            raise SpecError(
+                f"{text!r} holds the character U+{ord(odd[0]):04X}",
+                where=_dotted(path),
+                expected="a text without control characters",
+            )
+    elif isinstance(value, int) and value not in INTEGERS:
+        expected = "a number from -2^63 to 2^63 - 1"
+        raise SpecError("a whole number beyond 64 bits", where=_dotted(path), expected=expected)
+
+
+def _dotted(path: tuple[Any, ...]) -> str:
+    return ".".join(map(str, path))
 
 
 #: What a file can hold instead of a mapping.
@@ -45,14 +103,17 @@ _KINDS = {list: "list", str: "text", int: "number", float: "number", bool: "trut
 
 def _read_file(path: Path) -> Any:
     try:
-        text = path.read_text(encoding="utf-8")
+        with path.open("rb") as file:
+            raw = file.read(4 * MOST_CHARACTERS + 1)  # at most: /dev/zero never ends
+        text = raw.decode("utf-8-sig")
     except FileNotFoundError:
         near = did_you_mean(path.name, [p.name for p in path.parent.glob("*.y*ml")]) if path.parent.is_dir() else None
         raise SpecError(
             "no such file", where=str(path), expected="a YAML or JSON file with a spec", hint=near
         ) from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise SpecError(f"cannot be read: {error}", where=str(path), expected="a YAML or JSON file in UTF-8") from None
+    except (OSError, ValueError) as error:  # ValueError: not UTF-8, or a path that no file can have
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise SpecError(f"cannot be read: {reason}", where=str(path), expected="a YAML or JSON file in UTF-8") from None
     content = parse_yaml(text, str(path))
     if not isinstance(content, dict):
         raise SpecError(

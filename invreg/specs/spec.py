@@ -41,6 +41,11 @@ class EvaluationSpec(BaseModel):
 
 _LABEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9 _.+-]*")
 
+#: A file system takes 255, and files are made beside their places under longer names.
+_LONGEST_LABEL = 200
+
+_RESERVED = re.compile(r"(con|prn|aux|nul|com[0-9]|lpt[0-9])(\..*)?", re.IGNORECASE)
+
 
 class Spec(BaseModel):
     """One experiment: a problem, methods that solve it, and what is to be found out about them."""
@@ -120,6 +125,10 @@ class Spec(BaseModel):
         for label in methods:
             if not _LABEL.fullmatch(label) or label.endswith((".", " ")):
                 raise ValueError(f"the label {label!r} cannot name a folder: use letters, digits, space and _ . + -")
+            if len(label) > _LONGEST_LABEL:
+                raise ValueError(f"a label of {len(label)} characters, at most {_LONGEST_LABEL} name a folder: {label}")
+            if _RESERVED.fullmatch(label):
+                raise ValueError(f"the label {label!r} cannot name a folder on Windows: choose another")
         if len({label.casefold() for label in methods}) < len(methods):
             raise ValueError("two labels differ only in upper and lower case")
         return methods

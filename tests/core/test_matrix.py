@@ -63,6 +63,7 @@ def test_include_alone_lists_the_cells() -> None:
         ({"noise.std": [0.1], "include": {"seed": 1}}, r"matrix\.include"),
         ({"noise.std.deeper": [0.1]}, "plain value"),
         ({}, "leaves no combination"),
+        ({f"noise.{n}": [*range(10)] for n in range(8)}, "10 x 10 x 10 x 10 x 10 x 10 x 10 x 10 = 100,000,000 comb"),
     ],
 )
 def test_a_malformed_matrix_is_refused(matrix: dict[str, Any], message: str) -> None:
