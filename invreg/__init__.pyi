@@ -74,6 +74,7 @@ from .errors import (
     did_you_mean as did_you_mean,
     recorded_warnings as recorded_warnings,
 )
+from .files import write_whole as write_whole
 from .plugins.registry import Registry as Registry, plain_form as plain_form, spec_of as spec_of
 from .schema.component import Component as Component
 from .schema.constraints import Odd as Odd

@@ -62,10 +62,26 @@ class InvregError(Exception):
             lines.append(f"  try: {hint}")
         return readable("\n".join(lines), LONGEST_MESSAGE)
 
-    def at(self, where: str) -> Self:
-        """The same error, with its place prefixed by `where` (used while an error travels up a spec)."""
-        self.where = f"{where}.{self.where}" if self.where else where
+    def at(self, where: str, of: object = None) -> Self:
+        """The same error, with its place prefixed by `where` (used while an error travels up a spec).
+
+        Args:
+            where: the place of what raised it, as in `methods.tv.reconstructor`.
+            of: the component that raised it: `where` replaces its own name at the front of the place.
+        """
+        inner = self.where or ""
+        for name in _names(of):
+            if inner == name or inner.startswith((f"{name}.", f"{name},")):
+                self.where = where + inner[len(name) :]
+                return self
+        self.where = f"{where}.{inner}" if inner else where
         return self
+
+
+def _names(component: object) -> list[str]:
+    """What a component may call itself: its class, and its name in a spec, without the distribution."""
+    registered = str(getattr(component, "_registered_as", "")).rpartition(":")[2]
+    return [type(component).__name__, *([registered] if registered else [])]
 
 
 class SpecError(InvregError):

@@ -78,8 +78,8 @@ def count(value: int) -> str:
 
 
 def percent(share: float) -> str:
-    """A share as a percentage: `percent(0.123)` is "12.3 %"."""
-    return f"{number(100 * share)} %"
+    """A share as a percentage: `percent(0.123)` is "12.3 %"; `MISSING` for NaN."""
+    return with_unit(number(100 * share), "%")
 
 
 def plural(amount: int, noun: str) -> str:

@@ -30,9 +30,9 @@ class Reconstructor(Component, nn.Module, ABC):
     is neither a submodule, nor saved or counted with the weights.
     """
 
-    #: Whether it has weights that a trainer must fit. A class that says so is refused without a trainer when its spec
-    #: is checked; of any other this is seen when it is set up.
-    needs_training: ClassVar[bool] = False
+    #: Whether it has weights that a trainer must fit; a spec without a trainer for it is then refused. None: a copy is
+    #: set up for one small image when the spec is checked, to see whether it has any.
+    needs_training: ClassVar[bool | None] = None
 
     _problem: Problem | None = None
 

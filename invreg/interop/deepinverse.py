@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -207,7 +206,7 @@ class LinearPhysicsOperator(PhysicsOperator, LinearOperator):
 
 
 class DeepInverseReconstructor(Reconstructor):
-    """A model of DeepInverse, called with the physics of the problem that `setup` was told, or with a noise level.
+    """A model of DeepInverse, called with the physics of the problem of `setup`, or with a noise level.
 
     Its parameters are those of the model, and trained and saved with it; the physics is not part of its state.
     """
@@ -215,8 +214,6 @@ class DeepInverseReconstructor(Reconstructor):
     def __init__(self, model: nn.Module, denoises: bool, sigma: float | None) -> None:
         super().__init__()
         self.model, self.denoises, self.sigma = model, denoises, sigma
-        # In a list, so that the physics is not part of this module's state.
-        self._physics: list[Any] = []
         self._level = sigma
 
     def setup(self, problem: Problem, image_shape: Shape) -> None:
@@ -225,11 +222,10 @@ class DeepInverseReconstructor(Reconstructor):
         Raises:
             SpecError: if a denoiser has no noise level, or measurements that are not images.
         """
-        super().setup(problem, image_shape)
         if not self.denoises:
-            own = problem.operator.physics if isinstance(problem.operator, PhysicsOperator) else None
-            self._physics[:] = [own or physics_from_operator(problem.operator, image_shape, problem.noise)]
+            super().setup(_with_physics(problem, image_shape), image_shape)
             return
+        super().setup(problem, image_shape)
         measured = problem.operator.range_shape(tuple(image_shape))
         if measured != tuple(image_shape):
             raise SpecError(
@@ -251,19 +247,17 @@ class DeepInverseReconstructor(Reconstructor):
         if self.denoises and self._level is not None:
             denoised: Tensor = self.model(z, self._level)
             return denoised
-        if not self._physics:
-            raise InvregError(
-                "not set up",
-                where="reconstructor_from_deepinverse",
-                hint="reconstructor.setup(problem, image_shape) before reconstructor(z)",
-            )
-        result: Tensor = self.model(z, self._physics[0])
+        result: Tensor = self.model(z, cast(PhysicsOperator, self.problem.operator).physics)
         return result
 
-    def _apply(self, fn: Callable[..., Any], recurse: bool = True) -> Self:
-        for physics in self._physics:
-            physics._apply(fn, recurse)
-        return super()._apply(fn, recurse)
+
+def _with_physics(problem: Problem, image_shape: Shape) -> Problem:
+    """The problem with its operator as that of a physics, with which it moves to devices and dtypes."""
+    if isinstance(problem.operator, PhysicsOperator):
+        return problem
+    kind = LinearPhysicsOperator if isinstance(problem.operator, LinearOperator) else PhysicsOperator
+    physics = physics_from_operator(problem.operator, image_shape, problem.noise)
+    return Problem(kind(physics, tuple(image_shape)), problem.noise)
 
 
 def _refuse_sensor(physics: Any, range_shape: Shape) -> None:

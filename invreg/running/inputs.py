@@ -13,7 +13,7 @@ from invreg.components.operator import Shape
 from invreg.components.problem import Problem
 from invreg.errors import DataError, InvregError
 from invreg.specs.methods import ReconstructorBuilder, make_method
-from invreg.specs.plan import Plan, nothing_to_analyse, nothing_trains
+from invreg.specs.plan import Plan, has_weights, nothing_to_analyse, nothing_trains
 
 
 @dataclass(frozen=True)
@@ -97,14 +97,13 @@ def set_up_methods(plan: Plan, inputs: RunInputs, device: torch.device) -> dict[
     for label, planned in plan.methods.items():
         build = builders[label] = ReconstructorBuilder(plan, label, inputs.problem, inputs.image_shape, device)
         reconstructor = build.first()
-        trainable = any(parameter.requires_grad for parameter in reconstructor.parameters())
-        if planned.trainer is None and trainable:
+        if planned.trainer is None and has_weights(reconstructor):
             raise nothing_trains(label, planned.spec)
         if planned.trainer is not None:
             try:
                 planned.trainer.check(make_method(plan, build), reconstructor)
             except InvregError as error:
-                raise error.at(f"methods.{label}.trainer") from None
+                raise error.at(f"methods.{label}.trainer", of=planned.trainer) from None
         for key, analyzer in plan.analyses.items():
             if all(isinstance(reconstructor, capability) for capability in analyzer.requires):
                 capable[key].append(label)

@@ -142,7 +142,7 @@ class Stages:
             try:
                 trained.reconstructor.finalise()
             except InvregError as error:
-                raise error.at(f"methods.{label}") from None
+                raise error.at(f"methods.{label}.reconstructor", of=trained.reconstructor) from None
 
     def _save_method(self, label: str, trained: TrainedMethod, seconds: float, messages: list[str]) -> None:
         record = TrainingRecord(seconds, _count_parameters(trained), trained.log.summary, messages)

@@ -131,7 +131,7 @@ class _SeveralProblems(SpecError):
             lines.append(line)
         return "\n".join(lines)
 
-    def at(self, where: str) -> Self:
+    def at(self, where: str, of: object = None) -> Self:
         for problem in self._problems:
-            problem.at(where)
+            problem.at(where, of)
         return self

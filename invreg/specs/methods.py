@@ -69,7 +69,7 @@ class ReconstructorBuilder:
             try:
                 reconstructor.setup(self._problem, self._image_shape)
             except InvregError as error:
-                raise error.at(self._where) from None
+                raise error.at(self._where, of=reconstructor) from None
         return reconstructor.to(self._device)
 
     @property

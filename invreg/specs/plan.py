@@ -9,11 +9,14 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import torch
+
 from invreg.components.analyzer import Analyzer
 from invreg.components.dataset import ImageDataset
 from invreg.components.metric import Metric
 from invreg.components.noise import Noise
 from invreg.components.operator import Operator
+from invreg.components.problem import Problem
 from invreg.components.reconstructor import Reconstructor, certainly_lacks
 from invreg.components.trainer import Trainer
 from invreg.errors import SpecError
@@ -21,6 +24,9 @@ from invreg.plugins.registry import Registry, spec_of
 from invreg.schema.component_spec import ComponentSpec, join_errors
 from invreg.specs.spec import MethodSpec, Spec
 from invreg.text import unique_names
+
+#: The shape of an image for which methods are set up before there are images.
+_SMALL = (1, 32, 32)
 
 
 @dataclass(frozen=True)
@@ -87,10 +93,11 @@ def make_plan(spec: Spec, registry: Registry) -> Plan:
     problems += [SpecError(f"the metric {name!r} is listed twice", where="metrics") for name in sorted(repeated)]
     if operator is not None:
         problems += _unfit(methods, operator)
+    problem = Problem(operator, noise) if operator is not None and noise is not None else None
     problems += [
         nothing_trains(label, method.spec)
         for label, method in methods.items()
-        if method.trainer is None and any(reconstructor.needs_training for reconstructor in method.unused)
+        if method.trainer is None and needs_training(method, problem, registry)
     ]
     problems += _unable(methods, [(name, analyzer) for name, analyzer, _ in analyses if analyzer is not None])
     if problems:
@@ -135,7 +142,7 @@ def _unfit(methods: Mapping[str, PlannedMethod], operator: Operator) -> list[Spe
             try:
                 reconstructor.check_operator(operator)
             except SpecError as error:
-                error.at(f"methods.{label}.reconstructor")
+                error.at(f"methods.{label}.reconstructor", of=reconstructor)
                 problems.append(error)
     return problems
 
@@ -150,6 +157,28 @@ def _unable(methods: Mapping[str, PlannedMethod], analyses: Sequence[tuple[str, 
         for index, (name, analyzer) in enumerate(analyses)
         if all(any(certainly_lacks(cls, needed) for needed in analyzer.requires) for cls in classes)
     ]
+
+
+def needs_training(method: PlannedMethod, problem: Problem | None, registry: Registry) -> bool:
+    """Whether a method has weights to train, as far as that can be seen without images."""
+    for reconstructor in method.unused:
+        if reconstructor.needs_training is not None or has_weights(reconstructor):
+            return bool(reconstructor.needs_training) or has_weights(reconstructor)
+        if problem is None or type(reconstructor).setup is Reconstructor.setup:
+            return False
+        try:
+            copy: Reconstructor = registry.build("reconstructor", method.spec.reconstructor)
+            with torch.random.fork_rng(devices=[]):
+                copy.setup(problem, _SMALL)
+        except Exception:  # noqa: BLE001 (not made for such an image: the run will see)
+            return False
+        return has_weights(copy)
+    return False
+
+
+def has_weights(reconstructor: Reconstructor) -> bool:
+    """Whether it has parameters that a trainer would change."""
+    return any(parameter.requires_grad for parameter in reconstructor.parameters())
 
 
 def nothing_trains(label: str, spec: MethodSpec) -> SpecError:

@@ -99,11 +99,11 @@ def test_networks_without_a_start_are_as_before() -> None:
 def test_a_start_with_weights_is_refused() -> None:
     with pytest.raises(SpecError, match="has weights") as caught:
         UNet(channels=(4, 6), start=UNet(channels=(4, 6))).setup(tomography(), SHAPE)
-    assert caught.value.where == "unet.start"
+    assert caught.value.where == "start"
 
 
 def test_a_start_that_does_not_fit_is_refused() -> None:
     problem = Problem(REGISTRY.build("operator", "identity"))
     with pytest.raises(SpecError, match="no filtered back-projection") as caught:
         UNet(channels=(4, 6), start=FilteredBackProjection()).setup(problem, SHAPE)
-    assert caught.value.where == "unet.start.fbp"
+    assert caught.value.where == "start"

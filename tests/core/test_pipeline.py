@@ -23,6 +23,8 @@ from invreg.components.reconstructor import Reconstructor
 from invreg.errors import DataError, InvregError, SpecError, StoreError, TrainingError
 from invreg.plugins.registry import Registry
 from invreg.schema import component
+from invreg.specs.plan import make_plan
+from invreg.specs.reading import read_spec
 from invreg_metrics import plugin as metrics_plugin
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -199,6 +201,13 @@ def test_a_failing_listener_is_set_aside(registry: Registry, tmp_path: Path, cap
     run(toy.SPEC, tmp_path, "cpu", progress=False, registry=registry)
     assert calm.heard == ["started", "finished"]
     assert "plugin nervous failed in invreg_run_started" in caplog.text
+
+
+def test_a_network_whose_class_says_nothing_is_refused_when_the_spec_is_checked(registry: Registry) -> None:
+    with pytest.raises(SpecError, match="nothing trains them") as caught:
+        make_plan(read_spec(changed(methods={"gain": "gain"})), registry)
+    assert caught.value.where == "methods.gain"
+    make_plan(read_spec(changed(methods={"raw": "raw"}, analyses=[])), registry)
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,8 @@ import pytest
 from hypothesis import given, strategies as st
 
 from invreg.errors import SpecError
+from invreg.schema.component import Component
+from invreg.schema.component_spec import join_errors
 from invreg.specs.reading import read_spec
 from invreg.specs.spec import Spec
 from invreg.specs.yaml import dump_yaml, parse_yaml
@@ -371,3 +373,27 @@ def test_missing_file_suggests_the_near_name(tmp_path: Path) -> None:
     (tmp_path / "quickstart.yaml").write_text("{}")
     with pytest.raises(SpecError, match=r"did you mean 'quickstart\.yaml'"):
         read_spec(tmp_path / "quickstrat.yaml")
+
+
+class Named(Component):
+    pass
+
+
+@pytest.mark.parametrize(
+    ("inner", "place"),
+    [
+        (None, "methods.net.reconstructor"),
+        ("Named", "methods.net.reconstructor"),
+        ("Named.channels", "methods.net.reconstructor.channels"),
+        ("named.start", "methods.net.reconstructor.start"),
+        ("Named, subnetwork 2", "methods.net.reconstructor, subnetwork 2"),
+        ("channels", "methods.net.reconstructor.channels"),
+        ("Namedly", "methods.net.reconstructor.Namedly"),
+    ],
+)
+def test_the_path_of_an_error_leaves_out_the_component_s_own_name(inner: str | None, place: str) -> None:
+    component = Named()
+    component.__dict__["_registered_as"] = "somebody:named"
+    assert SpecError("x", where=inner).at("methods.net.reconstructor", of=component).where == place
+    both = join_errors([SpecError("x", where=inner), SpecError("y", where=inner)])
+    assert str(both.at("methods.net.reconstructor", of=component)).splitlines()[1:] == [f"{place}: x", f"{place}: y"]

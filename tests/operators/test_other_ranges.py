@@ -156,10 +156,16 @@ def test_methods_that_cannot_work_are_refused_when_the_spec_is_checked() -> None
     unet = {"name": "unet", "start": "fbp"}
     methods = {"fbp": "fbp", "unet": {"reconstructor": unet, "trainer": "reconstruction"}, "adjoint": "adjoint"}
     message = refused(tomography(operator="perona_malik", methods=methods))
-    assert "methods.fbp.reconstructor.fbp: PeronaMalik has no filtered back-projection" in message
-    assert "methods.unet.reconstructor.unet.start.fbp" in message
-    assert "methods.adjoint.reconstructor.adjoint: PeronaMalik is not linear" in message
+    assert "methods.fbp.reconstructor: PeronaMalik has no filtered back-projection" in message
+    assert "methods.unet.reconstructor.start: PeronaMalik has no filtered back-projection" in message
+    assert "methods.adjoint.reconstructor: PeronaMalik is not linear" in message
     make_plan(read_spec(tomography(methods=methods)), REGISTRY)
+
+
+def test_a_start_that_needs_training_is_refused_when_the_spec_is_checked() -> None:
+    unet = {"name": "unet", "start": {"name": "unet", "start": None}}
+    message = refused(tomography(methods={"unet": {"reconstructor": unet, "trainer": "reconstruction"}}))
+    assert "methods.unet.reconstructor.start: UNet has weights, which nothing has trained" in message
 
 
 def test_the_ready_spec_is_valid() -> None:

@@ -29,11 +29,6 @@ from invreg_analyses.training.curves import TrainingCurves
 
 
 @hookimpl
-def invreg_interface() -> int:
-    return 1
-
-
-@hookimpl
 def invreg_components() -> Mapping[str, type]:
     return {
         "quality": Quality,

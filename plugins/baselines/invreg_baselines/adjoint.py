@@ -14,9 +14,11 @@ class Adjoint(Reconstructor):
     It is neither clamped nor otherwise brought to the range of images.
     """
 
+    needs_training = False
+
     def check_operator(self, operator: Operator) -> None:
         """Refuses operators that are not linear."""
-        require_linear(operator, "adjoint")
+        require_linear(operator, type(self).__name__)
 
     def setup(self, problem: Problem, image_shape: Shape) -> None:
         """Computes the norm of the operator on images of this shape.
@@ -25,7 +27,7 @@ class Adjoint(Reconstructor):
             SpecError: if the operator is not linear.
             InvregError: if it is zero.
         """
-        require_linear(problem.operator, "adjoint")
+        require_linear(problem.operator, type(self).__name__)
         super().setup(problem, image_shape)
         self._image_shape = tuple(image_shape)
         problem.normal_operator(self._image_shape)

@@ -41,8 +41,6 @@ class ConvResNet(ImageNetwork):
     Source: Arndt & Nickel 2024, section 4.2 and table 1.
     """
 
-    name = "conv_resnet"
-
     def __init__(
         self,
         subnetworks: Annotated[
@@ -85,7 +83,7 @@ class ConvResNet(ImageNetwork):
         if channels > self.channels:
             raise SpecError(
                 f"channels {self.channels} for images of {channels} channels",
-                where=f"{self.name}.channels",
+                where="channels",
                 expected=f"at least {channels}: a lifted image holds the whole image",
             )
         copies = torch.eye(channels).repeat(-(-self.channels // channels), 1)[: self.channels]

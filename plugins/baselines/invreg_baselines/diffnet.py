@@ -32,8 +32,6 @@ class DiffNet(ImageNetwork):
     2024, table 1 (the sizes).
     """
 
-    name = "diffnet"
-
     def __init__(
         self,
         subnetworks: Annotated[

@@ -31,6 +31,8 @@ class FilteredBackProjection(Reconstructor):
     Mathematics of Computerized Tomography, section V.1.
     """
 
+    needs_training = False
+
     def __init__(
         self,
         window: Annotated[
@@ -56,7 +58,7 @@ class FilteredBackProjection(Reconstructor):
 
     def check_operator(self, operator: Operator) -> None:
         """Refuses operators that offer no filtered back-projection."""
-        _able(operator)
+        self._able(operator)
 
     def setup(self, problem: Problem, image_shape: Shape) -> None:
         """Takes the operator.
@@ -64,7 +66,7 @@ class FilteredBackProjection(Reconstructor):
         Raises:
             SpecError: if it offers no filtered back-projection.
         """
-        _able(problem.operator)
+        self._able(problem.operator)
         super().setup(problem, image_shape)
 
     def forward(self, z: Tensor) -> Tensor:
@@ -74,18 +76,17 @@ class FilteredBackProjection(Reconstructor):
             InvregError: before `setup`.
             ShapeError: if z is not made of measurements of the operator.
         """
-        return _able(self.problem.operator).filtered_back_projection(z, self.window, self.cutoff)
+        return self._able(self.problem.operator).filtered_back_projection(z, self.window, self.cutoff)
 
     def extra_repr(self) -> str:
         return f"window={self.window!r}, cutoff={self.cutoff:.4g}"
 
-
-def _able(operator: Operator) -> HasFilteredBackProjection:
-    if not isinstance(operator, HasFilteredBackProjection):
-        raise SpecError(
-            f"{type(operator).__name__} has no filtered back-projection",
-            where="fbp",
-            expected="an operator with the method filtered_back_projection, such as radon",
-            hint="adjoint, which every linear operator has",
-        )
-    return operator
+    def _able(self, operator: Operator) -> HasFilteredBackProjection:
+        if not isinstance(operator, HasFilteredBackProjection):
+            raise SpecError(
+                f"{type(operator).__name__} has no filtered back-projection",
+                where=type(self).__name__,
+                expected="an operator with the method filtered_back_projection, such as radon",
+                hint="adjoint, which every linear operator has",
+            )
+        return operator

@@ -75,8 +75,6 @@ class ImageNetwork(Reconstructor):
 
     needs_training = True
 
-    #: As it is written in specs.
-    name: str
     #: Height and width of what `transform` is given are multiples of this.
     multiple = 1
 
@@ -91,7 +89,7 @@ class ImageNetwork(Reconstructor):
     def check_operator(self, operator: Operator) -> None:
         """Refuses operators that the start is not for."""
         if self.start is not None:
-            check_start(self.start, operator, self.name)
+            check_start(self.start, operator)
 
     def setup(self, problem: Problem, image_shape: Shape) -> None:
         """Makes the layers for images of this many channels.
@@ -102,15 +100,17 @@ class ImageNetwork(Reconstructor):
                 weights, or is not for this problem.
         """
         if len(image_shape) != 3:
-            raise ShapeError(f"image_shape {tuple(image_shape)}", where=self.name, expected="(channels, height, width)")
+            raise ShapeError(
+                f"image_shape {tuple(image_shape)}", where=type(self).__name__, expected="(channels, height, width)"
+            )
         shape = tuple(image_shape)
-        self._pulls_back = self.start is None and needs_pull_back(problem, shape, self.name)
+        self._pulls_back = self.start is None and needs_pull_back(problem, shape, type(self).__name__)
         self.build(shape[0])
         # The layout in which CPUs and GPUs convolve fastest; for the layers only, so the problem comes afterwards.
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         super().setup(problem, shape)
         if self.start is not None:
-            set_up_start(self.start, problem, shape, self.name)
+            set_up_start(self.start, problem, shape)
         if self._pulls_back:
             problem.normal_operator(shape)  # its norm is computed now
         self.image_channels = shape[0]
@@ -155,7 +155,7 @@ class ImageNetwork(Reconstructor):
         if y.ndim != 4 or y.shape[1] != self.image_channels or 0 in y.shape[2:]:
             raise ShapeError(
                 f"a batch of shape {tuple(y.shape)}",
-                where=self.name,
+                where=type(self).__name__,
                 expected=f"[B, {self.image_channels}, H, W], with H and W at least 1",
                 hint="z[None] makes a batch of one image" if y.ndim == 3 else None,
             )
@@ -195,4 +195,4 @@ class ImageNetwork(Reconstructor):
         return padded + -padded % self.multiple
 
     def _no_layers(self) -> InvregError:
-        return InvregError(f"{self.name} has no layers yet", where=self.name, hint="setup(problem, image_shape)")
+        return InvregError("has no layers yet", where=type(self).__name__, hint="setup(problem, image_shape)")

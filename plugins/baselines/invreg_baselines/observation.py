@@ -10,6 +10,8 @@ from invreg import Problem, Reconstructor, Shape, SpecError
 class Observation(Reconstructor):
     """x = z: the measurement, taken as the image. For operators whose measurements have the shape of the images."""
 
+    needs_training = False
+
     def setup(self, problem: Problem, image_shape: Shape) -> None:
         """Compares the shapes.
 
@@ -20,7 +22,7 @@ class Observation(Reconstructor):
         if range_shape != tuple(image_shape):
             raise SpecError(
                 f"{type(problem.operator).__name__} maps images {tuple(image_shape)} to measurements {range_shape}",
-                where="observation",
+                where=type(self).__name__,
                 expected="measurements of the shape of the images: only those can be looked at as images",
                 hint="adjoint, which brings the measurement back to the images",
             )

@@ -14,11 +14,6 @@ from invreg_baselines.unet import UNet
 
 
 @hookimpl
-def invreg_interface() -> int:
-    return 1
-
-
-@hookimpl
 def invreg_components() -> Mapping[str, type]:
     return {
         "observation": Observation,

@@ -41,19 +41,21 @@ def needs_pull_back(problem: Problem, image_shape: Shape, where: str) -> bool:
     )
 
 
-def check_start(start: Reconstructor, operator: Operator, where: str) -> None:
-    """Refuses a start that is not for this operator.
+def check_start(start: Reconstructor, operator: Operator) -> None:
+    """Refuses a start that has weights, or is not for this operator.
 
     Raises:
         SpecError: with the place of the start.
     """
+    if start.needs_training:
+        raise _has_weights(start)
     try:
         start.check_operator(operator)
     except InvregError as error:
-        raise error.at(f"{where}.start") from None
+        raise error.at("start", of=start) from None
 
 
-def set_up_start(start: Reconstructor, problem: Problem, image_shape: Shape, where: str) -> Reconstructor:
+def set_up_start(start: Reconstructor, problem: Problem, image_shape: Shape) -> Reconstructor:
     """The start, set up.
 
     Raises:
@@ -62,12 +64,16 @@ def set_up_start(start: Reconstructor, problem: Problem, image_shape: Shape, whe
     try:
         start.setup(problem, image_shape)
     except InvregError as error:
-        raise error.at(f"{where}.start") from None
+        raise error.at("start", of=start) from None
     if any(parameter.requires_grad for parameter in start.parameters()):
-        raise SpecError(
-            f"{type(start).__name__} has weights, which nothing has trained",
-            where=f"{where}.start",
-            expected="a method without weights",
-            hint="adjoint or fbp",
-        )
+        raise _has_weights(start)
     return start
+
+
+def _has_weights(start: Reconstructor) -> SpecError:
+    return SpecError(
+        f"{type(start).__name__} has weights, which nothing has trained",
+        where="start",
+        expected="a method without weights",
+        hint="adjoint or fbp",
+    )

@@ -45,8 +45,6 @@ class UNet(ImageNetwork):
     Source: Ronneberger et al. 2015; Arndt & Nickel 2024, section 4.2 and table 1 (the sizes).
     """
 
-    name = "unet"
-
     def __init__(
         self,
         channels: Annotated[
@@ -84,7 +82,7 @@ class UNet(ImageNetwork):
         if self.training and x.shape[0] * x.shape[2] * x.shape[3] == self.multiple**2:
             raise ShapeError(
                 f"one image of {x.shape[2]}x{x.shape[3]} pixels, padding included, in training",
-                where=self.name,
+                where=type(self).__name__,
                 expected="more than one pixel at the coarsest scale: batch normalisation needs a variance",
                 hint="larger crops, a larger batch_size, or fewer scales in channels",
             )

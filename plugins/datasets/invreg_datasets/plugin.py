@@ -12,10 +12,5 @@ from invreg_datasets.stl10 import STL10
 
 
 @hookimpl
-def invreg_interface() -> int:
-    return 1
-
-
-@hookimpl
 def invreg_components() -> Mapping[str, type]:
     return {"image_folder": ImageFolder, "phantoms": Phantoms, "photos": Photos, "stl10": STL10}

@@ -105,7 +105,7 @@ class InvertibleChain(Reconstructor):
         if self.channels % image_channels:
             raise SpecError(
                 f"{self.channels} channels for images with {image_channels}",
-                where=f"{self._name}.channels",
+                where="channels",
                 expected=f"a multiple of {image_channels}: a state is a stack of copies of the image",
                 hint=f"{math.ceil(self.channels / image_channels) * image_channels}",
             )
@@ -114,7 +114,7 @@ class InvertibleChain(Reconstructor):
         operator = problem.operator
         in_image_space = tuple(operator.range_shape(image_shape)) == tuple(image_shape)
         if not in_image_space:
-            _require_linear(operator, image_shape, self._name)
+            _require_linear(operator, image_shape, type(self).__name__)
             problem.normal_operator(image_shape)  # its norm is computed now
         super().setup(problem, image_shape)
         self._image_shape, self._pulls_back = tuple(image_shape), not in_image_space
@@ -135,7 +135,7 @@ class InvertibleChain(Reconstructor):
         """Trainers call this before each step with the share of all steps that is done: early steps are cheaper."""
         if not 0 <= fraction <= 1:
             raise TrainingError(
-                f"progress {fraction}", where=f"{self._name}.training_progress", expected="0 <= fraction <= 1"
+                f"progress {fraction}", where=f"{type(self).__name__}.training_progress", expected="0 <= fraction <= 1"
             )
         self._progress = fraction
 
@@ -243,7 +243,7 @@ class InvertibleChain(Reconstructor):
         if data_error and self._pulls_back:
             raise SpecError(
                 f"data_error {data_error} for measurements that are not in X",
-                where=f"{self._name}.reconstruct",
+                where=f"{type(self).__name__}.reconstruct",
                 expected="0: the bound is about A*z / ||A||^2, which the network reads",
                 hint="error_bound + certificate.reconstruction_lipschitz * (the distance of that)",
             )
@@ -284,13 +284,15 @@ class InvertibleChain(Reconstructor):
     def _parts(self) -> tuple[Lifting, ResidualStack]:
         if self.lifting is None or self.residuals is None:
             raise InvregError(
-                "the network has no weights yet", where=self._name, hint="call net.setup(problem, image_shape) first"
+                "the network has no weights yet",
+                where=type(self).__name__,
+                hint="call net.setup(problem, image_shape) first",
             )
         dtype = self.residuals.kernels.dtype
         if dtype not in (torch.float32, torch.float64):
             raise InvregError(
                 f"weights in {dtype}",
-                where=self._name,
+                where=type(self).__name__,
                 expected="float32 or float64: neither norms nor fixed points can be had in less",
                 hint="net.float(), and train under torch.autocast for fast convolutions",
             )
@@ -305,10 +307,6 @@ class InvertibleChain(Reconstructor):
 
     def _convolution_dtype(self, stack: ResidualStack) -> torch.dtype:
         return autocast_dtype(stack.kernels) if self.training else stack.kernels.dtype
-
-    @property
-    def _name(self) -> str:
-        return "iresnet" if self.role == "forward" else "explicit_iresnet"
 
     def extra_repr(self) -> str:
         return f"lipschitz={self.lipschitz}, padding={self.padding}, center={self.center}, tolerance={self.tolerance}"

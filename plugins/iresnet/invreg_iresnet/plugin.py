@@ -10,10 +10,5 @@ from invreg_iresnet.iresnet import IResNet
 
 
 @hookimpl
-def invreg_interface() -> int:
-    return 1
-
-
-@hookimpl
 def invreg_components() -> Mapping[str, type]:
     return {"iresnet": IResNet, "explicit_iresnet": ExplicitIResNet}

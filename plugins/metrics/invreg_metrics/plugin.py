@@ -9,10 +9,5 @@ from invreg_metrics.metrics import MSE, PSNR, SSIM
 
 
 @hookimpl
-def invreg_interface() -> int:
-    return 1
-
-
-@hookimpl
 def invreg_components() -> Mapping[str, type]:
     return {"psnr": PSNR, "ssim": SSIM, "mse": MSE}

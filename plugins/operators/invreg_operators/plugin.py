@@ -17,11 +17,6 @@ from invreg_operators.radon import Radon
 
 
 @hookimpl
-def invreg_interface() -> int:
-    return 1
-
-
-@hookimpl
 def invreg_components() -> Mapping[str, type]:
     return {
         "identity": Identity,

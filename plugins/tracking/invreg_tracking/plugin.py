@@ -10,10 +10,5 @@ from invreg_tracking.tensorboard import TensorBoardTracker
 
 
 @hookimpl
-def invreg_interface() -> int:
-    return 1
-
-
-@hookimpl
 def invreg_trackers() -> Mapping[str, type]:
     return {"mlflow": MLflowTracker, "tensorboard": TensorBoardTracker}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,7 @@ import torch
 from pydantic import BaseModel
 from torch import Tensor
 
-from invreg import Component, Method, Trainer, TrainingContext, TrainingError, built_with
+from invreg import Component, Method, Trainer, TrainingContext, TrainingError, built_with, write_whole
 
 _KEY = "invreg"
 
@@ -26,14 +25,8 @@ def replace_file(path: Path, content: bytes) -> None:
     Raises:
         TrainingError: if it cannot be written.
     """
-    temporary = path.with_name(path.name + ".part")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with temporary.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
+        write_whole(path, content)
     except OSError as error:
         raise TrainingError(
             f"cannot be written: {error.strerror or error}", where=str(path), hint="free space, or another folder"

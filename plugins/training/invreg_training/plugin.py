@@ -8,11 +8,6 @@ from invreg import hookimpl
 
 
 @hookimpl
-def invreg_interface() -> int:
-    return 1
-
-
-@hookimpl
 def invreg_components() -> Mapping[str, type]:
     from invreg_training.gradient.approximation import ApproximationTraining
     from invreg_training.gradient.trainer import ReconstructionTraining

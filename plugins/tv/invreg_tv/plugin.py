@@ -9,10 +9,5 @@ from invreg_tv.reconstructor import TotalVariation
 
 
 @hookimpl
-def invreg_interface() -> int:
-    return 1
-
-
-@hookimpl
 def invreg_components() -> Mapping[str, type]:
     return {"tv": TotalVariation}

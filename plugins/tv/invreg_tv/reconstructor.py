@@ -46,6 +46,8 @@ class TotalVariation(Reconstructor):
     Source: Rudin, Osher and Fatemi 1992; Chambolle and Pock 2011; Valkonen 2014, Inverse Problems 30 055012.
     """
 
+    needs_training = False
+
     def __init__(
         self,
         weight: Annotated[

@@ -72,7 +72,7 @@ class Lifting:
         if min(height, width) <= self.padding:
             raise ShapeError(
                 f"images of {height}x{width} pixels",
-                where="iresnet",
+                where="padding",
                 expected=f"more than {self.padding} pixels on each side, for the reflect padding",
                 hint="larger images or crops, or a smaller padding (0 switches it off)",
             )

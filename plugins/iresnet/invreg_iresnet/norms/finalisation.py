@@ -50,7 +50,6 @@ def _scaled(kernel: Tensor, found: float, norm: float) -> Tensor:
             return stored
     raise CertificateError(
         f"a kernel of norm {found:.4g} could not be scaled to a certified norm of {norm:.4g}",
-        where="iresnet.finalise",
         expected="weights of ordinary size in float32 or float64",
     )
 
