@@ -1,6 +1,6 @@
 """The public names, and where each is defined. `invreg/__init__.py` imports a name when it is first used."""
 
-from .api import certify as certify, load as load, redraw as redraw, run as run
+from .api import certify as certify, load as load, redraw as redraw, run as run, verify as verify
 from .components.analyzer import Analyzer as Analyzer, CompletedRun as CompletedRun, Findings as Findings
 from .components.architecture import Architecture as Architecture, Layer as Layer, Skip as Skip, Stage as Stage
 from .components.back_projection import (
@@ -65,7 +65,6 @@ from .errors import (
     ConvergenceWarning as ConvergenceWarning,
     DataError as DataError,
     InvregError as InvregError,
-    InvregWarning as InvregWarning,
     OutOfMemory as OutOfMemory,
     PluginError as PluginError,
     ShapeError as ShapeError,

@@ -1,4 +1,4 @@
-"""What can be done with specs and run folders: run, load, redraw, certify."""
+"""What can be done with specs and run folders: run, load, redraw, certify, verify."""
 
 from __future__ import annotations
 
@@ -19,10 +19,13 @@ from invreg.storage.certificates import RunCertificates
 from invreg.storage.result import Result, StudyResult
 from invreg.storage.run_folder import RunFolder, holds_study
 from invreg.storage.study_folder import StudyFolder
+from invreg.storage.verification import verify_folder
 from invreg.studies.plan import plan_study
 from invreg.studies.study import run_study
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from invreg.components.certificate import StabilityCertificate
 
 
@@ -116,3 +119,21 @@ def certify(folder: str | Path, registry: Registry | None = None) -> dict[str, S
         found = dict(certificates)
         write_report(store, make_plan(store.spec, registry))
     return found
+
+
+def verify(folder: str | Path, registry: Registry | None = None) -> pd.DataFrame:
+    """What holds in the folder of a run or a study: compares every file with its seal, proves every certificate again.
+
+    Args:
+        folder: the folder of a run or of a study, finished or not.
+        registry: where components come from; all installed plugins if None.
+
+    Returns:
+        One row for each stage that holds, each file that does not, and each certificate: `part` (where in the folder),
+        `what`, `state` and `advice`. The state is `holds` or `proven`; `changed`, `missing`, `unreadable`, `unsealed`,
+        `unfinished` or `refuted`; or `foreign` for a file that no result depends on.
+
+    Raises:
+        StoreError: if the folder holds neither.
+    """
+    return verify_folder(Path(folder).expanduser(), registry or Registry.installed())

@@ -1,4 +1,5 @@
-"""The command line: `invreg run`, `validate`, `plugins`, `describe`, `schema`, `new-plugin`, `report`, `certify`.
+"""The command line: `invreg run`, `validate`, `plugins`, `describe`, `schema`, `new-plugin`, `report`, `certify`,
+`verify`.
 
 Everything heavy is imported inside the commands, so that `--help` answers at once.
 """
@@ -246,6 +247,26 @@ def certify(folder: Annotated[Path, typer.Argument(help="A run folder.")]) -> No
     for label, certificate in certificates.items():
         print(f"{label}: {certificate.sentence}")
     if any(certificate.reconstruction_lipschitz is None for certificate in certificates.values()):
+        raise typer.Exit(1)
+
+
+@app.command()
+def verify(
+    folder: Annotated[Path, typer.Argument(help="A run or study folder.")],
+    as_json: Annotated[bool, typer.Option("--json", help="Print the table as JSON.")] = False,
+) -> None:
+    """Check that all files of a run or a study are as they were written, and prove its certificates again."""
+    from invreg import api
+    from invreg.storage.verification import GOOD
+
+    table = api.verify(folder)
+    if as_json:
+        print(table.to_json(orient="records", indent=2))
+    else:
+        print(table[["part", "what", "state"]].to_string(index=False, justify="left"))
+        for row in table[table["advice"] != ""].itertuples():
+            print(f"{row.part}/{row.what}: {row.state}: {row.advice}")
+    if not table["state"].isin(GOOD).all():
         raise typer.Exit(1)
 
 

@@ -122,11 +122,7 @@ class StoreError(InvregError):
     """A run folder cannot be written, read or resumed."""
 
 
-class InvregWarning(UserWarning):
-    """What has to be known of a result; a run keeps it, and shows it in the report and on the terminal."""
-
-
-class ConvergenceWarning(InvregWarning):
+class ConvergenceWarning(UserWarning):
     """An iteration stopped before its tolerance; the message says how far it came."""
 
 
@@ -146,12 +142,12 @@ def did_you_mean(name: str, known: Iterable[str]) -> str | None:
 
 @contextmanager
 def recorded_warnings(messages: list[str]) -> Iterator[None]:
-    """Collects the warnings of invreg raised inside, each once; other warnings pass."""
+    """Collects the convergence warnings raised inside; other warnings pass."""
     with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always", InvregWarning)
+        warnings.simplefilter("always", ConvergenceWarning)
         yield
     for warning in caught:
-        if issubclass(warning.category, InvregWarning):
+        if issubclass(warning.category, ConvergenceWarning):
             if str(warning.message) not in messages:
                 messages.append(str(warning.message))
         else:

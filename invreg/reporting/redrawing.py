@@ -32,6 +32,7 @@ def redraw_run(path: Path, registry: Registry) -> Path:
     folder = RunFolder.existing(path)
     plan = make_plan(folder.spec, registry)
     with folder.locked():
+        folder.check_finished()
         problems = _redraw_figures(folder, plan.analyses)
         report = write_report(folder, plan)
     _fail_with(problems, path)
@@ -51,6 +52,7 @@ def redraw_study(path: Path, registry: Registry) -> Path:
     folder = StudyFolder(path)
     with folder.locked():
         record = folder.record
+        folder.check_finished()
         cells = folder.cells(record, registry)
         problems = []
         for cell in cells:

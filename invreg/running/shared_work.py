@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from invreg.components.dataset import Splits
+from invreg.errors import StoreError
 from invreg.files import whole_folder
 from invreg.specs.plan import Plan
+from invreg.storage.method_folder import MethodFolder
 
 if TYPE_CHECKING:
     import torch
-
-    from invreg.storage.method_folder import MethodFolder
 
 
 class SharedWork:
@@ -42,20 +42,30 @@ class SharedWork:
         return self._images[1]
 
     def copy_to(self, plan: Plan, method: MethodFolder) -> None:
-        """Copies a method that another cell has finished into its folder, whole or not at all."""
+        """Copies a method that another cell has finished into its folder, whole or not at all.
+
+        Raises:
+            StoreError: if it was changed since.
+        """
         if self._folder is None or method.is_trained:
             return
-        source = self._folder / method_digest(plan, method.label)
-        if source.is_dir():
+        source = MethodFolder(self._folder / method_digest(plan, method.label), is_sealed=True)
+        if source.path.is_dir() and source.seals:  # without seals, it is from an earlier version
+            try:
+                source.check_stages()
+            except StoreError as error:
+                error.hint = f"delete the folder {source.path} and run the same spec again"
+                raise
             shutil.rmtree(method.path, ignore_errors=True)
-            _copy(source, method.path)
+            _copy(source.path, method.path)
 
     def keep(self, plan: Plan, method: MethodFolder) -> None:
         """Keeps a finished and evaluated method for the other cells."""
         if self._folder is None:
             return
         target = self._folder / method_digest(plan, method.label)
-        if not target.exists():
+        if method.is_sealed and not MethodFolder(target).seals:
+            shutil.rmtree(target, ignore_errors=True)
             _copy(method.path, target)
 
 

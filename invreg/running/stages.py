@@ -17,11 +17,11 @@ from invreg.components.analyzer import CompletedRun, Findings
 from invreg.components.events import Events
 from invreg.components.reconstructor import FinalisesWeights
 from invreg.components.trainer import Method, TrainedMethod, TrainingContext, TrainingLog
-from invreg.errors import InvregError, StoreError, recorded_warnings
+from invreg.errors import InvregError, recorded_warnings
 from invreg.plugins.registry import spec_of
 from invreg.reporting.report import write_report
 from invreg.running.environment import describe_environment
-from invreg.running.evaluation import doubt, measure_quality, reconstruct, summarize
+from invreg.running.evaluation import measure_quality, reconstruct, summarize
 from invreg.running.inputs import RunInputs
 from invreg.running.shared_work import SharedWork
 from invreg.specs.methods import make_method
@@ -66,6 +66,7 @@ class Stages:
         self.folder.write_results(metrics, summary)
         findings = self._analyse(methods, reconstructions, metrics)
         write_report(self.folder, self.plan)
+        self.folder.finish(self.plan)
         result = Result(
             folder=self.folder.path,
             spec=self.plan.spec,
@@ -81,17 +82,8 @@ class Stages:
         return result
 
     def _begin(self) -> None:
-        identity = RunIdentity(**self.inputs.images.fingerprint(), digest=self.plan.digest)
-        if self.folder.is_begun and self.folder.identity != identity:
-            raise StoreError(
-                "was begun with other images under the same spec",
-                where=str(self.folder.path),
-                expected="the same files as then",
-                hint="another --output, or delete this folder",
-            )
-        self.folder.write_spec(self.plan.spec)
-        self.folder.write_environment(describe_environment(self.plan.registry, self.device))
-        self.folder.write_identity(identity)
+        identity = RunIdentity(**self.inputs.images.fingerprint(), digest=self.plan.digest, format=2)
+        self.folder.begin(self.plan, identity, describe_environment(self.plan.registry, self.device))
         self.events.emit("invreg_run_started", folder=self.folder.path, spec=self.plan.spec)
 
     # -- training
@@ -157,7 +149,7 @@ class Stages:
         for label, trained in methods.items():
             folder = self.folder.method(label)
             if not folder.is_evaluated:
-                messages = list(self.inputs.warnings)
+                messages: list[str] = []
                 with recorded_warnings(messages):
                     x_hat, seconds = reconstruct(
                         trained.reconstructor,
@@ -165,11 +157,8 @@ class Stages:
                         self.device,
                         self.plan.spec.evaluation.batch_size,
                     )
-                learned = any(True for _ in trained.reconstructor.parameters())
-                if (found := doubt(x_hat, test.images, learned)) is not None:
-                    messages.append(found)
-                folder.write_reconstructions(x_hat, messages)
-                folder.write_metrics(measure_quality(label, x_hat, test.images, list(test.names), seconds, metrics))
+                table = measure_quality(label, x_hat, test.images, list(test.names), seconds, metrics)
+                folder.write_evaluation(x_hat, table, messages)
             # Also what was there already: the run may have been killed just before it was kept.
             self.shared.keep(self.plan, folder)
             reconstructions[label] = folder.reconstructions

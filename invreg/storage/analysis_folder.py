@@ -7,14 +7,13 @@ import io
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from invreg.components.analyzer import Analyzer, CompletedRun, Findings
 from invreg.components.study_analyzer import CompletedStudy, StudyAnalyzer
 from invreg.errors import StoreError
 from invreg.plugins.registry import spec_of
-from invreg.storage.folder import Folder
+from invreg.storage.folder import Folder, json_bytes, table_bytes
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -25,6 +24,16 @@ if TYPE_CHECKING:
 _FINDINGS, _FIGURES = "findings.json", "figures.json"
 _ANALYZER, _LEFT_OUT = "analyzer.json", "left_out.json"
 _FILE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9 _.+-]*")
+
+
+@dataclass(frozen=True)
+class _FindingsFile:
+    """Findings without their tables and arrays: of each table the columns that hold text, of each array its name."""
+
+    text: str
+    scalars: dict[str, Any]
+    tables: dict[str, list[str]]
+    arrays: list[str]
 
 
 @dataclass(frozen=True)
@@ -45,8 +54,15 @@ class AnalysisFolder(Folder):
     findings.json  tables/*.csv  arrays.npz         what was found
     figures.json   figures/*.svg  figures/*.png     how it is drawn
     failure.json                                    if it failed
+    findings.sha256  figures.sha256                 the seals of these stages
     ```
     """
+
+    stages: ClassVar[Mapping[str, str]] = {
+        "findings": "the file as it was, or delete the folder {path} and run the same spec again: this analysis is "
+        "made anew",
+        "figures": "`invreg report` on the run or study: it draws the figures anew",
+    }
 
     @property
     def key(self) -> str:
@@ -61,12 +77,12 @@ class AnalysisFolder(Folder):
     @property
     def analyzer(self) -> dict[str, Any]:
         """The spec of the analyzer that made the findings: `name` and all parameters; empty if it was not kept."""
-        return dict(self.read_json(_ANALYZER)) if self.has(_ANALYZER) else {}
+        return self.read_as(_ANALYZER, dict[str, Any]) if self.has(_ANALYZER) else {}
 
     @property
     def left_out(self) -> dict[str, str]:
         """The methods that were not analysed, and what they lack. Analyses of studies choose their methods in words."""
-        return dict(self.read_json(_LEFT_OUT)) if self.has(_LEFT_OUT) else {}
+        return self.read_as(_LEFT_OUT, dict[str, str]) if self.has(_LEFT_OUT) else {}
 
     @property
     def findings(self) -> Findings:
@@ -77,16 +93,16 @@ class AnalysisFolder(Folder):
         """
         import numpy as np
 
-        content = self.read_json(_FINDINGS)
-        for name in content["tables"]:
+        content = self.read_as(_FINDINGS, _FindingsFile)
+        for name in content.tables:
             self._check_name("table", name)
-        tables = {name: self.read_table(f"tables/{name}.csv", text) for name, text in content["tables"].items()}
+        tables = {name: self.read_table(f"tables/{name}.csv", text) for name, text in content.tables.items()}
 
-        def arrays(path: Path) -> dict[str, Any]:
-            with np.load(path, allow_pickle=False) as archive:
-                return {name: archive[name] for name in content["arrays"]}
+        def arrays(file: bytes) -> dict[str, Any]:
+            with np.load(io.BytesIO(file), allow_pickle=False) as archive:
+                return {name: archive[name] for name in content.arrays}
 
-        return Findings(content["scalars"], tables, self.read("arrays.npz", arrays), content["text"])
+        return Findings(content.scalars, tables, self.read("arrays.npz", arrays), content.text)
 
     @property
     def figures(self) -> list[SavedFigure]:
@@ -96,7 +112,7 @@ class AnalysisFolder(Folder):
             StoreError: if there are no findings or they have not been drawn.
         """
         figures = []
-        for name in self.read_json(_FIGURES):
+        for name in self.read_as(_FIGURES, list[str]):
             self._check_name("figure", name)
             svg, png = (self._bytes(f"figures/{name}.{suffix}") for suffix in ("svg", "png"))
             found = re.search(rb"<title>(.*?)</title>", svg or b"", re.DOTALL)
@@ -161,15 +177,19 @@ class AnalysisFolder(Folder):
         finally:
             # Also if it fails: what was found with other parameters or for other cells is not its result.
             self.remove(_FINDINGS, _FIGURES)
-        self.write_json(_ANALYZER, spec)
+        further = {_ANALYZER: json_bytes(spec)}
         if isinstance(analyzer, Analyzer):
-            self.write_json(_LEFT_OUT, analyzer.left_out(subject))
-        self.write_findings(findings)
+            further[_LEFT_OUT] = json_bytes(analyzer.left_out(subject))
+        self.write_findings(findings, further)
 
     # -- writing
 
-    def write_findings(self, findings: Findings) -> None:
-        """Saves findings; `findings.json` is written last and marks them as whole.
+    def write_findings(self, findings: Findings, further: Mapping[str, bytes] | None = None) -> None:
+        """Saves findings; `findings.json` marks them as whole.
+
+        Args:
+            findings: what was found.
+            further: files that belong to them, by name.
 
         Raises:
             StoreError: if the name of a table cannot name a file.
@@ -178,18 +198,21 @@ class AnalysisFolder(Folder):
 
         for name in findings.tables:
             self._check_name("table", name)
-        for name, table in findings.tables.items():
-            self.write_table(f"tables/{name}.csv", table)
         buffer = io.BytesIO()
         np.savez_compressed(buffer, **findings.arrays)  # type: ignore[arg-type]
-        self.write_bytes("arrays.npz", buffer.getvalue())
         # CSV does not say which columns hold text: this does.
         text = {name: _text_columns(table) for name, table in findings.tables.items()}
         names = {"tables": text, "arrays": list(findings.arrays)}
-        self.write_json(_FINDINGS, {"text": findings.text, "scalars": findings.scalars, **names})
+        files = {
+            **(further or {}),
+            **{f"tables/{name}.csv": table_bytes(table) for name, table in findings.tables.items()},
+            "arrays.npz": buffer.getvalue(),
+            _FINDINGS: json_bytes({"text": findings.text, "scalars": findings.scalars, **names}),
+        }
+        self.write_stage("findings", files)
 
     def write_figures(self, figures: Mapping[str, Figure]) -> None:
-        """Saves figures as SVG and PNG; `figures.json` is written last and marks them as whole.
+        """Saves figures as SVG and PNG; `figures.json` marks them as whole.
 
         Raises:
             StoreError: if the name of a figure cannot name a file.
@@ -198,6 +221,7 @@ class AnalysisFolder(Folder):
 
         for name in figures:
             self._check_name("figure", name)
+        files = {}
         for name, figure in figures.items():
             for suffix in ("svg", "png"):
                 buffer = io.BytesIO()
@@ -207,11 +231,11 @@ class AnalysisFolder(Folder):
                     title = {"Title": figure.get_label()} if figure.get_label() else {}
                     metadata = {**title, "Date": None} if suffix == "svg" else title
                     figure.savefig(buffer, format=suffix, dpi=160, metadata=metadata)
-                self.write_bytes(f"figures/{name}.{suffix}", buffer.getvalue())
-        self.write_json(_FIGURES, list(figures))
+                files[f"figures/{name}.{suffix}"] = buffer.getvalue()
+        self.write_stage("figures", {**files, _FIGURES: json_bytes(list(figures))})
 
     def _bytes(self, name: str) -> bytes | None:
-        return (self.path / name).read_bytes() if self.has(name) else None
+        return self.read(name, bytes) if self.has(name) else None
 
     def _check_name(self, kind: str, name: str) -> None:
         """Names come from anybody's analyses, and files named after them belong into the folder of the analysis."""

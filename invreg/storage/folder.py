@@ -1,16 +1,18 @@
-"""A folder that holds results: how its files are written and read, and what it says about a failure."""
+"""A folder that holds results: how its files are written, sealed and read, and what it says about a failure."""
 
 from __future__ import annotations
 
+import io
 import json
 import math
 import traceback
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 from invreg.errors import InvregError, StoreError
 from invreg.files import write_whole
+from invreg.storage.seal import SUFFIX, digest, parse_seal, seal_text
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -24,14 +26,25 @@ _OLD_FAILURE = "failure.txt"
 
 
 class Folder:
-    """A folder whose files are written whole or not at all, and named in the error if one cannot be read.
+    """A folder whose files are written whole or not at all, checked when they are read, and named in every error.
+
+    A stage of work ends with a seal, `<stage>.sha256`, which holds the hashes of its files. A file that is read is
+    compared with it.
 
     Args:
         path: the folder; it is made when the first file is written.
+        within: the folder that no file may leave, over links neither; the folder itself if None.
+        is_sealed: whether a file must stand in a seal; runs of earlier versions have none.
     """
 
-    def __init__(self, path: Path) -> None:
+    #: The stages that are sealed here, and what to do if a file of one is not as it was; `{path}` is this folder.
+    stages: ClassVar[Mapping[str, str]] = {}
+
+    def __init__(self, path: Path, *, within: Path | None = None, is_sealed: bool = False) -> None:
         self.path = path
+        self.within = within or path
+        self.is_sealed = is_sealed
+        self._seals: dict[str, dict[str, str]] | None = None
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({str(self.path)!r})"
@@ -42,35 +55,129 @@ class Folder:
         self.write_bytes(name, text.encode())
 
     def write_json(self, name: str, content: Any) -> None:
-        self.write_text(name, json.dumps(_finite(content), indent=2, allow_nan=False) + "\n")
+        self.write_bytes(name, json_bytes(content))
 
     def write_table(self, name: str, table: pd.DataFrame) -> None:
-        self.write_text(name, table.to_csv(index=False, lineterminator="\n"))
+        self.write_bytes(name, table_bytes(table))
 
     def write_tensors(self, name: str, tensors: Mapping[str, torch.Tensor]) -> None:
-        from safetensors.torch import save
-
-        self.write_bytes(name, save(_apart(tensors)))
+        self.write_bytes(name, tensor_bytes(tensors))
 
     def write_bytes(self, name: str, content: bytes) -> None:
         """Writes a file.
 
         Raises:
-            StoreError: if it cannot be written.
+            StoreError: if it cannot be written, or a link leads out of the folder.
         """
+        path = self.inside(name)
         try:
-            write_whole(self.path / name, content)
+            write_whole(path, content)
         except OSError as error:
             raise StoreError(
                 f"cannot be written: {error.strerror or error}",
-                where=str(self.path / name),
+                where=str(path),
                 hint="free space, or another --output",
             ) from None
 
+    def inside(self, name: str) -> Path:
+        """The path of a file to write or remove.
+
+        Raises:
+            StoreError: if a link leads out of the folder: it may have come from anybody.
+        """
+        path = self.path / name
+        if not path.parent.resolve().is_relative_to(self.within.resolve()):
+            raise StoreError(
+                f"a link leads out of {self.within}", where=str(path), expected="a file in it", hint="delete the link"
+            )
+        return path
+
+    def write_stage(self, stage: str, files: Mapping[str, bytes]) -> None:
+        """Writes the files of a stage and their seal; the last file marks the stage as done.
+
+        The mark is removed first and written last. So a process that is killed leaves a stage that is done and sealed,
+        or one that is not done.
+
+        Raises:
+            StoreError: if one cannot be written.
+        """
+        *first, mark = files
+        self.remove(mark)
+        for name in first:
+            self.write_bytes(name, files[name])
+        self.write_seal(stage, {name: digest(content) for name, content in files.items()})
+        self.write_bytes(mark, files[mark])
+
+    def write_seal(self, stage: str, digests: Mapping[str, str]) -> None:
+        self.write_text(stage + SUFFIX, seal_text(digests))
+        self._seals = None
+
     def remove(self, *names: str) -> None:
-        """Removes files; those that are missing are passed over."""
+        """Removes files; those that are missing are passed over.
+
+        Raises:
+            StoreError: if a link leads out of the folder.
+        """
         for name in names:
-            (self.path / name).unlink(missing_ok=True)
+            self.inside(name).unlink(missing_ok=True)
+        self._seals = None
+
+    # -- seals
+
+    @property
+    def seals(self) -> dict[str, dict[str, str]]:
+        """The hashes of files by name, for each stage that is sealed.
+
+        Raises:
+            StoreError: if a seal cannot be read.
+        """
+        if self._seals is None:
+            self._seals = {}
+            for stage in self.stages:
+                if (path := self.path / (stage + SUFFIX)).is_file():
+                    try:
+                        self._seals[stage] = parse_seal(path.read_text(encoding="utf-8"))
+                    except (OSError, ValueError) as error:
+                        raise StoreError(f"cannot be read: {error}", where=str(path), hint=self.remedy(stage)) from None
+        return self._seals
+
+    def check(self, name: str, content: bytes) -> None:
+        """Compares the content of a file with its seal.
+
+        Raises:
+            StoreError: if the file is not the one that was sealed.
+        """
+        sealed = {stage: digests[name] for stage, digests in self.seals.items() if name in digests}
+        for stage, expected in sealed.items():
+            if digest(content) != expected:
+                raise StoreError(
+                    "was changed after it had been written",
+                    where=str(self.path / name),
+                    expected=f"the file whose SHA-256 is {expected[:16]}... (see {stage}{SUFFIX})",
+                    hint=self.remedy(stage, name),
+                )
+        if self.is_sealed and not sealed:
+            lost = [stage for stage in self.stages if stage not in self.seals]
+            raise StoreError(
+                "stands in none of the seals of this folder",
+                where=str(self.path / name),
+                expected=" or ".join(stage + SUFFIX for stage in lost or self.stages),
+                hint=self.remedy(next(iter(lost or self.stages)), name),
+            )
+
+    def remedy(self, stage: str, name: str = "") -> str:
+        """What to do if a file of a stage is not as it was."""
+        return self.stages[stage].format(path=self.path)
+
+    def check_stages(self) -> None:
+        """Compares all sealed files with their seals.
+
+        Raises:
+            StoreError: naming the first that is missing or was changed.
+        """
+        for digests in self.seals.values():
+            for name in digests:
+                self.read(name, bytes)
 
     # -- reading
 
@@ -78,23 +185,25 @@ class Folder:
         return (self.path / name).is_file()
 
     def read_text(self, name: str) -> str:
-        return self.read(name, lambda path: path.read_text(encoding="utf-8"))
+        return self.read(name, lambda content: content.decode())
 
     def read_json(self, name: str) -> Any:
-        return self.read(name, lambda path: json.loads(path.read_text(encoding="utf-8")))
+        return self.read(name, json.loads)
 
-    def read_record(self, name: str, kind: type[_T]) -> _T:
-        """A data class from the JSON file that holds its fields."""
-        return self.read(name, lambda path: kind(**json.loads(path.read_text(encoding="utf-8"))))
+    def read_as(self, name: str, kind: type[_T]) -> _T:
+        """The content of a JSON file as a data class, a list, a mapping, ...: whatever pydantic can check."""
+        from pydantic import TypeAdapter
+
+        return self.read(name, TypeAdapter(kind).validate_json)
 
     def read_table(self, name: str, text: Iterable[str] = ("method", "image")) -> pd.DataFrame:
         """A table; the columns named in `text` stay text (a label may be `1e3` or `NA`)."""
         import pandas as pd
 
-        def read(path: Path) -> pd.DataFrame:
-            numbers = set(pd.read_csv(path, nrows=0).columns) - set(text)
+        def read(content: bytes) -> pd.DataFrame:
+            numbers = set(pd.read_csv(io.BytesIO(content), nrows=0).columns) - set(text)
             return pd.read_csv(
-                path,
+                io.BytesIO(content),
                 dtype=dict.fromkeys(text, str),
                 keep_default_na=False,
                 na_values={column: ["", "nan", "NaN"] for column in numbers},
@@ -105,38 +214,47 @@ class Folder:
     def read_tensors(self, name: str) -> dict[str, torch.Tensor]:
         from safetensors.torch import load
 
-        return self.read(name, lambda path: load(path.read_bytes()))
+        return self.read(name, load)
 
-    def read(self, name: str, reader: Callable[[Path], _T]) -> _T:
-        """What `reader` makes of a file.
+    def read(self, name: str, reader: Callable[[bytes], _T]) -> _T:
+        """What `reader` makes of the content of a file, which is compared with its seal first.
 
         Raises:
-            StoreError: if the file is missing or cannot be read.
+            StoreError: if the file is missing, was changed, or cannot be read.
         """
         path = self.path / name
         try:
-            return reader(path)
+            content = path.read_bytes()
+            self.check(name, content)
+            return reader(content)
         except FileNotFoundError:
-            raise StoreError(
-                "missing",
-                where=str(path),
-                expected="a finished run",
-                hint="run the same spec again: what is done is kept",
-            ) from None
+            raise self._missing(name) from None
+        except StoreError:
+            raise
         except Exception as error:  # noqa: BLE001 (each reader has its own way to say that a file is broken)
-            raise StoreError(
-                f"cannot be read: {error}", where=str(path), hint="delete this file and run the same spec again"
-            ) from None
+            raise StoreError(f"cannot be read: {error}", where=str(path), hint=self._remedy_of(name)) from None
+
+    def _missing(self, name: str) -> StoreError:
+        return StoreError("missing", where=str(self.path / name), expected="a finished run", hint=self._remedy_of(name))
+
+    def _remedy_of(self, name: str) -> str:
+        """What to do about a file that is missing or broken."""
+        for stage, digests in self.seals.items():
+            if name in digests:
+                return self.remedy(stage, name)
+        return "run the same spec again: what is done is kept"
 
     # -- failures of cells and analyses, which cost nothing but themselves
 
     @property
     def failure(self) -> str | None:
         """The message of the error that ended the work in this folder; None if it did not fail."""
-        if self.has(_FAILURE):
-            return str(self.read_json(_FAILURE)["message"])
-        if self.has(_OLD_FAILURE):
-            return self.read_text(_OLD_FAILURE).split("\n\n")[0]
+        for name in (_FAILURE, _OLD_FAILURE):
+            try:
+                text = (self.path / name).read_text(encoding="utf-8", errors="replace")
+            except OSError:
+                continue
+            return text.split("\n\n")[0] if name == _OLD_FAILURE else _message_of(text)
         return None
 
     @property
@@ -155,6 +273,20 @@ class Folder:
         self.remove(_FAILURE, _OLD_FAILURE)
 
 
+def json_bytes(content: Any) -> bytes:
+    return (json.dumps(_finite(content), indent=2, allow_nan=False) + "\n").encode()
+
+
+def table_bytes(table: pd.DataFrame) -> bytes:
+    return table.to_csv(index=False, lineterminator="\n").encode()
+
+
+def tensor_bytes(tensors: Mapping[str, torch.Tensor]) -> bytes:
+    from safetensors.torch import save
+
+    return save(_apart(tensors))
+
+
 def _apart(tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     """The tensors on the CPU, each in memory of its own: safetensors refuses what shares it, as tied weights do.
 
@@ -169,6 +301,14 @@ def _apart(tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
         taken.add(tensor.untyped_storage().data_ptr())
         found[name] = tensor
     return found
+
+
+def _message_of(text: str) -> str:
+    """The message of a failure; a file that was changed is still the trace of one."""
+    try:
+        return str(json.loads(text)["message"])
+    except (ValueError, TypeError, KeyError):
+        return "failed; the file that said why was changed"
 
 
 def _finite(value: Any) -> Any:

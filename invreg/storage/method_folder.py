@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import csv
-import hashlib
 import shutil
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from invreg.components.certificate import StabilityCertificate
 from invreg.components.trainer import TrainedMethod, TrainingLog
 from invreg.errors import CertificateError, StoreError
-from invreg.storage.folder import Folder
+from invreg.storage.folder import Folder, json_bytes, table_bytes, tensor_bytes
+from invreg.storage.proofs import is_proven, note_proof
+from invreg.storage.seal import digest
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 _RECONSTRUCTOR, _WEIGHTS = "reconstructor.json", "weights.safetensors"
 _TRAINING, _LOG, _PROGRESS = "training.json", "log.csv", "progress.csv"
 _EVALUATION, _METRICS, _RECONSTRUCTIONS = "evaluation.json", "metrics.csv", "reconstructions.safetensors"
-_CERTIFICATE, _VERIFIED = "certificate.json", "certificate-verified.json"
+_CERTIFICATE = "certificate.json"
 
 
 @dataclass(frozen=True)
@@ -44,6 +45,13 @@ class TrainingRecord:
     warnings: list[str] = field(default_factory=list)
 
 
+@dataclass(frozen=True)
+class _Evaluation:
+    """What is known of an evaluation besides its results: convergence warnings."""
+
+    warnings: list[str]
+
+
 class MethodFolder(Folder):
     """The folder of a method. Every property reads its file when it is asked for.
 
@@ -53,8 +61,17 @@ class MethodFolder(Folder):
     evaluation.json  metrics.csv                how well it reconstructs
     reconstructions.safetensors                 the test images
     certificate.json                            what is proven of its stability, if that was asked for
+    training.sha256  evaluation.sha256  certificate.sha256      the seals of these stages
     ```
     """
+
+    stages: ClassVar[Mapping[str, str]] = {
+        "training": "the file as it was, or delete the folder {path} and run the same spec again: this method is "
+        "trained anew",
+        "evaluation": "the file as it was, or delete {path}/metrics.csv and run the same spec again: this method is "
+        "evaluated anew",
+        "certificate": "the file as it was, or delete {path}/certificate.json: `invreg certify` makes it anew",
+    }
 
     @property
     def label(self) -> str:
@@ -70,11 +87,11 @@ class MethodFolder(Folder):
     @property
     def reconstructor(self) -> dict[str, Any]:
         """The spec of the trained reconstructor, `name` and all parameters; a search may have changed some."""
-        return dict(self.read_json(_RECONSTRUCTOR))
+        return self.read_as(_RECONSTRUCTOR, dict[str, Any])
 
     @property
     def training(self) -> TrainingRecord:
-        return self.read_record(_TRAINING, TrainingRecord)
+        return self.read_as(_TRAINING, TrainingRecord)
 
     @property
     def log(self) -> TrainingLog:
@@ -94,7 +111,7 @@ class MethodFolder(Folder):
     @property
     def warnings(self) -> list[str]:
         """The warnings of the training and the evaluation."""
-        return [*self.training.warnings, *self.read_json(_EVALUATION)["warnings"]]
+        return [*self.training.warnings, *self.read_as(_EVALUATION, _Evaluation).warnings]
 
     @property
     def scratch(self) -> Path:
@@ -123,13 +140,16 @@ class MethodFolder(Folder):
         return TrainedMethod(reconstructor.eval(), self.log)
 
     def write_trained(self, trained: TrainedMethod, reconstructor: Mapping[str, Any], record: TrainingRecord) -> None:
-        """Saves a trained method; the training record is written last and marks the training as done."""
+        """Saves a trained method; the training record marks the training as done."""
         import pandas as pd
 
-        self.write_tensors(_WEIGHTS, trained.reconstructor.state_dict())
-        self.write_json(_RECONSTRUCTOR, reconstructor)
-        self.write_table(_LOG, pd.DataFrame(trained.log.rows))
-        self.write_json(_TRAINING, asdict(record))
+        files = {
+            _WEIGHTS: tensor_bytes(trained.reconstructor.state_dict()),
+            _RECONSTRUCTOR: json_bytes(reconstructor),
+            _LOG: table_bytes(pd.DataFrame(trained.log.rows)),
+            _TRAINING: json_bytes(asdict(record)),
+        }
+        self.write_stage("training", files)
         shutil.rmtree(self.scratch, ignore_errors=True)
 
     def append_progress(self, row: Mapping[str, Any]) -> None:
@@ -159,13 +179,14 @@ class MethodFolder(Folder):
         """One row per test image: method, image, one column per metric, seconds."""
         return self.read_table(_METRICS)
 
-    def write_reconstructions(self, x_hat: Tensor, warnings: list[str]) -> None:
-        self.write_tensors(_RECONSTRUCTIONS, {"reconstructions": x_hat})
-        self.write_json(_EVALUATION, {"warnings": warnings})
-
-    def write_metrics(self, metrics: pd.DataFrame) -> None:
-        """Saves the metrics; they mark the evaluation as done."""
-        self.write_table(_METRICS, metrics)
+    def write_evaluation(self, x_hat: Tensor, metrics: pd.DataFrame, warnings: list[str]) -> None:
+        """Saves reconstructions, metrics and warnings; the metrics mark the evaluation as done."""
+        files = {
+            _RECONSTRUCTIONS: tensor_bytes({"reconstructions": x_hat}),
+            _EVALUATION: json_bytes({"warnings": warnings}),
+            _METRICS: table_bytes(metrics),
+        }
+        self.write_stage("evaluation", files)
 
     # -- certificate
 
@@ -190,23 +211,23 @@ class MethodFolder(Folder):
 
     @property
     def certificate_sentence(self) -> str:
-        """What the certificate says, if it is the one that was last verified; otherwise that it is not.
+        """What the certificate says, if it was verified for these very files on this machine.
 
-        An empty text if there is none.
+        Otherwise that it was not; an empty text if there is none.
         """
         if (certificate := self.certificate) is None:
             return ""
-        record = self.read_json(_VERIFIED) if self.has(_VERIFIED) else {}
-        if record.get("sha256") != self._certificate_digest():
-            return "certificate.json has not been verified as it is now; `invreg certify` does so."
+        if not is_proven(*self._proof()):
+            return "certificate.json has not been verified as it is now on this machine; `invreg verify` does so."
         return certificate.sentence
 
     def write_certificate(self, certificate: StabilityCertificate) -> None:
-        self.write_json(_CERTIFICATE, certificate.content)
+        self.write_stage("certificate", {_CERTIFICATE: json_bytes(certificate.content)})
 
     def mark_certificate_verified(self) -> None:
-        """Records that the certificate that is there holds for the weights."""
-        self.write_json(_VERIFIED, {"sha256": self._certificate_digest()})
+        """Notes that the certificate that is there holds for the weights that are there."""
+        note_proof(*self._proof())
 
-    def _certificate_digest(self) -> str:
-        return hashlib.sha256(self.certificate_file.read_bytes()).hexdigest()
+    def _proof(self) -> list[str]:
+        """The hashes of all that a certificate is about; a file that was changed has another one."""
+        return [self.read(name, digest) for name in (_CERTIFICATE, _WEIGHTS, _RECONSTRUCTOR)]

@@ -8,24 +8,26 @@ from __future__ import annotations
 import re
 import tempfile
 import unicodedata
-from collections.abc import Iterator
+import warnings
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from invreg.components.device import choose_device
 from invreg.components.problem import Problem
 from invreg.errors import SpecError, StoreError, did_you_mean
 from invreg.specs.methods import ReconstructorBuilder
-from invreg.specs.plan import make_plan
+from invreg.specs.plan import Plan, make_plan
 from invreg.specs.reading import read_spec
 from invreg.specs.spec import Spec
 from invreg.storage.analysis_folder import AnalysisFolder
-from invreg.storage.folder import Folder
+from invreg.storage.folder import Folder, json_bytes
 from invreg.storage.method_folder import MethodFolder
 from invreg.storage.result import MethodResult, Result
 from invreg.storage.run_images import LastImages, RunImages
+from invreg.storage.seal import SUFFIX, digest
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -35,7 +37,7 @@ if TYPE_CHECKING:
 _SPEC, STUDY_SPEC = "spec.yaml", "study.yaml"
 _IDENTITY, _ENVIRONMENT = "run.json", "environment.json"
 _METRICS, _SUMMARY, _REPORT = "metrics.csv", "summary.csv", "report.html"
-_METHODS, _ANALYSES, CELLS = "methods", "analyses", "cells"
+METHODS, ANALYSES, CELLS = "methods", "analyses", "cells"
 
 
 @dataclass(frozen=True)
@@ -49,6 +51,7 @@ class RunIdentity:
         test: names of the test images.
         pixels: hash of all pixels.
         digest: hash of the spec without its title and its analyses.
+        format: 2 if the stages of the run are sealed, 1 for runs of earlier versions.
     """
 
     image_shape: list[int]
@@ -57,10 +60,13 @@ class RunIdentity:
     test: list[str]
     pixels: str
     digest: str
+    format: int = 1
 
 
 class ResultFolder(Folder):
     """What the folders of runs and studies have in common: a name, a lock, analyses and a report."""
+
+    stages: ClassVar[Mapping[str, str]] = {"report": "`invreg report {path}`: it is written anew"}
 
     @classmethod
     def create(cls, output: Path, title: str, digest: str) -> Self:
@@ -73,6 +79,8 @@ class ResultFolder(Folder):
         plain = unicodedata.normalize("NFKD", title).encode("ascii", "ignore").decode()
         slug = re.sub(r"[^a-z0-9]+", "-", plain.lower()).strip("-")[:48] or "run"
         folder = cls(output / f"{slug}-{digest[:8]}")
+        if folder.path.is_symlink():
+            raise StoreError("is a link", where=str(folder.path), expected="a folder", hint="another --output")
         try:
             folder.path.mkdir(parents=True, exist_ok=True)
             with tempfile.TemporaryFile(dir=folder.path):
@@ -91,7 +99,9 @@ class ResultFolder(Folder):
         """Keeps a second process from writing to the same folder; released by the system if this one dies."""
         from filelock import FileLock, Timeout
 
-        lock = FileLock(self.path / ".lock")
+        if (path := self.path / ".lock").is_symlink():
+            raise StoreError("is a link", where=str(path), expected="a file of invreg", hint="delete it")
+        lock = FileLock(path)
         try:
             lock.acquire(timeout=0)
         except Timeout:
@@ -105,7 +115,12 @@ class ResultFolder(Folder):
 
     def analysis(self, key: str) -> AnalysisFolder:
         """The folder of an analysis."""
-        return AnalysisFolder(self.path / _ANALYSES / key)
+        return AnalysisFolder(self.path / ANALYSES / key, within=self.within, is_sealed=self.seals_stages)
+
+    @property
+    def seals_stages(self) -> bool:
+        """Whether its stages are sealed: those of earlier versions are not."""
+        raise NotImplementedError
 
     @property
     def report(self) -> Path:
@@ -113,8 +128,47 @@ class ResultFolder(Folder):
         return self.path / _REPORT
 
     def write_report(self, page: str) -> Path:
-        self.write_text(_REPORT, page)
+        self.write_stage("report", {_REPORT: page.encode()})
         return self.report
+
+    def check_finished(self) -> None:
+        """Looks whether the work has ended, and compares the seals of its parts with what they were then.
+
+        Raises:
+            StoreError: if it has not, or a seal is missing or was changed.
+        """
+        if not self.seals_stages:
+            text = f"{self.path}: made before files were sealed; a change since then cannot be seen"
+            warnings.warn(text, stacklevel=3)
+            return
+        if self.whole not in self.seals:
+            raise StoreError(
+                f"is not finished, or {self.whole}{SUFFIX} was deleted",
+                where=str(self.path),
+                expected="a run or study that has run to its end",
+                hint="run the same spec again: what is done is kept",
+            )
+        for name in self.seals[self.whole]:
+            if name.endswith(SUFFIX):
+                self.read(name, bytes)
+
+    #: The stage that comes last, whose seal holds the seals of all others.
+    whole: ClassVar[str] = ""
+    #: The file that says of which format the folder is.
+    record_file: ClassVar[str] = ""
+
+    def remedy(self, stage: str, name: str = "") -> str:
+        """What to do if a file of a stage is not as it was; a seal that does not hold costs the stage."""
+        if name.endswith(SUFFIX):
+            part = (self.path / name).parent
+            return f"the file as it was, or delete the folder {part} and run the same spec again: it is made anew"
+        return super().remedy(stage, name)
+
+    def seal_whole(self, names: Iterable[str]) -> None:
+        """Seals these files, as far as they are there."""
+        found = {name: digest((self.path / name).read_bytes()) for name in names if self.has(name)}
+        if found != self.seals.get(self.whole):
+            self.write_seal(self.whole, found)
 
 
 class RunFolder(ResultFolder):
@@ -126,8 +180,26 @@ class RunFolder(ResultFolder):
     methods/<label>/                             see `MethodFolder`
     analyses/<key>/                              see `AnalysisFolder`
     failure.json                                 if a cell of a study failed
+    run.sha256  report.sha256                    the seals; that of the run holds those of methods and analyses
     ```
     """
+
+    stages: ClassVar[Mapping[str, str]] = {
+        **ResultFolder.stages,
+        "run": "run the same spec again: this file is written anew",
+    }
+    whole: ClassVar[str] = "run"
+    record_file: ClassVar[str] = _IDENTITY
+
+    def remedy(self, stage: str, name: str = "") -> str:
+        """What to do; `run.json` says on which images the run was made, which only the run itself could know."""
+        if name == _IDENTITY:
+            return f"the file as it was, or delete {self.path} and run the same spec again"
+        return super().remedy(stage, name)
+
+    @property
+    def seals_stages(self) -> bool:
+        return self.has(_IDENTITY) and self.identity.format > 1
 
     @classmethod
     def existing(cls, path: str | Path) -> RunFolder:
@@ -148,6 +220,7 @@ class RunFolder(ResultFolder):
     @property
     def spec(self) -> Spec:
         """The resolved spec."""
+        self.read(_SPEC, bytes)  # compares it with its seal
         try:
             return read_spec(self.path / _SPEC)
         except SpecError as error:
@@ -155,12 +228,12 @@ class RunFolder(ResultFolder):
 
     @property
     def identity(self) -> RunIdentity:
-        return self.read_record(_IDENTITY, RunIdentity)
+        return self.read_as(_IDENTITY, RunIdentity)
 
     @property
     def environment(self) -> dict[str, Any]:
         """Versions, machine, device and plugins."""
-        return dict(self.read_json(_ENVIRONMENT))
+        return self.read_as(_ENVIRONMENT, dict[str, Any])
 
     @property
     def metrics(self) -> pd.DataFrame:
@@ -184,7 +257,8 @@ class RunFolder(ResultFolder):
         Raises:
             StoreError: if the spec that is there has no such method.
         """
-        folder = MethodFolder(self.path / _METHODS / label)
+        path = self.path / METHODS / label
+        folder = MethodFolder(path, within=self.within, is_sealed=self.seals_stages)
         if not folder.path.is_dir() and self.has(_SPEC) and label not in (labels := list(self.spec.methods)):
             raise StoreError(
                 f"no method {label!r} in this run",
@@ -206,6 +280,7 @@ class RunFolder(ResultFolder):
             StoreError: if the run is not finished, or a file is missing.
             SpecError: if a plugin that the run used is missing.
         """
+        self.check_finished()
         plan, where = make_plan(self.spec, registry), choose_device(device)
         problem, shape = Problem(plan.operator, plan.noise).to(where), tuple(self.identity.image_shape)
         methods = {}
@@ -227,11 +302,50 @@ class RunFolder(ResultFolder):
     def write_spec(self, spec: Spec) -> None:
         self.write_text(_SPEC, spec.to_yaml())
 
-    def write_identity(self, identity: RunIdentity) -> None:
-        self.write_json(_IDENTITY, asdict(identity))
+    def begin(self, plan: Plan, identity: RunIdentity, environment: Mapping[str, Any]) -> None:
+        """Begins a run, or goes on with it: writes what it is. Its seal is broken if there is anything left to do.
 
-    def write_environment(self, environment: dict[str, Any]) -> None:
-        self.write_json(_ENVIRONMENT, environment)
+        Raises:
+            StoreError: if it was begun with other images, or what is done was changed since.
+        """
+        if self.is_begun or "run" in self.seals:
+            found = self.identity
+            if replace(found, format=identity.format) != identity:
+                raise StoreError(
+                    "was begun with other images under the same spec",
+                    where=str(self.path),
+                    expected="the same files as then",
+                    hint="another --output, or delete this folder",
+                )
+            identity = found
+        files = {
+            _SPEC: plan.spec.to_yaml().encode(),
+            _ENVIRONMENT: json_bytes(environment),
+            _IDENTITY: json_bytes(asdict(identity)),
+        }
+        if (sealed := self.seals.get("run")) is not None:
+            parts = [name for name in sealed if name.endswith(SUFFIX)]
+            for name in filter(self.has, parts):
+                self.read(name, bytes)
+            is_whole = all(map(self.has, parts)) and all(digest(files[name]) == sealed.get(name) for name in files)
+            if not (is_whole and self._is_done(plan)):
+                self.remove("run" + SUFFIX)
+        for name, content in files.items():
+            self.write_bytes(name, content)
+
+    def finish(self, plan: Plan) -> None:
+        """Seals the run: its own files, and the seals of its methods and analyses."""
+        if self.seals_stages:
+            own = (_SPEC, _IDENTITY, _ENVIRONMENT, _METRICS, _SUMMARY)
+            methods = [f"{METHODS}/{label}/{stage}" for label in plan.methods for stage in ("training", "evaluation")]
+            analyses = [f"{ANALYSES}/{key}/findings" for key in plan.analyses]
+            self.seal_whole([*own, *(part + SUFFIX for part in [*methods, *analyses])])
+
+    def _is_done(self, plan: Plan) -> bool:
+        methods = [self.method(label) for label in plan.methods]
+        return all(method.is_trained and method.is_evaluated for method in methods) and all(
+            self.analysis(key).is_made for key in plan.analyses
+        )
 
     def write_results(self, metrics: pd.DataFrame, summary: pd.DataFrame) -> None:
         self.write_table(_METRICS, metrics)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from invreg.components.device import choose_device
 from invreg.components.study_analyzer import StudyAnalyzer
@@ -15,8 +15,9 @@ from invreg.plugins.registry import Registry
 from invreg.schema.component_spec import ComponentSpec
 from invreg.specs.yaml import dump_yaml
 from invreg.storage.result import StudyResult
-from invreg.storage.run_folder import CELLS, STUDY_SPEC, ResultFolder, RunFolder
+from invreg.storage.run_folder import ANALYSES, CELLS, STUDY_SPEC, ResultFolder, RunFolder
 from invreg.storage.run_images import LastImages
+from invreg.storage.seal import SUFFIX
 from invreg.storage.study_cell import StudyCell
 from invreg.text import unique_names
 
@@ -31,7 +32,7 @@ class CellRecord(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    folder: str
+    folder: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$")]
     values: dict[str, Any]
     failure: str | None
 
@@ -44,6 +45,7 @@ class StudyRecord(BaseModel):
         axes: varied path to its values, as the tables show them.
         cells: all cells, in order.
         analyses: the resolved specs of the study analyses, in the order of the spec.
+        format: 2 if the study is sealed, 1 for studies of earlier versions.
     """
 
     model_config = ConfigDict(extra="forbid")
@@ -52,6 +54,7 @@ class StudyRecord(BaseModel):
     axes: dict[str, list[Any]]
     cells: list[CellRecord]
     analyses: list[ComponentSpec]
+    format: int = 1
 
     @classmethod
     def of(
@@ -67,6 +70,7 @@ class StudyRecord(BaseModel):
             axes={path: list(values) for path, values in axes.items()},
             cells=[CellRecord(folder=cell.folder.name, values=cell.values, failure=cell.failure) for cell in cells],
             analyses=analyses,
+            format=2,
         )
 
     @property
@@ -93,8 +97,20 @@ class StudyFolder(ResultFolder):
     shared/                           methods that several cells have in common
     study.csv  study.json             the table; the record, which says that the study is finished
     analyses/<key>/  report.html      the study analyses; the report
+    study.sha256  report.sha256       the seals; that of the study holds those of its cells and analyses
     ```
     """
+
+    stages: ClassVar[Mapping[str, str]] = {
+        **ResultFolder.stages,
+        "study": "run the same spec again: what is done is kept, and this file is written anew",
+    }
+    whole: ClassVar[str] = "study"
+    record_file: ClassVar[str] = _RECORD
+
+    @property
+    def seals_stages(self) -> bool:
+        return self.has(_RECORD) and self.record.format > 1
 
     @property
     def cells_folder(self) -> Path:
@@ -124,8 +140,9 @@ class StudyFolder(ResultFolder):
                 expected="a study that has run to its end",
                 hint="run the same spec again: what is done is kept; its finished cells are ordinary run folders",
             )
+        content = self.read_json(_RECORD)
         try:
-            return StudyRecord.model_validate(self.read_json(_RECORD))
+            return StudyRecord.model_validate(content)
         except ValidationError as error:
             first = error.errors(include_url=False)[0]
             raise StoreError(
@@ -138,11 +155,15 @@ class StudyFolder(ResultFolder):
         """The cells of a finished study; their results are loaded on the device when they are asked for.
 
         Raises:
-            StoreError: if the folder of a cell is missing.
+            StoreError: if the folder of a cell is missing, or is a link.
         """
         last, found = LastImages(), []
         for cell in record.cells:
-            folder = RunFolder.existing(self.cells_folder / cell.folder)
+            if (path := self.cells_folder / cell.folder).is_symlink() or self.cells_folder.is_symlink():
+                raise StoreError(
+                    "is a link", where=str(path), expected="a folder of this study", hint="delete the link"
+                )
+            folder = RunFolder.existing(path)
             found.append(StudyCell(cell.values, folder.spec, folder.path, cell.failure, registry, device, last))
         return found
 
@@ -153,6 +174,7 @@ class StudyFolder(ResultFolder):
             StoreError: if the study is not finished, or a file is missing.
         """
         record = self.record
+        self.check_finished()
         cells = self.cells(record, registry, str(choose_device(device)))
         # An analysis that failed has left no findings, or some that it could not draw.
         done = [folder for folder in map(self.analysis, record.analysis_keys) if folder.failure is None]
@@ -163,15 +185,20 @@ class StudyFolder(ResultFolder):
             findings={folder.key: folder.findings for folder in done},
         )
 
-    def write_spec(self, content: Mapping[str, Any]) -> None:
+    def begin(self, content: Mapping[str, Any]) -> None:
+        """Begins a study, or goes on with it: its seal is broken until it ends."""
+        self.remove("study" + SUFFIX)
         self.write_text(STUDY_SPEC, dump_yaml(content))
 
     def write_study_table(self, table: pd.DataFrame) -> None:
         self.write_table(_TABLE, table)
 
-    def write_record(self, record: StudyRecord) -> None:
-        """Writes the record; as the last file of a study it says that the study is finished."""
+    def finish(self, record: StudyRecord) -> None:
+        """Writes the record, which says that the study is finished, and seals the study."""
         self.write_json(_RECORD, record.model_dump(mode="json"))
+        cells = [f"{CELLS}/{cell.folder}/run" for cell in record.cells]
+        analyses = [f"{ANALYSES}/{key}/findings" for key in record.analysis_keys]
+        self.seal_whole([STUDY_SPEC, _TABLE, _RECORD, *(part + SUFFIX for part in [*cells, *analyses])])
 
 
 def tidy_table(cells: Sequence[StudyCell], paths: list[str]) -> pd.DataFrame:

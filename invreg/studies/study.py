@@ -49,7 +49,7 @@ def run_study(plan: StudyPlan, options: RunOptions) -> StudyResult:
     all_inputs = _check_cells(plan, options.device, checking)
     folder = StudyFolder.create(options.output, plan.title, plan.digest)
     with folder.locked():
-        folder.write_spec(plan.content)
+        folder.begin(plan.content)
         cells = _run_cells(plan, all_inputs, folder, options, SharedWork(folder.shared_folder, checking))
         table = tidy_table(cells, list(plan.axes))
         folder.write_study_table(table)
@@ -57,7 +57,7 @@ def run_study(plan: StudyPlan, options: RunOptions) -> StudyResult:
         findings = _analyse(plan, folder, cells, table, events)
         record = StudyRecord.of(plan.title, plan.axes, cells, plan.specs)
         write_study_report(folder, record, cells, table, plan.registry)
-        folder.write_record(record)
+        folder.finish(record)
     return StudyResult(folder.path, table, cells, findings)
 
 

@@ -12,6 +12,7 @@ from typing import Any, ClassVar
 import pytest
 import torch
 from matplotlib.figure import Figure
+from seals import reseal
 
 import invreg
 import toy
@@ -20,7 +21,7 @@ from invreg.api import certify, run
 from invreg.components.analyzer import Analyzer, CompletedRun, Findings
 from invreg.components.certificate import StabilityCertificate, certificate_content, smallest
 from invreg.components.reconstructor import CertifiesStability
-from invreg.errors import CertificateError, InvregError
+from invreg.errors import CertificateError, InvregError, StoreError
 from invreg.plugins.registry import Registry
 from invreg_metrics import plugin as metrics_plugin
 
@@ -103,6 +104,9 @@ def test_the_report_does_not_say_what_was_not_verified(registry: Registry, tmp_p
     file = folder / "methods/sure/certificate.json"
     assert "have exact reconstructions that differ by at most 1.5" in (folder / "report.html").read_text()
     file.write_text(file.read_text().replace('"reconstruction_lipschitz": 1.5', '"reconstruction_lipschitz": 1.25'))
+    with pytest.raises(StoreError, match=r"certificate\.json: was changed[\s\S]*invreg certify"):
+        api.redraw(folder, registry)
+    reseal(folder)
     report = api.redraw(folder, registry).read_text()
     assert "at most 1.25" not in report
     assert "has not been verified as it is now" in report
@@ -112,12 +116,17 @@ def test_a_certificate_of_other_weights_stops_the_command(registry: Registry, tm
     folder = run(spec(), tmp_path, "cpu", progress=False, registry=registry).folder
     file = folder / "methods/sure/certificate.json"
     file.write_text(file.read_text().replace("1.5", "1.4"))
+    with pytest.raises(StoreError, match=r"certificate\.json: was changed[\s\S]*invreg certify"):
+        certify(folder, registry)
+    reseal(folder)
     with pytest.raises(CertificateError, match=r"certificate.json[\s\S]*another gain"):
         certify(folder, registry)
     file.write_text("{}")
+    reseal(folder)
     with pytest.raises(CertificateError, match=r"certificate.json[\s\S]*format"):
         certify(folder, registry)
     file.write_text("{")
+    reseal(folder)
     with pytest.raises(InvregError, match=r"certificate.json[\s\S]*cannot be read"):
         certify(folder, registry)
 
@@ -154,6 +163,7 @@ def test_command_prints_the_sentence(
     monkeypatch.setattr(CertifiedGain, "verify", lambda self, certificate: None)
     file = folder / "methods/sure/certificate.json"
     file.write_text(file.read_text().replace('"reconstruction_lipschitz": 1.5', '"reconstruction_lipschitz": null'))
+    reseal(folder)
     assert command(monkeypatch, "certify", str(folder)) == 1
     printed = capsys.readouterr().out
     assert "No bound could be proven" in printed

@@ -10,6 +10,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import torch
+from seals import reseal
 from toy_study import go, study, toy_registry
 
 import invreg
@@ -169,9 +170,14 @@ def test_a_misspelt_label_of_a_result_suggests_the_near_one(finished: invreg.Res
 def test_missing_and_broken_files_are_named(made: RunFolder, registry: Registry) -> None:
     method = made.method("gain")
     method.write_json("training.json", {"minutes": 1})
+    with pytest.raises(StoreError, match=r"training\.json: was changed(?s:.)*delete the folder"):
+        _ = method.training
+    reseal(made.path)
+    method = made.method("gain")
     with pytest.raises(StoreError, match=r"methods/gain/training\.json: cannot be read(?s:.)*minutes"):
         _ = method.training
     method.remove("training.json", "log.csv")
+    reseal(made.path)
     with pytest.raises(StoreError, match=r"methods/gain/training\.json: missing(?s:.)*run the same spec again"):
         load(made.path, "cpu", registry)
     with pytest.raises(StoreError, match=r"methods/gain/log\.csv: missing"):

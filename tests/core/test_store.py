@@ -11,6 +11,7 @@ import pandas as pd
 import pytest
 import torch
 from matplotlib.figure import Figure
+from seals import reseal
 
 from invreg.components.analyzer import Findings
 from invreg.errors import StoreError
@@ -52,6 +53,9 @@ def test_findings_from_elsewhere_do_not_read_other_files(folder: RunFolder) -> N
     content = json.loads((folder.path / "analyses/quality/findings.json").read_text())
     folder.write_table("metrics.csv", pd.DataFrame({"method": ["a"]}))
     folder.write_json("analyses/quality/findings.json", content | {"tables": {"../../../metrics": []}})
+    with pytest.raises(StoreError, match=r"findings\.json: was changed"):
+        _ = folder.analysis("quality").findings
+    reseal(folder.path)
     with pytest.raises(StoreError, match="cannot name a file"):
         _ = folder.analysis("quality").findings
 

@@ -13,6 +13,7 @@ from typing import Any
 import pandas as pd
 import pytest
 import torch
+from seals import reseal
 from toy_study import BestByNoise, go, study, toy_registry
 
 import invreg
@@ -218,6 +219,9 @@ def test_what_needs_a_single_run_says_so(made: Path, registry: Registry) -> None
 )
 def test_a_broken_record_is_one_message(made: Path, registry: Registry, content: str | bytes, message: str) -> None:
     (made / "study.json").write_bytes(content if isinstance(content, bytes) else content.encode())
+    with pytest.raises(StoreError, match=r"study\.json: was changed"):
+        load(made, "cpu", registry)
+    reseal(made)
     with pytest.raises(StoreError, match=message):
         load(made, "cpu", registry)
 
@@ -228,6 +232,9 @@ def test_missing_pieces_are_named(made: Path, registry: Registry) -> None:
     with pytest.raises(StoreError, match=r"summary\.csv: missing"):
         load(made, "cpu", registry)
     shutil.rmtree(cell)
+    with pytest.raises(StoreError, match=r"run\.sha256: missing"):
+        load(made, "cpu", registry)
+    reseal(made)
     with pytest.raises(StoreError, match="no such folder"):
         load(made, "cpu", registry)
 
@@ -336,7 +343,8 @@ def test_a_warning_that_cells_share_is_said_once(made: Path, registry: Registry)
     texts = [["tv: <slow>", "tv: <slow>", "net: odd"], ["tv: <slow>"], [], []]
     for cell, warnings in zip(cells, texts, strict=True):
         folder = cell.method("gain")
-        folder.write_reconstructions(folder.reconstructions, warnings)
+        folder.write_evaluation(folder.reconstructions, folder.metrics, warnings)
+    reseal(made)
     page = redraw(made, registry).read_text()
     assert page.count("gain: tv: &lt;slow&gt;") == 1
     assert "2 different warnings" in page
