@@ -1,4 +1,4 @@
-"""The scaled adjoint, as the reconstruction that takes no effort."""
+"""The scaled adjoint as a reconstruction."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The unconstrained twin of the invertible residual network."""
+"""The residual network of `iresnet` without constraints."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the networks from images to images have in common: where they start, and what surrounds them."""
+"""The base of the networks from images to images: their input, and padding and centring."""
 
 from __future__ import annotations
 
@@ -62,15 +62,15 @@ class ImageNetwork(Reconstructor):
         R(z) = center + crop(N(pad(y - center))),
 
     where y = z if measurements have the shape of images, and y = A* z / ||A||² for linear operators A between different
-    spaces; or y is the image of another method, `start`, that has no weights to be learned (`fbp`, say). Convolutions
+    spaces; or y is the image of another method, `start`, that has no weights (`fbp`, for example). Convolutions
     continue images by zero beyond their edges, which does the least harm where zero is near the mean of the images and
-    where the edge lies some pixels away from what is kept: hence `center` and `padding`. The paper mentions neither; 0
+    where the edge is some pixels away from what is kept: hence `center` and `padding`. The paper mentions neither; 0
     and 0 is its form.
 
-    Images of any size are taken, whatever the size in training: the padding reflects them as often as it needs to.
+    Images may have another size than in training: the padding reflects them as often as needed.
 
     Subclasses write `build`, which makes the layers once the number of channels is known, `transform`, which is N, and
-    `parts`, which says what N is made of.
+    `parts`, the layers of N.
     """
 
     needs_training = True
@@ -127,10 +127,10 @@ class ImageNetwork(Reconstructor):
 
     @abstractmethod
     def parts(self, shape: Shape, entrance: str) -> Parts:
-        """What N is made of, for what it is given of this shape; `entrance` is the stage before it."""
+        """The layers of N for an input of this shape; `entrance` is the stage before it."""
 
     def architecture(self) -> Architecture:
-        """The network as it is built, for images of the shape that `setup` was told.
+        """The network as it is built, for images of the shape given to `setup`.
 
         Raises:
             InvregError: before `setup`.
@@ -147,7 +147,7 @@ class ImageNetwork(Reconstructor):
 
         Raises:
             InvregError: before `setup`.
-            ShapeError: if z is no batch of measurements of images with the right number of channels.
+            ShapeError: if z is not a batch of measurements of images with the right number of channels.
         """
         if self.image_channels is None:
             raise self._no_layers()

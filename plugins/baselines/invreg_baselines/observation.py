@@ -1,4 +1,4 @@
-"""The measurement itself, as the reconstruction that every method has to beat."""
+"""The measurement itself as a reconstruction: what every method has to exceed."""
 
 from __future__ import annotations
 

@@ -6,7 +6,7 @@ from invreg import InvregError, LinearOperator, Operator, Problem, Reconstructor
 
 
 def require_linear(operator: Operator, where: str) -> LinearOperator:
-    """The operator.
+    """The operator, if it is linear.
 
     Raises:
         SpecError: if it is not linear.
@@ -24,7 +24,7 @@ def needs_pull_back(problem: Problem, image_shape: Shape, where: str) -> bool:
     Args:
         problem: with the operator F: X -> Y.
         image_shape: (C, H, W).
-        where: the component that asks, for messages.
+        where: the place, for messages.
 
     Raises:
         SpecError: if the shapes differ and the operator is not linear.

@@ -38,7 +38,7 @@ class UNet(ImageNetwork):
     starts small, so that training starts near the identity. There is no sigmoid at the end: with one, the identity
     would have to be learned first, and gradients would vanish where images are black or white.
 
-    Images whose sides are no multiples of 2^(s-1) are padded by reflection at the bottom and on the right.
+    Images whose sides are not multiples of 2^(s-1) are padded by reflection at the bottom and on the right.
 
     See [`ImageNetwork`][invreg_baselines.network.ImageNetwork] for what surrounds N.
 

@@ -1,4 +1,4 @@
-"""What an invertible residual network is made of, read off its weights."""
+"""The architecture of an invertible residual network, read off its weights."""
 
 from __future__ import annotations
 

@@ -22,7 +22,7 @@ from invreg_iresnet.parameters import Center, Channels, Hidden, KernelSize, MaxI
 
 
 class ExplicitIResNet(InvertibleChain):
-    """Reconstruction by an explicit residual network that is surely the inverse of a learned forward operator.
+    """Reconstruction by an explicit residual network that is proven to be the inverse of a learned forward operator.
 
     The network phi = phi_1 o ... o phi_N has subnetworks with explicit inverses, phi_i^-1 = Id + g_i, where the
     residual functions g_i = W_i S_i K_i (see `ResidualStack`) have Lipschitz constants of at most l < 1. So
@@ -33,13 +33,13 @@ class ExplicitIResNet(InvertibleChain):
     needs no more than that: it holds as for `iresnet`. Reconstruction and training are those of a residual network
     without iterations; fixed points are needed only to look at the learned forward operator.
 
-    As l < 1 is what makes the network invertible, 1 / (1 - L) stays below 2^N: with 10 subnetworks, L = 0.999 can be
-    had, and more of them make smaller l.
+    As l < 1 is what makes the network invertible, 1 / (1 - L) stays below 2^N: with 10 subnetworks, L = 0.999 is
+    possible, and more of them make l smaller.
 
-    In evaluation, the reconstruction is differentiable in every way that torch.func knows; in training, once.
+    In evaluation, the reconstruction is differentiable by all transforms of torch.func; in training, once.
 
     Lifting, padding, the centre and measurements that are not in X are those of `iresnet`. `forward_map` is
-    differentiable by autograd, not through torch.func: once; twice if no weight asks for a gradient.
+    differentiable by autograd, not through torch.func: once; twice if no weight requires a gradient.
 
     Raises:
         SpecError: if L is too close to 1 for the number of subnetworks.

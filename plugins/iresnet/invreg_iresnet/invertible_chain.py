@@ -1,4 +1,4 @@
-"""What all invertible residual networks have in common: from images to states, a chain of subnetworks, and back."""
+"""The base of all invertible residual networks: from images to states, a chain of subnetworks, and back."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ from invreg_iresnet.parameters import Center, Channels, Hidden, KernelSize, MaxI
 class InvertibleChain(Reconstructor):
     """A network phi = phi_1 o ... o phi_N on states in X^M whose inverse, between lifting and mean, reconstructs.
 
-    Subclasses say what a subnetwork is: `phi`, `phi_inverse`, `residual_bound`, and the role of the residual functions.
+    Subclasses define a subnetwork: `phi`, `phi_inverse`, `residual_bound`, and the role of the residual functions.
     """
 
     needs_training = True
@@ -77,7 +77,7 @@ class InvertibleChain(Reconstructor):
         self._progress: float | None = None
         self._proven: tuple[tuple[Any, ...], StabilityCertificate] | None = None
 
-    # -- what subclasses say
+    # -- what subclasses define
 
     @property
     @abstractmethod
@@ -151,7 +151,7 @@ class InvertibleChain(Reconstructor):
         self._parts()[1].finalise()
 
     def architecture(self) -> Architecture:
-        """The network as it is built, for images of the size that `setup` was told.
+        """The network as it is built, for images of the size given to `setup`.
 
         Raises:
             InvregError: before `setup`.
@@ -164,8 +164,8 @@ class InvertibleChain(Reconstructor):
     def forward(self, z: Tensor) -> Tensor:
         """R(z) `[B, C, H, W]` for measurements z `[B, ...range]`, in the dtype of the parameters.
 
-        Images may have another size than those of `setup`. What becomes of an image does not depend on the batch it
-        is in.
+        Images may have another size than those of `setup`. The result of an image does not depend on its
+        batch.
 
         Raises:
             ShapeError: if z does not have the shape of measurements, or is too small for the padding.
@@ -177,7 +177,7 @@ class InvertibleChain(Reconstructor):
             return lifting.unlift(self._invert(self.lift(self._in_image_space(z)), stack, accuracy))
 
     def forward_map(self, x: Tensor) -> Tensor:
-        """What the network believes F(x) to be, C m(phi(s(P x))), for images x `[B, C, H, W]`."""
+        """The learned F(x), C m(phi(s(P x))), for images x `[B, C, H, W]`."""
         return self.unlift(self.phi(self.lift(x)))
 
     def lift(self, x: Tensor) -> Tensor:
@@ -228,11 +228,11 @@ class InvertibleChain(Reconstructor):
 
         Args:
             z: measurements `[B, ...range]`.
-            tolerance: the wanted Euclidean distance ||x - R(z)|| of each image.
+            tolerance: the Euclidean distance ||x - R(z)|| to reach for each image.
             certify: whether residuals are evaluated in float64 with a bound of their rounding, from which the distance
                 is proven. Without, the same tolerances are used and nothing is proven.
-            data_error: delta, the Euclidean distance between z and the measurement that is meant; the bound under it
-                is given, too. Only for measurements in X: for others, it is not known how much A* makes of delta.
+            data_error: delta, the Euclidean distance between z and the exact measurement; the bound under it is
+                given, too. Only for measurements in X: for others, the effect of A* on delta is not known.
 
         Raises:
             CertificateError: if no Lipschitz bound of the inverse can be proven.
@@ -264,7 +264,7 @@ class InvertibleChain(Reconstructor):
         return self._proven[1]
 
     def _keep(self, proven: StabilityCertificate) -> None:
-        """Keeps a copy, which nobody else can change, with what it is about."""
+        """Keeps a copy, which no caller can change, with the weights and the embedding it belongs to."""
         own = StabilityCertificate(proven.content)
         self._proven = (own.content["weights"], *self._embedding(self._parts()[0])), own
 
@@ -293,7 +293,7 @@ class InvertibleChain(Reconstructor):
             raise InvregError(
                 f"weights in {dtype}",
                 where=type(self).__name__,
-                expected="float32 or float64: neither norms nor fixed points can be had in less",
+                expected="float32 or float64, which norms and fixed points need",
                 hint="net.float(), and train under torch.autocast for fast convolutions",
             )
         return self.lifting, self.residuals

@@ -22,7 +22,7 @@ from invreg_iresnet.parameters import Center, Channels, Hidden, KernelSize, MaxI
 
 
 class IResNet(InvertibleChain):
-    """Reconstruction by the inverse of an invertible residual network that has learned to be the forward operator.
+    """Reconstruction by the inverse of an invertible residual network that has learned the forward operator.
 
     The network is phi = phi_1 o ... o phi_N with phi_i = Id - f_i, equation (2.1) of the paper, on states in X^M.
     Each residual function f_i = W_i S_i K_i (see `ResidualStack`) has a Lipschitz constant of at most L_i < 1, so
@@ -33,12 +33,12 @@ class IResNet(InvertibleChain):
     An image is brought into X^M by subtracting a constant, reflect padding and stacking M/C copies; a state is
     brought back by the mean over the copies (see `Lifting`). So, up to that constant, the reconstruction is R(z) = C
     m(phi^-1(s(P z))), and the learned forward operator on X is x -> C m(phi(s(P x))). On X^M, phi and phi^-1 are
-    inverse to each other; in X, these two maps are so only approximately, as the mean and the crop forget something.
+    inverse to each other; in X, these two maps are so only approximately, as the mean and the crop lose information.
 
     Where measurements are not in X, a linear operator A is replaced by A*A / ||A||^2 and z by A* z / ||A||^2.
 
-    In evaluation, every fixed point is found to `tolerance`, in true float32 (or float64) whatever autocast says; a
-    `ConvergenceWarning` tells if one was not. In training, the first half of the steps makes do with one iteration each
+    In evaluation, every fixed point is found to `tolerance`, in true float32 (or float64), also under autocast; a
+    `ConvergenceWarning` is given if one was not. In training, the first half of the steps takes one iteration each
     way; from then on (or always, without `training_progress`), fixed points are found to `training_tolerance` and
     gradients to 30 times that; a fixed point that misses it stops the step by a `ConvergenceError`. Under autocast,
     training runs the convolutions in its dtype, while states and residuals keep theirs.
@@ -107,7 +107,7 @@ class IResNet(InvertibleChain):
 
     @property
     def forward_map_radius(self) -> int:
-        """Each subnetwork sees half a kernel; a pixel of the reflect padding is no farther away than what it copies."""
+        """Each subnetwork sees half a kernel; padding by reflection is not farther away than what it copies."""
         return self.subnetworks * (self.kernel_size // 2)
 
     def setup(self, problem: Problem, image_shape: Shape) -> None:
@@ -124,7 +124,7 @@ class IResNet(InvertibleChain):
             bound=accuracy.bound,
             dtype=accuracy.dtype,
         )
-        # What an iteration that does not converge gives must not be learned from; an image can still be looked at.
+        # A result that has not converged must not be learned from; as an image it is still of use.
         if error and self.training:
             raise error
         if error:
@@ -134,7 +134,7 @@ class IResNet(InvertibleChain):
     def phi(self, state: Tensor) -> Tensor:
         """phi(x) = phi_1(...(phi_N(x))) for states x `[B, M, H, W]`.
 
-        Explicit, and differentiable in every way that torch.func knows.
+        Explicit, and differentiable by all transforms of torch.func.
         """
         lifting, stack = self._parts()
         lifting.check_state(state)
@@ -147,7 +147,7 @@ class IResNet(InvertibleChain):
         return state
 
     def invert(self, z: Tensor, tolerance: float | None = None, max_iterations: int | None = None) -> Inversion:
-        """phi^-1(z) for states z `[B, M, H, W]`, with an account of the iterations, whatever became of them.
+        """phi^-1(z) for states z `[B, M, H, W]`, with a record of the iterations, also of those that fail.
 
         Args:
             z: states; `lift` makes them.

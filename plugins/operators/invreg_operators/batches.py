@@ -1,4 +1,4 @@
-"""The checks that every operator here makes on what it is given."""
+"""Checks of the input of operators."""
 
 from __future__ import annotations
 

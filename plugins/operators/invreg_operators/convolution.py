@@ -20,7 +20,7 @@ class Convolution(LinearOperator):
 
     This is the mathematical convolution (the kernel is mirrored), as in `scipy.ndimage.convolve` and
     `scipy.signal.convolve2d`, so A maps a single bright pixel to the kernel itself; PyTorch's `conv2d` is a
-    correlation and would mirror it. The image keeps its size; [`invreg_operators.boundary`][] says how it
+    correlation and would mirror it. The image keeps its size; [`invreg_operators.boundary`][] defines how it
     continues beyond its edges under each rule and which sizes that needs. The adjoint is exact for every rule.
     """
 

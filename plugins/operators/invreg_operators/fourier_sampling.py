@@ -23,7 +23,7 @@ class FourierSampling(LinearOperator):
     with the unitary discrete Fourier transform U. Pixels and frequencies are counted from the one at (H // 2, W // 2),
     so frequency zero is in the centre. Complex numbers are two channels: images `[B, C, H, W]` have measurements
     `[B, 2 C, H, W]`, real and imaginary part of the first channel, of the second, and so on. What is not measured is
-    zero. A problem adds noise there, too, which is of no effect: the adjoint leaves it out.
+    zero. A problem adds noise there, too, which has no effect: the adjoint ignores it.
 
     As U is unitary, a measured value has noise of the same size as a pixel would; ||A|| = 1, since frequency zero is
     always measured. The adjoint fills in zeros and takes the real part. The mask depends on the parameters and on the
@@ -77,7 +77,7 @@ class FourierSampling(LinearOperator):
         """A x `[B, 2 C, H, W]`, for x `[B, C, H, W]`."""
         check_batch(x, "fourier_sampling")
         range_shape = self.range_shape(tuple(x.shape[1:]))
-        if not len(x):  # MKL refuses to transform nothing
+        if not len(x):  # MKL refuses an empty transform
             return x.new_zeros((0, *range_shape))
         mask = self.mask(x.shape[2], x.shape[3]).to(x.device)
         with torch.autocast(x.device.type, enabled=False):

@@ -26,7 +26,7 @@ class GaussianBlur(LinearOperator):
     (A x)[i, j] = sum over a, b in {-r, ..., r} of g[a] g[b] x[i - a, j - b],
     g[a] proportional to exp(-a² / (2 std²)), sum of g = 1, r = (kernel_size - 1) / 2.
 
-    The image keeps its size; [`invreg_operators.boundary`][] says how it continues beyond its edges under each rule
+    The image keeps its size; [`invreg_operators.boundary`][] defines how it continues beyond its edges under each rule
     and which sizes that needs. With `symmetric`, `zero` and `circular` the operator is self-adjoint; with `symmetric`
     and `circular` its norm is 1, with `zero` less; with `replicate` and `reflect` it is slightly more, as pixels near
     the edge count more than once. The adjoint is exact for every rule.

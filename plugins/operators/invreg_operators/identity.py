@@ -1,4 +1,4 @@
-"""Nothing but noise: denoising."""
+"""The identity, for denoising."""
 
 from __future__ import annotations
 

@@ -82,8 +82,8 @@ class PoissonNoise(Noise):
         """See `Noise.draw`; values down to -1e-5 count as rounding errors of 0.
 
         Raises:
-            DataError: if z has smaller values, or values that are not finite: they are no intensities. Also if counts,
-                or what one photon is worth, are beyond what can be computed.
+            DataError: if z has smaller values, or values that are not finite: they are not intensities. Also if counts,
+                or the value of one photon, are out of range.
         """
         _check_real(z, "poisson")
         low, high = (float(z.min()), float(z.max())) if z.numel() else (0.0, 0.0)
@@ -105,7 +105,7 @@ class PoissonNoise(Noise):
             raise DataError(
                 f"photons = {self.photons:g} for measurements in {str(z.dtype).removeprefix('torch.')}",
                 where="poisson",
-                expected="a photon whose worth, 1 / photons, is a finite number",
+                expected="a finite value of one photon, 1 / photons",
                 hint="more photons",
             )
         rate = z.to(torch.float32) * self.photons

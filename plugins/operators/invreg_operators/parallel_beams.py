@@ -19,7 +19,7 @@ _NEGLIGIBLE = 1e-14
 
 @dataclass(frozen=True)
 class Geometry:
-    """Where the beams go: angles in degrees, detector bins, and the image they pass.
+    """The geometry of the beams: angles in degrees, detector bins, and the size of the image.
 
     Lengths are in longer sides of the image. The origin lies in the centre of the image and of the detector, x points
     right and y up. Beam position t at the angle theta is the line x cos(theta) + y sin(theta) = t.
@@ -143,6 +143,6 @@ def _moved(matrix: Tensor, dtype: torch.dtype, device: torch.device) -> Tensor:
 
 def _csr(starts: Tensor, columns: Tensor, values: Tensor, shape: tuple[int, int]) -> Tensor:
     with warnings.catch_warnings():
-        # PyTorch announces that compressed rows are young; products with dense matrices are all that is used here.
+        # PyTorch warns that compressed rows are in beta; only products with dense matrices are used here.
         warnings.filterwarnings("ignore", message="Sparse CSR tensor support", category=UserWarning)
         return torch.sparse_csr_tensor(starts, columns, values, shape, check_invariants=False)

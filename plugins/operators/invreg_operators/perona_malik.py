@@ -99,7 +99,7 @@ class PeronaMalik(Operator):
 
     @property
     def stencil_radius(self) -> int:
-        """f sees one pixel in each direction, whatever the stencil; a step applies it twice, one after another."""
+        """f sees one pixel in each direction with every stencil; a step applies it twice."""
         return 2 * self.steps
 
     def extra_repr(self) -> str:

@@ -23,7 +23,7 @@ class Radon(LinearOperator):
         (A x)[k, j] = (1/w) integral over |t - t_j| <= w/2 of integral over x cos(theta_k) + y sin(theta_k) = t,
 
     for an image that is constant on each pixel and zero outside; the integrals are exact. The longer side of the image
-    has length 1, whatever the number of pixels, so that images in [0, 1] have values in [0, sqrt(2)]. The origin is
+    has length 1 for any number of pixels, so that images in [0, 1] have values in [0, sqrt(2)]. The origin is
     the centre of the image and of the detector, x points right and y up. The angles are
 
         theta_k = start + k (stop - start) / angles,   k = 0, ..., angles - 1,
@@ -62,7 +62,7 @@ class Radon(LinearOperator):
             tuple[Pixels, Pixels] | None,
             Field(
                 description="height and width of the images; by default they are square, of any size, which the "
-                "adjoint tells from the number of bins",
+                "adjoint derives from the number of bins",
                 json_schema_extra={"unit": "pixels"},
             ),
         ] = None,
@@ -72,13 +72,13 @@ class Radon(LinearOperator):
             raise SpecError(
                 f"angles from {start:g} to {stop:g} degrees",
                 where="stop",
-                expected="start < stop <= start + 180: after a half turn the same lines come again",
+                expected="start < stop <= start + 180: beyond a half turn the lines repeat",
             )
         if detectors is not None and image_size is None:
             raise SpecError(
                 f"{detectors} detectors for images of unknown size",
                 where="detectors",
-                expected="image_size as well: a sinogram alone does not tell how many pixels its image has",
+                expected="image_size as well: a sinogram alone does not determine how many pixels its image has",
                 hint="image_size: [96, 96]",
             )
         self.angles, self.detectors, self.start, self.stop = angles, detectors, start, stop
@@ -138,7 +138,7 @@ class Radon(LinearOperator):
             ShapeError: if there is none.
         """
         if len(range_shape) == 3:
-            # Of squares the diagonal tells the side: bins - 1 < sqrt(2) side <= bins.
+            # The diagonal of a square determines its side: bins - 1 < sqrt(2) side <= bins.
             side = math.isqrt(range_shape[2] ** 2 // 2)
             size = self.image_size or (side, side)
             shape = (range_shape[0], *size)
@@ -152,10 +152,10 @@ class Radon(LinearOperator):
         raise ShapeError(f"sinograms of shape {tuple(range_shape)}", where="radon", expected=expected)
 
     def geometry(self, domain_shape: Shape) -> Geometry:
-        """Where the beams go through images of this shape.
+        """The geometry of the beams for images of this shape.
 
         Raises:
-            ShapeError: if images of this shape are not taken.
+            ShapeError: if the operator does not take images of this shape.
         """
         check_images(domain_shape, "radon")
         height, width = domain_shape[1:]
@@ -163,7 +163,7 @@ class Radon(LinearOperator):
             raise ShapeError(
                 f"images of {height}x{width} pixels",
                 where="radon",
-                expected="square images, as long as image_size does not say otherwise",
+                expected="square images, unless image_size is given",
                 hint=f"image_size: [{height}, {width}]",
             )
         if self.image_size not in (None, (height, width)):

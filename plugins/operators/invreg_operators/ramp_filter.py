@@ -36,7 +36,7 @@ def ramp_filtered(p: Tensor, spacing: float, window: FilterWindow, cutoff: float
     response = torch.fft.rfft(kernel).real * spacing
     frequencies = torch.linspace(0, 1, len(response), dtype=torch.float64, device=p.device)
     response = response * _window(frequencies / cutoff, window)
-    # cuFFT and MKL know no half precision of this length, and autocast shall not choose.
+    # cuFFT and MKL do not transform this length in half precision, so autocast must not choose it.
     with torch.autocast(p.device.type, enabled=False):
         filtered = torch.fft.irfft(torch.fft.rfft(p.to(dtype), n=length) * response.to(dtype), n=length)
     return filtered[..., :count].to(p.dtype)

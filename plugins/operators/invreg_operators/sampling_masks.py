@@ -1,4 +1,4 @@
-"""Which frequencies of an image are measured."""
+"""Masks of the measured frequencies."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def sampling_mask(
 ) -> Tensor:
     """The measured frequencies of images of this size, `[height, width]` of bool, frequency zero in the centre.
 
-    A function of its arguments only. Frequency zero is always measured.
+    Depends on its arguments only. Frequency zero is always measured.
     """
     # Not inference tensors, even if first needed in inference mode: gradients pass through them later.
     with torch.inference_mode(False):

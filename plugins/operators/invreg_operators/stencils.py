@@ -1,6 +1,6 @@
 """Discretisations of the right-hand side of Perona-Malik diffusion, f(u) = div(g ∇u), with their derivatives.
 
-g = 1 / (1 + |∇u|² / contrast²), pixels at distance 1, no flux across the edge of the image. The gradient lives
+g = 1 / (1 + |∇u|² / contrast²), pixels at distance 1, no flux across the edge of the image. The gradient is defined
 between neighbouring pixels: `down[i, j]` is the difference from pixel (i, j) to (i + 1, j), `across[i, j]` that to
 (i, j + 1), and the divergence is minus the adjoint of the gradient. Both parts have the shape of the image, with zeros
 in the last row (of `down`) and the last column (of `across`), where there is no neighbour. The stencils differ in
@@ -24,7 +24,7 @@ def gradient(u: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def divergence(down: Tensor, across: Tensor) -> Tensor:
-    """What flows into each pixel, minus what flows out: minus the adjoint of `gradient`."""
+    """The divergence, inflow minus outflow of each pixel: minus the adjoint of `gradient`."""
     inflow = down + across
     inflow[..., 1:, :].sub_(down[..., :-1, :])
     inflow[..., 1:].sub_(across[..., :-1])
@@ -105,7 +105,7 @@ class Edge(Stencil):
 class HalfPoint(Stencil):
     """g between two pixels, from their difference and the mean of the four nearest differences across it.
 
-    This f is no gradient, and f' is not symmetric.
+    This f is not a gradient, and f' is not symmetric.
     """
 
     def __init__(self, u: Tensor, steepness: float) -> None:

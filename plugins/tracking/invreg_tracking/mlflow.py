@@ -1,4 +1,4 @@
-"""MLflow: one of its runs for each run."""
+"""MLflow: one MLflow run for each run."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _BATCH, _LONGEST = 100, 500
 class MLflowTracker:
     """Writes parameters, metrics and artifacts to the tracking server that `MLFLOW_TRACKING_URI` names.
 
-    Without that variable they go where MLflow puts them by itself; `MLFLOW_EXPERIMENT_NAME` names the experiment,
+    Without that variable, MLflow chooses the place; `MLFLOW_EXPERIMENT_NAME` names the experiment,
     `invreg` by default. `mlflow.json` in the run folder keeps the id of the MLflow run. A run that goes on takes it up
     again; rows that are already there are not written twice.
 
@@ -75,7 +75,7 @@ class MLflowTracker:
         self._client.set_terminated(run, "FINISHED")
 
     def close(self) -> None:
-        """Says so on the server if the run did not come to its end."""
+        """Marks the run as killed on the server if it has not finished."""
         if self._run is not None:
             run, self._run = self._run, None
             self._client.set_terminated(run, "KILLED")

@@ -89,7 +89,7 @@ class TensorBoardTracker:
             self._writers.popitem()[1].close()
 
     def _writer(self, run: str, step: int) -> SummaryWriter:
-        """The writer of a TensorBoard run; what earlier sittings wrote from this step on is taken back."""
+        """The writer of a TensorBoard run; what earlier sessions wrote from this step on is removed."""
         if run not in self._writers:
             folder = self._folder / "tensorboard" / run
             self._writers[run] = self._make(str(folder), purge_step=step)

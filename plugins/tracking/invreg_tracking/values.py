@@ -8,7 +8,7 @@ from typing import Any
 
 
 def step_of(epoch: int, values: Mapping[str, Any]) -> int:
-    """The axis of a training: optimizer steps where they are told (there may be several rows to an epoch)."""
+    """The axis of a training: optimizer steps where they are given (an epoch may have several rows)."""
     step = values.get("step")
     return step if isinstance(step, int) and not isinstance(step, bool) else epoch
 
@@ -23,7 +23,7 @@ def numbers(values: Mapping[str, Any]) -> dict[str, float]:
 
 
 def is_number(value: Any) -> bool:
-    """Whether a value is a real number of Python or NumPy, and no truth value."""
+    """Whether a value is a real number of Python or NumPy, and not a boolean."""
     if isinstance(value, bool | str | bytes):
         return False
     return isinstance(value, int | float) or getattr(value, "ndim", None) == 0

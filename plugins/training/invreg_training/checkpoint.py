@@ -77,7 +77,7 @@ def broken(path: Path, cause: str) -> TrainingError:
 
 
 def identity(trainer: Trainer, method: Method, context: TrainingContext) -> dict[str, Any]:
-    """All that decides how a training goes; a checkpoint is only taken up by an equal one."""
+    """All that determines the result of a training; a checkpoint of another identity is refused."""
     described = {
         "trainer": _plain(trainer),
         "reconstructor": _plain(method.parameters),
@@ -103,7 +103,7 @@ def check_identity(path: Path, found: Mapping[str, Any], expected: Mapping[str, 
         raise TrainingError(
             "belongs to a training with other settings: " + "; ".join(differences),
             where=str(path),
-            expected="a checkpoint of this very training",
+            expected="a checkpoint of this training",
             hint=f"delete the folder {path.parent}, or train into another one",
         )
 

@@ -13,14 +13,14 @@ from invreg import TrainingError
 class Processes:
     """The processes of one training: a single one, or those that `accelerate launch` or `torchrun` started.
 
-    accelerate keeps its state once a process. So nothing that may differ between two trainings is told to it:
-    precision is chosen by autocast around each training step, and modules are where they compute already.
+    accelerate keeps one state in each process. So it is not given anything that may differ between two trainings:
+    autocast chooses the precision in each training step, and modules are where they compute already.
 
     Args:
         device: where this process computes.
 
     Raises:
-        TrainingError: if accelerate was set up in a way that contradicts this.
+        TrainingError: if accelerate is set up differently.
     """
 
     def __init__(self, device: torch.device) -> None:
@@ -31,7 +31,7 @@ class Processes:
                 cpu=device.type == "cpu", mixed_precision="no", device_placement=False, gradient_accumulation_steps=1
             )
         except ValueError:
-            # Set up earlier in this process for another device or precision; a single process minds only the latter.
+            # Set up earlier in this process for another device or precision; one process needs only the precision.
             self._accelerator = Accelerator(device_placement=False, gradient_accumulation_steps=1)
         self.count: int = self._accelerator.num_processes
         self.rank: int = self._accelerator.process_index
@@ -58,7 +58,7 @@ class Processes:
 
     @property
     def is_main(self) -> bool:
-        """Whether this process writes files and tells events."""
+        """Whether this process writes files and emits events."""
         return self.rank == 0
 
     def share(self, batch_size: int) -> slice:

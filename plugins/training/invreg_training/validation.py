@@ -1,4 +1,4 @@
-"""How good a reconstructor is on the validation images."""
+"""The value of a reconstructor on the validation images."""
 
 from __future__ import annotations
 

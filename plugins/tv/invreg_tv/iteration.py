@@ -16,7 +16,7 @@ from invreg_tv.solution import Batch, Box, TVSolution, has_converged, primal_dua
 
 
 class Look(NamedTuple):
-    """What is known of the images still in the batch when their gap has been computed.
+    """The images still in the batch, after their gap has been computed.
 
     Attributes:
         x: the images x⁺, `[B, C, H, W]`.
@@ -60,7 +60,7 @@ class Steps(ABC):
         """Adapts the steps to what is seen; returns which images are to be given up, booleans `[B]`."""
 
     def select(self, rest: Tensor) -> None:
-        """Forgets all images but those at the positions `rest`."""
+        """Keeps only the images at the positions `rest`."""
         for name, value in vars(self).items():
             if isinstance(value, Tensor):
                 setattr(self, name, value[rest])
@@ -101,7 +101,7 @@ def minimise(
         start: images to start from, `[B, C, H, W]`.
         steps: step sizes.
         box: lowest and highest value of a pixel; None for no bounds.
-        tolerance: relative gap that is asked for.
+        tolerance: relative gap to reach.
         max_iterations: iterations after which an image is given up.
         check_every: iterations from one look at the gap to the next.
 
@@ -138,9 +138,8 @@ def minimise(
 class _Iterates:
     """The iterates (x, y, p) of all images in the batch, and memory that every iteration uses again.
 
-    An iteration is a walk through memory, apart from the operator: nothing is allocated in it, and nothing written
-    that is not needed. In particular y⁺ is never formed but where the gap is computed; the relaxed y follows from
-    the residual at once.
+    Apart from the operator, memory bandwidth limits an iteration: it allocates nothing, and writes only what is needed.
+    In particular y⁺ is formed only where the gap is computed; the relaxed y follows from the residual directly.
     """
 
     def __init__(self, operator: Operator, z: Tensor, weight: float, start: Tensor, box: Box | None) -> None:
@@ -188,7 +187,7 @@ class _Iterates:
         self._p.lerp_(self._p_next, _column(steps.relaxation, self._p))
 
     def select(self, rest: Tensor) -> None:
-        """Forgets all images but those at the positions `rest`."""
+        """Keeps only the images at the positions `rest`."""
         for name, value in vars(self).items():
             if isinstance(value, Tensor):
                 setattr(self, name, value[rest])

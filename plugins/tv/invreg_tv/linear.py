@@ -50,7 +50,7 @@ def primal_dual(
         start: images to start from, `[B, C, H, W]`.
         norm: ||A|| or a little more.
         box: lowest and highest value of a pixel; None for no bounds.
-        tolerance: relative gap that is asked for.
+        tolerance: relative gap to reach.
         max_iterations: iterations after which an image is given up.
         check_every: iterations from one look at the gap to the next.
 

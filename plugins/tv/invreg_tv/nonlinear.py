@@ -11,10 +11,10 @@ from invreg_tv.iteration import Look, Steps, minimise
 from invreg_tv.norms import derivative_norm, lengths
 from invreg_tv.solution import Box, TVSolution
 
-#: Over-relaxation, until an image is stuck: with it, the iteration circles around the solution more easily.
+#: Over-relaxation, until an image is stuck: with it, the iteration cycles near the solution more easily.
 RELAXATION = 1.5
 #: Smallest and largest dual step for the data term at the start. Smaller ones, as linear operators have them, make
-#: the iteration circle around the solution.
+#: the iteration cycle near the solution.
 DATA_STEPS = (0.2, 0.4)
 #: Dual step for the gradient, for a dual variable in the unit ball.
 GRADIENT_STEP = 16.0
@@ -45,15 +45,15 @@ def nonlinear_primal_dual(
     σ = 7 sqrt(weight) / ||F'||, but at least 0.2 and at most 0.4, and τ (σ ||F'||² + 8 ρ) = 0.99, found by experiment.
     The problem is not convex, convergence is a local matter, and the answer depends on the start.
 
-    What nobody knows beforehand is watched, image by image:
+    What is not known beforehand is observed for each image:
 
     - ||F'(x)|| is estimated at the start. When a step shows that F changes faster, the estimate is raised.
     - The gap is that of the problem with F linearised at x; it is 0 exactly at stationary points. Where it does not
-      fall any more, the iteration circles around a solution: it goes on without relaxation and with σ doubled, which
+      fall any more, the iteration cycles near a solution: it goes on without relaxation and with σ doubled, which
       makes τ smaller, up to three times. An image that is still stuck then is given up. It is not `converged`, and took
       fewer than `max_iterations`.
 
-    Source: Valkonen 2014, Inverse Problems 30 055012 (the exact NL-PDHGM); relaxation and watching are additions.
+    Source: Valkonen 2014, Inverse Problems 30 055012 (the exact NL-PDHGM); relaxation and observation are additions.
 
     Args:
         operator: F, with its `vjp` and `jvp`.
@@ -61,7 +61,7 @@ def nonlinear_primal_dual(
         weight: weight of TV, positive.
         start: images to start from, `[B, C, H, W]`; a good start is z after total variation denoising.
         box: lowest and highest value of a pixel; None for no bounds.
-        tolerance: relative gap that is asked for.
+        tolerance: relative gap to reach.
         max_iterations: iterations after which an image is given up.
         check_every: iterations from one look at the gap to the next.
 
@@ -110,15 +110,15 @@ class _Steps(Steps):
         self.data_share = self._sigma / (1 + self._sigma)
 
     def _watch_norm(self, change: Tensor, distance: Tensor, size: Tensor) -> None:
-        """Told how much F changed over which distance; raises ||F'|| if that was more than it allows.
+        """Raises ||F'|| where F has changed by more than it allows over this distance.
 
-        A distance that is next to rounding, compared with the `size` of x, says nothing.
+        A distance that is next to rounding, compared with the `size` of x, is meaningless.
         """
         faster = (change > self._norm * distance) & (distance > 1000 * torch.finfo(size.dtype).eps * size)
         self._norm = torch.where(faster, NORM_MARGIN * change / distance, self._norm)
 
     def _watch_gap(self, gap: Tensor, iteration: int) -> Tensor:
-        """Told the gaps; treats images that are stuck, and says which are to be given up."""
+        """Takes the gaps, treats images that are stuck, and returns which are to be given up."""
         self._rises = self._rises + (gap > self._last)
         self._last = gap
         progress = gap <= PROGRESS * self._reference

@@ -1,4 +1,4 @@
-"""A better dual variable for an image that is nearly done, so that its gap says so earlier."""
+"""A better dual variable for an image that is nearly done, so that its gap shows it earlier."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from torch import Tensor
 
 from invreg_tv.differences import add_adjoint, add_gradient, project_
 
-#: Polishing is worth its while for gaps up to this multiple of what is asked for.
+#: Polishing pays for gaps up to this multiple of the tolerance.
 NEAR = 4.0
 #: Steps of projected gradient, and their length; they converge below 2 / 8, where 8 bounds ||gradient||².
 _STEPS, _LENGTH = 8, 0.2

@@ -41,7 +41,7 @@ class TotalVariation(Reconstructor):
     rounding).
 
     The weight is measured against ½||F(x) - z||²: for an operator c F with measurements c z the same reconstruction
-    needs the weight c² weight. The default search range suits operators with a norm around 1.
+    needs the weight c² weight. The default search range suits operators with a norm near 1.
 
     Source: Rudin, Osher and Fatemi 1992; Chambolle and Pock 2011; Valkonen 2014, Inverse Problems 30 055012.
     """
@@ -132,7 +132,7 @@ class TotalVariation(Reconstructor):
             )
 
     def _start(self, operator: Operator, z: Tensor, image_shape: Shape) -> Tensor:
-        """The minimiser for F = Id; where z is no image, one gradient step from a grey image comes first."""
+        """The minimiser for F = Id; where z is not an image, one gradient step from a grey image comes first."""
         if tuple(z.shape[1:]) != image_shape:
             grey = z.new_full((len(z), *image_shape), 0.5)
             norm = derivative_norm(operator, grey).clamp(min=torch.finfo(z.dtype).tiny ** 0.5)
@@ -140,7 +140,7 @@ class TotalVariation(Reconstructor):
         return primal_dual(Identity(), z, self.weight, start=z, norm=1.0, tolerance=1e-2, max_iterations=500).x
 
     def _image_shape(self, z: Tensor) -> Shape:
-        """Shape of the images behind z: that of `setup`, or what the operator says for measurements of another size."""
+        """Shape of the images of z: that of `setup`, or the operator's `domain_shape` for another size of z."""
         shape = tuple(z.shape[1:])
         if shape == self.range_shape:
             return self.image_shape
@@ -156,7 +156,7 @@ class TotalVariation(Reconstructor):
         raise ShapeError(
             f"measurements of shape {tuple(z.shape)}",
             where="tv",
-            expected=f"[B, {expected}], which is what the operator makes of images {self.image_shape}",
+            expected=f"[B, {expected}], the shape of F(x) for images {self.image_shape}",
         )
 
     def _complaint(self, solution: TVSolution) -> str | None:

@@ -16,7 +16,7 @@ Box = tuple[float, float]
 
 @dataclass(frozen=True)
 class TVSolution:
-    """Minimisers of ½||F(x) - z||² + weight TV(x), with the evidence for them.
+    """Minimisers of ½||F(x) - z||² + weight TV(x), with their primal-dual gaps.
 
     Attributes:
         x: the images, `[B, C, H, W]`.
@@ -87,7 +87,7 @@ def has_converged(gap: Tensor, objective: Tensor, tolerance: float, z: Tensor, w
     Args:
         gap: the primal-dual gaps.
         objective: the objectives.
-        tolerance: the relative gap that is asked for.
+        tolerance: the relative gap to reach.
         z: the measurements.
         weight: weight of TV.
         pixels: numbers in one image.

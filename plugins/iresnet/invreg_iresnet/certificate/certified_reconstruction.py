@@ -6,8 +6,8 @@ equations by a residual r_i, and with kappa_i >= Lip(phi_i^-1)
     ||y_N - phi^-1(y_0)|| <= sum_i ||r_i|| w_i,    w_i = kappa_i ... kappa_N,
 
 because phi_i^-1 carries an error e of y_{i-1} on as kappa_i (e + ||r_i||). The residuals are evaluated in float64, with
-a bound of the rounding errors of that evaluation; so the sum is proven, whatever precision the states were found in,
-and however they were found. The mean over M/C copies divides the distance by sqrt(M/C).
+a bound of the rounding errors of that evaluation; so the sum is proven for states found in any precision and in
+any way. The mean over M/C copies divides the distance by sqrt(M/C).
 """
 
 from __future__ import annotations
@@ -38,15 +38,15 @@ _UNIT = 2.0**-53
 
 @dataclass(frozen=True)
 class CertifiedReconstruction:
-    """Images with what is proven of them.
+    """Reconstructed images with proven error bounds.
 
     Attributes:
         image: `[B, C, H, W]`, in the dtype of the network.
         error_bound: `[B]`, float64: proven bounds of the Euclidean distance ||image - R(z)|| to the exact
-            reconstruction; None if no proof was asked for.
+            reconstruction; None without a proof.
         data_error_bound: `[B]`: proven bounds of ||image - R(z')|| for all z' with ||z' - z|| <= the data error that
-            was given; None if none was given, or no proof was asked for.
-        tolerance: the distance that was wanted.
+            was given; None if none was given, or without a proof.
+        tolerance: the distance to reach.
         iterations: evaluations of each residual function; the float64 ones come on top.
     """
 
@@ -64,7 +64,7 @@ class CertifiedReconstruction:
 
 @dataclass(frozen=True)
 class Chain:
-    """A network, as its inversion needs it.
+    """What the inversion needs of a network.
 
     Attributes:
         weights: as evaluation uses them.
@@ -86,10 +86,10 @@ def reconstruct_certified(
 
     Args:
         chain: the network.
-        z: `[B, C, H, W]`, at least one, of any floating dtype: bounds are about these numbers, as they are.
-        tolerance: wanted Euclidean distance of each image.
+        z: `[B, C, H, W]`, at least one, of any floating dtype: the bounds are about exactly these numbers.
+        tolerance: Euclidean distance to reach for each image.
         certify: whether to prove it.
-        data_error: distance within which the exact measurement lies.
+        data_error: largest Euclidean distance between z and the exact measurement.
         max_iterations: of each fixed point.
     """
     if not (tolerance > 0 and math.isfinite(tolerance)):
@@ -188,7 +188,7 @@ class _FixedPoint:
             x = torch.where(moving[:, None, None, None], value, x)
             fruitless = torch.where(steps < shortest, 0, fruitless + 1)
             shortest = torch.minimum(steps, shortest)
-            # An image rests when the residual of its new point, at most L times the step, should keep the limit.
+            # An image is done when the residual of its new point, at most L times the step, should keep the limit.
             moving &= (self.contraction * steps > limits) & (fruitless < _PATIENCE)
             if moving.any():
                 continue

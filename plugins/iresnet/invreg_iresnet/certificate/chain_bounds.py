@@ -29,7 +29,7 @@ _LARGEST = 160
 _EXCESS = (0.01, 0.02, 0.04, 0.08, 0.2)
 # The smallest eigenvalue of P - as a share of half the largest - for which a proof takes a moderate time.
 _MARGIN = 7e-4
-# What is left for other rounding errors, on the machine of whoever verifies it.
+# What is left for other rounding errors, on the machine that verifies it.
 _SPARE = 1e-9
 _GRID = 24
 
@@ -92,12 +92,12 @@ def certify_chain_gains(
     stack = _stack(channels, image_channels)
     states, images = [], []
     for group in groups:
-        living = [alive(kernels[index], mixings[index]) for index in group]
-        steps = _steps([kernels[index] for index in group], [mixings[index] for index in group], living, implicit)
-        start = _start([bounds[index] for index in group], living, implicit)
+        active = [alive(kernels[index], mixings[index]) for index in group]
+        steps = _steps([kernels[index] for index in group], [mixings[index] for index in group], active, implicit)
+        start = _start([bounds[index] for index in group], active, implicit)
         if start is None:
             return None
-        found = _proven(steps, Ends(identity, identity), start, living)
+        found = _proven(steps, Ends(identity, identity), start, active)
         if found is None:
             return None
         states.append(found)
@@ -108,9 +108,9 @@ def certify_chain_gains(
         copies = 1 if ends.exit is identity else channels // image_channels
         start = [
             copies * torch.tensor(one, dtype=torch.float64, device="cpu")[use]
-            for one, use in zip(found.scalings, living, strict=True)
+            for one, use in zip(found.scalings, active, strict=True)
         ]
-        found = _proven(steps, ends, start, living)
+        found = _proven(steps, ends, start, active)
         if found is None:
             return None
         images.append(found)
@@ -120,7 +120,7 @@ def certify_chain_gains(
 def check_chain_gains(
     kernels: Sequence[Tensor], mixings: Sequence[Tensor], implicit: bool, image_channels: int, claimed: ChainBounds
 ) -> None:
-    """Proves the claims again: without a search, and without trust in one.
+    """Proves the claims again, without a search.
 
     Args:
         kernels: as for `certify_chain_gains`.
@@ -130,7 +130,7 @@ def check_chain_gains(
         claimed: the claims.
 
     Raises:
-        CertificateError: if a claim is not proven for these weights; it says which.
+        CertificateError: naming a claim that is not proven for these weights.
     """
     channels = len(mixings[0])
     identity = torch.eye(channels, dtype=torch.float64, device="cpu")
@@ -173,10 +173,10 @@ def chain_content(bounds: ChainBounds) -> dict[str, Any]:
 
 
 def chain_from_content(content: Any) -> ChainBounds:
-    """The bounds from what `chain_content` gave. Whether they hold, `check_chain_gains` says.
+    """The bounds from what `chain_content` gave. `check_chain_gains` checks whether they hold.
 
     Raises:
-        CertificateError: if it is not such.
+        CertificateError: if the content is malformed.
     """
     if not isinstance(content, Mapping) or set(content) != {field.name for field in fields(ChainBounds)}:
         raise CertificateError(f"{str(content)[:60]}", where="content", expected="a mapping with states and images")
@@ -224,16 +224,16 @@ def _image_ends(group: range, groups: Sequence[range], identity: Tensor, stack: 
     return Ends(stack if group == groups[0] else identity, stack.mT if group == groups[-1] else identity)
 
 
-def _steps(kernels: Sequence[Tensor], mixings: Sequence[Tensor], living: Sequence[Tensor], implicit: bool) -> Steps:
-    """Without dead channels, whose s is 0 or counts for nothing."""
+def _steps(kernels: Sequence[Tensor], mixings: Sequence[Tensor], active: Sequence[Tensor], implicit: bool) -> Steps:
+    """Without dead channels, whose s is 0 or has no effect."""
     return Steps(
-        [kernel[use] for kernel, use in zip(kernels, living, strict=True)],
-        [mixing[:, use] for mixing, use in zip(mixings, living, strict=True)],
+        [kernel[use] for kernel, use in zip(kernels, active, strict=True)],
+        [mixing[:, use] for mixing, use in zip(mixings, active, strict=True)],
         implicit,
     )
 
 
-def _start(bounds: Sequence[SubnetworkBounds], living: Sequence[Tensor], implicit: bool) -> list[Tensor] | None:
+def _start(bounds: Sequence[SubnetworkBounds], active: Sequence[Tensor], implicit: bool) -> list[Tensor] | None:
     """Scalings with which the chain has at least the product of the bounds of its subnetworks.
 
     The bound of an implicit step is that of ||e_j||^2 <= kappa_j^2 (||e_{j-1}||^2 - constraint with T'), so if later
@@ -241,7 +241,7 @@ def _start(bounds: Sequence[SubnetworkBounds], living: Sequence[Tensor], implici
     """
     name = "contraction" if implicit else "expansion"
     found, later = [], 1.0
-    for one, use in zip(reversed(bounds), reversed(living), strict=True):
+    for one, use in zip(reversed(bounds), reversed(active), strict=True):
         square = 1 - one.norms[name] ** 2 if implicit else 1 + one.norms[name] ** 2
         if square <= 0:
             return None
@@ -252,7 +252,7 @@ def _start(bounds: Sequence[SubnetworkBounds], living: Sequence[Tensor], implici
     return found[::-1]
 
 
-def _proven(steps: Steps, ends: Ends, start: Sequence[Tensor], living: Sequence[Tensor]) -> GroupGain | None:
+def _proven(steps: Steps, ends: Ends, start: Sequence[Tensor], active: Sequence[Tensor]) -> GroupGain | None:
     try:
         found = smallest_gain(steps, ends, start)
     except torch.linalg.LinAlgError:  # type: ignore[attr-defined]
@@ -269,16 +269,16 @@ def _proven(steps: Steps, ends: Ends, start: Sequence[Tensor], living: Sequence[
         if centre is not None and is_proven(condition, centre, _SPARE):
             scalings = [
                 torch.zeros(len(use), dtype=torch.float64, device="cpu").masked_scatter(use, one).tolist()
-                for use, one in zip(living, found.scalings, strict=True)
+                for use, one in zip(active, found.scalings, strict=True)
             ]
             return GroupGain(len(scalings), squared_gain, centre, scalings)
     return None
 
 
 def _check(kernels: Sequence[Tensor], mixings: Sequence[Tensor], implicit: bool, ends: Ends, claim: GroupGain) -> None:
-    living = [alive(kernel, mixing) for kernel, mixing in zip(kernels, mixings, strict=True)]
+    active = [alive(kernel, mixing) for kernel, mixing in zip(kernels, mixings, strict=True)]
     scalings = [torch.tensor(one, dtype=torch.float64, device="cpu") for one in claim.scalings]
-    for scaling, use in zip(scalings, living, strict=True):
+    for scaling, use in zip(scalings, active, strict=True):
         if len(scaling) != len(use) or not torch.equal(scaling > 0, use):
             raise CertificateError(
                 f"{len(scaling)} numbers, {int((scaling > 0).sum())} of them positive",
@@ -286,8 +286,8 @@ def _check(kernels: Sequence[Tensor], mixings: Sequence[Tensor], implicit: bool,
                 expected=f"one for each of the {len(use)} hidden channels, positive unless the channel is dead",
                 hint="the bounds of other weights?",
             )
-    steps = _steps(kernels, mixings, living, implicit)
-    used = [scaling[use] for scaling, use in zip(scalings, living, strict=True)]
+    steps = _steps(kernels, mixings, active, implicit)
+    used = [scaling[use] for scaling, use in zip(scalings, active, strict=True)]
     condition = condition_kernel(steps, ends, used, claim.squared_gain)
     if not is_proven(condition, claim.centre):
         raise CertificateError(

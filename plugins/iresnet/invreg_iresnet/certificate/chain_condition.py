@@ -1,7 +1,7 @@
 """A Lipschitz bound of several subnetworks at once, as the norm of a single convolution.
 
 Bounds of single subnetworks multiply, as if each of them amplified the worst image of the one before. They rarely do.
-This condition is about all of them together. Let differences of states go through the steps j = 1, ..., N,
+This condition holds for all of them together. Let differences of states go through the steps j = 1, ..., N,
 
     e_j = e_{j-1} + W_j s_j,   s_j = S_j(h) - S_j(h'),   h - h' = K_j e_j (implicit)  or  K_j e_{j-1} (explicit),
 

@@ -1,7 +1,7 @@
 """Proven Lipschitz bounds of one subnetwork Id - f with f = W S K.
 
 Each bound is the norm of one convolution with a modified kernel, for any diagonal T > 0: see
-`certificate.schur_forms`, where they are proven. A T is looked for and the norm is then certified; whoever doubts it
+`certificate.schur_forms`, where they are proven. A search finds T, and the norm is then certified; a verification
 needs the T, not the search. Bounds are put together in exact rational arithmetic and rounded in the safe direction.
 """
 
@@ -73,25 +73,25 @@ def certify_subnetwork(
 
     Raises:
         CertificateError: if a weight is not finite, or so large or small that nothing can be computed.
-        ShapeError: if the shapes are not such.
+        ShapeError: if the shapes are wrong.
         SpecError: if the tolerance is not between 0 and 1.
     """
     kernel, mixing = _checked(kernel, mixing)
     kernel_norm = _norm_within(kernel, tolerance, budgets[0])
     mixing_norm = _norm_within(mixing[:, :, None, None], tolerance, budgets[1])
-    living = alive(kernel, mixing)
+    active = alive(kernel, mixing)
     for name, norm in (("kernel", kernel_norm), ("mixing", mixing_norm)):
-        if living.any() and not _ORDINARY[0] <= norm <= _ORDINARY[1]:
+        if active.any() and not _ORDINARY[0] <= norm <= _ORDINARY[1]:
             raise _out_of_range(f"a {name} of norm {norm:.3g}")
     scalings, norms = {}, {}
     for name in FORMS:
-        scaling, norms[name] = _best_bound(name, kernel[living], mixing[:, living], tolerance)
-        scalings[name] = kernel.new_zeros(len(living)).masked_scatter(living, scaling).tolist()
+        scaling, norms[name] = _best_bound(name, kernel[active], mixing[:, active], tolerance)
+        scalings[name] = kernel.new_zeros(len(active)).masked_scatter(active, scaling).tolist()
     return _concluded(kernel_norm, mixing_norm, scalings, norms)
 
 
 def check_subnetwork(kernel: Tensor, mixing: Tensor, claimed: SubnetworkBounds) -> None:
-    """Proves the claims again, from the T that they name: without a search, and without trust in one.
+    """Proves the claims again, from the T that they name, without a search.
 
     Args:
         kernel: as for `certify_subnetwork`.
@@ -99,17 +99,17 @@ def check_subnetwork(kernel: Tensor, mixing: Tensor, claimed: SubnetworkBounds) 
         claimed: the claims.
 
     Raises:
-        CertificateError: if a claim is not proven for these weights; it says which.
+        CertificateError: naming a claim that is not proven for these weights.
         ShapeError: if the shapes of the weights are not those of a subnetwork.
     """
     kernel, mixing = _checked(kernel, mixing)
     claimed = from_content(as_content(claimed))
-    living = alive(kernel, mixing)
+    active = alive(kernel, mixing)
     _check_norm("kernel_norm", norm_is_at_most(kernel, claimed.kernel_norm), claimed.kernel_norm)
     _check_norm("mixing_norm", norm_is_at_most(mixing[:, :, None, None], claimed.mixing_norm), claimed.mixing_norm)
     for name in FORMS:
         scaling = torch.tensor(claimed.scalings[name], dtype=torch.float64, device="cpu")
-        if len(scaling) != len(kernel) or not torch.equal(scaling > 0, living):
+        if len(scaling) != len(kernel) or not torch.equal(scaling > 0, active):
             raise CertificateError(
                 f"{len(scaling)} numbers, {int((scaling > 0).sum())} of them positive",
                 where=f"scalings.{name}",
@@ -118,7 +118,7 @@ def check_subnetwork(kernel: Tensor, mixing: Tensor, claimed: SubnetworkBounds) 
             )
         bound = claimed.norms[name]
         try:
-            proven = _norm_is_proven(kernel[living], mixing[:, living], scaling[living], name, bound)
+            proven = _norm_is_proven(kernel[active], mixing[:, active], scaling[active], name, bound)
         except CertificateError as error:
             raise error.at(f"scalings.{name}") from None
         _check_norm(f"norms.{name}", proven, bound)
@@ -138,10 +138,10 @@ def as_content(bounds: SubnetworkBounds) -> dict[str, Any]:
 
 
 def from_content(content: Any) -> SubnetworkBounds:
-    """The bounds from what `as_content` gave. Whether they hold, `check_subnetwork` says.
+    """The bounds from what `as_content` gave. `check_subnetwork` checks whether they hold.
 
     Raises:
-        CertificateError: if it is not such.
+        CertificateError: if the content is malformed.
     """
     content = _mapping(content, "bounds", {field.name for field in fields(SubnetworkBounds)})
     numbers = ("product", "kernel_norm", "mixing_norm", "lipsdp", "expansion")

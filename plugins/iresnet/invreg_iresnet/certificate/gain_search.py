@@ -69,7 +69,7 @@ def smallest_gain(steps: Steps, ends: Ends, start: Sequence[Tensor]) -> Candidat
         start: the diagonals of T_j to start from, positive.
 
     Returns:
-        None if there is no finite gamma for `start`.
+        None if `start` has no finite gamma.
     """
     half = max(1, steps.kernels[0].shape[-1] // 2)
     fine = _Gains(steps, ends, [grid_symbols(kernel, _FINE_DENSITY * half) for kernel in steps.kernels])
@@ -126,7 +126,7 @@ class _Gains:
         return float(self.values(x).max())
 
     def smoothed(self, x: Tensor, exponent: int) -> tuple[float, Tensor]:
-        """(1/p) log sum lambda^p, and its gradient; infinite where there is no gamma.
+        """(1/p) log sum lambda^p, and its gradient; infinite where no gamma exists.
 
         The eigenvalue is the largest value of output plus constraints over s, so its derivative with respect to T_j is
         that of the constraint, 2 <s_j, K_j e> - 2 <s_j, s_j>, at the s that attains it.

@@ -1,7 +1,7 @@
 """The certificate of a whole network: from the bounds of its subnetworks to those of phi and of its inverse.
 
 A network is a chain of subnetworks, and Lipschitz constants of a chain multiply. The numbers of a certificate are exact
-products of the certified bounds of the subnetworks, rounded upwards, so that whoever verifies it gets the same ones.
+products of the certified bounds of the subnetworks, rounded upwards, so that a verification gets the same ones.
 """
 
 from __future__ import annotations
@@ -276,7 +276,7 @@ def _check_finite(weights: Weights) -> None:
 def _expect(fine: bool, where: str, found: Any, expected: Any, meaning: str = "") -> None:
     if not fine:
         raise CertificateError(
-            f"the certificate says {_short(found)}",
+            f"the certificate has {_short(found)}",
             where=f"certificate.{where}",
             expected=f"{_short(expected)}{f', {meaning}' if meaning else ''}",
             hint="make a new one: net.certificate(), or `invreg certify RUN` after certificate.json was deleted",

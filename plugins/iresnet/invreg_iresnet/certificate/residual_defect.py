@@ -1,4 +1,4 @@
-"""Residuals of a subnetwork's equation in float64, with a bound of what rounding did to them."""
+"""Residuals of a subnetwork's equation in float64, with a bound of their rounding errors."""
 
 from __future__ import annotations
 

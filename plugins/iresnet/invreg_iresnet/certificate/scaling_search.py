@@ -11,7 +11,7 @@ and so is the largest eigenvalue: there is one minimum. It is approached by a ba
 
 and minimised by Newton's method, for increasing tau. The frequencies begin as a coarse grid. After each step of tau,
 those of a fine grid that are nearly the largest join them, and those that are far from that leave: large networks have
-the same largest singular value at many frequencies, and learn to hide larger ones between the points of a fixed grid.
+the same largest singular value at many frequencies, and larger ones between the points of a fixed grid.
 
 Sources: Boyd & Vandenberghe 2004, chapter 11; Fazlyab et al. 2019.
 """

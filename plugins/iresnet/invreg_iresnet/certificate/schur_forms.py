@@ -29,7 +29,7 @@ W may have any sign: with -W, the bounds are about Id + f. mu > 0 makes Id - f, 
 itself, injective and proper, so it is a homeomorphism, and Lip((Id - f)^-1) <= 1 / mu.
 
 With D = T^{1/2}, Q-+ = D (2 Id -+ V'V) D for V = W D^{-1}, so the forms are those of V S D K with T = Id: this is how
-they are computed, because 2 Id -+ V'V is of moderate size whatever the units of hidden channels are.
+they are computed, because 2 Id -+ V'V is of moderate size for all units of the hidden channels.
 
 Sources: Fazlyab et al. 2019 (LipSDP); the Schur complements were derived for this project.
 """
@@ -101,7 +101,7 @@ def modified_kernel(kernel: Tensor, mixing: Tensor, scaling: Tensor, form: Form)
     roots = scaling.sqrt()
     identity = torch.eye(hidden, dtype=torch.float64, device="cpu")
     # V is rounded once; so is D K. All bounds below are sums of products of n rounded factors: gamma_n times the same
-    # sum of magnitudes, in whatever order it is computed.
+    # sum of magnitudes, in any order of summation.
     v = mixing / roots
     magnitude = v.abs() + _TINY
     q = 2 * identity + form.mixing_sign * (v.mT @ v)

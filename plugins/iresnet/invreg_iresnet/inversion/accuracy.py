@@ -1,4 +1,4 @@
-"""How accurately a chain is inverted: tightly in evaluation, as loosely as pays in training."""
+"""How accurately a chain is inverted: tightly in evaluation, loosely in training."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def for_training(
     Args:
         progress: the share of the training that is done.
         tolerance: of inversions; that of gradients is 30 times larger, and what convolutions in `dtype` cannot resolve
-            is not asked of them.
+            is not demanded of them.
         max_iterations: the largest number of iterations.
         bound: the Lipschitz bound of the residual functions.
         dtype: of the convolutions.

@@ -1,4 +1,4 @@
-"""Iterations that did not get where they should: said aloud."""
+"""Errors and warnings for iterations that miss their tolerance."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ def short_of(
     """The error for iterations that have ended before their tolerance; None if there is none.
 
     Args:
-        courses: how the iterations of all subnetworks went, from the first.
+        courses: the iterations of all subnetworks, from the first.
         what: what was to be found.
-        tolerance: the relative residual that was asked for.
+        tolerance: the largest relative residual allowed.
         bound: Lipschitz bound of the residual functions.
         dtype: in which they were computed.
     """

@@ -34,7 +34,7 @@ def adjoint_fixed_points(
         gradient: `[B, M, H, W]`.
         chain: subnetworks, phi_1 first.
         hiddens: the hidden activations of each f_i(x_i).
-        accuracy: how accurately.
+        accuracy: the accuracy of the fixed points.
         starts: where iterations start.
     """
     path = [gradient.contiguous(memory_format=torch.channels_last)]
@@ -47,7 +47,7 @@ def adjoint_fixed_points(
 
 def warn_if_inaccurate(courses: Sequence[Course], accuracy: Accuracy) -> None:
     """Warns of derivatives that did not reach their tolerance; of each subnetwork, phi_1 first."""
-    # A gradient that is not finite is passed on: loss scaling counts on some, and trainers look at what they get.
+    # A gradient that is not finite is passed on: loss scaling relies on some, and trainers check what they get.
     warn_if_short(
         courses,
         what="a gradient of the reconstruction",

@@ -1,8 +1,8 @@
 """A chain of explicit subnetworks Id + g_i for training: one node in the graph, with the derivative written out.
 
 x_i = x_{i-1} + g_i(x_{i-1}), so a gradient w of x_i goes back to x_{i-1} as w + g_i'(x_{i-1})* w. As g_i is piecewise
-affine, its hidden activations tell its derivative: the inputs x_{i-1} and the activations are all that is kept, for
-three evaluations' worth of convolutions in a step, and no more memory traffic than these need.
+affine, its hidden activations determine its derivative: the inputs x_{i-1} and the activations are all that is kept,
+for three evaluations' worth of convolutions in a step, and no more memory traffic than these need.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from invreg_iresnet.network.subnetwork import subnetworks
 def apply_chain(z: Tensor, weights: Weights, accuracy: Accuracy) -> Tensor:
     """(Id + g_N) o ... o (Id + g_1) at states z `[B, M, H, W]`, differentiable once with respect to z and the weights.
 
-    To be called within `arithmetic`, without autocast; gradients, which come later, see to that themselves.
+    To be called within `arithmetic`, without autocast; gradients, computed later, set both themselves.
 
     Args:
         z: states.

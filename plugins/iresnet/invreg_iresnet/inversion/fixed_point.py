@@ -10,7 +10,7 @@ from typing import Literal, NamedTuple
 import torch
 from torch import Tensor
 
-#: Maps a batch of states x to g(x) and whatever else is worth keeping of its evaluation.
+#: Maps a batch of states x to g(x) and what else of its evaluation is kept.
 Update = Callable[[Tensor], tuple[Tensor, Tensor]]
 
 #: How an iteration ended: every image within the tolerance; after a fixed count, without a look; at the largest
@@ -36,7 +36,7 @@ class Stopping:
 
 
 class Course(NamedTuple):
-    """How an iteration went.
+    """The course of an iteration.
 
     Attributes:
         iterations: evaluations of g.
@@ -55,8 +55,8 @@ class Solution(NamedTuple):
     Attributes:
         point: where g was evaluated last.
         value: g(point), the answer: closer to the fixed point than `point` by one iteration.
-        known: what else came of the evaluation at `point`.
-        course: how it went.
+        known: what else the evaluation at `point` gave.
+        course: of the iteration.
     """
 
     point: Tensor
@@ -68,8 +68,7 @@ class Solution(NamedTuple):
 def solve(update: Update, start: Tensor, stopping: Stopping) -> Solution:
     """Iterates x <- g(x) for a contraction g, for each image of a batch `[B, M, H, W]` by itself.
 
-    An image that is within the tolerance rests while others go on: what becomes of it does not depend on the batch
-    that it is in.
+    An image within the tolerance stays as it is while others go on: its result does not depend on its batch.
     """
     if not stopping.tolerance or not len(start):
         return _repeat(update, start, stopping.max_iterations)
@@ -80,7 +79,7 @@ def solve(update: Update, start: Tensor, stopping: Stopping) -> Solution:
         steps, sizes = _norms(value - x), _norms(value)
         residuals = steps / sizes.clamp_min(torch.finfo(sizes.dtype).tiny)
         resting = residuals <= stopping.tolerance
-        # What decides is fetched at once, as a GPU has to be waited for.
+        # Fetched in one transfer: each one waits for the GPU.
         worst, longest, count = torch.stack(
             [residuals.max(), steps.masked_fill(resting, 0).max(), resting.sum()]
         ).tolist()

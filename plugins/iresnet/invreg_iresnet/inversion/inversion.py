@@ -35,7 +35,7 @@ class Inversion:
 
     Attributes:
         x: the state `[B, M, H, W]`.
-        courses: how the iteration of each subnetwork went, phi_1 first.
+        courses: the iteration of each subnetwork, phi_1 first.
     """
 
     x: Tensor
@@ -78,16 +78,16 @@ class Starts(NamedTuple):
 def invert_chain(z: Tensor, weights: Weights, accuracy: Accuracy, starts: Starts | None = None) -> Inversion:
     """phi^-1(z), differentiable with respect to z and the weights: once; twice where the weights are constants.
 
-    To be called within `arithmetic`, without autocast; gradients, which come later, see to that themselves.
+    To be called within `arithmetic`, without autocast; gradients, computed later, set both themselves.
 
     Args:
         z: states, `[B, M, H, W]`.
         weights: of all subnetworks.
-        accuracy: how accurately.
+        accuracy: of the fixed points and of their gradients.
         starts: where iterations start; those of untrained networks if left out.
 
     Raises:
-        ConvergenceError: if values turn up that are not finite.
+        ConvergenceError: if values are not finite.
     """
     courses: list[Course] = []
     z = z.contiguous(memory_format=torch.channels_last)
@@ -103,7 +103,7 @@ def invert_chain(z: Tensor, weights: Weights, accuracy: Accuracy, starts: Starts
 
 
 def untrained_starts(subnetworks: int, state: Tensor) -> Starts:
-    """Starts for states like this one before anything is learned; nothing is learned from where they lead to."""
+    """The starts of an untrained network, for states like this one; they do not learn."""
     forward, backward = (LearnedStarts(subnetworks, state.shape[1]).to(state) for _ in range(2))
     return Starts(forward, backward, learn=False)
 

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-# Pixels of a batch that least squares look at, and the share of the way that is gone to their solution.
+# Pixels of a batch in the least squares, and the share of the step to their solution that is taken.
 _SAMPLES = 2048
 _RATE = 0.5
 
@@ -59,7 +59,7 @@ class LearnedStarts(nn.Module):
 
     @torch.no_grad()
     def learn(self, samples: Sequence[Tensor]) -> None:
-        """Goes halfway from what is known to the least-squares solution for these states.
+        """Goes halfway from the present maps to the least-squares solution for these states.
 
         Args:
             samples: the same pixels of x_0, ..., x_N, one in each row; see `sample`.
@@ -67,7 +67,7 @@ class LearnedStarts(nn.Module):
         states = torch.stack(list(samples))
         before, steps = states[:-1], states.diff(dim=0)
         known = torch.cat([before, torch.cat([torch.zeros_like(steps[:1]), steps[:-1]])], dim=2)
-        # Gradients get small as training goes on; what counts is their relation.
+        # Gradients get small as training goes on; only their ratio matters.
         scale = known.square().mean((1, 2), keepdim=True).clamp_min(torch.finfo(known.dtype).tiny)
         target = steps - known @ self.coefficients.to(known.dtype)
         gram, cross = ((known.mT @ other / scale).double() for other in (known, target))
@@ -75,7 +75,7 @@ class LearnedStarts(nn.Module):
         ridge = torch.eye(gram.shape[-1], dtype=gram.dtype, device=gram.device) * level[:, None, None]
         found, info = torch.linalg.solve_ex(gram + ridge, cross)
         learned = self.coefficients + _RATE * found.to(self.coefficients.dtype)
-        # A batch whose numbers overflow is no reason to forget; waiting for the device to tell would cost more.
+        # A batch whose numbers overflow leaves the start as it is; a synchronisation with the device would cost more.
         fine = torch.isfinite(learned).all() & (info == 0).all()
         self.coefficients.copy_(torch.where(fine, learned, self.coefficients))
 
@@ -89,7 +89,7 @@ def sample(state: Tensor) -> Tensor:
     """Evenly spread pixels of a batch of states, one in each row: all of them, or 2048 and some more."""
     rows = state.permute(0, 2, 3, 1).flatten(0, 2)
     stride = max(1, len(rows) // _SAMPLES)
-    # A stride that shares a factor with the width of the images would look at the same columns again and again.
+    # A stride that shares a factor with the width of the images would pick the same columns again and again.
     while math.gcd(stride, len(rows)) > 1:
         stride -= 1
     return rows[::stride]

@@ -1,4 +1,4 @@
-"""The adjoint of a convolution, which takes a good part of every training step."""
+"""The adjoint of a convolution, a large part of the cost of a training step."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where training starts: residual functions that take fine detail away, or put it back.
+"""Initial weights: residual functions that remove fine detail, or amplify it.
 
 The residual Id - F of a blur or a diffusion is a high-pass filter. Kernels that start as such filters, spread over
 the hidden channels by an isometry that the 1x1 convolution undoes, save the first hundred steps of a training. Signs

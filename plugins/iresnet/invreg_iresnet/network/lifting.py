@@ -48,7 +48,7 @@ class Lifting:
         x = x - self.center
         if self.padding:
             x = F.pad(x, 4 * (self.padding,), mode="reflect")
-        # Stacked along the last axis of [B, H, W, C]: the state is born in the channels-last layout, in which CPUs and
+        # Stacked along the last axis of [B, H, W, C]: the state is made in the channels-last layout, in which CPUs and
         # GPUs convolve fastest, and this way works under torch.func.vmap too.
         return x.permute(0, 2, 3, 1).repeat(1, 1, 1, self.copies).permute(0, 3, 1, 2)
 
@@ -56,7 +56,7 @@ class Lifting:
         """The image `[B, C, H, W]` of a state `[B, M, H + 2 padding, W + 2 padding]`.
 
         Raises:
-            ShapeError: if it is not the shape of a state.
+            ShapeError: if the state has another shape.
         """
         self.check_state(state)
         x = state.unflatten(1, (self.copies, self.image_channels)).mean(1) + self.center
@@ -78,7 +78,7 @@ class Lifting:
             )
 
     def check_state(self, state: Tensor) -> None:
-        """Refuses tensors that are no states.
+        """Refuses tensors that are not states.
 
         Raises:
             ShapeError: for another number of channels, or no pixels left without the padding.

@@ -10,7 +10,7 @@ from torch import Tensor
 
 
 def autocast_dtype(tensor: Tensor) -> torch.dtype:
-    """The dtype that autocast asks of convolutions on this device, or that of the tensor where autocast is off."""
+    """The dtype of convolutions under autocast on this device, or that of the tensor where autocast is off."""
     device = tensor.device.type
     return torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else tensor.dtype
 

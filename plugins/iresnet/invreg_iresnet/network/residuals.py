@@ -55,9 +55,9 @@ class ResidualStack(nn.Module):
     L_i.
 
     While training, norms are those of the `normalisation`. In evaluation they are the largest singular values of the
-    symbols over a fine grid of frequencies (see `norms.grid_norms`), looked for again only after a parameter has
-    changed. `finalise` replaces the parameters by their projections with certified norms: from then on, and as long as
-    they stay what they are, evaluation takes them as they are stored.
+    symbols over a fine grid of frequencies (see `norms.grid_norms`), computed again only after a parameter has
+    changed. `finalise` replaces the parameters by their projections with certified norms: from then on, until they
+    are changed, evaluation takes them as they are stored.
 
     Args:
         subnetworks: N.
@@ -91,7 +91,7 @@ class ResidualStack(nn.Module):
         start = torch.tensor(START_THRESHOLD).log() / _LOG_THRESHOLD_UNIT
         self.log_thresholds = nn.Parameter(start.repeat(subnetworks))
         self.normalisation = make_normalisation(normalisation, subnetworks, channels, kernel_size)
-        # Says which kernels and mixings are final. Other ones (of further training, say) do not match it.
+        # The digest of the final kernels and mixings; after further training they do not match it.
         self.register_buffer("final_digest", torch.zeros(4, dtype=torch.int64))
         self._seen: _Seen | None = None
 
@@ -117,7 +117,7 @@ class ResidualStack(nn.Module):
         return self._projected(*self.normalisation(self.kernels, self.mixings))
 
     def evaluation_weights(self) -> Weights:
-        """The weights as evaluation uses them, whatever the mode."""
+        """The weights as evaluation uses them, in both modes."""
         seen = self._look()
         if seen.is_final:
             return self._with(self.kernels, self.mixings)
@@ -140,7 +140,7 @@ class ResidualStack(nn.Module):
         self._seen = None
 
     def _digest(self) -> Tensor:
-        """Of kernels, mixings and the bound: weights that keep another one are not final here."""
+        """Of kernels, mixings and the bound: weights for another bound are not final here."""
         return digest(self.kernels, self.mixings, torch.tensor(self.bound, dtype=torch.float32))
 
     def _projected(self, kernel_norms: Tensor, mixing_norms: Tensor) -> Weights:
@@ -160,7 +160,7 @@ class ResidualStack(nn.Module):
 
     @torch.inference_mode(False)  # what is kept must be usable outside inference mode, too
     def _look(self) -> _Seen:
-        """What is known of the kernels and mixings, looked for again only where something has changed."""
+        """What is known of the kernels and mixings, computed again only where something has changed."""
         seen = self._seen
         # Compared by content: no way of changing a parameter can be missed, and it takes microseconds.
         known = (self.kernels, self.mixings, self.final_digest)
@@ -180,7 +180,7 @@ class ResidualStack(nn.Module):
 
 @dataclass
 class _Seen:
-    """What is known of the parameters `of`: whether they are final and, if that was asked, the waves they amplify."""
+    """What is known of the parameters `of`: whether they are final and, on demand, the waves they amplify."""
 
     of: tuple[Tensor, ...]
     is_final: bool

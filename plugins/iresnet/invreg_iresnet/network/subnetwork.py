@@ -1,4 +1,4 @@
-"""One residual function at work: its evaluation, and the adjoint of its derivative, step by step."""
+"""One residual function: its evaluation, and the adjoint of its derivative, step by step."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Subnetwork(NamedTuple):
         hidden_bias: `[H]`.
         mixing: `[M, H, 1, 1]`.
         output_bias: `[M]`.
-        threshold: on the host, where the fused shrinkage of torch wants it.
+        threshold: a number on the host, as the fused shrinkage of torch takes it.
     """
 
     kernel: Tensor
@@ -51,7 +51,7 @@ class Subnetwork(NamedTuple):
         return self.mixed(hidden).add_(self.output_bias[:, None, None])
 
     def mixed(self, hidden: Tensor) -> Tensor:
-        """W h = f(x) - b, for those who have added b to what f(x) is added to: adding b takes as long as W does."""
+        """W h = f(x) - b, for callers that have added b already: adding b takes as long as W."""
         return _per_pixel(hidden, self.mixing.flatten(1))
 
     def hidden_adjoint(self, w: Tensor, hidden: Tensor) -> Tensor:

@@ -42,7 +42,7 @@ _DEEPEST = 16
 def certified_norm(kernel: Tensor, tolerance: float = 1e-4) -> float:
     """A bound c of the operator norm of a convolution: sup_w sigma_max(K^(w)) <= c, proven for the stored weights.
 
-    The proof is about exact arithmetic; rounding errors of its own computations, in float64 on the CPU, are bounded and
+    The bound holds in exact arithmetic; rounding errors of its own computations, in float64 on the CPU, are bounded and
     added. It covers stride 1 convolutions with zero padding and periodic ones, on images of any size.
 
     Args:
@@ -65,7 +65,7 @@ def certified_norm(kernel: Tensor, tolerance: float = 1e-4) -> float:
     if not checked_kernel(kernel, "certified_norm").any():
         return 0.0
     symbol = SymbolBounds(kernel, _FINENESS)
-    # One cell is as exact as float64.
+    # A single cell is exact up to float64.
     tolerance = min(tolerance, 1e-9) if symbol.constant else tolerance
     cells, level, largest = symbol.half_torus(), 0, symbol.rms
     while True:
@@ -83,7 +83,7 @@ def certified_norm(kernel: Tensor, tolerance: float = 1e-4) -> float:
                 raise CertificateError(
                     f"the norm, about {largest:.6g} * 2^{symbol.exponent}, could not be proven",
                     where="certified_norm",
-                    expected="float64 arithmetic whose rounding errors are as IEEE 754 and LAPACK have them",
+                    expected="float64 arithmetic with the rounding errors of IEEE 754 and LAPACK",
                 )
 
 

@@ -33,7 +33,7 @@ class Normalisation(Protocol):
 class GridNormalisation(nn.Module):
     """Largest singular values of the symbols over a grid of frequencies, which moves by half a cell with every call.
 
-    So weights do not learn to hide between the points of the grid.
+    So a training cannot exploit the gaps of a fixed grid.
 
     Args:
         kernel_size: k.
@@ -54,10 +54,10 @@ class GridNormalisation(nn.Module):
 
 
 class PowerNormalisation(nn.Module):
-    """One power iteration for each k x k convolution, started where the last one ended: the paper's way.
+    """One power iteration for each k x k convolution, started where the last one ended, as in the paper.
 
-    What it gives lies below the norm (with a warm start by up to 14 %, by experience), so a network that is normalised
-    like this has no bound while it trains; only `finalise` gives it one.
+    The estimate is below the norm (with a warm start by up to 14 %, by experience), so a network normalised in this way
+    has no bound in training; `finalise` gives it one.
 
     Args:
         subnetworks: N.
@@ -89,7 +89,7 @@ def make_normalisation(
 
 
 def mixing_norms(mixings: Tensor) -> Tensor:
-    """Norms `[N]` of 1x1 convolutions `[N, M, H, 1, 1]`: one frequency says all."""
+    """Norms `[N]` of 1x1 convolutions `[N, M, H, 1, 1]`: one frequency suffices."""
     return amplification(mixings, most_amplified_waves(mixings, 1))
 
 

@@ -25,7 +25,7 @@ def power_iteration(
         vectors: `[N, in, H, W]`, the images v to start from, of any length but not zero; in training those that the
             last call returned.
         iterations: how many; none for ||K v|| / ||v|| as it is.
-        padding: `zeros`; there is no other.
+        padding: `zeros`, the only one.
 
     Returns:
         The norms `[N]`, differentiable with respect to the kernels with v held fixed (at a maximiser this is the

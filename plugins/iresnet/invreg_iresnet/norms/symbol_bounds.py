@@ -43,8 +43,8 @@ class SymbolBounds:
 
     def __init__(self, kernel: Tensor, fineness: int) -> None:
         kernel = _without_zero_borders(kernel.detach().to("cpu", torch.float64))
-        # Exact but for entries below 1e-300 of the largest one, which drown in the slack. In two steps, as a factor
-        # beyond 2^1023 is not a number.
+        # Exact but for entries below 1e-300 of the largest one, which are far below the slack. In two steps, as
+        # a factor beyond 2^1023 is not a number.
         self.exponent = math.frexp(float(kernel.abs().max()))[1]
         half = self.exponent // 2
         kernel = kernel * 2.0**-half * 2.0 ** (half - self.exponent)
@@ -106,7 +106,7 @@ class SymbolBounds:
         return torch.linalg.cholesky_ex(matrices).info == 0
 
     def margin(self, bound: float) -> float:
-        """`at_most` holds for bound * (1 + margin) if it held for bound, in whatever order sums are computed now.
+        """`at_most` holds for bound * (1 + margin) if it held for bound, in any order of summation.
 
         The diagonal gains 2 margin (bound cosine)^2, at least six times the slack for cosines from 0.9 on. What was
         proven for bound leaves all computed eigenvalues above five times the slack then, and a Cholesky factorisation
@@ -136,7 +136,7 @@ class SymbolBounds:
 
 
 def checked_kernel(kernel: Tensor, where: str) -> Tensor:
-    """The kernel, if it is one.
+    """The kernel, validated.
 
     Raises:
         ShapeError: if it is not `[out, in, kh, kw]`, or empty.

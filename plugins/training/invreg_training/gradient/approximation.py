@@ -11,8 +11,8 @@ from invreg_training.gradient.trainer import GradientTrainer
 class ApproximationTraining(GradientTrainer):
     """Trains the forward map that a reconstructor inverts: min over theta of mean ||phi(x) - z||².
 
-    The reconstruction is not looked at in training, only in validation. It regularises less to the
-    purpose than training of the reconstruction does, but no inversion is needed for it.
+    The reconstruction is computed in validation only, so training needs no inversion; but it regularises less to the
+    purpose than training of the reconstruction does.
 
     Source: Arndt & Nickel 2024, section 4 ("approximation training").
     """

@@ -44,7 +44,7 @@ class TrainingLoop:
         settings: the parameters of the trainer.
         loss: a module that holds the reconstructor: forward(z, x) is a number.
         label: the method, for events.
-        identity: all that decides how the training goes; only a checkpoint of the same is taken up.
+        identity: all that determines the result of the training; a checkpoint of another identity is refused.
         context: problem, images, device, folder.
         reconstructor: on the device; it is trained in place.
     """

@@ -1,4 +1,4 @@
-"""What is minimised: losses as modules, so that processes that train together average their gradients."""
+"""Losses, as modules: so processes that train together average their gradients."""
 
 from __future__ import annotations
 

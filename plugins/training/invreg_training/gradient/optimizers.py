@@ -60,7 +60,7 @@ class Optimizers:
             optimizer.step()
 
     def state(self) -> dict[str, Tensor]:
-        """Everything the optimizers remember, by names that `load_state` knows."""
+        """The state of the optimizers, by the names that `load_state` takes."""
         return {
             f"{number}.{index}.{key}": value
             for number, (optimizer, _) in enumerate(self._members)

@@ -1,4 +1,4 @@
-"""The arithmetic of training steps, as far as the device has it."""
+"""The precision of training steps, as far as the device supports it."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ Precision = Literal["float32", "bf16"]
 log = logging.getLogger("invreg")
 
 
-def usable_precision(asked: Precision, device: torch.device) -> Precision:
-    """The precision that was asked for, or float32 where the device only imitates bfloat16; a line of the log says so.
+def usable_precision(precision: Precision, device: torch.device) -> Precision:
+    """`precision`, or float32 where the device only imitates bfloat16, with a line in the log.
 
     Args:
-        asked: the parameter of the trainer.
+        precision: the parameter of the trainer.
         device: on which it trains.
     """
-    if asked == "float32" or _has_bfloat16(device):
-        return asked
-    log.warning("precision bf16 was asked for, which %s does not compute in: training in float32", _name(device))
+    if precision == "float32" or _has_bfloat16(device):
+        return precision
+    log.warning("%s does not compute in bf16: training in float32", _name(device))
     return "float32"
 
 

@@ -1,4 +1,4 @@
-"""How long a training lasts, and how its learning rate goes."""
+"""The length of a training, and its learning rate."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _FIRST = 0.02
 
 @dataclass(frozen=True)
 class Budget:
-    """What a training may use: steps, or seconds, or steps with a cap of seconds.
+    """The length of a training: steps, or seconds, or steps with a cap of seconds.
 
     Attributes:
         steps: number of steps; None if only time counts.

@@ -1,4 +1,4 @@
-"""What a training has to remember to go on after it was interrupted."""
+"""The state of a training, from which it goes on after an interruption."""
 
 from __future__ import annotations
 

@@ -35,7 +35,7 @@ class MedianRule:
             for trial in whole:
                 self._study.add_trial(
                     create_trial(
-                        # What it came to in the end plays no part.
+                        # The final value does not matter here.
                         state=TrialState.COMPLETE,
                         value=0.0,
                         intermediate_values=_all_finite(trial.intermediate),
@@ -58,7 +58,7 @@ def _all_finite(values: Mapping[int, float]) -> dict[int, float]:
 class TrialStopRule:
     """The stop rule of one trial: it keeps the trial's values on disk, and stops it by the median rule.
 
-    A training that goes on from a checkpoint may repeat values; the answers are the same.
+    A training that goes on from a checkpoint may repeat values; the decisions are the same.
 
     Args:
         trial: as far as it is known from an earlier session.

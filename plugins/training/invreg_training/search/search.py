@@ -152,7 +152,7 @@ class SearchSession:
             if rule.trial.stopped is None:
                 value = validate(reconstructor, self.context, self.processes)
                 return rule.ended(value=value), reconstructor
-        except Exception as error:  # noqa: BLE001 (what one trial runs into must not end the search)
+        except Exception as error:  # noqa: BLE001 (an error in one trial must not end the search)
             if rule.trial.stopped is None:
                 return rule.ended(cause=f"{type(error).__name__}: {error}"), None
         return rule.ended(cause=rule.trial.cause), None

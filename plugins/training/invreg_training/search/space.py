@@ -150,7 +150,7 @@ class _Parameter:
         name: its name.
         schema: the model of all parameters of the component.
         validated: all of them, some changed by keyword arguments.
-        registry: knows components that values may be.
+        registry: of components that values may be.
     """
 
     name: str

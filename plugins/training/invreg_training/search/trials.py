@@ -15,7 +15,7 @@ from invreg_training.search.space import Dimension
 
 @dataclass(frozen=True)
 class Trial:
-    """One try: the parameters, and what came of them.
+    """A trial: its parameters and its result.
 
     Attributes:
         number: counted from 0.
@@ -59,7 +59,7 @@ class TrialFile:
 
     Args:
         path: the file.
-        expected: all that decides how the search goes; the trials of another search are refused.
+        expected: all that determines the result of the search; the trials of another search are refused.
     """
 
     def __init__(self, path: Path, expected: dict[str, Any]) -> None:

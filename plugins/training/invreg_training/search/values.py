@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 Number = Annotated[int, Strict()] | Annotated[float, Strict()]
 
-#: Whole numbers beyond this have neighbours that a float cannot tell apart.
+#: Beyond this, a float cannot distinguish neighbouring whole numbers.
 _LARGEST_INTEGER = 2**53
 
 
@@ -51,7 +51,7 @@ class Range(_Values):
         if whole and max(abs(self.low), abs(self.high)) > _LARGEST_INTEGER:
             raise ValueError("whole numbers are drawn up to 2**53 only")
         if not math.isfinite(self.high - self.low):
-            raise ValueError(f"from {self.low} to {self.high} is farther than a number can tell")
+            raise ValueError(f"the range from {self.low} to {self.high} is too wide for a float")
         return self
 
     def suggested(self, trial: optuna.Trial, name: str, integer: bool) -> Any:
