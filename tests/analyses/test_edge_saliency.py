@@ -19,7 +19,7 @@ from invreg.components.operator import Operator
 from invreg.components.problem import Problem
 from invreg.errors import DataError, SpecError
 from invreg_analyses.saliency.edges import EdgeSaliency, equidistant, sample_areas
-from invreg_analyses.saliency.text import difference_in_words, percent
+from invreg_analyses.saliency.text import difference, percent
 from invreg_analyses.shared.canny_edges import find_edges, smooth_areas
 from invreg_analyses.shared.progress import Progress
 from invreg_operators.gaussian_blur import GaussianBlur
@@ -57,7 +57,7 @@ def test_edges_and_smooth_areas_of_diffusion_differ(tmp_path: Path) -> None:
     assert row["difference"] == pytest.approx(expected)
     assert row["high"] < 0  # one step spreads less than three: that is decided
     assert (row["start"], row["end"], row["images"]) == ("F", "net", 6)
-    assert "Effective radius in smooth areas, net minus operator: −" in findings.text
+    assert "; in smooth areas, net minus operator: −" in findings.text
     assert findings.arrays["kernels"].shape == (2, 6, 2, 7, 7)
     np.testing.assert_allclose(
         findings.arrays["mean_kernels"], findings.arrays["kernels"].mean(1), rtol=1e-5, atol=1e-7
@@ -90,7 +90,7 @@ def test_a_single_image_has_no_interval() -> None:
 
 def test_several_images_without_a_value_are_not_one_image() -> None:
     missing = {"measure": "radius", "difference": np.nan, "low": np.nan, "high": np.nan, "images": 0}
-    assert difference_in_words(missing) == "not defined (maps are zero)"
+    assert difference(missing) == "not defined (maps are zero)"
     assert percent(np.nan) == "–"
 
 
@@ -100,7 +100,7 @@ def test_images_without_both_kinds_are_left_out_and_listed() -> None:
     findings = EdgeSaliency(pixels=10).analyze(run_on(x, PeronaMalik(steps=1), PeronaMalik(steps=1)))
     assert findings.tables["images"]["image"].tolist() == ["image-0", "image-2"]
     assert findings.tables["left_out"].to_dict("records") == [{"image": "image-1", "reason": "no edges"}]
-    assert "1 image without both edges and smooth areas left out" in findings.text
+    assert "Left out: 1 image without both areas." in findings.text
     x[:] = 0.4
     with pytest.raises(DataError, match="none of 3 test images has both"):
         EdgeSaliency(pixels=10).analyze(run_on(x, PeronaMalik(steps=1), PeronaMalik(steps=1)))
@@ -108,7 +108,7 @@ def test_images_without_both_kinds_are_left_out_and_listed() -> None:
 
 def test_pixels_are_of_their_kind_inside_and_equidistant() -> None:
     x = steps(1)
-    (one,) = sample_areas(x, ["a"], 5, 40, 9).images
+    (one,), _ = sample_areas(x, ["a"], 5, 40, 9)
     edges = find_edges(x[0])
     on, off = one.pixels[: one.count], one.pixels[one.count :]
     assert (edges[on[:, 0], on[:, 1]] > 0).all()

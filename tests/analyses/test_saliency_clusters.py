@@ -27,7 +27,7 @@ from invreg.plugins.registry import Registry
 from invreg_analyses.saliency.cluster_numbers import cluster_numbers
 from invreg_analyses.saliency.clustering import agreement, by_edges, cluster, k_means, pca_k_means, spectral
 from invreg_analyses.saliency.clusters import SaliencyClusters, typical_images
-from invreg_analyses.saliency.figures import CLUSTER_COLORS, CLUSTER_NAMES, KernelColumn, draw_kernels
+from invreg_analyses.saliency.figures import CLUSTER_COLORS, draw_kernels
 from invreg_analyses.saliency.kernel_spread import normalised, spread_of
 from invreg_analyses.saliency.text import chance, clusters_seen
 from invreg_analyses.shared.canny_edges import NO_EDGE, STRONG, WEAK, find_edges, smooth_areas
@@ -165,7 +165,7 @@ def test_equal_maps_everywhere_are_one_cluster() -> None:
     assert (findings.arrays["labels"] == 0).all()
     assert findings.tables["clusters"]["cluster"].tolist() == ["green", "green"]
     assert set(findings.tables["choices"]["gap"]) == {1}
-    assert "the maps of F are all the same, one cluster" in findings.text
+    assert "all maps of F are the same, one cluster" in findings.text
     assert np.isnan(findings.arrays["mean_kernels"][:, :, 1]).all()
     assert "no such" in draw_svgs(SaliencyClusters(), findings)["means_1"]
 
@@ -225,22 +225,25 @@ def test_shares_that_differ_by_chance_are_said_to() -> None:
             "pixels": [200, 100, 200, 100],
             "edge_pixels": [60, 5, 62, 30],
             "edge_share": [0.3, 0.05, 0.31, 0.3],
+            "radius": [0.5, 0.9, 0.5, 0.9],
         }
     )
     assert chance(table[:2]) < 1e-6
     assert chance(table[2:]) > 0.5
-    text = clusters_seen(table, "one")
-    assert "5.0 % on edges; net green" in text
-    assert text.endswith("may differ by chance, so that the colours mean nothing).")
+    assert clusters_seen(table) == (
+        "F green 200 pixels (30 % on edges, radius 0.500), orange 100 pixels (5.0 % on edges, radius 0.900); "
+        "net green 200 pixels (31 % on edges, radius 0.500), orange 100 pixels (30 % on edges, radius 0.900), "
+        "shares that may differ by chance, so that the colours mean nothing."
+    )
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("clusters", "maps"), [(2, 2), (2, 5), (4, 2), (8, 3), (8, 5)])
 def test_nothing_leaves_figures_of_mean_maps(clusters: int, maps: int) -> None:
-    kernels = np.random.default_rng(0).normal(size=(clusters, 9, 9)).astype(np.float32)
-    columns = [KernelColumn(f"map {i}", kernels, ["120 pixels\n34 % on edges"] * clusters) for i in range(maps)]
-    rows = list(zip(CLUSTER_NAMES[:clusters], CLUSTER_COLORS[:clusters], strict=True))
-    figure = draw_kernels(columns, rows, "Mean maps.")
+    kernels = np.random.default_rng(0).normal(size=(maps, clusters, 9, 9)).astype(np.float32)
+    names, lines = [f"map {i}" for i in range(maps)], [["120 pixels\n34 % on edges"] * clusters] * maps
+    rows = dict(list(CLUSTER_COLORS.items())[:clusters])
+    figure = draw_kernels(names, kernels, lines, rows, "Mean maps.")
     renderer = FigureCanvasAgg(figure).get_renderer()
     figure.draw(renderer)
     whole = figure.bbox

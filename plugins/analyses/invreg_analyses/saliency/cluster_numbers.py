@@ -1,4 +1,4 @@
-"""How many clusters are there? Three answers: the elbow, the gap statistic, and the gap statistic without logarithm."""
+"""The number of clusters: by the elbow, the gap statistic, and the gap statistic without logarithm."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from invreg_analyses.saliency.clustering import are_the_same, fewer_is_fine
+from invreg_analyses.saliency.clustering import equal_groups, fewer_is_fine
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -19,14 +19,14 @@ _STARTS = 3
 
 @dataclass(frozen=True)
 class ClusterNumbers:
-    """What speaks for each number of clusters 1, 2, ..., K; each array is `[K]`.
+    """Statistics `[K]` of the numbers k = 1, 2, ..., K of clusters.
 
     Attributes:
         within: W_k, the sum of squared distances to the centres of k-means clusters.
         gap: mean of log W_k of reference data, minus log W_k.
-        gap_error: s_k, what the gap of the next smaller number is compared with.
+        gap_error: s_k, (1 + 1 / references)^(1/2) times the standard deviation of log W_k of reference data.
         gap_star: mean of W_k of reference data minus W_k.
-        gap_star_error: the same for it.
+        gap_star_error: (1 + 1 / references)^(1/2) times the standard deviation of W_k of reference data.
     """
 
     within: Values
@@ -56,20 +56,15 @@ class ClusterNumbers:
 
 
 def cluster_numbers(vectors: Values, largest: int, references: int, seed: int) -> ClusterNumbers:
-    """Computes all three statistics.
+    """The statistics of vectors `[P, D]` for up to `largest` clusters.
 
-    Reference data are uniform in the box around the data that is aligned with their principal axes.
-
-    Args:
-        vectors: `[P, D]`.
-        largest: K.
-        references: number of reference data sets.
-        seed: of the starts of k-means and of the reference data.
+    Reference data, `references` sets, are uniform in the box with the data that is aligned with their principal axes.
+    Of vectors that are all the same, all statistics are zero.
 
     Source: Thorndike 1953 (elbow); Tibshirani, Walther & Hastie 2001 (gap, with the box aligned with principal axes);
         Mohajer, Englmeier & Schmid 2010 (gap*).
     """
-    if are_the_same(vectors):
+    if not equal_groups(vectors).any():
         zeros = np.zeros(largest)
         return ClusterNumbers(zeros, zeros, zeros, zeros, zeros)
     rng = np.random.default_rng(seed)

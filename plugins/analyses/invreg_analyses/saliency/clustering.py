@@ -5,7 +5,6 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -24,8 +23,6 @@ _SAME = 1e-4
 #: Share of the pixels that is clustered again to see how much clusters depend on the choice of pixels.
 _SAMPLE = 0.8
 _COMPONENTS = 5
-#: How many neighbours in the order of a projection a vector is compared with.
-_NEIGHBOURS = 20
 
 
 def spectral(vectors: Vectors, clusters: int, seed: int) -> Labels:
@@ -63,12 +60,9 @@ def pca_k_means(vectors: Vectors, clusters: int, seed: int) -> Labels:
 
 
 def cluster(kernels: NDArray[np.float32], clusters: int, seed: int, method: Callable[..., Labels] = spectral) -> Labels:
-    """Clusters of saliency maps `[P, w, w]`, normalised with their signs kept.
+    """Clusters `[P]` of saliency maps `[P, w, w]`, normalised with their signs kept.
 
-    Maps that are the same up to rounding are in the same cluster: a method could tell them apart by nothing else.
-
-    Returns:
-        `[P]`, fewer than `clusters` different numbers if there are fewer different maps.
+    Maps that are the same up to rounding are in the same cluster, so there may be fewer than `clusters`.
     """
     vectors = normalised(kernels)
     groups = equal_groups(vectors)
@@ -83,46 +77,32 @@ def cluster(kernels: NDArray[np.float32], clusters: int, seed: int, method: Call
 
 def equal_groups(vectors: Vectors) -> Labels:
     """Numbers from 0 on, the same for vectors that are the same up to rounding, or linked by others that are."""
-    from scipy.sparse import coo_array
-    from scipy.sparse.csgraph import connected_components
+    from sklearn.cluster import DBSCAN
 
-    count = len(vectors)
     rounding = _SAME * max(float(np.linalg.norm(vectors, axis=1).max()), 1e-30)
-    # Vectors that are close have projections that are close: their neighbours in that order are all that is compared.
-    direction = np.random.default_rng(0).normal(size=vectors.shape[1])
-    projections = vectors @ (direction / np.linalg.norm(direction))
-    order = np.argsort(projections, kind="stable")
-    links = []
-    for offset in range(1, min(_NEIGHBOURS + 1, count)):
-        first, second = order[:-offset], order[offset:]
-        near = projections[second] - projections[first] <= rounding
-        first, second = first[near], second[near]
-        same = np.linalg.norm(vectors[first] - vectors[second], axis=1) <= rounding
-        links.append(np.stack([first[same], second[same]]))
-    pairs = np.concatenate(links, axis=1) if links else np.zeros((2, 0), dtype=np.int64)
-    graph = coo_array((np.ones(pairs.shape[1], dtype=bool), (pairs[0], pairs[1])), shape=(count, count))
-    return np.asarray(connected_components(graph, directed=False)[1], dtype=np.int64)
+    return np.asarray(DBSCAN(rounding, min_samples=1).fit_predict(vectors), dtype=np.int64)
 
 
-def are_the_same(vectors: Vectors) -> bool:
-    """Whether all vectors are the same up to rounding."""
-    return not equal_groups(vectors).any()
+def label_maps(kernels: NDArray[np.float32], on_edge: NDArray[np.uint8], clusters: int, seed: int) -> Labels:
+    """Clusters `[M, P]` of the saliency maps `[M, P, w, w]` of M maps at the same pixels, see `by_edges`."""
+    return np.stack([by_edges(cluster(own, clusters, seed), on_edge) for own in kernels])
+
+
+def cluster_seed(seed: int, image: str) -> int:
+    """The seed of the clusters on an image, the same for all maps: equal maps have equal clusters."""
+    return stream_key(seed, "saliency", "clusters", image)
 
 
 def by_edges(labels: Labels, edges: NDArray[np.uint8]) -> Labels:
-    """The same clusters, renumbered: 0 is the one that lies on edges most often, then the one that does second most.
+    """The same clusters `[P]`, renumbered by their shares of edge pixels: 0 is the one with the largest share.
 
-    What counts is the share of edge pixels. By their number, which the paper counts, a cluster of nearly all pixels
-    comes before a small one on the edges, and its colour would mean something else from map to map.
-
-    Args:
-        labels: of the pixels.
-        edges: of the pixels, zero off the edges.
+    The paper counts edge pixels instead. Then a cluster of nearly all pixels comes before a small one on the edges, and
+    its colour means something else from map to map. Of equal shares, the larger cluster comes first. `edges` `[P]` is
+    zero off the edges.
     """
     names, numbers = np.unique(labels, return_inverse=True)
     counts = np.bincount(numbers, weights=edges > 0, minlength=len(names))
     sizes = np.bincount(numbers, minlength=len(names))
-    # Where two have the same share, the larger one comes first.
     order = np.lexsort((-sizes, -counts / sizes))
     return np.argsort(order)[numbers].astype(np.int64)
 
@@ -134,25 +114,15 @@ def agreement(first: Labels, second: Labels) -> float:
     return float(adjusted_rand_score(first, second))
 
 
-@dataclass(frozen=True)
-class Stability:
-    """How much spectral clusters depend on what should not matter; mean adjusted Rand indices.
+def cluster_stability(
+    kernels: NDArray[np.float32], labels: Labels, clusters: int, seed: int, repeats: int
+) -> dict[str, float]:
+    """Adjusted Rand indices of clusters with those found again in other ways.
 
-    Attributes:
-        seeds: with other random numbers.
-        samples: found on a random part of the pixels only, compared on these.
-        k_means: with k-means instead.
-        pca_k_means: with k-means on principal components.
+    Returns:
+        `seeds`: with other random numbers, the mean over `repeats`; `samples`: on a random 80 % of the pixels, the mean
+        over `repeats`; `k_means`: by k-means; `pca_k_means`: by k-means on five principal components.
     """
-
-    seeds: float
-    samples: float
-    k_means: float
-    pca_k_means: float
-
-
-def stability(kernels: NDArray[np.float32], labels: Labels, clusters: int, seed: int, repeats: int) -> Stability:
-    """Clusters the maps again: with other seeds, on other pixels, in other ways."""
     count = len(labels)
     seeds, samples = [], []
     for number in range(repeats):
@@ -161,8 +131,12 @@ def stability(kernels: NDArray[np.float32], labels: Labels, clusters: int, seed:
         size = max(round(_SAMPLE * count), clusters)
         part = np.random.default_rng(other).choice(count, size, replace=False)
         samples.append(agreement(labels[part], cluster(kernels[part], clusters, other)))
-    ways = [agreement(labels, cluster(kernels, clusters, seed, way)) for way in (k_means, pca_k_means)]
-    return Stability(float(np.mean(seeds)), float(np.mean(samples)), *ways)
+    return {
+        "seeds": float(np.mean(seeds)),
+        "samples": float(np.mean(samples)),
+        "k_means": agreement(labels, cluster(kernels, clusters, seed, k_means)),
+        "pca_k_means": agreement(labels, cluster(kernels, clusters, seed, pca_k_means)),
+    }
 
 
 @contextmanager

@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
 from pydantic import Field
 
-from invreg import Analyzer, CompletedRun, DataError, Findings, LearnsForwardMap, SpecError, did_you_mean, stream_key
-from invreg_analyses.saliency.cluster_figures import draw_cluster_means, draw_cluster_numbers, draw_cluster_pixels
+from invreg import Analyzer, CompletedRun, DataError, Findings, ImageStack, LearnsForwardMap, SpecError, did_you_mean
 from invreg_analyses.saliency.cluster_numbers import cluster_numbers
-from invreg_analyses.saliency.clustering import agreement, by_edges, cluster, stability
-from invreg_analyses.saliency.figures import CLUSTER_NAMES, MOST_CLUSTERS
-from invreg_analyses.saliency.jacobian_rows import check_odd
+from invreg_analyses.saliency.clustering import agreement, cluster_seed, cluster_stability, label_maps
+from invreg_analyses.saliency.figures import (
+    CLUSTER_NAMES,
+    MOST_CLUSTERS,
+    draw_cluster_means,
+    draw_cluster_numbers,
+    draw_cluster_pixels,
+    of_image,
+)
 from invreg_analyses.saliency.kernel_spread import normalised, spread_of
-from invreg_analyses.saliency.maps import OPERATOR, SaliencyMaps, random_pixels
+from invreg_analyses.saliency.maps import OPERATOR, SaliencyMaps, Window, random_pixels
 from invreg_analyses.saliency.text import clusters_text
 from invreg_analyses.shared.canny_edges import STRONG, find_edges, inner
 from invreg_analyses.shared.progress import Progress
@@ -30,32 +36,28 @@ if TYPE_CHECKING:
 
 #: Images in which fewer pixels are on edges say little about edges; they are taken only if there is nothing else.
 _FEW = 0.02
+#: Parameters that the analysis of a study has, too.
+Pixels = Annotated[
+    int, Field(ge=10, le=15_000, description="random pixels of an image, at least 5 for each cluster; the same for all")
+]
+Clusters = Annotated[int, Field(ge=2, le=MOST_CLUSTERS, description="number of clusters")]
 
 
 class SaliencyClusters(Analyzer):
-    """Clusters the kernels by which the operator and learned forward maps, linearised, blur single pixels.
+    """Clusters of the kernels by which the operator and learned forward maps, linearised, blur single pixels.
 
     The saliency map of Psi at a pixel p is the row of its Jacobian at a test image, the gradient of Psi(x)|p, cropped
-    to a window around p. Such maps of the operator F (A*A / ||A||² where measurements are no images) and of every
-    learned forward map, at the same random pixels, are divided by their largest absolute value and clustered, for each
-    image and map by itself. Green is the cluster with the largest share of pixels on Canny edges; orange has the second
-    largest.
+    to a window with p in its centre. Such maps of the operator F (A*A / ||A||² where measurements are not images) and
+    of every learned forward map, at the same random pixels, are divided by their largest absolute value and clustered,
+    for each image and map by itself. Green is the cluster with the largest share of pixels on Canny edges; orange has
+    the second largest.
 
-    How many clusters there are, the elbow, the gap statistic and the gap statistic without logarithm say; `clusters` is
-    what is used. How much clusters depend on the random numbers, on the choice of pixels and on the method is in the
-    table `stability`, as adjusted Rand indices.
-
-    Args:
-        count: number of images, spread evenly over the shares of edge pixels of all test images.
-        pixels: number of random pixels around which a window lies inside the image; the same for all images and maps.
-        window: side of the saliency maps, odd.
-        clusters: number of clusters.
-        largest: largest number of clusters that the statistics look at.
-        references: reference data sets of the gap statistics.
-        repeats: how often clusters are found again with other seeds, and on other pixels.
+    `choices` has the numbers of clusters that the elbow, the gap statistic and the gap statistic without logarithm
+    suggest. `stability` has adjusted Rand indices with clusters found by other random numbers, on other pixels and by
+    other methods.
 
     Raises:
-        SpecError: if the window is even, or larger than the images, or there is one cluster only.
+        SpecError: if the window is larger than the images.
         DataError: if the images have fewer pixels, or no edges.
 
     Source: Arndt & Nickel 2024, section 4.3.2 and appendix B, figures 13, 14, 16 and 17.
@@ -65,15 +67,21 @@ class SaliencyClusters(Analyzer):
 
     def __init__(
         self,
-        count: Annotated[int, Field(ge=1, le=24, description="number of images")] = 2,
-        pixels: Annotated[int, Field(ge=10, le=15_000, description="number of random pixels of each image")] = 1500,
-        window: Annotated[int, Field(ge=3, le=65, description="side of the saliency maps, odd")] = 9,
-        clusters: Annotated[int, Field(ge=2, le=MOST_CLUSTERS, description="number of clusters")] = 2,
-        largest: Annotated[int, Field(ge=3, le=20, description="number of clusters that is looked at, at most")] = 6,
-        references: Annotated[int, Field(ge=2, le=1000, description="reference data of the gap statistics")] = 10,
-        repeats: Annotated[int, Field(ge=1, le=100, description="how often clusters are found again")] = 5,
+        count: Annotated[
+            int, Field(ge=1, le=24, description="number of images, spread evenly over the shares of edge pixels")
+        ] = 2,
+        pixels: Pixels = 1500,
+        window: Window = 9,
+        clusters: Clusters = 2,
+        largest: Annotated[int, Field(ge=3, le=20, description="largest number of clusters in the statistics")] = 6,
+        references: Annotated[
+            int, Field(ge=2, le=1000, description="number of reference data sets of the gap statistics")
+        ] = 10,
+        repeats: Annotated[
+            int, Field(ge=1, le=100, description="number of other seeds, and of other choices of pixels, for stability")
+        ] = 5,
     ) -> None:
-        check_clustering(pixels, window, clusters)
+        check_pixels(pixels, clusters)
         if largest < clusters:
             raise SpecError(
                 f"the statistics look at {largest} clusters at most, and {clusters} are used",
@@ -91,87 +99,137 @@ class SaliencyClusters(Analyzer):
     def analyze(self, run: CompletedRun) -> Findings:
         import pandas as pd
 
-        x = run.images.test.images
-        pixels = random_pixels(run.seed, (x.shape[-2], x.shape[-1]), self.pixels, self.window)
-        edges = [find_edges(image) for image in x]
-        chosen = typical_images(edges, self.window, self.count)
+        images = choose_images(run.images.test, self.count, self.pixels, self.window, run.seed)
         # Gradients take more memory than evaluations.
         maps = SaliencyMaps(self.methods_of(run), run.device, self.window, run.batch_size // 2)
-        progress = Progress(
-            run.events, "saliency_clusters", "saliency maps", len(chosen) * len(maps.names) * len(pixels)
+        work = len(images.names) * len(maps.names) * self.pixels
+        progress = Progress(run.events, "saliency_clusters", "saliency maps", work)
+        kernels = np.stack([maps.at(x, images.pixels, progress) for x in images.truth], axis=1)
+        seeds = [cluster_seed(run.seed, name) for name in images.names]
+        each = zip(images.on_edge, seeds, strict=True)
+        labels = np.stack(
+            [label_maps(kernels[:, i], on_edge, self.clusters, seed) for i, (on_edge, seed) in enumerate(each)], axis=1
         )
-        kernels = np.stack([maps.at(x[index], pixels, progress) for index in chosen], axis=1)
-        shown = np.stack([edges[index] for index in chosen])
-        on_edge = shown[:, pixels[:, 0], pixels[:, 1]]
-        names = [str(run.images.test.names[index]) for index in chosen]
-        labels = np.zeros(kernels.shape[:3], dtype=np.int64)
-        numbers: list[pd.DataFrame] = []
-        choices: list[dict[str, Any]] = []
-        stabilities: list[dict[str, Any]] = []
-        clustering = Progress(run.events, "saliency_clusters", "clusters", len(chosen) * len(maps.names))
-        for position, image in enumerate(names):
-            for number, name in enumerate(maps.names):
-                own, key = kernels[number, position], {"map": name, "image": image}
-                # The same random numbers for all maps: equal maps have equal clusters.
-                seed = stream_key(run.seed, "saliency", "clusters", image)
-                labels[number, position] = by_edges(cluster(own, self.clusters, seed), on_edge[position])
-                found = cluster_numbers(normalised(own), self.largest, self.references, seed)
-                numbers.append(pd.DataFrame({**key, "clusters": range(1, self.largest + 1), **found.__dict__}))
-                by = {"elbow": found.elbow, "gap": found.by_gap, "gap_star": found.by_gap_star}
-                choices.append({**key, **by, "largest": self.largest, "chosen": self.clusters})
-                stable = stability(own, labels[number, position], self.clusters, seed, self.repeats)
-                like = agreement(labels[0, position], labels[number, position])
-                stabilities.append({**key, **stable.__dict__, "like_operator": like})
-                clustering.advance()
         tables = {
-            "clusters": clusters_table(maps.names, names, labels, kernels, on_edge),
-            "numbers": pd.concat(numbers, ignore_index=True),
-            "choices": pd.DataFrame(choices),
-            "stability": pd.DataFrame(stabilities),
+            "clusters": clusters_table(maps.names, images.names, labels, kernels, images.on_edge),
+            **self._statistics(run, maps.names, images.names, labels, kernels, seeds),
             "images": pd.DataFrame(
                 {
-                    "image": names,
-                    "edge_share": (shown > 0).mean((1, 2)),
-                    "strong_share": (shown == STRONG).mean((1, 2)),
+                    "image": images.names,
+                    "edge_share": (images.edges > 0).mean((1, 2)),
+                    "strong_share": (images.edges == STRONG).mean((1, 2)),
                 }
             ),
             "maps": pd.DataFrame({"map": maps.names}),
             "methods": methods_table(run),
         }
         return Findings(
-            scalars={"pixels": len(pixels), "window": self.window, "clusters": self.clusters, "operator": OPERATOR},
+            scalars={"pixels": self.pixels, "window": self.window, "clusters": self.clusters, "operator": OPERATOR},
             tables=tables,
             arrays={
-                "truth": x[chosen].numpy(),
-                "edges": shown,
-                "pixels": pixels,
+                "truth": images.truth.numpy(),
+                "edges": images.edges,
+                "pixels": images.pixels,
                 "labels": labels.astype(np.int8),
                 "kernels": kernels,
                 "mean_kernels": mean_kernels(kernels, labels, self.clusters),
             },
-            text=clusters_text(tables, len(pixels)),
+            text=clusters_text(tables),
         )
 
     def draw(self, findings: Findings) -> Mapping[str, Figure]:
         figures = {}
         for i in range(len(findings.tables["images"])):
-            figures[f"pixels_{i + 1}"] = draw_cluster_pixels(findings, i)
-            figures[f"means_{i + 1}"] = draw_cluster_means(findings, i)
+            own = of_image(findings, i)
+            figures[f"pixels_{i + 1}"] = draw_cluster_pixels(own)
+            figures[f"means_{i + 1}"] = draw_cluster_means(own)
         figures["numbers"] = draw_cluster_numbers(findings)
         return figures
 
+    def _statistics(
+        self,
+        run: CompletedRun,
+        maps: Sequence[str],
+        images: Sequence[str],
+        labels: NDArray[np.int64],
+        kernels: NDArray[np.float32],
+        seeds: Sequence[int],
+    ) -> dict[str, pd.DataFrame]:
+        """The tables on numbers of clusters and on stability, one row or more for each image and map."""
+        import pandas as pd
 
-def check_clustering(pixels: int, window: int, clusters: int) -> None:
-    """Refuses windows without a centre, and too few pixels for the clusters.
+        progress = Progress(run.events, "saliency_clusters", "clusters", len(images) * len(maps))
+        numbers: list[pd.DataFrame] = []
+        choices: list[dict[str, Any]] = []
+        stability: list[dict[str, Any]] = []
+        for j, (image, seed) in enumerate(zip(images, seeds, strict=True)):
+            for i, name in enumerate(maps):
+                key, own = {"map": name, "image": image}, kernels[i, j]
+                found = cluster_numbers(normalised(own), self.largest, self.references, seed)
+                numbers.append(pd.DataFrame({**key, "clusters": range(1, self.largest + 1), **asdict(found)}))
+                by = {"elbow": found.elbow, "gap": found.by_gap, "gap_star": found.by_gap_star}
+                choices.append({**key, **by, "largest": self.largest, "chosen": self.clusters})
+                stable = cluster_stability(own, labels[i, j], self.clusters, seed, self.repeats)
+                stability.append({**key, **stable, "like_operator": agreement(labels[0, j], labels[i, j])})
+                progress.advance()
+        return {
+            "numbers": pd.concat(numbers, ignore_index=True),
+            "choices": pd.DataFrame(choices),
+            "stability": pd.DataFrame(stability),
+        }
+
+
+@dataclass(frozen=True)
+class ShownImages:
+    """The I images whose pixels are clustered.
+
+    Attributes:
+        names: of the images.
+        truth: `[I, C, H, W]`.
+        edges: `[I, H, W]`, see `find_edges`.
+        pixels: rows and columns `[P, 2]`, the same in all images.
+    """
+
+    names: list[str]
+    truth: Tensor
+    edges: NDArray[np.uint8]
+    pixels: NDArray[np.int64]
+
+    @property
+    def on_edge(self) -> NDArray[np.uint8]:
+        """The edges at the pixels, `[I, P]`."""
+        return self.edges[:, self.pixels[:, 0], self.pixels[:, 1]]
+
+
+def choose_images(test: ImageStack, wanted: int | str, pixels: int, window: int, seed: int) -> ShownImages:
+    """So many typical images, or the one of this name, with random pixels.
 
     Raises:
-        SpecError: naming the parameter.
+        SpecError: if there is no such image, or the window does not fit.
+        DataError: if the images have fewer pixels, or no edges.
     """
-    check_odd(window)
-    if pixels < 5 * clusters:
-        raise SpecError(
-            f"{pixels} pixels", where="pixels", expected=f"at least {5 * clusters}, for {clusters} clusters"
+    at = random_pixels(seed, test.image_shape[1:], pixels, window)
+    edges = [find_edges(image) for image in test.images]
+    names = [str(name) for name in test.names]
+    chosen = [named_image(names, edges, wanted)] if isinstance(wanted, str) else typical_images(edges, window, wanted)
+    return ShownImages([names[i] for i in chosen], test.images[chosen], np.stack([edges[i] for i in chosen]), at)
+
+
+def named_image(names: Sequence[str], edges: Sequence[NDArray[np.uint8]], name: str) -> int:
+    """The position of an image.
+
+    Raises:
+        SpecError: if there is no such image.
+        DataError: if it has no edges.
+    """
+    if name not in names:
+        raise SpecError(f"no test image {name!r}", where="image", hint=did_you_mean(name, names))
+    index = names.index(name)
+    if not edges[index].any():
+        raise DataError(
+            "has no edges", where=f"image {name!r}", expected="an image with contours", hint="image: null takes one"
         )
+    return index
 
 
 def typical_images(edges: Sequence[NDArray[np.uint8]], window: int, count: int) -> list[int]:
@@ -197,6 +255,18 @@ def typical_images(edges: Sequence[NDArray[np.uint8]], window: int, count: int) 
     return [int(ranked[position]) for position in dict.fromkeys(positions)]
 
 
+def check_pixels(pixels: int, clusters: int) -> None:
+    """Refuses too few pixels for the clusters.
+
+    Raises:
+        SpecError: with the least number.
+    """
+    if pixels < 5 * clusters:
+        raise SpecError(
+            f"{pixels} pixels", where="pixels", expected=f"at least {5 * clusters}, for {clusters} clusters"
+        )
+
+
 def mean_kernels(kernels: NDArray[np.float32], labels: NDArray[np.int64], clusters: int) -> NDArray[np.float32]:
     """Means of the maps `[..., P, w, w]` of each cluster, `[..., clusters, w, w]`; NaN for an empty one."""
     shape = (*labels.shape[:-1], clusters, *kernels.shape[-2:])
@@ -216,48 +286,25 @@ def clusters_table(
 ) -> pd.DataFrame:
     """One row for each cluster of each map on each image: its size, its edges, and the spread of its mean map.
 
-    Args:
-        maps: M names.
-        images: I names.
-        labels: `[M, I, P]`.
-        kernels: `[M, I, P, w, w]`.
-        on_edge: `[I, P]`.
+    The clusters are `labels` `[M, I, P]` of `kernels` `[M, I, P, w, w]`, the edges at the pixels `on_edge` `[I, P]`.
     """
     import pandas as pd
 
     rows = []
-    for i, name in enumerate(maps):
-        for j, image in enumerate(images):
-            for number in np.unique(labels[i, j]):
-                own = labels[i, j] == number
-                spread = spread_of(kernels[i, j][own].mean(0, dtype=np.float64))
-                rows.append(
-                    {
-                        "map": name,
-                        "image": image,
-                        "cluster": CLUSTER_NAMES[number],
-                        "pixels": int(own.sum()),
-                        "edge_pixels": int((on_edge[j][own] > 0).sum()),
-                        "edge_share": float((on_edge[j][own] > 0).mean()),
-                        "strong_share": float((on_edge[j][own] == STRONG).mean()),
-                        **{measure: float(value) for measure, value in spread.items()},
-                    }
-                )
+    for i, j in np.ndindex(len(maps), len(images)):
+        for number in np.unique(labels[i, j]):
+            own = labels[i, j] == number
+            spread = spread_of(kernels[i, j][own].mean(0, dtype=np.float64))
+            rows.append(
+                {
+                    "map": maps[i],
+                    "image": images[j],
+                    "cluster": CLUSTER_NAMES[number],
+                    "pixels": int(own.sum()),
+                    "edge_pixels": int((on_edge[j][own] > 0).sum()),
+                    "edge_share": float((on_edge[j][own] > 0).mean()),
+                    "strong_share": float((on_edge[j][own] == STRONG).mean()),
+                    **{measure: float(value) for measure, value in spread.items()},
+                }
+            )
     return pd.DataFrame(rows)
-
-
-def named_image(names: Sequence[str], images: Tensor, name: str) -> int:
-    """The position of an image.
-
-    Raises:
-        SpecError: if there is no such image.
-        DataError: if it has no edges.
-    """
-    if name not in names:
-        raise SpecError(f"no test image {name!r}", where="image", hint=did_you_mean(name, names))
-    index = list(names).index(name)
-    if not find_edges(images[index]).any():
-        raise DataError(
-            "has no edges", where=f"image {name!r}", expected="an image with contours", hint="image: null takes one"
-        )
-    return index

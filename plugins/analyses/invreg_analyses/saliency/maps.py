@@ -3,19 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
 import torch
+from pydantic import Field
 
-from invreg import DataError, HasLocalForwardMap, generator, stream_key
-from invreg_analyses.saliency.jacobian_rows import (
-    DifferentiableMap,
-    check_window,
-    function_map,
-    jacobian_rows,
-    operator_map,
-)
+from invreg import DataError, HasLocalForwardMap, Odd, generator, stream_key
+from invreg_analyses.saliency.jacobian_rows import check_window, function_map, jacobian_rows, operator_map
 from invreg_analyses.shared.canny_edges import inner
 from invreg_analyses.shared.evaluated import as_evaluated
 
@@ -25,24 +20,21 @@ if TYPE_CHECKING:
 
     from invreg_analyses.shared.progress import Progress
 
+#: The side of the maps, a parameter of all analyses of saliency maps.
+Window = Annotated[int, Field(ge=3, le=65, description="side of the saliency maps, in pixels"), Odd()]
 #: The label of the operator among the maps; it comes first.
 OPERATOR = "F"
 
 
-def map_names(nets: Mapping[str, Any]) -> list[str]:
-    """The operator, and the networks by label. A network that is itself called F is told apart by its quotes."""
-    return [OPERATOR, *(f"{label!r}" if label == OPERATOR else label for label in nets)]
-
-
 def random_pixels(seed: int, shape: tuple[int, int], count: int, window: int) -> NDArray[np.int64]:
-    """Random pixels around which a window lies inside the image: a function of seed, shape and window only.
+    """Random pixels whose window lies inside the image: a function of seed, shape and window only.
 
     Returns:
         Rows and columns, `[count, 2]`, all different. Fewer pixels are the first ones of more.
 
     Raises:
         SpecError: if the window does not fit.
-        DataError: if the image does not have that many.
+        DataError: if the image does not have so many.
     """
     check_window(window, *shape)
     rows, columns = np.nonzero(inner(shape, window))
@@ -50,7 +42,7 @@ def random_pixels(seed: int, shape: tuple[int, int], count: int, window: int) ->
         raise DataError(
             f"{count} pixels of images of {shape[0]}x{shape[1]}",
             where="pixels",
-            expected=f"at most {len(rows)}: around so many a window of {window}x{window} lies inside the image",
+            expected=f"at most {len(rows)}, whose window of {window}x{window} lies inside the image",
             hint="fewer pixels, or a smaller window",
         )
     key = stream_key(seed, "saliency", "pixels", *shape, window)
@@ -62,33 +54,25 @@ class SaliencyMaps:
     """Saliency maps of the operator and of networks with a learned forward map.
 
     Args:
-        nets: reconstructors that have learned a forward map, by label; the operator is that which they stand for.
-        device: where to compute.
+        nets: reconstructors that have learned a forward map of the same operator, by label.
+        device: of the computations.
         window: side of the maps.
-        batch: number of images to handle at once, with derivatives.
+        batch: images with derivatives in memory at once.
     """
 
     def __init__(self, nets: Mapping[str, Any], device: torch.device, window: int, batch: int) -> None:
         self._nets, self._device, self._window, self._batch = nets, device, window, max(batch, 1)
-        self.names = map_names(nets)
+        #: The operator, and the networks by label. A network that is itself called F is told apart by its quotes.
+        self.names = [OPERATOR, *(f"{label!r}" if label == OPERATOR else label for label in nets)]
 
-    def at(self, x: Tensor, pixels: NDArray[np.int64], progress: Progress | None = None) -> NDArray[np.float32]:
-        """The maps at some pixels of one image `[C, H, W]`.
-
-        Returns:
-            `[maps, P, window, window]`, the operator first; see `jacobian_rows`.
-        """
-        image = x[None].to(self._device)
-        advance = progress.advance if progress else None
+    def at(self, x: Tensor, pixels: NDArray[np.int64], progress: Progress) -> NDArray[np.float32]:
+        """The maps at P pixels of one image `[C, H, W]`: `[M, P, w, w]`, the operator first; see `jacobian_rows`."""
+        image, advance = x[None].to(self._device), progress.advance
         target = operator_map(next(iter(self._nets.values())).target_operator)
         found = [jacobian_rows(target, image, pixels, self._window, self._batch, advance)]
         for label, net in self._nets.items():
             with as_evaluated(net):
-                phi = _learned(label, net)
+                radius = net.forward_map_radius if isinstance(net, HasLocalForwardMap) else None
+                phi = function_map(f"the forward map of {label}", net.forward_map, radius)
                 found.append(jacobian_rows(phi, image, pixels, self._window, self._batch, advance))
         return torch.stack([rows.to(torch.float32) for rows in found]).numpy()
-
-
-def _learned(label: str, net: Any) -> DifferentiableMap:
-    radius = net.forward_map_radius if isinstance(net, HasLocalForwardMap) else None
-    return function_map(f"the forward map of {label}", net.forward_map, radius)

@@ -3,49 +3,50 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from invreg.text import MISSING, number
-from invreg_analyses.saliency.figures import CLUSTER_NAMES
-from invreg_analyses.saliency.kernel_spread import SPREAD
+from invreg.text import MISSING, number, plural
+from invreg_analyses.saliency.kernel_spread import AREAS
 
 if TYPE_CHECKING:
     import pandas as pd
 
-#: Below this adjusted Rand index, clusters depend on what should not matter.
-_STABLE = 0.8
 #: Above this probability, clusters do not tell edges from the rest.
 _CHANCE = 0.05
+#: The columns of the table `stability`, in words.
+_AGAIN = {
+    "seeds": "other seeds",
+    "samples": "other pixels",
+    "k_means": "k-means",
+    "pca_k_means": "k-means on principal components",
+}
 
 
-def clusters_text(tables: Mapping[str, pd.DataFrame], pixels: int) -> str:
-    """What is seen on each image, and how much of it is due to the way of clustering."""
-    images = list(tables["images"]["image"])
-    parts = [f"{image}: {clusters_seen(tables['clusters'], image)}" for image in images]
-    return " ".join([*parts, _stability(tables["stability"]), _numbers(tables["choices"])]) + (
-        f" Maps at {pixels} pixels of each image."
-    )
+def clusters_text(tables: Mapping[str, pd.DataFrame]) -> str:
+    """The clusters on each image, and how much of them depends on the way of clustering."""
+    images = [f"{image}: {clusters_seen(own)}" for image, own in tables["clusters"].groupby("image", sort=False)]
+    again = ", ".join(f"{number(tables['stability'][key].min())} ({words})" for key, words in _AGAIN.items())
+    return f"{' '.join(images)} Clusters found again have an adjusted Rand index of at least {again}."
 
 
-def clusters_seen(clusters: pd.DataFrame, image: str, maps: Sequence[str] | None = None) -> str:
-    """A sentence: the shares of pixels on edges in the clusters of each map."""
-    own = clusters[clusters["image"] == image]
+def clusters_seen(clusters: pd.DataFrame) -> str:
+    """The clusters of each map on one image: pixels, their share on edges, and the radius of the mean map."""
     parts = []
-    for name in maps or list(dict.fromkeys(own["map"])):
-        rows = own[own["map"] == name]
+    for name, rows in clusters.groupby("map", sort=False):
         if len(rows) == 1:
-            parts.append(f"the maps of {name} are all the same, one cluster")
+            parts.append(f"all maps of {name} are the same, one cluster")
             continue
-        told = ", ".join(
-            f"{row.cluster} {row.pixels} pixels with {percent(row.edge_share)} on edges" for row in rows.itertuples()
+        text = ", ".join(
+            f"{row.cluster} {row.pixels} pixels ({percent(row.edge_share)} on edges, radius {number(row.radius)})"
+            for row in rows.itertuples()
         )
+        most = rows.loc[rows["edge_pixels"].idxmax(), "cluster"]
         if chance(rows) > _CHANCE:
-            told += " (shares that may differ by chance, so that the colours mean nothing)"
-        most = rows.loc[rows["edge_pixels"].idxmax()]
-        if most["cluster"] != CLUSTER_NAMES[0]:
-            told += f" (most edge pixels are in {most['cluster']}, which is larger)"
-        parts.append(f"{name} {told}")
+            text += ", shares that may differ by chance, so that the colours mean nothing"
+        elif most != rows["cluster"].iloc[0]:
+            text += f", most edge pixels in {most}"
+        parts.append(f"{name} {text}")
     return "; ".join(parts) + "."
 
 
@@ -61,100 +62,66 @@ def chance(rows: pd.DataFrame) -> float:
     return float(fisher_exact(table).pvalue)
 
 
-def means_seen(clusters: pd.DataFrame, image: str, maps: Sequence[str] | None = None) -> str:
-    """A sentence: the effective radii of the mean maps of each map's clusters."""
-    own = clusters[clusters["image"] == image]
-    parts = []
-    for name in maps or list(dict.fromkeys(own["map"])):
-        rows = own[own["map"] == name]
-        told = ", ".join(f"{row.cluster} {number(row.radius)}" for row in rows.itertuples())
-        parts.append(f"{name} {told}")
-    return f"effective radii in pixels: {'; '.join(parts)}."
-
-
-def percent(share: float) -> str:
-    """A share in percent, without digits that a few pixels do not have; a dash where there is none."""
-    if math.isnan(share):
-        return MISSING
-    return f"{100 * share:.1f} %" if share < 0.0995 else f"{100 * share:.0f} %"
-
-
-def difference_in_words(row: Any) -> str:
-    """`−0.210 pixels (interval −0.270 to −0.150)`, for a difference with its interval; and whether that decides it."""
-    unit = " pixels" if row["measure"] in ("radius", "reach") else ""
-    if row["images"] == 0:
-        return "not defined (maps are zero)"
-    if math.isnan(row["low"]):
-        return f"{number(row['difference'], signed=True)}{unit} (one image: no interval)"
-    interval = f"interval {number(row['low'], signed=True)} to {number(row['high'], signed=True)}"
-    text = f"{number(row['difference'], signed=True)}{unit} ({interval}"
-    return f"{text})" if row["low"] > 0 or row["high"] < 0 else f"{text}: not decided)"
-
-
-def measure_name(measure: str) -> str:
-    """A measure of the spread in words."""
-    return SPREAD[measure]
-
-
-def _stability(stability: pd.DataFrame) -> str:
-    worst = stability.loc[stability[["seeds", "samples"]].min(axis=1).idxmin()]
-    least = float(min(worst["seeds"], worst["samples"]))
-    ways = stability.loc[stability[["k_means", "pca_k_means"]].min(axis=1).idxmin()]
-    other = float(min(ways["k_means"], ways["pca_k_means"]))
-    text = (
-        f"Found again with other seeds and on other pixels, clusters agree with an adjusted Rand index of "
-        f"{_at_least(least, worst)}"
-    )
-    text += f"; other methods of clustering agree with {_at_least(other, ways)}"
-    if min(least, other) < _STABLE:
-        text += ", which is too little to rely on these clusters everywhere"
-    return text + "."
-
-
-def _at_least(index: float, where: pd.Series) -> str:
-    """The smallest of some adjusted Rand indices, and where it was found; 1 is the largest that there is."""
-    if index >= 1:
-        return "1 everywhere"
-    return f"at least {number(index)} (least for {where['map']} on {where['image']})"
-
-
-def _numbers(choices: pd.DataFrame) -> str:
-    chosen = int(choices["chosen"].iloc[0])
-    told = []
-    for column, name in (("elbow", "the elbow"), ("gap", "the gap statistic"), ("gap_star", "gap*")):
-        found = sorted(set(choices[column]))
-        which = str(found[0]) if len(found) == 1 else f"{found[0]} to {found[-1]}"
-        if found[-1] == choices["largest"].iloc[0]:
-            which += " or more"
-        told.append(f"{name} {which}")
-    return f"Numbers of clusters suggested: {', '.join(told)}; used: {chosen}."
-
-
-_AREA_NAMES = {"edges": "on edges", "smooth": "in smooth areas"}
+def likeness_seen(agreement: pd.DataFrame) -> str:
+    """The network of a series whose clusters are most like the operator's, which come first."""
+    best = agreement.loc[agreement["like_operator"].iloc[1:].idxmax()]
+    index = number(float(best["like_operator"]))
+    return f"The clusters of {best['map']} are most like the operator's (adjusted Rand index {index})."
 
 
 def edge_text(tables: Mapping[str, pd.DataFrame]) -> str:
-    """What is seen on edges and in smooth areas, and by how much networks differ from the operator."""
-    used, out = tables["images"], tables["left_out"]
-    parts = [f"Mean saliency maps over {len(used)} test image{'s'[: len(used) != 1]}: {radii_seen(tables['spread'])}"]
-    for row in tables["differences"].to_dict("records"):
-        if row["measure"] == "radius":
-            area = _AREA_NAMES[row["area"]]
-            parts.append(f"Effective radius {area}, {row['end']} minus operator: {difference_in_words(row)}.")
-    if len(out):
-        parts.append(f"{len(out)} image{'s'[: len(out) != 1]} without both edges and smooth areas left out.")
-    return " ".join(parts)
+    """The mean maps of both areas, and by how much networks differ from the operator."""
+    radii = tables["differences"].query("measure == 'radius'").to_dict("records")
+    differences = "; ".join(f"{AREAS[row['area']]}, {row['end']} minus operator: {difference(row)}" for row in radii)
+    images = plural(len(tables["images"]), "image")
+    text = f"{images}. {radii_seen(tables['spread'])} Effective radius {differences}."
+    left_out = len(tables["left_out"])
+    return f"{text} Left out: {plural(left_out, 'image')} without both areas." if left_out else text
 
 
 def radii_seen(spread: pd.DataFrame) -> str:
-    """A sentence: the effective radii and negative masses of all maps, on edges and in smooth areas."""
-    parts = []
+    """The effective radii and negative masses of all mean maps, on edges and in smooth areas."""
     means = spread.set_index(["map", "area", "measure"])["mean"]
-    for name in dict.fromkeys(spread["map"]):
-        told = [
-            f"{_AREA_NAMES[area]} {number(float(means[name, area, 'radius']))} pixels with "
-            f"{percent(float(means[name, area, 'negative']))} negative mass"
-            for area in ("edges", "smooth")
-        ]
-        parts.append(f"{name} {', '.join(told)}")
-    return f"effective radii: {'; '.join(parts)}."
+
+    def told(name: str, area: str) -> str:
+        radius, negative = (float(means[name, area, measure]) for measure in ("radius", "negative"))
+        return f"{AREAS[area]} {number(radius)} pixels ({percent(negative)} negative)"
+
+    parts = [f"{name} {', '.join(told(name, area) for area in AREAS)}" for name in dict.fromkeys(spread["map"])]
+    return f"Effective radii of mean maps: {'; '.join(parts)}."
+
+
+def series_seen(tables: Mapping[str, pd.DataFrame]) -> str:
+    """The change of the effective radius from the first network of a series to the last, with its interval."""
+    operator, first, *_, last = tables["maps"]["map"]
+    radii = tables["spread"].query("measure == 'radius'").set_index(["map", "area"])["mean"]
+    steps = tables["steps"].query("start == @first and end == @last").to_dict("records")
+    changes = {(row["area"], row["measure"]): row for row in steps}
+    parts = []
+    for area, words in reversed(AREAS.items()):
+        own, before, after = (number(float(radii[name, area])) for name in (operator, first, last))
+        radius, reach = changes[area, "radius"], changes[area, "reach"]
+        text = f"the effective radius {words}, {own} for {operator}, goes from {before} ({first}) to {after} ({last})"
+        text += f", {difference(radius)}"
+        if radius["difference"] * reach["difference"] < 0:
+            text += f", the reach the other way, {difference(reach)}"
+        parts.append(text)
+    return f"{'; '.join(parts)}."
+
+
+def percent(share: float) -> str:
+    """A share in percent, without digits that a few pixels do not have; `MISSING` for NaN."""
+    if math.isnan(share):
+        return MISSING
+    return f"{100 * share:.{1 if share < 0.0995 else 0}f} %"
+
+
+def difference(row: Mapping[str, Any]) -> str:
+    """A difference with its interval, and whether it is decided: `−0.210 pixels (interval −0.270 to −0.150)`."""
+    if row["images"] == 0:
+        return "not defined (maps are zero)"
+    unit = " pixels" if row["measure"] in ("radius", "reach") else ""
+    low, high = (number(row[end], signed=True) for end in ("low", "high"))
+    interval = "one image: no interval" if math.isnan(row["low"]) else f"interval {low} to {high}"
+    decided = not row["low"] <= 0 <= row["high"]
+    return f"{number(row['difference'], signed=True)}{unit} ({interval}{'' if decided else ': not decided'})"

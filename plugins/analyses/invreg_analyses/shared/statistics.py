@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
+from pydantic import Field
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+
+#: Parameters of analyses with confidence intervals.
+Confidence = Annotated[float, Field(ge=0.5, lt=1, description="probability that the intervals contain the true mean")]
+Resamples = Annotated[int, Field(ge=1000, le=1_000_000, description="number of bootstrap samples")]
 
 _ROWS_AT_ONCE = 1000
 #: Below so many values, intervals come from a distribution and not from the values themselves.
