@@ -185,6 +185,17 @@ def test_a_broken_checkpoint_is_named(tmp_path: Path, damage: str) -> None:
     assert f"delete the folder {tmp_path}" in str(caught.value)
 
 
+def test_a_checkpoint_of_which_one_bit_was_changed_is_refused(tmp_path: Path) -> None:
+    trainer = ReconstructionTraining(steps=3, batch_size=2)
+    fit(tmp_path, trainer)
+    path = tmp_path / "checkpoint.safetensors"
+    content = path.read_bytes()
+    for place in range(len(content) - 1, 0, -len(content) // 40):
+        path.write_bytes(content[:place] + bytes([content[place] ^ 4]) + content[place + 1 :])
+        with pytest.raises(TrainingError, match=f"cannot be read(?s:.)*delete the folder {tmp_path}"):
+            fit(tmp_path, trainer)
+
+
 def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(TrainingError, match="cannot be written"):

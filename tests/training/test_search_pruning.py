@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from statistics import median
@@ -20,7 +21,7 @@ from training_helpers import Gain, Listener, RestlessConvs, ThreeConvs, make_con
 
 from invreg.components.trainer import Method, TrainedMethod, Trainer, TrainingContext, TrainingLog
 from invreg.errors import TrainingError
-from invreg_training.checkpoint import replace_file
+from invreg_training.checkpoint import write_hashed_json
 from invreg_training.gradient.trainer import ReconstructionTraining
 from invreg_training.search import trials as trials_module
 from invreg_training.search.pruning import MedianRule, TrialStopRule
@@ -208,16 +209,16 @@ def test_a_search_interrupted_at_every_write_ends_the_same(
     """No session lasts longer than until its second write of the trials."""
     writes = sessions = 0
 
-    def interrupting(path: Path, content: bytes) -> None:
+    def interrupting(path: Path, content: Mapping[str, Any]) -> None:
         nonlocal writes
         writes += 1
         if writes == 2 and moment == "before":
             raise KeyboardInterrupt
-        replace_file(path, content)
+        write_hashed_json(path, content)
         if writes == 2:
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(trials_module, "replace_file", interrupting)
+    monkeypatch.setattr(trials_module, "write_hashed_json", interrupting)
     trained = None
     while trained is None:
         writes, sessions = 0, sessions + 1
@@ -303,8 +304,25 @@ def test_broken_files_are_refused(tmp_path: Path, content: Any) -> None:
     tried.fit(method, context)
     path = tmp_path / "trials.json"
     identity = json.loads(path.read_text())["identity"]
-    path.write_text(json.dumps({"identity": identity, **content} if isinstance(content, dict) else content))
+    whole = {"identity": identity, **content} if isinstance(content, dict) else content
+    path.write_text(json.dumps(whole))
     with pytest.raises(TrainingError, match="cannot be read"):
+        tried.fit(method, context)
+    if isinstance(whole, dict):
+        write_hashed_json(path, whole)
+        with pytest.raises(TrainingError, match="cannot be read"):
+            tried.fit(method, context)
+
+
+def test_trials_that_were_changed_are_refused(tmp_path: Path) -> None:
+    context = make_context(tmp_path)
+    tried, method = ParameterSearch(trials=2), make_method(Gain, context)
+    tried.fit(method, context)
+    path = tmp_path / "trials.json"
+    content = json.loads(path.read_text())
+    content["trials"][0]["value"] += 1.0
+    path.write_text(json.dumps(content))
+    with pytest.raises(TrainingError, match="changed after it had been written"):
         tried.fit(method, context)
 
 

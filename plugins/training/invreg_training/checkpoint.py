@@ -1,7 +1,11 @@
-"""Checkpoints: tensors with a JSON text in one safetensors file, so that both are replaced in one move."""
+"""Checkpoints: tensors with a JSON text in one safetensors file, so that both are replaced in one move.
+
+Each carries the hash of its own bytes: a training that goes on from one that was changed would end in other weights.
+"""
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,7 +17,10 @@ from torch import Tensor
 
 from invreg import Component, Method, Trainer, TrainingContext, TrainingError, built_with, write_whole
 
-_KEY = "invreg"
+_KEY, _HASH = "invreg", "sha256"
+
+#: Stands where the hash will stand while it is computed.
+_BLANK = "0" * 64
 
 #: Parameters of trainers that may differ between two sessions: they change no number.
 _HARMLESS = frozenset({"checkpoint_minutes"})
@@ -46,7 +53,7 @@ def write_checkpoint(path: Path, tensors: Mapping[str, Tensor], content: Mapping
         name: tensor.detach().to("cpu", copy=True, memory_format=torch.contiguous_format)
         for name, tensor in tensors.items()
     }
-    replace_file(path, save(copies, metadata={_KEY: json.dumps(content)}))
+    replace_file(path, _hashed(save(copies, metadata={_KEY: json.dumps(content), _HASH: _BLANK})))
 
 
 def read_checkpoint(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
@@ -55,16 +62,56 @@ def read_checkpoint(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]] | No
     Raises:
         TrainingError: if the file is broken.
     """
-    from safetensors import safe_open
+    from safetensors.torch import load
 
     if not path.exists():
         return None
     try:
-        with safe_open(path, framework="pt") as file:
-            content = json.loads(file.metadata()[_KEY])
-            return {name: file.get_tensor(name) for name in file.keys()}, content  # noqa: SIM118 (no mapping)
+        file = path.read_bytes()
+        metadata = json.loads(file[8 : 8 + int.from_bytes(file[:8], "little")])["__metadata__"]
+        found = metadata[_HASH]
+        is_whole = _hashed(file.replace(found.encode(), _BLANK.encode(), 1)) == file
+        tensors, content = load(file), json.loads(metadata[_KEY])
     except Exception as error:  # noqa: BLE001 (a broken file shows in many ways)
         raise broken(path, f"{type(error).__name__}: {error}") from None
+    if not is_whole:
+        raise broken(path, "it was changed after it had been written")
+    return tensors, content
+
+
+def _hashed(blank: bytes) -> bytes:
+    """A file with its hash in the place that was left blank."""
+    return blank.replace(_BLANK.encode(), hashlib.sha256(blank).hexdigest().encode(), 1)
+
+
+def write_hashed_json(path: Path, content: Mapping[str, Any]) -> None:
+    """Writes JSON that carries the hash of its own content.
+
+    Raises:
+        TrainingError: if the file cannot be written.
+    """
+    replace_file(path, json.dumps({**content, _HASH: _digest(content)}, indent=1).encode())
+
+
+def read_hashed_json(path: Path) -> dict[str, Any]:
+    """What `write_hashed_json` wrote.
+
+    Raises:
+        TrainingError: if the file is broken.
+    """
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        found = content.pop(_HASH)
+    except Exception as error:  # noqa: BLE001 (a broken file shows in many ways)
+        raise broken(path, f"{type(error).__name__}: {error}") from None
+    if found != _digest(content):
+        raise broken(path, "it was changed after it had been written")
+    return dict(content)
+
+
+def _digest(content: Mapping[str, Any]) -> str:
+    """The hash of what JSON can hold, as it is after reading."""
+    return hashlib.sha256(json.dumps(json.loads(json.dumps(content)), sort_keys=True).encode()).hexdigest()
 
 
 def broken(path: Path, cause: str) -> TrainingError:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from invreg import Metric
-from invreg_training.checkpoint import broken, check_identity, replace_file
+from invreg_training.checkpoint import broken, check_identity, read_hashed_json, write_hashed_json
 from invreg_training.search.space import Dimension
 
 
@@ -73,11 +72,11 @@ class TrialFile:
         """
         if not self.path.exists():
             return [], None
+        content = read_hashed_json(self.path)
         try:
-            content = json.loads(self.path.read_text(encoding="utf-8"))
             found, trials = content["identity"], [_trial(trial) for trial in content["trials"]]
             running = None if content["running"] is None else _trial(content["running"])
-        except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+        except (ValueError, TypeError, KeyError, AttributeError) as error:
             raise broken(self.path, f"{type(error).__name__}: {error}") from None
         check_identity(self.path, found, self.identity)
         return trials, running
@@ -93,7 +92,7 @@ class TrialFile:
             "trials": [asdict(trial) for trial in trials],
             "running": None if running is None else asdict(running),
         }
-        replace_file(self.path, json.dumps(content, indent=1).encode())
+        write_hashed_json(self.path, content)
 
 
 def _trial(content: Mapping[str, Any]) -> Trial:
