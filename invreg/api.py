@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from invreg.components.device import choose_device
+from invreg.files import usable_path
 from invreg.plugins.registry import Registry
 from invreg.plugins.tracking import asked_for
 from invreg.reporting.redrawing import redraw_run, redraw_study
@@ -59,7 +60,7 @@ def run(
     """
     registry = registry or Registry.installed()
     content = read_content(spec, overrides)
-    options = RunOptions(Path(output).expanduser(), choose_device(device), progress, asked_for(track))
+    options = RunOptions(usable_path(output, "output"), choose_device(device), progress, asked_for(track))
     if "matrix" in content:
         return run_study(plan_study(content, registry), options)
     return run_single(make_plan(parse_spec(content), registry), options)
@@ -77,7 +78,7 @@ def load(folder: str | Path, device: str = "auto", registry: Registry | None = N
         StoreError: if the folder holds neither, or it is not finished.
         SpecError: if a plugin that it needs is missing.
     """
-    path, registry = Path(folder).expanduser(), registry or Registry.installed()
+    path, registry = usable_path(folder, "folder"), registry or Registry.installed()
     if holds_study(path):
         return StudyFolder(path).load(device, registry)
     return RunFolder.existing(path).load(device, registry)
@@ -95,7 +96,7 @@ def redraw(folder: str | Path, registry: Registry | None = None) -> Path:
         StoreError: if the folder holds neither a run nor a study, or it is not finished.
         InvregError: if figures could not be drawn; all others are.
     """
-    path, registry = Path(folder).expanduser(), registry or Registry.installed()
+    path, registry = usable_path(folder, "folder"), registry or Registry.installed()
     if holds_study(path):
         return redraw_study(path, registry)
     return redraw_run(path, registry)
@@ -136,4 +137,4 @@ def verify(folder: str | Path, registry: Registry | None = None) -> pd.DataFrame
     Raises:
         StoreError: if the folder holds neither.
     """
-    return verify_folder(Path(folder).expanduser(), registry or Registry.installed())
+    return verify_folder(usable_path(folder, "folder"), registry or Registry.installed())

@@ -280,6 +280,10 @@ def main() -> None:
     try:
         status: Any = app(standalone_mode=False)
     except InvregError as error:
+        if os.environ.get("INVREG_TRACEBACK"):
+            import traceback
+
+            traceback.print_exc()
         print(f"error: {error}", file=sys.stderr)
         sys.exit(error.exit_status)
     except (typer.Abort, KeyboardInterrupt):

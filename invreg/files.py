@@ -9,6 +9,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from invreg.errors import SpecError
+
 
 def write_whole(target: Path, content: bytes) -> None:
     """Writes a file, and the folders above it, so that one that exists is whole whenever the process is killed.
@@ -28,6 +30,22 @@ def write_whole(target: Path, content: bytes) -> None:
             raise
     temporary.chmod(0o644)
     temporary.replace(target)
+
+
+def usable_path(path: str | Path, where: str) -> Path:
+    """The path, with `~` as the home folder.
+
+    Raises:
+        SpecError: if no file system can have it: NUL, half a character, or too long.
+    """
+    try:
+        found = Path(path).expanduser()
+        longest = max(map(len, map(os.fsencode, found.parts)), default=0)
+        if b"\0" not in os.fsencode(found) and longest <= 255 and len(os.fsencode(found)) < 4096:
+            return found
+    except (ValueError, RuntimeError):  # not encodable; no home folder
+        pass
+    raise SpecError(f"{str(path)!r} cannot be a path", where=where, expected="a path that a file system can have")
 
 
 @contextmanager

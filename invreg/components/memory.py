@@ -2,12 +2,23 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import torch
+from torch.nn.modules.module import (
+    register_module_buffer_registration_hook,
+    register_module_parameter_registration_hook,
+)
+from torch.nn.parameter import is_lazy
+from torch.overrides import TorchFunctionMode
 
-from invreg.errors import OutOfMemory
+from invreg.errors import InvregError, OutOfMemory, SpecError
+
+#: Tensors of weights that one method can have.
+MOST_TENSORS = 30_000
 
 
 @contextmanager
@@ -24,8 +35,8 @@ def memory_guard(where: str, shape: tuple[int, ...], hint: str) -> Iterator[None
     """
     try:
         yield
-    except RuntimeError as error:
-        if not _is_lack_of_memory(error):
+    except (RuntimeError, InvregError) as error:
+        if not _is_lack_of_memory(error.__cause__ or error):
             raise
         sides = "x".join(map(str, shape[-2:]))
         raise OutOfMemory(
@@ -33,6 +44,105 @@ def memory_guard(where: str, shape: tuple[int, ...], hint: str) -> Iterator[None
         ) from error
 
 
-def _is_lack_of_memory(error: RuntimeError) -> bool:
+def _is_lack_of_memory(error: BaseException) -> bool:
     # The allocator of the CPU has no exception of its own.
     return isinstance(error, torch.OutOfMemoryError) or "DefaultCPUAllocator: can't allocate memory" in str(error)
+
+
+def require_memory(size: float, what: str, where: str = "") -> None:
+    """Refuses what does not fit into the memory of this machine, before it is made.
+
+    Args:
+        size: the bytes that it takes.
+        what: what takes them, for the message, as in "1,000 images".
+        where: the path of the parameter that decides on it.
+
+    Raises:
+        SpecError: with the memory that it takes, and that of this machine.
+    """
+    there = _physical_memory()
+    if there is not None and size > there:
+        raise SpecError(
+            f"{what} would take {_gib(size)} of memory",
+            where=where or None,
+            expected=f"less than the {_gib(there)} of this machine",
+        )
+
+
+@contextmanager
+def within_memory(where: str = "") -> Iterator[None]:
+    """While a component is built or set up: what exceeds the memory of this machine is refused before it is made.
+
+    Each tensor that torch makes is looked at, and the sum of all weights and buffers of modules.
+
+    Raises:
+        SpecError: with the memory that would be needed.
+    """
+    total, count = 0.0, 0
+
+    def registered(module: torch.nn.Module, name: str, tensor: torch.Tensor | None) -> None:
+        nonlocal total, count
+        if tensor is None:
+            return
+        total, count = total + _size_of(tensor), count + 1
+        require_memory(total, "its weights", where)
+        if count > MOST_TENSORS:
+            what, expected = f"more than {MOST_TENSORS:,} tensors of weights", "a network with fewer layers"
+            raise SpecError(what, where=where or None, expected=expected)
+
+    hooks = [
+        register_module_parameter_registration_hook(registered),
+        register_module_buffer_registration_hook(registered),
+    ]
+    try:
+        with _Watched(where):
+            yield
+    finally:
+        for hook in hooks:
+            hook.remove()
+
+
+_FACTORIES = {
+    *(torch.empty, torch.zeros, torch.ones, torch.full, torch.rand, torch.randn, torch.randint, torch.randperm),
+    *(torch.arange, torch.linspace, torch.logspace, torch.eye, torch.empty_strided),
+    *(torch.Tensor.new_empty, torch.Tensor.new_zeros, torch.Tensor.new_ones, torch.Tensor.new_full),
+}
+
+
+class _Watched(TorchFunctionMode):
+    """Asks for the size of each new tensor before it is made: the system may promise memory that is not there."""
+
+    def __init__(self, where: str) -> None:
+        super().__init__()
+        self._where = where
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        if func in _FACTORIES and "out" not in kwargs:
+            require_memory(_demand(func, args, kwargs), "a single tensor", self._where)
+        return func(*args, **kwargs)
+
+
+def _demand(func: Any, args: Any, kwargs: dict[str, Any]) -> float:
+    """The bytes that a new tensor takes; 0 where the call is wrong, which it says itself."""
+    without_place = {key: value for key, value in kwargs.items() if key not in ("device", "generator", "pin_memory")}
+    try:
+        return _size_of(func(*args, **without_place, device="meta"))
+    except (RuntimeError, TypeError, OverflowError) as error:
+        return 2.0**63 if "overflow" in str(error).lower() else 0.0
+
+
+def _size_of(tensor: torch.Tensor) -> float:
+    return 0.0 if is_lazy(tensor) else float(tensor.nbytes)
+
+
+def _physical_memory() -> int | None:
+    """In bytes; None where the system does not say (Windows)."""
+    try:
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, ValueError, OSError):
+        return None
+
+
+def _gib(size: float) -> str:
+    return f"more than {2**33:,} GiB" if size >= 2**63 else f"{size / 2**30:,.1f} GiB"

@@ -123,7 +123,9 @@ class Problem:
         """
         keys = [stream_key(seed, "noise", split, index) for index in (positions or range(len(x)))]
         starts = range(0, len(x), batch_size)
-        parts = [self.measure(x[i : i + batch_size].to(device), keys=keys[i : i + batch_size]).cpu() for i in starts]
+        # A copy: the images stay what they are, whatever an operator does with its input.
+        batches = ((x[i : i + batch_size].to(device, copy=True), keys[i : i + batch_size]) for i in starts)
+        parts = [self.measure(batch, keys=own).cpu() for batch, own in batches]
         return torch.cat(parts)
 
 

@@ -16,6 +16,8 @@ import pluggy
 from pydantic import BaseModel, ValidationError
 
 from invreg.components import hookspecs
+from invreg.components.foreign import blamed
+from invreg.components.memory import within_memory
 from invreg.errors import InvregError, PluginError, SpecError, did_you_mean, near_name
 from invreg.plugins.admission import check_hooks, components_of, interface_of, shown
 from invreg.plugins.discovery import OWN, Plugin, installed_plugins
@@ -26,6 +28,9 @@ from invreg.schema.kinds import KINDS
 from invreg.schema.parameters import Nested, Parameters, parameters_model
 from invreg.schema.signature import built_with
 from invreg.schema.sources import place_of_error
+
+#: What constructors raise for a combination of parameters.
+_WRONG = (ValueError, TypeError)
 
 
 @dataclass(frozen=True)
@@ -152,11 +157,15 @@ class Registry:
         given = self._component_spec(kind, spec, where)
         entry = self.entry(kind, given.name, where)
         try:
-            with constructing(self.nested, where):
+            with (
+                constructing(self.nested, where),
+                within_memory(where),
+                blamed(entry.cls, where, SpecError, but=_WRONG),
+            ):
                 component = entry.cls(**given.parameters)
         except InvregError:
             raise
-        except (ValueError, TypeError) as error:
+        except _WRONG as error:
             raise SpecError(
                 str(error), where=where or None, expected=f"parameters that {entry.name!r} accepts"
             ) from error

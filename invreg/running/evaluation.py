@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from invreg.components.foreign import blamed, call_unchanged, require_values
 from invreg.components.memory import memory_guard
 from invreg.components.metric import Metric
 from invreg.components.reconstructor import Reconstructor
@@ -24,12 +25,19 @@ _SMALLER = "a smaller evaluation.batch_size; or, in Python, invreg.reconstruct_i
 
 
 def reconstruct(
-    reconstructor: Reconstructor, z: Tensor, device: torch.device, batch_size: int
+    reconstructor: Reconstructor, z: Tensor, device: torch.device, batch_size: int, where: str = ""
 ) -> tuple[Tensor, list[float]]:
     """Reconstructions of all measurements, and the seconds that each image took (its share of its batch).
 
+    Args:
+        reconstructor: the method.
+        z: measurements `[N, ...range]`; they are kept, whatever the method does with its input.
+        device: where the method is.
+        batch_size: images at once.
+        where: the path of the method in the spec, for messages.
+
     Raises:
-        InvregError: if a reconstruction is not finite.
+        InvregError: if a reconstruction is not finite, or the method raises anything or changes its input.
         OutOfMemory: naming the size of the images.
     """
     parts, seconds = [], []
@@ -37,7 +45,8 @@ def reconstruct(
         for batch in z.split(batch_size):
             start = time.perf_counter()
             with memory_guard(f"reconstruction by {type(reconstructor).__name__} on {device}", batch.shape, _SMALLER):
-                x_hat = reconstructor(batch.to(device)).cpu()
+                x_hat = call_unchanged(reconstructor, batch.to(device), where)
+                x_hat = require_values(x_hat, None, reconstructor, where).cpu()
             seconds += [(time.perf_counter() - start) / len(batch)] * len(batch)
             parts.append(x_hat)
     result = torch.cat(parts)
@@ -63,7 +72,9 @@ def measure_quality(
             where=f"methods.{label}",
             expected=f"the images' shape {tuple(x.shape[1:])}",
         )
-    values = {name: metric(x_hat, x).tolist() for name, metric in metrics.items()}
+    values = {}
+    for index, (name, metric) in enumerate(metrics.items()):
+        values[name] = measured(metric, x_hat, x, f"metrics.{index}").tolist()
     leading = [name for name in _LEADING if name in values]
     columns = {
         "method": label,
@@ -73,6 +84,17 @@ def measure_quality(
         **values,
     }
     return pd.DataFrame(columns)
+
+
+def measured(metric: Metric, x_hat: Tensor, x: Tensor, where: str) -> Tensor:
+    """One value of a metric for each image.
+
+    Raises:
+        InvregError: if the metric raises anything, or gives something else.
+    """
+    with blamed(metric, where):
+        values = metric(x_hat, x)
+    return require_values(values, x.shape[:1], metric, where)
 
 
 def summarize(

@@ -9,9 +9,11 @@ import torch
 from torch import Tensor
 
 from invreg.components.dataset import Splits
-from invreg.components.operator import Shape
+from invreg.components.foreign import blamed, call_unchanged, require_values
+from invreg.components.operator import Operator, Shape
 from invreg.components.problem import Problem
 from invreg.errors import DataError, InvregError
+from invreg.running.evaluation import measured
 from invreg.specs.methods import ReconstructorBuilder, make_method
 from invreg.specs.plan import Plan, has_weights, nothing_to_analyse, nothing_trains
 
@@ -62,20 +64,16 @@ def load_inputs(plan: Plan, images: Splits, device: torch.device) -> RunInputs:
             where="data",
             expected="the same shape for validation and test images, and the same channels for all",
         )
-    for shape in (image_shape, images.train.crop_shape):
-        try:
-            plan.operator.range_shape(shape)
-        except InvregError as error:
-            error.where = "operator"  # its name is not part of a path in the spec
-            raise
+    ranges = [_range_shape(plan.operator, shape) for shape in (image_shape, images.train.crop_shape)]
     sample = images.test.images[:1]
     for index, metric in enumerate(plan.metrics.values()):
         try:
-            metric(sample, sample)
+            measured(metric, sample, sample, f"metrics.{index}")
         except InvregError as error:
             error.where = f"metrics.{index}"
             raise
     problem = Problem(plan.operator, plan.noise).to(device)
+    _check_calls(problem, sample.to(device), ranges[0])
     images = Splits(images.train.to(device), images.val, images.test)
     return RunInputs(
         problem=problem,
@@ -101,7 +99,8 @@ def set_up_methods(plan: Plan, inputs: RunInputs, device: torch.device) -> dict[
             raise nothing_trains(label, planned.spec)
         if planned.trainer is not None:
             try:
-                planned.trainer.check(make_method(plan, build), reconstructor)
+                with blamed(planned.trainer, ""):
+                    planned.trainer.check(make_method(plan, build), reconstructor)
             except InvregError as error:
                 raise error.at(f"methods.{label}.trainer", of=planned.trainer) from None
         for key, analyzer in plan.analyses.items():
@@ -113,8 +112,42 @@ def set_up_methods(plan: Plan, inputs: RunInputs, device: torch.device) -> dict[
     return builders
 
 
+def _range_shape(operator: Operator, shape: Shape) -> Shape:
+    """The shape of a measurement of one image.
+
+    Raises:
+        InvregError: if the operator does not take such images, or gives something else.
+    """
+    try:
+        with blamed(operator, "operator"):
+            found = operator.range_shape(shape)
+    except InvregError as error:
+        error.where = "operator"  # its name is not part of a path in the spec
+        raise
+    if not isinstance(found, tuple | list) or not all(isinstance(side, int) and side > 0 for side in found):
+        what = f"{type(operator).__name__}.range_shape returned {found!r}"
+        raise InvregError(what, where="operator", expected="a tuple of positive numbers, as in (1, 64, 90)")
+    return tuple(found)
+
+
+def _check_calls(problem: Problem, x: Tensor, range_shape: Shape) -> None:
+    """Whether operator and noise give what they promise, on one image, and leave what they are given as it is.
+
+    Raises:
+        InvregError: naming the one that does not.
+    """
+    with torch.no_grad():
+        z = call_unchanged(problem.operator, x, "operator")
+        z = require_values(z, (len(x), *range_shape), problem.operator, "operator")
+        if problem.noise is not None:
+            with blamed(problem.noise, "noise"):
+                noisy = problem.noise.sample(z, [0] * len(z))
+            require_values(noisy, z.shape, problem.noise, "noise")
+
+
 def _measure(plan: Plan, problem: Problem, x: Tensor, split: str, device: torch.device) -> Tensor:
-    z = problem.measure_split(x, split, plan.spec.seed, plan.spec.evaluation.batch_size, device)
+    with blamed(problem.operator, "operator"):
+        z = problem.measure_split(x, split, plan.spec.seed, plan.spec.evaluation.batch_size, device)
     if not torch.isfinite(z).all():
         raise InvregError(
             f"the measurements of the {split} images hold NaN or infinite values",

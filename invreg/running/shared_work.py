@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from invreg.components.dataset import Splits
-from invreg.errors import StoreError
+from invreg.components.foreign import blamed
+from invreg.errors import DataError, StoreError
 from invreg.files import whole_folder
 from invreg.specs.plan import Plan
 from invreg.storage.method_folder import MethodFolder
@@ -37,7 +38,11 @@ class SharedWork:
         """
         key = plan.spec.data.model_dump_json()
         if self._images is None or self._images[0] != key:
-            read = plan.dataset.splits()
+            with blamed(plan.dataset, "data", DataError):
+                read = plan.dataset.splits()
+            if not isinstance(read, Splits):
+                what = f"{type(plan.dataset).__name__}.splits() returned an instance of {type(read).__name__}"
+                raise DataError(what, where="data", expected="invreg.Splits")
             self._images = (key, Splits(read.train.to(device), read.val, read.test))
         return self._images[1]
 

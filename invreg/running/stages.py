@@ -15,9 +15,10 @@ import torch
 
 from invreg.components.analyzer import CompletedRun, Findings
 from invreg.components.events import Events
+from invreg.components.foreign import blamed
 from invreg.components.reconstructor import FinalisesWeights
 from invreg.components.trainer import Method, TrainedMethod, TrainingContext, TrainingLog
-from invreg.errors import InvregError, recorded_warnings
+from invreg.errors import InvregError, TrainingError, recorded_warnings
 from invreg.plugins.registry import spec_of
 from invreg.reporting.report import write_report
 from invreg.running.environment import describe_environment
@@ -124,7 +125,12 @@ class Stages:
             batch_size=self.plan.spec.evaluation.batch_size,
         )
         try:
-            return planned.trainer.fit(method, context)
+            with blamed(planned.trainer, "", TrainingError):
+                trained = planned.trainer.fit(method, context)
+            if not isinstance(trained, TrainedMethod):
+                what = f"{type(planned.trainer).__name__}.fit returned an instance of {type(trained).__name__}"
+                raise TrainingError(what, expected="invreg.TrainedMethod")
+            return trained
         except InvregError as error:
             raise error.at(f"methods.{planned.label}") from None
 
@@ -132,7 +138,8 @@ class Stages:
         """After the last step of training and before anything is saved, so that evaluation sees what is saved."""
         if isinstance(trained.reconstructor, FinalisesWeights):
             try:
-                trained.reconstructor.finalise()
+                with blamed(trained.reconstructor, ""):
+                    trained.reconstructor.finalise()
             except InvregError as error:
                 raise error.at(f"methods.{label}.reconstructor", of=trained.reconstructor) from None
 
@@ -156,6 +163,7 @@ class Stages:
                         self.inputs.test_measurements,
                         self.device,
                         self.plan.spec.evaluation.batch_size,
+                        f"methods.{label}",
                     )
                 table = measure_quality(label, x_hat, test.images, list(test.names), seconds, metrics)
                 folder.write_evaluation(x_hat, table, messages)

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from invreg.components.foreign import blamed
+from invreg.components.memory import within_memory
 from invreg.components.streams import stream_key
 from invreg.components.trainer import Method
 from invreg.errors import InvregError
@@ -67,7 +69,8 @@ class ReconstructorBuilder:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(stream_key(self._plan.spec.seed, "initialisation", self.label))
             try:
-                reconstructor.setup(self._problem, self._image_shape)
+                with within_memory(), blamed(reconstructor, ""):
+                    reconstructor.setup(self._problem, self._image_shape)
             except InvregError as error:
                 raise error.at(self._where, of=reconstructor) from None
         return reconstructor.to(self._device)
