@@ -35,13 +35,13 @@ class ToyBlur(LinearOperator):
 
 
 class ToyNoise(Noise):
-    """White noise."""
+    """White noise, the same in all dtypes."""
 
     def __init__(self, std: Annotated[float, Field(ge=0, description="standard deviation")] = 0.02) -> None:
         self.std = std
 
     def draw(self, z: Tensor, generator: torch.Generator) -> Tensor:
-        return z + self.std * torch.randn(z.shape, generator=generator, device=z.device, dtype=z.dtype)
+        return z + self.std * torch.randn(z.shape, generator=generator, device=z.device).to(z.dtype)
 
 
 class ToyImages(ImageDataset):

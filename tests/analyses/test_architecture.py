@@ -20,7 +20,7 @@ from invreg import DescribesArchitecture, Registry, Splits
 from invreg.components.analyzer import CompletedRun, Findings
 from invreg.components.architecture import Architecture, Layer, Skip, Stage
 from invreg.components.dataset import ImageStack
-from invreg.components.operator import LinearOperator, Operator, Shape
+from invreg.components.operator import Operator, Shape
 from invreg.components.problem import Problem
 from invreg.components.reconstructor import Reconstructor
 from invreg.components.trainer import TrainedMethod, TrainingLog
@@ -29,6 +29,7 @@ from invreg_analyses.architecture.architecture import ArchitectureAnalysis
 from invreg_analyses.architecture.figures import draw_architecture
 from invreg_analyses.architecture.seen_layers import seen_architecture
 from invreg_analyses.architecture.sheet import Line, wrapped
+from toy import EverySecondRow, Same
 
 SMALL: dict[str, dict[str, Any]] = {
     "iresnet": {"subnetworks": 3, "channels": 6, "hidden": 5, "padding": 2},
@@ -41,24 +42,6 @@ PAPER = {"iresnet": 4_263_700, "unet": 5_468_705, "conv_resnet": 4_263_873, "dif
 IMAGE = (3, 18, 21)
 
 every_network = pytest.mark.parametrize("name", list(SMALL))
-
-
-class Same(LinearOperator):
-    def forward(self, x: Tensor) -> Tensor:
-        return x.clone()
-
-
-class EverySecondRow(LinearOperator):
-    """Measurements of half the height."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        return 3 * x[:, :, ::2]
-
-    def range_shape(self, domain_shape: Shape) -> Shape:
-        return (domain_shape[0], domain_shape[1] // 2, domain_shape[2])
-
-    def domain_shape(self, range_shape: Shape) -> Shape:
-        return (range_shape[0], 2 * range_shape[1], range_shape[2])
 
 
 def built(name: str, image: Shape = IMAGE, operator: Operator | None = None, **parameters: Any) -> Any:

@@ -7,13 +7,14 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import torch
-from analysis_helpers import Halved, Learner, draw_svgs, make_run, texts, through_files, with_learners
+from analysis_helpers import Learner, draw_svgs, make_run, texts, through_files, with_learners
 from test_forward_map import Doubled
 from torch import Tensor
 
 from invreg.components.operator import Operator, Shape
 from invreg.errors import InvregError
 from invreg_analyses.forward_map.firm_nonexpansiveness import FirmNonexpansiveness
+from toy import Halved
 
 
 class Scaled(Operator):

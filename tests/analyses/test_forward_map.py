@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from analysis_helpers import Halved, Learner, draw_svgs, make_run, texts, through_files, with_learners
+from analysis_helpers import Learner, draw_svgs, make_run, texts, through_files, with_learners
 from torch import Tensor
 
 from invreg.components.analyzer import CompletedRun
@@ -17,6 +17,7 @@ from invreg.components.events import Events
 from invreg.components.hookspecs import hookimpl
 from invreg.components.operator import LinearOperator, NormalOperator, Shape
 from invreg_analyses.forward_map.forward_map import ForwardMap
+from toy import Halved
 
 HALVED = Halved()
 

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from analysis_helpers import Halved, Learner, draw_svgs, make_run, texts, through_files, with_learners
+from analysis_helpers import Learner, draw_svgs, make_run, texts, through_files, with_learners
 from PIL import Image
 from torch import Tensor
 from torch.autograd.function import once_differentiable
@@ -28,6 +28,7 @@ from invreg_analyses.ill_posedness.images import find_subject, read_mask
 from invreg_analyses.ill_posedness.local_ill_posedness import LocalIllPosedness
 from invreg_analyses.shared.derivatives import function_derivative, operator_derivative
 from invreg_operators.perona_malik import PeronaMalik
+from toy import Halved
 
 SHAPE = (1, 9, 11)
 SIZE = math.prod(SHAPE)

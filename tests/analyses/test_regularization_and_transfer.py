@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from analysis_helpers import Halved, Learner, draw_svgs, make_run, texts, through_files, with_learners
+from analysis_helpers import Learner, draw_svgs, make_run, texts, through_files, with_learners
 from torch import Tensor
 
 from invreg.components.analyzer import CompletedRun
@@ -15,6 +15,7 @@ from invreg.components.operator import LinearOperator
 from invreg_analyses.forward_map.radial_transfer import RadialTransfer
 from invreg_analyses.forward_map.regularization_map import RegularizationMap
 from invreg_analyses.forward_map.rings import HIGHEST, ring_image, ring_of
+from toy import Halved
 
 SIZE = (16, 20)
 

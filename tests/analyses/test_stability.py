@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from analysis_helpers import Halved, Learner, Stand, draw_svgs, make_run, texts, through_files, with_learners
+from analysis_helpers import Learner, Stand, draw_svgs, make_run, texts, through_files, with_learners
 from torch import Tensor
 
 from invreg.components.analyzer import CompletedRun
@@ -27,6 +27,7 @@ from invreg_analyses.stability.stability import Stability
 from invreg_analyses.stability.text import rounded_down, rounded_up
 from invreg_iresnet.iresnet import IResNet
 from invreg_tv.reconstructor import TotalVariation
+from toy import Halved
 
 NOISE = 0.02
 

@@ -14,6 +14,7 @@ from invreg.components.problem import Problem
 from invreg.errors import InvregError, SpecError
 from invreg_baselines.adjoint import Adjoint
 from invreg_baselines.observation import Observation
+from toy import Halve, Square
 
 
 class Mix(LinearOperator):
@@ -37,19 +38,9 @@ class Mix(LinearOperator):
         return self.shape
 
 
-class Square(Operator):
-    def forward(self, x: Tensor) -> Tensor:
-        return x**2
-
-
 class Zero(LinearOperator):
     def forward(self, x: Tensor) -> Tensor:
         return 0 * x
-
-
-class Double(LinearOperator):
-    def forward(self, x: Tensor) -> Tensor:
-        return 2 * x
 
 
 def test_registered_and_written_as_specs() -> None:
@@ -64,7 +55,7 @@ def test_registered_and_written_as_specs() -> None:
 
 def test_observation_returns_the_measurement() -> None:
     method = Observation()
-    method.setup(Problem(Double()), (3, 4, 5))
+    method.setup(Problem(Halve(2.0)), (3, 4, 5))
     z = torch.randn(2, 3, 4, 5)
     assert torch.equal(method(z), z)
     assert not method.state_dict()
@@ -89,7 +80,7 @@ def test_adjoint_is_the_scaled_transpose() -> None:
 
 def test_adjoint_inverts_multiples_of_the_identity() -> None:
     method = Adjoint()
-    method.setup(Problem(Double()), (1, 4, 4))
+    method.setup(Problem(Halve(2.0)), (1, 4, 4))
     x = torch.rand(2, 1, 9, 7)
     torch.testing.assert_close(method(2 * x), x)
 

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from invreg import Registry, spec_of
-from invreg.components.operator import LinearOperator, Operator, Shape
+from invreg.components.operator import Operator, Shape
 from invreg.components.problem import Problem
 from invreg.errors import InvregError, ShapeError, SpecError
 from invreg.schema.parameters import parameters_model
@@ -20,6 +20,7 @@ from invreg_baselines.conv_resnet import ConvResNet
 from invreg_baselines.diffnet import DiffNet
 from invreg_baselines.network import ImageNetwork
 from invreg_baselines.unet import UNet
+from toy import EverySecondRow, Same, SquaredRows
 
 SMALL: dict[type[ImageNetwork], dict[str, Any]] = {
     UNet: {"channels": (4, 6, 8), "kernel_size": 3},
@@ -30,32 +31,6 @@ PAPER = {UNet: 5_468_705, ConvResNet: 4_263_873, DiffNet: 101_310}
 NAMES = {UNet: "unet", ConvResNet: "conv_resnet", DiffNet: "diffnet"}
 
 every_network = pytest.mark.parametrize("cls", list(SMALL), ids=NAMES.get)
-
-
-class Same(LinearOperator):
-    def forward(self, x: Tensor) -> Tensor:
-        return x.clone()
-
-
-class EverySecondRow(LinearOperator):
-    """Measurements of half the height."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        return 3 * x[:, :, ::2]
-
-    def range_shape(self, domain_shape: Shape) -> Shape:
-        return (domain_shape[0], domain_shape[1] // 2, domain_shape[2])
-
-    def domain_shape(self, range_shape: Shape) -> Shape:
-        return (range_shape[0], 2 * range_shape[1], range_shape[2])
-
-
-class SquaredRows(Operator):
-    def forward(self, x: Tensor) -> Tensor:
-        return x[:, :, ::2] ** 2
-
-    def range_shape(self, domain_shape: Shape) -> Shape:
-        return (domain_shape[0], domain_shape[1] // 2, domain_shape[2])
 
 
 def ready(

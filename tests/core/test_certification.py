@@ -23,7 +23,6 @@ from invreg.components.certificate import StabilityCertificate, certificate_cont
 from invreg.components.reconstructor import CertifiesStability
 from invreg.errors import CertificateError, InvregError, StoreError
 from invreg.plugins.registry import Registry
-from invreg_metrics import plugin as metrics_plugin
 
 MADE: list[float] = []
 
@@ -67,7 +66,7 @@ class Plugin:
 @pytest.fixture
 def registry() -> Registry:
     MADE.clear()
-    return Registry({"invreg": metrics_plugin, "toy": toy, "proofs": Plugin()})
+    return Registry({**toy.plugins(), "proofs": Plugin()})
 
 
 def spec(**changes: Any) -> dict[str, Any]:

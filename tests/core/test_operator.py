@@ -9,8 +9,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from invreg.components.operator import LinearOperator, NormalOperator, Operator
+from invreg.components.operator import LinearOperator, NormalOperator
 from invreg.errors import ConvergenceError, InvregError, ShapeError
+from toy import Square
 
 DOMAIN, RANGE = (2, 3, 4), (1, 5, 7)
 
@@ -49,13 +50,6 @@ class Broken(LinearOperator):
 class Scaling(LinearOperator):
     def forward(self, x: Tensor) -> Tensor:
         return -3 * x
-
-
-class Square(Operator):
-    """A nonlinear operator with a known derivative."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        return x**2
 
 
 def test_default_adjoint_is_the_transpose() -> None:

@@ -25,7 +25,6 @@ from invreg.plugins.registry import Registry
 from invreg.schema import component
 from invreg.specs.plan import make_plan
 from invreg.specs.reading import read_spec
-from invreg_metrics import plugin as metrics_plugin
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -39,7 +38,7 @@ def no_calls() -> Iterator[None]:
 
 @pytest.fixture
 def registry() -> Registry:
-    return Registry({"invreg": metrics_plugin, "toy": toy})
+    return Registry(toy.plugins())
 
 
 def changed(**changes: Any) -> dict[str, Any]:
@@ -138,7 +137,7 @@ def test_loading_needs_no_images(registry: Registry, tmp_path: Path, monkeypatch
     made = run(toy.SPEC, tmp_path, "cpu", progress=False, registry=registry)
     monkeypatch.setattr(toy.ToyImages, "splits", lambda self: 1 / 0)
     loaded = load(made.folder, "cpu", registry)
-    z = torch.rand(2, 1, 16, 16)
+    z = torch.rand(2, 1, 14, 18)
     assert torch.equal(loaded.methods["gain"].reconstructor(z), made.methods["gain"].reconstructor(z))
     pd.testing.assert_frame_equal(loaded.metrics, made.metrics)
     assert loaded.findings["peek"].text == "<Gains> found."
@@ -223,7 +222,7 @@ def test_a_network_whose_class_says_nothing_is_refused_when_the_spec_is_checked(
             ["methods.raw.trainer", "nothing to train"],
         ),
         ({"metrics": ["psnr", "psnr"]}, SpecError, ["metrics", "twice"]),
-        ({"data": {"name": "toy_images", "broken": True}}, DataError, ["image 0", "NaN"]),
+        ({"data": {"name": "toy_images", "broken": True}}, DataError, ["image/0", "NaN"]),
     ],
 )
 def test_wrong_specs_leave_no_folder(
@@ -305,7 +304,7 @@ def test_each_component_is_validated_once_and_each_method_set_up_once(
 
     monkeypatch.setattr(component, "validated_arguments", count_validation)
     monkeypatch.setattr(Reconstructor, "setup", count_set_up)
-    components = ["ToyImages", "Halve", "White", "Raw", "Gain", "LeastSquares", "PSNR", "SSIM", "Peek"]
+    components = ["ToyImages", "Halve", "ToyNoise", "Raw", "Gain", "LeastSquares", "PSNR", "SSIM", "Peek"]
     once = Counter({f"validated {name}": 1 for name in components} | {"set up Raw": 1, "set up Gain": 1})
     for what in (
         lambda: run(toy.SPEC, tmp_path, "cpu", progress=False, registry=registry),

@@ -9,11 +9,11 @@ import torch
 from torch import Tensor
 
 import invreg
-from invreg.components.noise import Noise
 from invreg.components.operator import Operator
 from invreg.components.problem import Problem
 from invreg.components.streams import generator, stream_key
 from invreg.errors import ShapeError, SpecError
+from invreg.testing.toys import ToyNoise
 
 
 class Double(Operator):
@@ -23,11 +23,6 @@ class Double(Operator):
 
     def forward(self, x: Tensor) -> Tensor:
         return x * self.factor.to(x)
-
-
-class White(Noise):
-    def draw(self, z: Tensor, generator: torch.Generator) -> Tensor:
-        return z + torch.randn(z.shape, generator=generator, device=z.device).to(z.dtype)
 
 
 @pytest.fixture
@@ -40,13 +35,13 @@ def test_without_noise_the_measurement_is_the_operator(x: Tensor) -> None:
 
 
 def test_noise_depends_on_the_seed_only(x: Tensor) -> None:
-    problem = Problem(Double(), White())
+    problem = Problem(Double(), ToyNoise(1.0))
     torch.testing.assert_close(problem.measure(x, seed=1), problem.measure(x, seed=1), rtol=0, atol=0)
     assert not torch.equal(problem.measure(x, seed=1), problem.measure(x, seed=2))
 
 
 def test_noise_of_an_image_depends_on_its_key_only(x: Tensor) -> None:
-    problem, keys = Problem(Double(), White()), [11, 12, 13, 14, 15]
+    problem, keys = Problem(Double(), ToyNoise(1.0)), [11, 12, 13, 14, 15]
     z = problem.measure(x, keys=keys)
     alone = torch.cat([problem.measure(x[i : i + 1], keys=[keys[i]]) for i in range(5)])
     backwards = problem.measure(x.flip(0), keys=keys[::-1]).flip(0)
@@ -56,12 +51,12 @@ def test_noise_of_an_image_depends_on_its_key_only(x: Tensor) -> None:
 
 
 def test_seed_gives_the_first_images_the_same_noise(x: Tensor) -> None:
-    problem = Problem(Double(), White())
+    problem = Problem(Double(), ToyNoise(1.0))
     assert torch.equal(problem.measure(x, seed=4)[:2], problem.measure(x[:2], seed=4))
 
 
 def test_a_generator_draws_the_whole_batch(x: Tensor) -> None:
-    problem = Problem(Double(), White())
+    problem = Problem(Double(), ToyNoise(1.0))
     assert torch.equal(problem.measure(x, generator=generator(1)), problem.measure(x, generator=generator(1)))
     one = generator(1)
     assert not torch.equal(problem.measure(x, generator=one), problem.measure(x, generator=one))
@@ -70,20 +65,20 @@ def test_a_generator_draws_the_whole_batch(x: Tensor) -> None:
 @pytest.mark.parametrize("arguments", [{}, {"seed": 0, "keys": [1]}, {"seed": 0, "generator": generator(0)}])
 def test_exactly_one_source_of_randomness(x: Tensor, arguments: dict[str, object]) -> None:
     with pytest.raises(TypeError, match="exactly one of seed, keys and generator"):
-        Problem(Double(), White()).measure(x, **arguments)  # type: ignore[arg-type]
+        Problem(Double(), ToyNoise(1.0)).measure(x, **arguments)  # type: ignore[arg-type]
 
 
 def test_one_key_per_image(x: Tensor) -> None:
     with pytest.raises(ShapeError, match="4 keys for 5 images"):
-        Problem(Double(), White()).measure(x, keys=[1, 2, 3, 4])
+        Problem(Double(), ToyNoise(1.0)).measure(x, keys=[1, 2, 3, 4])
 
 
 def test_an_empty_batch(x: Tensor) -> None:
-    assert Problem(Double(), White()).measure(x[:0], seed=0).shape == (0, 1, 6, 7)
+    assert Problem(Double(), ToyNoise(1.0)).measure(x[:0], seed=0).shape == (0, 1, 6, 7)
 
 
 def test_noise_keeps_the_dtype_and_agrees_between_dtypes(x: Tensor) -> None:
-    problem = Problem(Double(), White())
+    problem = Problem(Double(), ToyNoise(1.0))
     double = problem.measure(x.double(), seed=0)
     assert double.dtype == torch.float64
     torch.testing.assert_close(double.float(), problem.measure(x, seed=0))
@@ -91,7 +86,7 @@ def test_noise_keeps_the_dtype_and_agrees_between_dtypes(x: Tensor) -> None:
 
 def test_measuring_records_no_gradient_and_leaves_x_alone(x: Tensor) -> None:
     before = x.clone()
-    assert not Problem(Double(), White()).measure(x.requires_grad_(), seed=0).requires_grad
+    assert not Problem(Double(), ToyNoise(1.0)).measure(x.requires_grad_(), seed=0).requires_grad
     assert torch.equal(x.detach(), before)
 
 

@@ -11,7 +11,6 @@ import pandas as pd
 import pytest
 import torch
 from seals import reseal
-from toy_study import go, study, toy_registry
 
 import invreg
 import toy
@@ -25,11 +24,12 @@ from invreg.storage.run_folder import RunFolder
 from invreg.storage.run_images import LastImages
 from invreg.storage.study_cell import StudyCell
 from invreg.storage.study_folder import StudyFolder
+from toy import run_study, study
 
 
 @pytest.fixture(scope="module")
 def registry() -> Registry:
-    return toy_registry()
+    return Registry(toy.plugins())
 
 
 @pytest.fixture(scope="module")
@@ -47,7 +47,7 @@ def made(finished: invreg.Result, tmp_path: Path) -> RunFolder:
 
 @pytest.fixture(scope="module")
 def cells(registry: Registry, tmp_path_factory: pytest.TempPathFactory) -> list[StudyCell]:
-    ran = go(study(), tmp_path_factory.mktemp("study"), registry)
+    ran = run_study(study(), tmp_path_factory.mktemp("study"), registry)
     loaded = load(ran.folder, "cpu", registry)
     assert isinstance(loaded, StudyResult)
     return loaded.cells
@@ -87,7 +87,7 @@ def test_reconstructions_are_read_when_they_are_asked_for(made: RunFolder, regis
     assert isinstance(result, invreg.Result)
     with pytest.raises(StoreError, match=r"methods/raw/reconstructions\.safetensors: missing"):
         _ = result.methods["raw"].reconstructions
-    assert result.methods["gain"].reconstructions.shape == (3, 1, 16, 16)
+    assert result.methods["gain"].reconstructions.shape == (3, 1, 14, 18)
 
 
 def test_some_images_are_those_of_all(cells: list[StudyCell]) -> None:
@@ -109,7 +109,7 @@ def test_cells_are_read_without_building_anything(cells: list[StudyCell], monkey
     assert fresh.method("gain").training.parameters == 1
     assert fresh.method("gain").training.summary == {"steps": 1}
     assert fresh.method("gain").reconstructor["start"] == 1.0
-    assert fresh.reconstructions("gain").shape == (3, 1, 16, 16)
+    assert fresh.reconstructions("gain").shape == (3, 1, 14, 18)
     whole = fresh.metrics()
     own = whole[whole["method"] == "gain"].reset_index(drop=True)
     pd.testing.assert_frame_equal(fresh.metrics("gain"), own)

@@ -8,12 +8,12 @@ from typing import Any
 
 import pandas as pd
 import pytest
-from toy_study import go, study, toy_registry
 
 import toy
 from invreg.errors import DataError, SpecError
 from invreg.plugins.registry import Registry
 from invreg.storage.result import StudyResult
+from toy import run_study, study
 
 
 @pytest.fixture(autouse=True)
@@ -25,7 +25,7 @@ def no_calls() -> Iterator[None]:
 
 @pytest.fixture
 def registry() -> Registry:
-    return toy_registry()
+    return Registry(toy.plugins())
 
 
 def numbers(result: StudyResult) -> pd.DataFrame:
@@ -33,7 +33,7 @@ def numbers(result: StudyResult) -> pd.DataFrame:
 
 
 def test_one_tidy_table_and_equal_work_once(registry: Registry, tmp_path: Path) -> None:
-    result = go(study(), tmp_path, registry)
+    result = run_study(study(), tmp_path, registry)
     assert list(result.table.columns[:4]) == ["cell", "noise.std", "methods.gain.trainer.samples", "method"]
     assert len(result.table) == 8
     raw = result.table[result.table["method"] == "raw"]
@@ -52,9 +52,9 @@ def test_one_tidy_table_and_equal_work_once(registry: Registry, tmp_path: Path) 
 
 @pytest.mark.slow
 def test_what_is_finished_is_not_done_again(registry: Registry, tmp_path: Path) -> None:
-    first = go(study(), tmp_path, registry)
+    first = run_study(study(), tmp_path, registry)
     toy.CALLS.clear()
-    second = go(study(), tmp_path, registry)
+    second = run_study(study(), tmp_path, registry)
     assert toy.CALLS == []
     pd.testing.assert_frame_equal(first.table, second.table)
 
@@ -63,7 +63,7 @@ def test_what_is_finished_is_not_done_again(registry: Registry, tmp_path: Path) 
 def test_an_interrupted_study_does_only_what_was_missing(
     registry: Registry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    whole = go(study(), tmp_path / "whole", registry)
+    whole = run_study(study(), tmp_path / "whole", registry)
     fit = toy.LeastSquares.fit
     toy.CALLS.clear()
 
@@ -74,17 +74,17 @@ def test_an_interrupted_study_does_only_what_was_missing(
 
     monkeypatch.setattr(toy.LeastSquares, "fit", interrupted)
     with pytest.raises(KeyboardInterrupt):
-        go(study(), tmp_path / "cut", registry)
+        run_study(study(), tmp_path / "cut", registry)
     monkeypatch.setattr(toy.LeastSquares, "fit", fit)
     toy.CALLS.clear()
-    resumed = go(study(), tmp_path / "cut", registry)
+    resumed = run_study(study(), tmp_path / "cut", registry)
     assert toy.CALLS.count("fit gain") == 2
     pd.testing.assert_frame_equal(numbers(resumed), numbers(whole))
 
 
 def test_a_failing_cell_does_not_stop_the_others(registry: Registry, tmp_path: Path) -> None:
     matrix = {"methods.gain.trainer.fail": ["", "the loss is NaN"], "noise.std": [0.01, 0.1]}
-    result = go(study(matrix=matrix), tmp_path, registry)
+    result = run_study(study(matrix=matrix), tmp_path, registry)
     assert len(result.failures) == 2
     assert all("the loss is NaN" in cause for cause in result.failures.values())
     assert set(result.table["noise.std"]) == {0.01, 0.1}
@@ -94,7 +94,9 @@ def test_a_failing_cell_does_not_stop_the_others(registry: Registry, tmp_path: P
 
 
 def test_a_failing_study_analysis_is_reported(registry: Registry, tmp_path: Path) -> None:
-    result = go(study(study_analyses=[{"name": "best_by_noise", "fail": True}, "best_by_noise"]), tmp_path, registry)
+    result = run_study(
+        study(study_analyses=[{"name": "best_by_noise", "fail": True}, "best_by_noise"]), tmp_path, registry
+    )
     assert list(result.findings) == ["best_by_noise-2"]
     assert "nothing varies here" in result.report.read_text()
 
@@ -116,7 +118,7 @@ def test_all_cells_are_checked_before_the_first_starts(
     registry: Registry, tmp_path: Path, changes: dict[str, Any], error: type[Exception], parts: list[str]
 ) -> None:
     with pytest.raises(error) as caught:
-        go(study(**changes), tmp_path / "runs", registry)
+        run_study(study(**changes), tmp_path / "runs", registry)
     for part in parts:
         assert part in str(caught.value)
     assert toy.CALLS == []

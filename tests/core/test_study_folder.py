@@ -8,13 +8,13 @@ import shutil
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pandas as pd
 import pytest
 import torch
 from seals import reseal
-from toy_study import BestByNoise, go, study, toy_registry
 
 import invreg
 import toy
@@ -25,6 +25,7 @@ from invreg.plugins.registry import Registry
 from invreg.specs.matrix import in_words
 from invreg.storage.result import StudyResult
 from invreg.storage.run_folder import RunFolder
+from toy import BestByNoise, run_study, study
 
 
 @pytest.fixture(autouse=True)
@@ -36,12 +37,12 @@ def no_calls() -> Iterator[None]:
 
 @pytest.fixture(scope="module")
 def registry() -> Registry:
-    return toy_registry()
+    return Registry(toy.plugins())
 
 
 @pytest.fixture(scope="module")
 def finished(registry: Registry, tmp_path_factory: pytest.TempPathFactory) -> StudyResult:
-    return go(study(), tmp_path_factory.mktemp("finished"), registry)
+    return run_study(study(), tmp_path_factory.mktemp("finished"), registry)
 
 
 @pytest.fixture
@@ -71,7 +72,7 @@ def test_a_loaded_study_is_the_one_that_was_run(finished: StudyResult, made: Pat
     assert found.scalars == before.scalars
     pd.testing.assert_frame_equal(found.tables["best"], before.tables["best"])
     net = loaded.cells[2].result.methods["gain"].reconstructor
-    z = torch.rand(1, 1, 16, 16)
+    z = torch.rand(1, 1, 14, 18)
     assert torch.equal(net(z), finished.cells[2].result.methods["gain"].reconstructor(z))
 
 
@@ -123,7 +124,7 @@ def test_a_cell_is_a_run_folder(made: Path, registry: Registry) -> None:
 def test_failures_are_loaded_and_cost_nothing_else(registry: Registry, tmp_path: Path) -> None:
     matrix = {"methods.gain.trainer.fail": ["", "the loss is NaN\nat step 3"], "noise.std": [0.01, 0.1]}
     analyses = [{"name": "best_by_noise", "fail": True}, "best_by_noise"]
-    ran = go(study(matrix=matrix, study_analyses=analyses), tmp_path, registry)
+    ran = run_study(study(matrix=matrix, study_analyses=analyses), tmp_path, registry)
     loaded = load_study(ran.folder, registry)
     assert loaded.failures == ran.failures
     assert len(loaded.failures) == 2
@@ -138,7 +139,7 @@ def test_failures_are_loaded_and_cost_nothing_else(registry: Registry, tmp_path:
 def test_a_study_of_failures_only_is_loaded(registry: Registry, tmp_path: Path) -> None:
     matrix = {"noise.std": [0.01, 0.1]}
     methods = {"gain": {"reconstructor": "gain", "trainer": {"name": "least_squares", "fail": "no"}}}
-    ran = go(study(matrix=matrix, methods=methods, analyses=[]), tmp_path, registry)
+    ran = run_study(study(matrix=matrix, methods=methods, analyses=[]), tmp_path, registry)
     loaded = load_study(ran.folder, registry)
     assert len(loaded.failures) == 2
     assert loaded.table.empty
@@ -165,7 +166,7 @@ def test_findings_of_an_earlier_time_do_not_pass_for_those_of_now(
     finished: StudyResult, registry: Registry, tmp_path: Path
 ) -> None:
     folder = Path(shutil.copytree(finished.folder, tmp_path / finished.folder.name))
-    again = go(study(study_analyses=[{"name": "best_by_noise", "fail": True}]), tmp_path, registry)
+    again = run_study(study(study_analyses=[{"name": "best_by_noise", "fail": True}]), tmp_path, registry)
     assert again.folder == folder
     assert again.findings == {}
     assert load_study(folder, registry).findings == {}
@@ -182,7 +183,7 @@ def test_an_unfinished_study_is_refused(registry: Registry, tmp_path: Path, monk
 
     monkeypatch.setattr(toy.LeastSquares, "fit", interrupted)
     with pytest.raises(KeyboardInterrupt):
-        go(study(), tmp_path, registry)
+        run_study(study(), tmp_path, registry)
     (folder,) = tmp_path.iterdir()
     for open_ in (lambda: load(folder, "cpu", registry), lambda: redraw(folder, registry)):
         with pytest.raises(StoreError, match=r"not finished \(2 cells have a report\)[\s\S]*run the same spec again"):
@@ -240,18 +241,20 @@ def test_missing_pieces_are_named(made: Path, registry: Registry) -> None:
 
 
 def test_a_missing_plugin_is_named(made: Path) -> None:
-    bare = Registry({"toy": toy})
+    components = toy.invreg_components()
+    rest = {name: component for name, component in components.items() if name != "best_by_noise"}
+    bare = Registry({"toy": SimpleNamespace(invreg_components=invreg.hookimpl(lambda: rest))})
     with pytest.raises(SpecError, match="no study_analyzer 'best_by_noise'"):
         redraw(made, bare)
 
 
 @pytest.mark.slow
 def test_components_in_a_mapping_are_saved_as_their_specs(registry: Registry, tmp_path: Path) -> None:
-    ran = go(study(operator=toy.Halve(0.25), data=toy.ToyImages(shift=2)), tmp_path, registry)
+    ran = run_study(study(operator=toy.Halve(0.25), data=toy.ToyImages(shift=2)), tmp_path, registry)
     again = run(ran.folder / "study.yaml", tmp_path, "cpu", progress=False, registry=registry)
     assert again.folder == ran.folder
     matrix = {"operator": [toy.Halve(0.25), toy.Halve(0.5)]}
-    table = go(study(matrix=matrix, study_analyses=[]), tmp_path, registry).table
+    table = run_study(study(matrix=matrix, study_analyses=[]), tmp_path, registry).table
     assert set(table["operator"]) == {"halve(factor=0.25)", "halve(factor=0.5)"}
 
 
@@ -301,11 +304,11 @@ def test_images_and_methods_are_checked_once(
     monkeypatch.setattr(invreg.Problem, "measure", counted)
     matrix = {"noise.std": [0.01, 0.1, 0.2]}
     methods = {"raw": "raw"}
-    go(study(matrix=matrix, methods=methods, analyses=[], study_analyses=[]), tmp_path / "a", registry)
+    run_study(study(matrix=matrix, methods=methods, analyses=[], study_analyses=[]), tmp_path / "a", registry)
     assert len(measured) == 2 * 3  # validation and test images, for each cell
     measured.clear()
     monkeypatch.setattr("invreg.studies.study._KEPT", 0)
-    go(study(matrix=matrix, methods=methods, analyses=[], study_analyses=[]), tmp_path / "b", registry)
+    run_study(study(matrix=matrix, methods=methods, analyses=[], study_analyses=[]), tmp_path / "b", registry)
     assert len(measured) == 2 * 2 * 3  # there was no room for keeping them
 
 
@@ -313,7 +316,7 @@ def test_a_setting_that_is_kept_changes_no_number(
     finished: StudyResult, registry: Registry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("invreg.studies.study._KEPT", 0)
-    again = go(study(), tmp_path, registry)
+    again = run_study(study(), tmp_path, registry)
     seconds = ["training_seconds", "reconstruction_seconds"]
     pd.testing.assert_frame_equal(again.table.drop(columns=seconds), finished.table.drop(columns=seconds))
 
@@ -332,7 +335,7 @@ def test_every_cell_folder_says_what_it_was_to_be(registry: Registry, tmp_path: 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("invreg.studies.study._KEPT", 0)
         patch.setattr(toy.ToyImages, "splits", failing)
-        ran = go(study(matrix={"data.shift": [1, 2, 3]}, study_analyses=[]), tmp_path, registry)
+        ran = run_study(study(matrix={"data.shift": [1, 2, 3]}, study_analyses=[]), tmp_path, registry)
     assert len(ran.failures) == 2  # the images of the third were still there
     assert {cell.spec.data.parameters["shift"] for cell in load_study(ran.folder, registry).cells} == {1, 2, 3}
     assert all(RunFolder(cell.folder).has("spec.yaml") for cell in ran.cells)

@@ -20,32 +20,6 @@ class Smooth(LinearOperator):
         return 0.7 * x + 0.15 * (x.roll(1, -1) + x.roll(-1, -1))
 
 
-class EveryOther(LinearOperator):
-    """Keeps every other row, twice as bright: from X to a smaller Y."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        return 2 * x[..., ::2, :]
-
-    def range_shape(self, domain_shape: Shape) -> Shape:
-        channels, height, width = domain_shape
-        return channels, (height + 1) // 2, width
-
-    def domain_shape(self, range_shape: Shape) -> Shape:
-        channels, height, width = range_shape
-        return channels, 2 * height, width
-
-
-class SquaredRows(Operator):
-    """Nonlinear, and out of X."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        return x[..., ::2, :].square()
-
-    def range_shape(self, domain_shape: Shape) -> Shape:
-        channels, height, width = domain_shape
-        return channels, (height + 1) // 2, width
-
-
 SMALL: dict[str, Any] = {"subnetworks": 3, "channels": 4, "hidden": 6, "padding": 2}
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import torch
-from iresnet_helpers import EveryOther, network, stack_of
+from iresnet_helpers import network, stack_of
 from test_network_certificate import explicit
 from torch import Tensor
 
@@ -19,6 +19,7 @@ from invreg_iresnet.inversion.accuracy import exact
 from invreg_iresnet.inversion.inversion import invert_chain
 from invreg_iresnet.network.residuals import Weights, residual
 from invreg_iresnet.network.subnetwork import subnetworks
+from toy import EverySecondRow
 
 
 def measurements(count: int = 4, seed: int = 0) -> Tensor:
@@ -153,7 +154,7 @@ def test_each_image_is_treated_by_itself() -> None:
 
 @pytest.mark.slow
 def test_measurements_outside_of_x_are_pulled_back_first() -> None:
-    net = network(EveryOther(), lipschitz=0.9).float()
+    net = network(EverySecondRow(), lipschitz=0.9).float()
     net.finalise()
     found = net.reconstruct(torch.rand(2, 1, 5, 12), 1e-3)
     assert found.image.shape == (2, 1, 10, 12)

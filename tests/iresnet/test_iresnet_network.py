@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 import torch
-from iresnet_helpers import EveryOther, Smooth, SquaredRows, network, stack_of
+from iresnet_helpers import Smooth, network, stack_of
 from torch import Tensor
 
 from invreg import Registry, spec_of
@@ -21,6 +21,7 @@ from invreg.errors import InvregError, ShapeError, SpecError
 from invreg_iresnet import plugin
 from invreg_iresnet.certificate.network_certificate import bounds_of
 from invreg_iresnet.iresnet import IResNet
+from toy import EverySecondRow, SquaredRows
 
 PROBLEM = Problem(Smooth())
 
@@ -274,14 +275,14 @@ def test_target_operator_is_no_part_of_the_network() -> None:
 
 
 def test_linear_operators_out_of_the_image_space_are_made_normal() -> None:
-    net = network(EveryOther(), (1, 10, 12))
+    net = network(EverySecondRow(), (1, 10, 12))
     assert isinstance(net.target_operator, NormalOperator)
     x = torch.rand(2, 1, 10, 12, dtype=torch.float64)
-    z = EveryOther()(x)
+    z = EverySecondRow()(x)
     x_hat = net(z)
     assert x_hat.shape == x.shape
     in_image_space = torch.zeros_like(x)
-    in_image_space[..., ::2, :] = z / 2  # A* z / ||A||^2 with A*A = 4 on the rows that are kept
+    in_image_space[..., ::2, :] = z / 3  # A* z / ||A||^2 with A*A = 9 on the rows that are kept
     torch.testing.assert_close(x_hat, network()(in_image_space), rtol=0, atol=1e-6)
     assert net.forward_map(x).shape == x.shape
     assert not any("operator" in name for name in net.state_dict())

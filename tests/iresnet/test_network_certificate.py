@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import torch
-from iresnet_helpers import EveryOther, Smooth, network, stack_of
+from iresnet_helpers import Smooth, network, stack_of
 from torch import Tensor
 
 from invreg.components.certificate import StabilityCertificate
@@ -18,6 +18,7 @@ from invreg.components.reconstructor import CertifiesStability, FinalisesWeights
 from invreg.errors import CertificateError, SpecError
 from invreg_iresnet.explicit_iresnet import ExplicitIResNet
 from invreg_iresnet.norms.certified_norm import certified_norm, norm_is_at_most
+from toy import EverySecondRow
 
 KINDS = ["iresnet", "explicit_iresnet"]
 
@@ -407,7 +408,7 @@ def test_a_network_that_is_set_up_again_forgets_its_certificate() -> None:
 
 @pytest.mark.slow
 def test_the_sentence_says_what_it_is_about() -> None:
-    net = network(EveryOther(), image_shape=(1, 10, 12), lipschitz=0.9)
+    net = network(EverySecondRow(), image_shape=(1, 10, 12), lipschitz=0.9)
     certificate = net.certificate()
     assert certificate.content["reads"] == "A*z / ||A||^2"
     assert "two measurements z whose A*z / ||A||^2 differ by d" in certificate.sentence

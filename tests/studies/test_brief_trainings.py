@@ -7,16 +7,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from study_helpers import Parts
+from study_helpers import registry_with
 
 import invreg
-import invreg_analyses.plugin as analyses_plugin
 from invreg.api import load, redraw, run
 from invreg.components.trainer import Method, TrainedMethod, Trainer, TrainingContext, TrainingLog
 from invreg.plugins.registry import Registry
 from invreg.storage.result import StudyResult
 from invreg_analyses.comparison.method_comparison import MethodComparison
-from invreg_metrics import plugin as metrics_plugin
 
 
 class Climb(Trainer):
@@ -39,7 +37,7 @@ class More:
 
 SPEC: dict[str, Any] = {
     "title": "Brief",
-    "data": "stripes",
+    "data": {"name": "toy_images", "count": 4},
     "operator": {"name": "halve", "factor": 1.0},  # what is measured is nearly right, and any factor spoils it
     "noise": {"name": "white", "std": 0.02},
     "methods": {
@@ -57,7 +55,7 @@ SPEC: dict[str, Any] = {
 
 @pytest.fixture(scope="module")
 def registry() -> Registry:
-    return Registry({"invreg": metrics_plugin, "analyses": analyses_plugin, "parts": Parts, "more": More})
+    return registry_with(more=More)
 
 
 @pytest.fixture(scope="module")

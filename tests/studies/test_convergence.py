@@ -14,11 +14,10 @@ import pandas as pd
 import pytest
 import torch
 from pydantic import Field
-from study_helpers import Flatten, Nothing, Parts, Raw, Stripes
+from study_helpers import registry_with
 from torch import Tensor, nn
 
 import invreg
-import invreg_analyses.plugin as analyses_plugin
 from invreg.api import certify, run
 from invreg.components.analyzer import Findings
 from invreg.components.certificate import StabilityCertificate, certificate_content
@@ -35,7 +34,7 @@ from invreg.storage.run_folder import RunFolder
 from invreg.storage.run_images import LastImages
 from invreg_analyses.convergence.convergence import Convergence
 from invreg_analyses.convergence.rates import fit_rate
-from invreg_metrics import plugin as metrics_plugin
+from toy import Flatten, Nothing, Raw, ToyImages
 
 COPIES = 4
 L_PATH = "methods.net.reconstructor.lipschitz"
@@ -149,7 +148,7 @@ class Nets:
 
 
 def registry() -> Registry:
-    return Registry({"invreg": metrics_plugin, "analyses": analyses_plugin, "parts": Parts, "nets": Nets})
+    return registry_with(nets=Nets)
 
 
 def diagonal(path: str = L_PATH, choice: list[list[float]] = CHOICE) -> dict[str, Any]:
@@ -160,7 +159,7 @@ def diagonal(path: str = L_PATH, choice: list[list[float]] = CHOICE) -> dict[str
 def spec(reconstructor: Any = "scaling", **changes: Any) -> dict[str, Any]:
     return {
         "title": "Convergence",
-        "data": {"name": "stripes", "count": 5},
+        "data": {"name": "toy_images", "count": 5},
         "operator": {"name": "halve", "factor": 0.5},
         "noise": {"name": "white", "std": 0.02},
         "methods": {"raw": "raw", "net": {"reconstructor": reconstructor, "trainer": "nothing"}},
@@ -214,7 +213,7 @@ def row_of(table: pd.DataFrame, **where: Any) -> pd.Series:
     return table.iloc[0]
 
 
-IMAGES = Stripes(5).splits().test.images.double()
+IMAGES = ToyImages(5).splits().test.images.double()
 NORMS = IMAGES.flatten(1).norm(dim=1).numpy()
 PIXELS = IMAGES[0].numel()
 
@@ -529,8 +528,8 @@ def test_a_training_that_changes_the_parameter_is_left_out(tmp_path: Path) -> No
 
 
 def test_other_images_than_those_of_the_run_are_refused(toy: CompletedStudy, monkeypatch: pytest.MonkeyPatch) -> None:
-    splits = Stripes.splits
-    monkeypatch.setattr(Stripes, "splits", lambda self: splits(Stripes(self.count, shift=7)))
+    splits = ToyImages.splits
+    monkeypatch.setattr(ToyImages, "splits", lambda self: splits(ToyImages(self.count, shift=7)))
     cells = [replace(cell, last=LastImages()) for cell in toy.cells]
     with pytest.raises(DataError, match="other images than those of the run"):
         Convergence().analyze(replace(toy, cells=cells))

@@ -11,12 +11,11 @@ import numpy as np
 import pytest
 import torch
 from pydantic import Field
-from study_helpers import Nothing, Quiet, Raw, White
+from study_helpers import registry_with
 from torch import Tensor, nn
 
 import invreg
-import invreg_analyses.plugin as analyses_plugin
-from invreg.api import run
+import toy
 from invreg.components.dataset import ImageDataset, ImageStack, Splits, TrainingImages
 from invreg.components.events import Events
 from invreg.components.operator import Operator, Shape
@@ -24,10 +23,8 @@ from invreg.components.problem import Problem
 from invreg.components.reconstructor import Reconstructor
 from invreg.components.study_analyzer import CompletedStudy
 from invreg.errors import DataError, InvregError, SpecError
-from invreg.plugins.registry import Registry
 from invreg.storage.result import StudyResult
 from invreg_analyses.saliency.by_noise import SaliencyByNoise
-from invreg_metrics import plugin as metrics_plugin
 from invreg_operators.perona_malik import PeronaMalik
 
 
@@ -78,11 +75,7 @@ class Parts:
         return {
             "contours": Contours,
             "perona_malik": PeronaMalik,
-            "white": White,
-            "none": Quiet,
-            "raw": Raw,
             "sharper": Sharper,
-            "nothing": Nothing,
         }
 
 
@@ -101,10 +94,7 @@ SPEC: dict[str, Any] = {
 
 
 def study_of(output: Path, **changes: Any) -> StudyResult:
-    registry = Registry({"invreg": metrics_plugin, "analyses": analyses_plugin, "parts": Parts})
-    result = run({**SPEC, **changes}, output, "cpu", progress=False, registry=registry)
-    assert isinstance(result, StudyResult)
-    return result
+    return toy.run_study({**SPEC, **changes}, output, registry_with(parts=Parts))
 
 
 def completed(result: StudyResult) -> CompletedStudy:

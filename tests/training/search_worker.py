@@ -11,16 +11,17 @@ import time
 from pathlib import Path
 
 import torch
-from training_helpers import RestlessConvs, White, make_context, make_method
+from training_helpers import RestlessConvs, make_context, make_method
 
 from invreg.components.trainer import TrainedMethod
+from invreg.testing.toys import ToyNoise
 from invreg_training.gradient.trainer import ReconstructionTraining
 from invreg_training.search.search import ParameterSearch
 
 
 def search(folder: Path, delay: float = 0.0) -> TrainedMethod:
     """Eight trials, some of which are stopped: some rates are far too small, and some networks too narrow."""
-    context = make_context(folder, noise=White(0.02))
+    context = make_context(folder, noise=ToyNoise(0.02))
     measure = context.problem.measure
 
     def slow_measure(*args: object, **kwargs: object) -> torch.Tensor:

@@ -5,12 +5,13 @@ from pathlib import Path
 
 import pytest
 import torch
-from training_helpers import BoxBlur, Gain, Listener, ThreeConvs, White, make_context, make_method, same_weights
+from training_helpers import BoxBlur, Gain, Listener, ThreeConvs, make_context, make_method, same_weights
 
 from invreg.components.trainer import Method, TrainingContext
 from invreg.errors import SpecError, TrainingError
 from invreg.plugins.registry import Registry, spec_of
 from invreg.schema.parameters import parameters_model
+from invreg.testing.toys import ToyNoise
 from invreg_training import plugin
 from invreg_training.gradient.trainer import ReconstructionTraining
 from invreg_training.search.search import ParameterSearch
@@ -24,7 +25,7 @@ class Halving(BoxBlur):
 
 def halved(folder: Path, **kwargs) -> TrainingContext:
     """A problem that Gain solves with weight 2."""
-    return make_context(folder, operator=Halving(), noise=White(0.001), **kwargs)
+    return make_context(folder, operator=Halving(), noise=ToyNoise(0.001), **kwargs)
 
 
 def test_the_declared_range_is_searched_and_the_spec_comes_first(tmp_path: Path) -> None:

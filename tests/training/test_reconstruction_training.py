@@ -18,7 +18,6 @@ from training_helpers import (
     Listener,
     RestlessConvs,
     ThreeConvs,
-    White,
     make_context,
     make_method,
     make_splits,
@@ -33,6 +32,7 @@ from invreg.components.trainer import TrainedMethod
 from invreg.components.training_images import TrainingImages
 from invreg.errors import ShapeError, SpecError, TrainingError
 from invreg.schema.parameters import parameters_model
+from invreg.testing.toys import ToyNoise
 from invreg_training.checkpoint import read_checkpoint
 from invreg_training.gradient.trainer import ReconstructionTraining
 
@@ -48,7 +48,7 @@ def fit(
 
 def test_training_improves_on_the_measurement_and_logs_it(tmp_path: Path) -> None:
     listener = Listener()
-    context = make_context(tmp_path, noise=White(0.01), listener=listener)
+    context = make_context(tmp_path, noise=ToyNoise(0.01), listener=listener)
     trained = ReconstructionTraining(steps=60, batch_size=8).fit(make_method(ThreeConvs, context), context)
     observed = context.metrics["psnr"](context.val_measurements, context.images.val.images).mean()
     log = trained.log
@@ -74,11 +74,11 @@ def test_training_improves_on_the_measurement_and_logs_it(tmp_path: Path) -> Non
 @pytest.mark.parametrize("optimizer", ["muon", "adam", "adamw"])
 def test_same_seed_same_weights_other_seed_other_weights(tmp_path: Path, optimizer: str) -> None:
     trainer = ReconstructionTraining(steps=6, batch_size=4, optimizer=optimizer)
-    first = fit(tmp_path / "a", trainer, noise=White())
+    first = fit(tmp_path / "a", trainer, noise=ToyNoise())
     torch.manual_seed(123)  # whatever happened before in this process must not matter
     torch.rand(5)
-    second = fit(tmp_path / "b", trainer, noise=White())
-    other = fit(tmp_path / "c", trainer, noise=White(), seed=1)
+    second = fit(tmp_path / "b", trainer, noise=ToyNoise())
+    other = fit(tmp_path / "c", trainer, noise=ToyNoise(), seed=1)
     assert same_weights(first.reconstructor, second.reconstructor)
     assert not same_weights(first.reconstructor, other.reconstructor)
     assert [r["loss"] for r in first.log.rows] == [r["loss"] for r in second.log.rows]
@@ -96,7 +96,7 @@ def test_training_leaves_the_global_generator_alone(tmp_path: Path) -> None:
 @pytest.mark.parametrize("stop", [5, 12])
 def test_resumed_training_ends_with_the_same_weights(tmp_path: Path, optimizer: str, stop: int) -> None:
     trainer = ReconstructionTraining(**{**STEPS, "optimizer": optimizer})
-    whole = fit(tmp_path / "whole", trainer, RestlessConvs, noise=White())
+    whole = fit(tmp_path / "whole", trainer, RestlessConvs, noise=ToyNoise())
 
     class Interrupting(RestlessConvs):
         def training_progress(self, fraction: float) -> None:
@@ -106,11 +106,11 @@ def test_resumed_training_ends_with_the_same_weights(tmp_path: Path, optimizer: 
 
     Interrupting.__qualname__ = RestlessConvs.__qualname__
     with pytest.raises(KeyboardInterrupt):
-        fit(tmp_path / "parts", trainer, Interrupting, noise=White())
+        fit(tmp_path / "parts", trainer, Interrupting, noise=ToyNoise())
     found = read_checkpoint(tmp_path / "parts" / "checkpoint.safetensors")
     assert found is not None
     assert found[1]["state"]["step"] == stop
-    resumed = fit(tmp_path / "parts", trainer, RestlessConvs, noise=White())
+    resumed = fit(tmp_path / "parts", trainer, RestlessConvs, noise=ToyNoise())
     assert resumed.reconstructor.fractions == [i / 24 for i in range(stop, 24)]
     assert same_weights(whole.reconstructor, resumed.reconstructor)
     numbers = [{k: v for k, v in row.items() if k != "seconds"} for row in whole.log.rows]
@@ -120,7 +120,7 @@ def test_resumed_training_ends_with_the_same_weights(tmp_path: Path, optimizer: 
 @pytest.mark.slow
 def test_a_training_killed_at_any_time_goes_on(tmp_path: Path) -> None:
     trainer = ReconstructionTraining(**STEPS)
-    whole = fit(tmp_path / "whole", trainer, RestlessConvs, noise=White())
+    whole = fit(tmp_path / "whole", trainer, RestlessConvs, noise=ToyNoise())
     environment = {**os.environ, "OMP_NUM_THREADS": str(torch.get_num_threads())}
     checkpoint = tmp_path / "killed" / "reconstruction" / "checkpoint.safetensors"
     command = [sys.executable, str(WORKER), "reconstruction", str(tmp_path / "killed"), str(tmp_path / "never"), "0.05"]
@@ -136,7 +136,7 @@ def test_a_training_killed_at_any_time_goes_on(tmp_path: Path) -> None:
     found = read_checkpoint(checkpoint)
     assert found is not None
     assert 7 <= found[1]["state"]["step"] < 24
-    resumed = fit(checkpoint.parent, trainer, RestlessConvs, noise=White())
+    resumed = fit(checkpoint.parent, trainer, RestlessConvs, noise=ToyNoise())
     assert same_weights(whole.reconstructor, resumed.reconstructor)
 
 
@@ -157,7 +157,7 @@ def test_a_checkpoint_of_another_training_is_refused(tmp_path: Path) -> None:
     with pytest.raises(TrainingError, match="seed was 0, now 3"):
         fit(tmp_path, ReconstructionTraining(steps=4, batch_size=2), seed=3)
     with pytest.raises(TrainingError, match="noise"):
-        fit(tmp_path, ReconstructionTraining(steps=4, batch_size=2), noise=White(0.5))
+        fit(tmp_path, ReconstructionTraining(steps=4, batch_size=2), noise=ToyNoise(0.5))
     context = make_context(tmp_path)
     with pytest.raises(TrainingError, match="hidden"):
         ReconstructionTraining(steps=4, batch_size=2).fit(make_method(ThreeConvs, context, hidden=5), context)

@@ -9,12 +9,13 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from training_helpers import ForwardModel, ThreeConvs, White, make_context, make_method, make_splits
+from training_helpers import ThreeConvs, make_context, make_method, make_splits
 from training_worker import train
 
 from invreg.components.operator import LinearOperator, NormalOperator, Shape
 from invreg.components.problem import Problem
 from invreg.errors import SpecError, TrainingError
+from invreg.testing.toys import ToyNet, ToyNoise
 from invreg_training.gradient.approximation import ApproximationTraining
 from invreg_training.processes import Processes
 
@@ -85,8 +86,9 @@ def test_approximation_finds_the_forward_operator(tmp_path: Path) -> None:
         def forward(self, x: torch.Tensor) -> torch.Tensor:
             return 0.5 * x + 0.2
 
-    context = make_context(tmp_path, operator=Affine(), noise=White(0.01))
-    trained = ApproximationTraining(steps=300, batch_size=8, lr=0.02).fit(make_method(ForwardModel, context), context)
+    context = make_context(tmp_path, operator=Affine(), noise=ToyNoise(0.01))
+    method = make_method(ToyNet, context, start=1.0)
+    trained = ApproximationTraining(steps=300, batch_size=8, lr=0.02).fit(method, context)
     assert float(trained.reconstructor.a.detach()) == pytest.approx(0.5, abs=0.01)
     assert float(trained.reconstructor.b.detach()) == pytest.approx(0.2, abs=0.01)
     assert trained.log.rows[-1]["loss"] == pytest.approx(1e-4, rel=0.2)  # the variance of the noise
@@ -106,16 +108,20 @@ def test_approximation_brings_measurements_to_the_images(tmp_path: Path) -> None
         def domain_shape(self, range_shape: Shape) -> Shape:
             return (range_shape[0] // 3, *range_shape[1:])
 
-    class Normal(ForwardModel):
+    class Normal(ToyNet):
         def setup(self, problem: Problem, image_shape: Shape) -> None:
             super().setup(problem, image_shape)
-            self.operator = NormalOperator(problem.operator, image_shape)
+            self.normal = NormalOperator(problem.operator, image_shape)
+
+        @property
+        def target_operator(self) -> NormalOperator:
+            return self.normal
 
         def forward(self, z: torch.Tensor) -> torch.Tensor:
-            return super().forward(self.operator.pull_back(z))
+            return super().forward(self.normal.pull_back(z))
 
     context = make_context(tmp_path, operator=Tripling(), splits=make_splits())
-    trained = ApproximationTraining(steps=20, batch_size=4).fit(make_method(Normal, context), context)
+    trained = ApproximationTraining(steps=20, batch_size=4).fit(make_method(Normal, context, start=1.0), context)
     assert trained.log.rows[-1]["loss"] < 1e-4  # A*A / ||A||² is the identity here, as phi is from the start
 
 

@@ -30,14 +30,6 @@ class BoxBlur(LinearOperator):
         return F.avg_pool2d(x, 3, stride=1, padding=1)
 
 
-class White(Noise):
-    def __init__(self, std: float = 0.02) -> None:
-        self.std = std
-
-    def draw(self, z: Tensor, generator: torch.Generator) -> Tensor:
-        return z + self.std * torch.randn(z.shape, generator=generator, device=z.device)
-
-
 class ThreeConvs(Reconstructor):
     def __init__(self, hidden: Annotated[int, Field(ge=1)] = 8) -> None:
         super().__init__()
@@ -77,28 +69,6 @@ class RestlessConvs(ThreeConvs):
         for layer in rest:
             h = layer(h)
         return z + h
-
-
-class ForwardModel(Reconstructor):
-    """phi(x) = a x + b, whose inverse is the reconstruction."""
-
-    def __init__(self) -> None:
-        super().__init__()
-
-    def setup(self, problem: Problem, image_shape: Shape) -> None:
-        self.a = nn.Parameter(torch.ones(()))
-        self.b = nn.Parameter(torch.zeros(()))
-        self.operator = problem.operator
-
-    @property
-    def target_operator(self) -> Operator:
-        return self.operator
-
-    def forward_map(self, x: Tensor) -> Tensor:
-        return self.a * x + self.b
-
-    def forward(self, z: Tensor) -> Tensor:
-        return (z - self.b) / self.a
 
 
 class Gain(Reconstructor):

@@ -11,9 +11,10 @@ import time
 from pathlib import Path
 
 import torch
-from training_helpers import ForwardModel, RestlessConvs, ThreeConvs, White, make_context, make_method
+from training_helpers import RestlessConvs, ThreeConvs, make_context, make_method
 
 from invreg.components.reconstructor import Reconstructor
+from invreg.testing.toys import ToyNet, ToyNoise
 from invreg_training.gradient.approximation import ApproximationTraining
 from invreg_training.gradient.trainer import ReconstructionTraining
 
@@ -21,7 +22,7 @@ STEPS = {"steps": 24, "batch_size": 4, "validations": 4, "checkpoint_minutes": 0
 
 
 def train(kind: str, folder: Path, delay: float, together: bool) -> Reconstructor:
-    context = make_context(folder / kind, noise=None if together else White(0.02))
+    context = make_context(folder / kind, noise=None if together else ToyNoise(0.02))
     measure = context.problem.measure
 
     def slow_measure(*args: object, **kwargs: object) -> torch.Tensor:
@@ -30,7 +31,7 @@ def train(kind: str, folder: Path, delay: float, together: bool) -> Reconstructo
 
     context.problem.measure = slow_measure  # type: ignore[method-assign]
     if kind == "approximation":
-        return ApproximationTraining(**STEPS).fit(make_method(ForwardModel, context), context).reconstructor
+        return ApproximationTraining(**STEPS).fit(make_method(ToyNet, context, start=1.0), context).reconstructor
     cls = ThreeConvs if together else RestlessConvs
     return ReconstructionTraining(**STEPS).fit(make_method(cls, context), context).reconstructor
 
