@@ -31,6 +31,15 @@ def readable(text: str, longest: int = 1500) -> str:
     return "".join(shown)[:longest]
 
 
+def message_of(error: BaseException) -> str:
+    """The type of an exception with its message, also where the exception cannot say it."""
+    try:
+        text = str(error)
+    except Exception:  # noqa: BLE001 (an exception of someone else)
+        text = "(its message cannot be read)"
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__
+
+
 class InvregError(Exception):
     """Base of all errors that invreg raises on purpose.
 

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from invreg.errors import InvregError
+from invreg.errors import InvregError, message_of
 from invreg.schema.sources import place_of_error
 
 # Frames of the core and of torch say less than the line of the component that called them.
@@ -43,7 +43,7 @@ def blamed(
         cls = component if isinstance(component, type) else type(component)
         place = place_of_error(error, lambda file: any(parent in Path(file).parents for parent in _PASSED_OVER))
         raise error_class(
-            f"{cls.__qualname__} raised {type(error).__name__}: {error}" + (f" ({place})" if place else ""),
+            f"{cls.__qualname__} raised {message_of(error)}" + (f" ({place})" if place else ""),
             where=where or None,
             hint="INVREG_TRACEBACK=1 in the environment shows the traceback",
         ) from error

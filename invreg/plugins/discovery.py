@@ -12,7 +12,7 @@ from importlib import metadata
 from pathlib import Path
 
 from invreg.components import hookspecs
-from invreg.errors import PluginError
+from invreg.errors import PluginError, message_of, readable
 from invreg.plugins.isolation import isolated
 from invreg.schema.sources import place_of_error
 
@@ -90,12 +90,12 @@ def _load(plugin: Plugin, point: metadata.EntryPoint) -> object | None:
         return None
     start = time.process_time()
     try:
-        with isolated():
+        with isolated(None if plugin.distribution == OWN else plugin.name):
             loaded: object = point.load()
     except BaseException as error:
         if isinstance(error, KeyboardInterrupt):
             raise
-        plugin.problem = _import_problem(point, error)
+        plugin.problem = readable(_import_problem(point, error))
         return None
     finally:
         plugin.seconds = time.process_time() - start
@@ -104,7 +104,7 @@ def _load(plugin: Plugin, point: metadata.EntryPoint) -> object | None:
 
 def _import_problem(point: metadata.EntryPoint, error: BaseException) -> str:
     place = place_of_error(error, lambda file: file in (__file__, metadata.__file__) or "importlib" in Path(file).parts)
-    told = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+    told = message_of(error)
     if isinstance(error, PluginError):
         return str(error.at(point.value))
     if isinstance(error, SyntaxError) and error.filename:

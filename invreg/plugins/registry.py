@@ -18,7 +18,7 @@ from pydantic import BaseModel, ValidationError
 from invreg.components import hookspecs
 from invreg.components.foreign import blamed
 from invreg.components.memory import within_memory
-from invreg.errors import InvregError, PluginError, SpecError, did_you_mean, near_name
+from invreg.errors import InvregError, PluginError, SpecError, did_you_mean, message_of, near_name, readable
 from invreg.plugins.admission import check_hooks, components_of, interface_of, shown
 from invreg.plugins.discovery import OWN, Plugin, installed_plugins
 from invreg.plugins.isolation import isolated
@@ -202,7 +202,7 @@ class Registry:
         registered = f"{plugin.distribution}:{plugin.name}"
         start = time.process_time()
         try:
-            with isolated():
+            with isolated(None if plugin.distribution == OWN else plugin.name):
                 plugin.interface = interface_of(self.manager, loaded)
                 self.manager.register(loaded, registered)
                 check_hooks(self.manager, loaded)
@@ -267,7 +267,7 @@ def _failure(error: BaseException) -> str:
     """What a plugin's own code has raised, and where."""
     own = {Path(__file__).parent, Path(pluggy.__file__).parent}
     place = place_of_error(error, lambda file: Path(file).parent in own)
-    return f"{type(error).__name__}: {error}" + (f" ({place})" if place else "")
+    return readable(message_of(error) + (f" ({place})" if place else ""))
 
 
 def _below(where: str, key: object) -> str:

@@ -9,7 +9,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
-from invreg.errors import InvregError, PluginError, SpecError, did_you_mean
+from invreg.errors import InvregError, PluginError, SpecError, did_you_mean, message_of
+from invreg.plugins.discovery import OWN
 from invreg.plugins.isolation import isolated
 
 if TYPE_CHECKING:
@@ -104,7 +105,8 @@ def offers(registry: Registry) -> list[Offer]:
     found: list[Offer] = []
     for implementation in registry.manager.hook.invreg_trackers.get_hookimpls():
         try:
-            with isolated():
+            plugin = plugins[implementation.plugin_name]
+            with isolated(None if plugin.distribution == OWN else plugin.name):
                 offered = implementation.function()
             if not isinstance(offered, Mapping):
                 raise PluginError(f"invreg_trackers() returned a {type(offered).__name__}", expected="a mapping")
@@ -112,10 +114,10 @@ def offers(registry: Registry) -> list[Offer]:
                 if not isinstance(cls, type):
                     raise PluginError(f"the tracker {name!r} is a {type(cls).__name__}", expected="a class")
         except (Exception, SystemExit) as error:  # noqa: BLE001 (one plugin that fails must not stop the others)
-            cause = str(error) if isinstance(error, InvregError) else f"{type(error).__name__}: {error}"
+            cause = str(error) if isinstance(error, InvregError) else message_of(error)
             log.warning("plugin %s offers no trackers: %s", implementation.plugin_name, cause)
             continue
-        found += [Offer(str(name), cls, plugins[implementation.plugin_name]) for name, cls in offered.items()]
+        found += [Offer(str(name), cls, plugin) for name, cls in offered.items()]
     return found
 
 
