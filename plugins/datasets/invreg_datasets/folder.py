@@ -11,7 +11,7 @@ from pydantic import Field
 from invreg import DataError, ImageDataset, ImageStack, SpecError, Splits, TrainingImages
 from invreg_datasets.decode import read_image
 from invreg_datasets.files import deal, find_images
-from invreg_datasets.parameters import Color, Downsample, Folder, ImageSize, SplitSeed, TrainSize
+from invreg_datasets.parameters import LARGEST_SIDE, Color, Downsample, Folder, ImageSize, SplitSeed, TrainSize
 from invreg_datasets.patches import centre_crop
 from invreg_datasets.prepare import Pixels, load_all, reduce_by, resize_short_side, to_color, to_stack, to_tensors
 
@@ -42,6 +42,7 @@ class ImageFolder(ImageDataset):
             int | None,
             Field(
                 ge=1,
+                le=LARGEST_SIDE,
                 description="length to which the shorter side of each image is shrunk, instead of downsample; with the "
                 "size of the test images, these show whole scenes, whatever the resolution of the files",
                 json_schema_extra={"unit": "pixels"},
@@ -77,7 +78,9 @@ class ImageFolder(ImageDataset):
         """
         folder = self._folder()
         dealt = deal(find_images(folder), self.val, self.test, self.seed, str(folder.absolute()))
-        train = load_all(lambda name: self._read(folder / name, self.train_size, "training crop"), dealt.train)
+        train = load_all(
+            lambda name: self._read(folder / name, self.train_size, "training crop", whole=True), dealt.train
+        )
         return Splits(
             TrainingImages(to_tensors(train), dealt.train, (self.train_size, self.train_size)),
             self._crops(folder, dealt.val, "validation"),
@@ -92,33 +95,38 @@ class ImageFolder(ImageDataset):
 
     def _crops(self, folder: Path, names: Sequence[str], kind: str) -> ImageStack:
         def crop(name: str) -> Pixels:
-            image = self._read(folder / name, self.image_size, f"{kind} image")
-            return centre_crop(image, self.image_size)
+            image = self._read(folder / name, self.image_size, f"{kind} image", whole=False)
+            # A copy: the image that it is cut from may be much larger.
+            return centre_crop(image, self.image_size).copy()
 
         return ImageStack(to_stack(load_all(crop, names)), names)
 
-    def _read(self, path: Path, smallest: int, purpose: str) -> Pixels:
-        original = read_image(path)
-        if self.short_side is not None and min(original.shape[1:]) < self.short_side:
-            raise DataError(
-                f"{_size(original)} pixels",
-                where=str(path),
-                expected=f"at least {self.short_side} pixels on the shorter side: images are never enlarged",
-                hint="a smaller short_side, or take this image out of the folder",
-            )
-        image = to_color(original, self.color)
-        image = resize_short_side(image, self.short_side) if self.short_side else reduce_by(image, self.downsample)
-        if min(image.shape[1:]) < smallest:
-            size = f"{_size(original)} pixels"
+    def _read(self, path: Path, smallest: int, purpose: str, *, whole: bool) -> Pixels:
+        image = read_image(path)
+        size = f"{_size(image.shape)} pixels"
+        if self.short_side is not None:
+            if min(image.shape[1:]) < self.short_side:
+                raise DataError(
+                    size,
+                    where=str(path),
+                    expected=f"at least {self.short_side} pixels on the shorter side: images are never enlarged",
+                    hint="a smaller short_side, or take this image out of the folder",
+                )
+            return resize_short_side(to_color(image, self.color), self.short_side)
+        reduced = tuple(side // self.downsample for side in image.shape)
+        if min(reduced[1:]) < smallest:
             if self.downsample > 1:
-                size += f", {_size(image)} after downsampling by {self.downsample}"
+                size += f", {_size(reduced)} after downsampling by {self.downsample}"
             raise DataError(
                 f"{size}, smaller than a {smallest}x{smallest} {purpose}",
                 where=str(path),
                 expected=f"images of at least {smallest * self.downsample} pixels on each side",
                 hint="a smaller image_size and train_size, less downsample, or take this image out of the folder",
             )
-        return image
+        if not whole:
+            # What is cut away needs no conversion; blocks of pixels that are averaged stay the same.
+            image = centre_crop(image, smallest, self.downsample)
+        return reduce_by(to_color(image, self.color), self.downsample)
 
     def _check_short_side(self, short_side: int) -> None:
         if self.downsample != 1:
@@ -137,5 +145,5 @@ class ImageFolder(ImageDataset):
             )
 
 
-def _size(image: Pixels) -> str:
-    return f"{image.shape[1]}x{image.shape[2]}"
+def _size(shape: tuple[int, ...]) -> str:
+    return f"{shape[1]}x{shape[2]}"

@@ -7,14 +7,23 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field
 
+#: Side of the largest square image.
+LARGEST_SIDE = 16_384
+
 ImageSize = Annotated[
     int,
-    Field(ge=1, description="height and width of the validation and test images", json_schema_extra={"unit": "pixels"}),
+    Field(
+        ge=1,
+        le=LARGEST_SIDE,
+        description="height and width of the validation and test images",
+        json_schema_extra={"unit": "pixels"},
+    ),
 ]
 TrainSize = Annotated[
     int | None,
     Field(
         ge=1,
+        le=LARGEST_SIDE,
         description="height and width of the random training crops; none: as large as the test images",
         json_schema_extra={"unit": "pixels"},
     ),
@@ -23,6 +32,7 @@ Downsample = Annotated[
     int,
     Field(
         ge=1,
+        le=LARGEST_SIDE,
         description="images are first reduced by this factor, by averaging square blocks of pixels, which removes "
         "artefacts of compression and sensors",
     ),

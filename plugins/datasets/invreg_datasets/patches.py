@@ -7,10 +7,13 @@ from collections.abc import Iterator
 from invreg_datasets.prepare import Pixels
 
 
-def centre_crop(image: Pixels, size: int) -> Pixels:
-    """The size x size pixels in the middle of an image `[C, H, W]` that is at least as large."""
-    top, left = ((side - size) // 2 for side in image.shape[1:])
-    return image[:, top : top + size, left : left + size]
+def centre_crop(image: Pixels, size: int, block: int = 1) -> Pixels:
+    """The size x size blocks of pixels in the middle of an image `[C, H, W]` that has at least as many.
+
+    Blocks are counted from the upper left; incomplete ones at the end do not count.
+    """
+    top, left = ((side // block - size) // 2 * block for side in image.shape[1:])
+    return image[:, top : top + size * block, left : left + size * block]
 
 
 def centred_grid(image: Pixels, size: int) -> Iterator[tuple[int, int, Pixels]]:

@@ -9,8 +9,14 @@ import torch
 from numpy.typing import NDArray
 from pydantic import Field
 
-from invreg import ImageDataset, ImageStack, Splits, TrainingImages, generator, stream_key
+from invreg import ImageDataset, ImageStack, SpecError, Splits, TrainingImages, generator, stream_key
+from invreg_datasets.memory import gigabytes, require_memory
+from invreg_datasets.parameters import LARGEST_SIDE
 from invreg_datasets.prepare import load_all, to_stack
+
+_MOST = 10_000_000
+# Bytes that no machine has for images: refused before anything is drawn, on every machine.
+_LARGEST_SET = 10**12
 
 
 class Phantoms(ImageDataset):
@@ -28,23 +34,47 @@ class Phantoms(ImageDataset):
     def __init__(
         self,
         image_size: Annotated[
-            int, Field(ge=1, description="height and width of all images", json_schema_extra={"unit": "pixels"})
+            int,
+            Field(
+                ge=1,
+                le=LARGEST_SIDE,
+                description="height and width of all images",
+                json_schema_extra={"unit": "pixels"},
+            ),
         ] = 96,
         train: Annotated[
-            int, Field(ge=1, description="number of training images; each is also shown flipped and turned")
+            int,
+            Field(ge=1, le=_MOST, description="number of training images; each is also shown flipped and turned"),
         ] = 1000,
-        val: Annotated[int, Field(ge=1, description="number of validation images")] = 16,
-        test: Annotated[int, Field(ge=1, description="number of test images")] = 32,
-        ellipses: Annotated[int, Field(ge=1, description="number K of small ellipses in each image")] = 10,
+        val: Annotated[int, Field(ge=1, le=_MOST, description="number of validation images")] = 16,
+        test: Annotated[int, Field(ge=1, le=_MOST, description="number of test images")] = 32,
+        ellipses: Annotated[int, Field(ge=1, le=10_000, description="number K of small ellipses in each image")] = 10,
         seed: Annotated[int, Field(ge=0, description="seed of all images")] = 0,
     ) -> None:
         self.image_size = image_size
         self.counts = {"train": train, "val": val, "test": test}
         self.ellipses = ellipses
         self.seed = seed
+        if self._memory > _LARGEST_SET:
+            images = f"{train + val + test:,} images of {image_size}x{image_size} pixels"
+            raise SpecError(
+                f"{images} take {gigabytes(self._memory)}",
+                where="image_size",
+                expected=f"at most {gigabytes(_LARGEST_SET)} of memory",
+                hint="fewer or smaller images",
+            )
+
+    @property
+    def _memory(self) -> int:
+        return 4 * self.image_size**2 * sum(self.counts.values())
 
     def splits(self) -> Splits:
-        """The three splits; draws all images."""
+        """The three splits; draws all images.
+
+        Raises:
+            DataError: if they take more memory than this machine has for them.
+        """
+        require_memory(self._memory, "phantoms", "fewer or smaller images")
         images, names = {}, {}
         for split, count in self.counts.items():
             keys = [stream_key(self.seed, "phantom", split, index) for index in range(count)]

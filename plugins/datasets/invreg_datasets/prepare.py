@@ -17,6 +17,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
+from invreg import DataError
+from invreg_datasets.memory import require_memory
 from invreg_datasets.parameters import ColorName
 
 #: An image `[C, H, W]`: uint8 in 0..255 or float32 in [0, 1].
@@ -41,9 +43,13 @@ def to_color(image: Pixels, color: ColorName) -> Pixels:
     if image.shape[0] == 1:
         return image
     scale = 255 if image.dtype == np.uint8 else 1
-    red, green, blue = (np.float32(weight / scale) * plane for weight, plane in zip(_LUMINANCE, image, strict=True))
+    # One channel after the other, in place: images may be large.
+    grey, *others = (np.float32(weight / scale) for weight in _LUMINANCE)
+    luminance = grey * image[0]
+    for weight, plane in zip(others, image[1:], strict=True):
+        luminance += weight * plane
     # The weights sum to one only up to rounding: white must not become whiter.
-    return np.minimum(red + green + blue, np.float32(1))[None]
+    return np.minimum(luminance, np.float32(1), out=luminance)[None]
 
 
 def reduce_by(image: Pixels, factor: int) -> Pixels:
@@ -75,7 +81,9 @@ def resize_short_side(image: Pixels, size: int) -> Pixels:
 def to_tensors(images: Sequence[Pixels]) -> list[Tensor]:
     """All images as tensors of one type: uint8 if they all are, else float32."""
     exact = all(image.dtype == np.uint8 for image in images)
-    return [torch.from_numpy(np.ascontiguousarray(image if exact else to_unit(image))) for image in images]
+    return [
+        torch.from_numpy(np.require(image if exact else to_unit(image), requirements=["C", "W"])) for image in images
+    ]
 
 
 def to_stack(images: Sequence[Pixels]) -> Tensor:
@@ -84,6 +92,20 @@ def to_stack(images: Sequence[Pixels]) -> Tensor:
 
 
 def load_all(load: Callable[[Item], Pixels], items: Sequence[Item]) -> list[Pixels]:
-    """`load` applied to all items in threads (decoders release the interpreter lock); the first error wins."""
+    """`load` applied to all items in threads (decoders release the interpreter lock); the first error wins.
+
+    Raises:
+        DataError: as soon as the images are too many for the memory of this machine.
+    """
+    images: list[Pixels] = []
+    size = 0
     with ThreadPoolExecutor(max_workers=min(16, cpu_count() or 1)) as pool:
-        return list(pool.map(load, items))
+        try:
+            for image in pool.map(load, items):
+                images.append(image)
+                size += image.nbytes
+                require_memory(size, f"{len(images)} of {len(items)} images", "fewer or smaller images")
+        except DataError:
+            pool.shutdown(cancel_futures=True)
+            raise
+    return images
