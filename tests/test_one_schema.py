@@ -25,7 +25,7 @@ def required(kind: str, name: str) -> dict[str, Any]:
 
 
 def spec(kind: str, name: str) -> dict[str, Any]:
-    return spec_of(REGISTRY.entry(kind, name).cls(**required(kind, name)))
+    return spec_of(REGISTRY.entry(kind, name).cls(**required(kind, name)), REGISTRY)
 
 
 def wrong_values(described: dict[str, Any]) -> Iterator[Any]:
@@ -54,9 +54,9 @@ def refusal(kind: str, name: str, **wrong: Any) -> tuple[str, str]:
 @pytest.mark.parametrize(("kind", "name"), COMPONENTS)
 def test_defaults_are_the_same_in_python_and_in_a_spec(kind: str, name: str) -> None:
     built = REGISTRY.entry(kind, name).cls(**required(kind, name))
-    again = REGISTRY.build(kind, spec_of(built))
+    again = REGISTRY.build(kind, spec_of(built, REGISTRY))
     assert type(again) is type(built)
-    assert spec_of(again) == spec_of(built)
+    assert spec_of(again) == spec_of(built, REGISTRY)
     assert {key: type(value) for key, value in built_with(again).items()} == {
         key: type(value) for key, value in built_with(built).items()
     }

@@ -62,15 +62,17 @@ def test_inverse_undoes_phi() -> None:
     torch.testing.assert_close(net.invert(net.phi(x)).x, x, rtol=0, atol=1e-9)
 
 
-@pytest.mark.parametrize("tolerance", [1e-2, 1e-4, 1e-6])
-def test_error_follows_the_tolerance(tolerance: float) -> None:
+@pytest.mark.slow
+def test_error_follows_the_tolerance() -> None:
     net = network()
     z = net.lift(torch.rand(2, 1, 10, 12))
-    loose, accurate = net.invert(z, tolerance=tolerance), net.invert(z, tolerance=1e-13)
+    accurate = net.invert(z, tolerance=1e-13)
     amplification = net.certificate().inverse_lipschitz["product"]
-    assert relative_error(loose.x, accurate.x) <= amplification * tolerance
-    assert max(loose.residuals) <= tolerance
-    assert sum(loose.iterations) < sum(accurate.iterations)
+    for tolerance in (1e-2, 1e-4, 1e-6):
+        loose = net.invert(z, tolerance=tolerance)
+        assert relative_error(loose.x, accurate.x) <= amplification * tolerance
+        assert max(loose.residuals) <= tolerance
+        assert sum(loose.iterations) < sum(accurate.iterations)
 
 
 def test_float32_reaches_the_default_tolerance() -> None:

@@ -163,6 +163,7 @@ def dense(kernel: Tensor, height: int, width: int) -> Tensor:
     return torch.nn.functional.conv2d(basis, kernel, padding=kernel.shape[-1] // 2).flatten(1)
 
 
+@pytest.mark.slow
 def test_weights_have_their_norms() -> None:
     net = network(lipschitz=0.9)
     weights = [stack.detach() for stack in stack_of(net).weights()]
@@ -180,6 +181,7 @@ def test_small_mixings_are_left_alone() -> None:
     torch.testing.assert_close(stack_of(net).weights().mixings, stack_of(net).mixings)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("lipschitz", [0.5, 0.99])
 def test_bounds_hold_for_random_pairs(lipschitz: float) -> None:
     net = network(lipschitz=lipschitz, tolerance=1e-10)
@@ -202,6 +204,7 @@ def test_bounds_hold_for_random_pairs(lipschitz: float) -> None:
     assert certificate.reconstruction_lipschitz == 2 * certificate.content["image_lipschitz"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(4))
 def test_bounds_hold_for_all_singular_values_of_the_derivative(seed: int) -> None:
     net = network(lipschitz=0.9, subnetworks=2, channels=2, padding=0, image_shape=(1, 6, 6), seed=seed)
@@ -215,6 +218,7 @@ def test_bounds_hold_for_all_singular_values_of_the_derivative(seed: int) -> Non
     assert certificate.content["padding_norm"] == 1
 
 
+@pytest.mark.slow
 def test_bounds_say_when_nothing_is_proven() -> None:
     net = network(subnetworks=1, lipschitz=0.999)
     net.finalise()
@@ -464,6 +468,7 @@ def test_the_cache_is_never_stale(change: Callable[[IResNet], None]) -> None:
     assert not torch.equal(net(z), before)
 
 
+@pytest.mark.slow
 def test_evaluation_looks_for_norms_once(monkeypatch: pytest.MonkeyPatch) -> None:
     from invreg_iresnet.network import residuals
     from invreg_iresnet.norms import normalisation

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 import invreg
 import toy
+from invreg.components.analyzer import Findings
 from invreg.components.dataset import ImageDataset, ImageStack, Splits, TrainingImages
 from invreg.components.events import Events
 from invreg.components.operator import Operator, Shape
@@ -104,7 +105,12 @@ def completed(result: StudyResult) -> CompletedStudy:
 
 @pytest.fixture(scope="module")
 def result(tmp_path_factory: pytest.TempPathFactory) -> StudyResult:
-    return study_of(tmp_path_factory.mktemp("study"))
+    return study_of(tmp_path_factory.mktemp("study"), study_analyses=[])
+
+
+@pytest.fixture(scope="module")
+def findings(result: StudyResult) -> Findings:
+    return SaliencyByNoise(**SMALL).analyze(completed(result))
 
 
 @pytest.mark.slow
@@ -126,8 +132,7 @@ def test_progress_is_told_map_by_map_to_the_last_one(result: StudyResult, monkey
     assert len(told) > 8
 
 
-def test_series_run_over_noise_and_over_lipschitz(result: StudyResult) -> None:
-    findings = result.findings["saliency_by_noise"]
+def test_series_run_over_noise_and_over_lipschitz(findings: Findings) -> None:
     series, maps = findings.tables["series"], findings.tables["maps"]
     assert series["over"].tolist() == ["noise", "lipschitz"]
     assert series["held"].tolist() == ["L = 0.9", "δ = 0.05"]
@@ -141,6 +146,12 @@ def test_series_run_over_noise_and_over_lipschitz(result: StudyResult) -> None:
     np.testing.assert_array_equal(
         findings.arrays["series_0_area_kernels"][-1], findings.arrays["series_1_area_kernels"][-1]
     )
+
+
+@pytest.mark.slow
+def test_a_study_with_it_is_reported_with_its_figures(findings: Findings, tmp_path: Path) -> None:
+    result = study_of(tmp_path)
+    assert result.findings["saliency_by_noise"].text == findings.text
     figures = {path.stem for path in result.folder.glob("analyses/saliency_by_noise/figures/*.png")}
     assert figures == {
         f"perona_malik_net_{over}_{kind}"
@@ -149,8 +160,7 @@ def test_series_run_over_noise_and_over_lipschitz(result: StudyResult) -> None:
     }
 
 
-def test_a_falling_spread_is_decided(result: StudyResult) -> None:
-    findings = result.findings["saliency_by_noise"]
+def test_a_falling_spread_is_decided(findings: Findings) -> None:
     steps = findings.tables["steps"]
     own = steps[(steps["series"] == 0) & (steps["measure"] == "radius") & (steps["area"] == "smooth")]
     assert own[["start", "end"]].to_numpy().tolist() == [

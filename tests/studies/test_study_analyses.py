@@ -30,7 +30,13 @@ GRID_CELLS = [{"operator": operator, "noise.std": std} for operator in (HALF, MO
 
 @pytest.fixture(scope="module")
 def result(tmp_path_factory: pytest.TempPathFactory) -> StudyResult:
-    return run_study(tmp_path_factory.mktemp("study"))
+    """The cells; each test makes the analysis that it is about."""
+    return run_study(tmp_path_factory.mktemp("study"), study_analyses=[])
+
+
+@pytest.fixture(scope="module")
+def grid(result: StudyResult) -> Findings:
+    return ExampleGrid().analyze(completed(result))
 
 
 @pytest.fixture(scope="module")
@@ -76,7 +82,8 @@ def legend_of(figure: Figure) -> list[str]:
 
 
 @pytest.mark.slow
-def test_a_study_with_all_analyses_is_reported_with_its_figures(result: StudyResult) -> None:
+def test_a_study_with_all_analyses_is_reported_with_its_figures(tmp_path: Path) -> None:
+    result = run_study(tmp_path)
     assert list(result.findings) == ["method_comparison", "lipschitz_sweep", "example_grid", "settings_table"]
     found = {path.stem for path in result.folder.glob("analyses/*/figures/*.png")}
     assert found == {f"halve_factor_{factor}{end}" for factor in (0.5, 0.6) for end in ("", "_0.01", "_0.05")}
@@ -88,7 +95,7 @@ def test_a_study_with_all_analyses_is_reported_with_its_figures(result: StudyRes
 
 
 def test_means_are_those_of_the_chosen_cells(result: StudyResult) -> None:
-    findings = result.findings["method_comparison"]
+    findings = MethodComparison().analyze(completed(result))
     means = findings.tables["means"]
     assert len(means) == 2 * 2 * 3 * 2
     for noise in (0.01, 0.05):
@@ -180,34 +187,32 @@ def test_sweep_of_another_parameter_has_an_even_axis(plain: CompletedStudy) -> N
 
 
 @pytest.mark.slow
-def test_example_grid_measures_the_data_as_the_run_did(result: StudyResult, tmp_path: Path) -> None:
-    findings = result.findings["example_grid"]
+def test_example_grid_measures_the_data_as_the_run_did(result: StudyResult, grid: Findings, tmp_path: Path) -> None:
     # The method `raw` hands the data on: measured again they are the same, bit for bit, so they are not shown twice.
-    assert not findings.tables["grids"]["has_data"].any()
-    assert not any(name.endswith("_data") for name in findings.arrays)
+    assert not grid.tables["grids"]["has_data"].any()
+    assert not any(name.endswith("_data") for name in grid.arrays)
     changes = {"methods": {"net": SPEC["methods"]["net"]}, "matrix": {"noise.std": [0.01, 0.05, 0.02]}}
     other = run_study(tmp_path, **changes, study_analyses=["example_grid"]).findings["example_grid"]
     assert other.tables["grids"]["noise"].tolist() == ["0.01", "0.05"]
-    for grid, noise in ((0, 0.01), (1, 0.05)):
-        own = row_of(other.tables["scores"].fillna(""), grid=grid, method="")
+    for number, noise in ((0, 0.01), (1, 0.05)):
+        own = row_of(other.tables["scores"].fillna(""), grid=number, method="")
         index = int(other.scalars["image"].split("/")[1])  # type: ignore[union-attr]
         assert own["psnr"] == pytest.approx(values_of(result, "raw", "psnr", **{"noise.std": noise})[index])
-        error = other.arrays[f"grid_{grid}_data"] - other.arrays[f"grid_{grid}_truth"]
+        error = other.arrays[f"grid_{number}_data"] - other.arrays[f"grid_{number}_truth"]
         assert own["psnr"] == pytest.approx(-10 * np.log10(np.mean(error**2)), abs=1e-4)
 
 
-def test_example_grid_shows_a_typical_image_with_its_scores(result: StudyResult) -> None:
-    findings = result.findings["example_grid"]
-    index = int(str(findings.scalars["image"]).split("/")[1])
+def test_example_grid_shows_a_typical_image_with_its_scores(result: StudyResult, grid: Findings) -> None:
+    index = int(str(grid.scalars["image"]).split("/")[1])
     scores = [values_of(result, m, "psnr", **w) for m in ("raw", "net", "small") for w in GRID_CELLS]
     order = np.argsort(np.mean(scores, axis=0))
     truth = ToyImages(4).splits().test.images
     assert index == max(order[1:3], key=lambda i: float(truth[i].std()))
-    row = row_of(findings.tables["scores"], grid=0, method="net")
+    row = row_of(grid.tables["scores"], grid=0, method="net")
     assert row["psnr"] == pytest.approx(values_of(result, "net", "psnr")[index])
-    error = findings.arrays["grid_0_reconstructions"][1] - findings.arrays["grid_0_truth"]
+    error = grid.arrays["grid_0_reconstructions"][1] - grid.arrays["grid_0_truth"]
     assert row["psnr"] == pytest.approx(-10 * np.log10(np.mean(error**2)), abs=1e-4)
-    figures = ExampleGrid().draw(findings)
+    figures = ExampleGrid().draw(grid)
     assert list(figures) == [f"halve_factor_{factor}_{noise}" for factor in (0.5, 0.6) for noise in (0.01, 0.05)]
     figure = figures["halve_factor_0.5_0.01"]
     titles = [axes.get_title() for axes in figure.axes[:4]]

@@ -69,17 +69,20 @@ def test_parameters_and_metrics_are_there(result: Any) -> None:
         assert run.data.metrics[f"{row['method']}/test/psnr"] == pytest.approx(row["psnr"])
 
 
+@pytest.mark.slow
 def test_the_training_log_is_there(result: Any) -> None:
     rows = result.methods["net"].log.rows
     history = client().get_metric_history(run_of(result.folder).info.run_id, "net/loss")
     assert [(one.step, one.value) for one in history] == [(row["step"], pytest.approx(row["loss"])) for row in rows]
 
 
+@pytest.mark.slow
 def test_artifacts_are_there(result: Any) -> None:
     found = {artifact.path for artifact in client().list_artifacts(run_of(result.folder).info.run_id)}
     assert {"report.html", "metrics.csv", "summary.csv"} <= found
 
 
+@pytest.mark.slow
 def test_a_finished_run_stays_one_run(result: Any, store: Path) -> None:
     before = run_of(result.folder).info.run_id
     invreg.run(SPEC, store / "runs", "cpu", progress=False, track=["mlflow"])
@@ -89,6 +92,7 @@ def test_a_finished_run_stays_one_run(result: Any, store: Path) -> None:
     assert len(client().get_metric_history(before, "net/loss")) == 2
 
 
+@pytest.mark.slow
 def test_a_run_that_goes_on_writes_no_row_twice(store: Path, tmp_path: Path) -> None:
     spec = invreg.Spec.model_validate({**SPEC, "title": "Interrupted"})
     statuses = []

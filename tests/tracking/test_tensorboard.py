@@ -58,12 +58,14 @@ def test_the_training_log_is_there(result: Any) -> None:
         assert [value for _, value in found] == pytest.approx([row[key] for row in rows], rel=1e-6)
 
 
+@pytest.mark.slow
 def test_the_test_metrics_are_those_of_the_summary(result: Any) -> None:
     for row in result.summary.to_dict("records"):
         found = points(result.folder / "tensorboard" / row["method"] / "test", "test/psnr")
         assert found == [(0, pytest.approx(row["psnr"], rel=1e-6))]
 
 
+@pytest.mark.slow
 def test_spec_figures_and_hyperparameters_are_there(result: Any) -> None:
     analyses = read(result.folder / "tensorboard" / "analyses").Tags()
     assert "spec/text_summary" in analyses["tensors"]
@@ -74,6 +76,7 @@ def test_spec_figures_and_hyperparameters_are_there(result: Any) -> None:
     assert b"reconstructor.subnetworks" in content
 
 
+@pytest.mark.slow
 def test_a_finished_run_is_not_written_twice(result: Any) -> None:
     again = invreg.run(SPEC, result.folder.parent, "cpu", progress=False, track=["tensorboard"])
     assert again.folder == result.folder  # type: ignore[union-attr]
@@ -81,6 +84,7 @@ def test_a_finished_run_is_not_written_twice(result: Any) -> None:
     assert len(points(result.folder / "tensorboard" / "net", "loss")) == 2
 
 
+@pytest.mark.slow
 def test_a_run_that_goes_on_replaces_what_it_computes_again(tmp_path: Path) -> None:
     pytest.importorskip("tensorboard", reason="TensorBoard is not installed")
     spec = invreg.Spec.model_validate(SPEC)
