@@ -81,6 +81,7 @@ def shapes_at_work(net: nn.Module) -> list[tuple[Shape, Shape]]:
 # -- what the networks say of themselves
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", list(PAPER))
 def test_papers_networks_have_the_papers_counts(name: str) -> None:
     net = Registry.installed().build("reconstructor", {"name": name})
@@ -302,6 +303,7 @@ def test_a_network_of_one_piece_is_one_stage() -> None:
     assert (stage.operation, stage.parameters, stage.shape_out) == ("Gain", 1, IMAGE)
 
 
+@pytest.mark.slow
 def test_a_network_of_very_many_stages_is_abridged_in_the_figure_only() -> None:
     stages = [stage(f"layer {number}", parameters=1) for number in range(90)]
     figure = draw_architecture("many", Architecture(stages, [Skip("layer 40", "layer 88", (1, 8, 8))]), 90, "#0072b2")
@@ -420,6 +422,7 @@ def test_no_texts_overlap(name: str) -> None:
     check_texts(draw_architecture(name, net.architecture(), size(net), "#0072b2"))
 
 
+@pytest.mark.slow
 def test_skips_and_two_directions_in_any_chain() -> None:
     body = stage("body", parameters=9, repeats=4, residual="+", layers=[Layer("conv", (1, 8, 8), (1, 8, 8), 9)])
     skips = [Skip("", "end", (1, 8, 8)), Skip("start", "end", (1, 8, 8), "conv 1×1", "concatenated", 2)]

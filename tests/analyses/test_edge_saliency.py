@@ -68,6 +68,7 @@ def test_edges_and_smooth_areas_of_diffusion_differ(tmp_path: Path) -> None:
     assert drawn == draw_svgs(EdgeSaliency(), findings)
 
 
+@pytest.mark.slow
 def test_kernels_of_a_linear_blur_are_its_kernel_everywhere() -> None:
     blur = GaussianBlur(kernel_size=5, std=1.0)
     findings = EdgeSaliency(pixels=20, window=5, images=2).analyze(run_on(steps(), blur, blur))
@@ -81,6 +82,7 @@ def test_kernels_of_a_linear_blur_are_its_kernel_everywhere() -> None:
     assert findings.scalars["images"] == 2
 
 
+@pytest.mark.slow
 def test_a_single_image_has_no_interval() -> None:
     findings = EdgeSaliency(pixels=10, images=1).analyze(run_on(steps(1), PeronaMalik(), PeronaMalik(steps=1)))
     assert findings.tables["spread"]["low"].isna().all()

@@ -166,6 +166,7 @@ class RealAndImaginary(LinearOperator):
         return y.unflatten(1, (-1, 2)).sum(2)
 
 
+@pytest.mark.slow
 def test_data_with_other_channels_are_shown_by_their_size() -> None:
     findings = Examples(count=2).analyze(make_run(METHODS, operator=RealAndImaginary()))
     assert findings.arrays["measurements"].shape == (2, 1, 16, 20)

@@ -41,6 +41,7 @@ def ratios(operator: Operator, **parameters: int | float) -> pd.DataFrame:
     return FirmNonexpansiveness(**parameters).analyze(make_run({"a": 0.1}, operator=operator)).tables["ratios"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("factor", "ratio"), [(0.5, 0.5), (1.0, 1.0), (0.0, 1.0), (2.0, 5.0), (-1.0, 5.0)])
 def test_multiples_of_the_identity_have_one_ratio(factor: float, ratio: float) -> None:
     table = ratios(Scaled(factor, factor))
@@ -62,6 +63,7 @@ def test_a_firmly_nonexpansive_nonlinear_map_passes() -> None:
     assert findings.tables["ratios"]["ratio"].between(0.5, 1).all()
 
 
+@pytest.mark.slow
 def test_a_violation_is_said_and_drawn(tmp_path: Path) -> None:
     analyzer = FirmNonexpansiveness()
     findings = analyzer.analyze(make_run({"a": 0.1}, operator=Scaled(0.5, 1.2)))

@@ -194,6 +194,7 @@ class Wide(LinearOperator):
         return (*range_shape[:2], range_shape[2] // 2)
 
 
+@pytest.mark.slow
 def test_operators_between_spaces_and_colour(tmp_path: Path) -> None:
     run = make_run({"net": 0.1}, operator=Wide(), size=SHAPE[1:], channels=3, metrics=("psnr",), count=1)
     net = Learner(NormalOperator(Wide(), (3, *SHAPE[1:])), lambda x: 2 * x)
@@ -369,6 +370,7 @@ def test_what_fails_for_the_operator_alone_costs_the_network_nothing(monkeypatch
     assert "operator" not in draw_svgs(LocalIllPosedness(), findings)
 
 
+@pytest.mark.slow
 def test_a_network_without_derivatives_does_not_stop_the_others() -> None:
     run = make_run({"bad": 0.1, "good": 0.1}, operator=Halved(), size=SHAPE[1:], metrics=("psnr",), count=1)
     run = with_learners(run, bad=Learner(Halved(), Once.apply), good=Learner(Halved(), lambda x: x))

@@ -118,6 +118,7 @@ def test_a_network_that_is_the_operator_has_an_empty_map() -> None:
     assert findings.tables["places"]["all"].abs().max() < 1e-6
 
 
+@pytest.mark.slow
 def test_maps_are_drawn_from_files_with_numbers(tmp_path: Path) -> None:
     run = run_with(PeriodicBlur(), lambda x: x)
     run.images.test.images[:, :, :, :10] = 0.1

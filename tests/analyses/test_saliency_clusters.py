@@ -106,6 +106,7 @@ class Dense(Operator):
         return (x.flatten(1) @ self.matrix.to(x).T).view_as(x)
 
 
+@pytest.mark.slow
 def test_rows_and_clusters_are_those_of_dense_matrices() -> None:
     x = contours(1, (20, 22))
     height, width = x.shape[-2:]
@@ -157,6 +158,7 @@ def test_perona_malik_keeps_edges_apart() -> None:
     assert green["pixels"] + orange["pixels"] == 300
 
 
+@pytest.mark.slow
 def test_equal_maps_everywhere_are_one_cluster() -> None:
     """A linear blur does the same to every pixel: nothing must be made of rounding errors."""
     with warnings.catch_warnings():

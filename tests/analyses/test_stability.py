@@ -229,6 +229,7 @@ def test_without_a_gradient_a_subspace_is_searched() -> None:
     assert "wrong: the bound is VIOLATED" in findings.text
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "broken",
     [

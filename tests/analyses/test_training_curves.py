@@ -117,6 +117,7 @@ def test_settings_that_are_no_positive_numbers_are_drawn(settings: list[Any], tm
         assert {str(value) for value in settings} <= set(found)
 
 
+@pytest.mark.slow
 def test_all_methods_share_the_panels_and_keep_their_colours(tmp_path: Path) -> None:
     weights = {"a": 3, "b": 3, "c": 3}
     run = make_run({"a": 0.1, "b": 0.1, "c": 0.1}, weights=weights, logs={"b": LOG, "c": LOG})

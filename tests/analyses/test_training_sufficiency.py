@@ -164,6 +164,7 @@ def test_many_cases_are_summed_up() -> None:
     assert "below tv by 0.20 to 0.40 dB in 3 cases: it was trained too briefly, for 800 steps;" in words(rows)
 
 
+@pytest.mark.slow
 def test_quality_says_so(tmp_path: Path) -> None:
     logs = {"net": log(RISING, seconds=92.0), "good": log(RISING)}
     run = make_run({"raw": 0.3, "tv": 0.1, "net": 0.1, "good": 0.1}, 4, weights={"net": 3, "good": 3}, logs=logs)

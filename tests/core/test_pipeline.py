@@ -275,6 +275,7 @@ def test_another_analysis_joins_a_finished_run(registry: Registry, tmp_path: Pat
     assert "Gains" not in again.report.read_text()
 
 
+@pytest.mark.slow
 def test_findings_of_other_parameters_are_not_used(registry: Registry, tmp_path: Path) -> None:
     analyses = [{"name": "peek", "fail": True}]
     with pytest.raises(InvregError, match="a bug in the analysis"):
@@ -340,6 +341,7 @@ def test_the_norm_of_an_operator_is_computed_once_for_all_methods(
     assert len(norms) == 1
 
 
+@pytest.mark.slow
 def test_the_walk_in_the_documentation_is_the_one_that_a_run_takes(registry: Registry, tmp_path: Path) -> None:
     page = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
     section = page.partition("### A walk through")[2].partition("\n## ")[0]

@@ -32,6 +32,7 @@ def numbers(result: StudyResult) -> pd.DataFrame:
     return result.table.drop(columns=["training_seconds", "reconstruction_seconds"])
 
 
+@pytest.mark.slow
 def test_one_tidy_table_and_equal_work_once(registry: Registry, tmp_path: Path) -> None:
     result = run_study(study(), tmp_path, registry)
     assert list(result.table.columns[:4]) == ["cell", "noise.std", "methods.gain.trainer.samples", "method"]
@@ -82,6 +83,7 @@ def test_an_interrupted_study_does_only_what_was_missing(
     pd.testing.assert_frame_equal(numbers(resumed), numbers(whole))
 
 
+@pytest.mark.slow
 def test_a_failing_cell_does_not_stop_the_others(registry: Registry, tmp_path: Path) -> None:
     matrix = {"methods.gain.trainer.fail": ["", "the loss is NaN"], "noise.std": [0.01, 0.1]}
     result = run_study(study(matrix=matrix), tmp_path, registry)
@@ -93,6 +95,7 @@ def test_a_failing_cell_does_not_stop_the_others(registry: Registry, tmp_path: P
     assert "best_by_noise" in result.findings
 
 
+@pytest.mark.slow
 def test_a_failing_study_analysis_is_reported(registry: Registry, tmp_path: Path) -> None:
     result = run_study(
         study(study_analyses=[{"name": "best_by_noise", "fail": True}, "best_by_noise"]), tmp_path, registry

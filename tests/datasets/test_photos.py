@@ -85,6 +85,7 @@ def structure(images: torch.Tensor) -> torch.Tensor:
     return small - functional.avg_pool2d(functional.pad(small, (2, 2, 2, 2), mode="reflect"), 5, 1)
 
 
+@pytest.mark.slow
 def test_no_scene_is_in_two_splits(splits: Splits) -> None:
     train = [structure(splits.train.image(number)[None])[0] for number in range(len(splits.train.names))]
     val, test = structure(splits.val.images), structure(splits.test.images)

@@ -284,6 +284,7 @@ def test_a_denoiser_is_told_the_level_of_the_noise(dinv: Any) -> None:
         denoiser.setup(invreg.Problem(small, gaussian()), SHAPE)
 
 
+@pytest.mark.slow
 def test_their_tv_denoiser_is_our_tv(dinv: Any) -> None:
     """Two implementations of one minimiser; theirs has no box, and its weight is the threshold."""
     x = 0.3 + 0.4 * (random(1, 1, 1, 3, 3) > 0.5).double().repeat_interleave(8, 2).repeat_interleave(8, 3)

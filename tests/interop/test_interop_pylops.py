@@ -70,6 +70,7 @@ def test_pylops_algebra_works_on_ours() -> None:
     torch.testing.assert_close(normal(x), ours.adjoint(ours(x)))
 
 
+@pytest.mark.slow
 def test_tv_on_a_pylops_operator_is_tv_on_ours() -> None:
     pylops = pytest.importorskip("pylops", reason="PyLops is not installed")
     kernel = np.outer([0.25, 0.5, 0.25], [0.25, 0.5, 0.25])

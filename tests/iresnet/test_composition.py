@@ -197,6 +197,7 @@ def test_sharper_bounds_of_a_net_like_a_trained_one(product: float, most_inverse
     check_subnetwork(kernel, mixing, bounds)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", FORMS)
 def test_no_other_scaling_is_much_better(name: str) -> None:
     kernel, mixing = (tensor.double() for tensor in smooth_net(1, 4, 8, 0.9))

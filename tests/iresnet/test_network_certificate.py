@@ -127,6 +127,7 @@ def test_training_goes_on_after_finalisation() -> None:
     assert not stack_of(net).is_final
 
 
+@pytest.mark.slow
 def test_dead_kernels_can_be_final() -> None:
     net = network()
     with torch.no_grad():
@@ -421,6 +422,7 @@ def test_the_sentence_says_what_it_is_about() -> None:
         net.verify(StabilityCertificate(content))
 
 
+@pytest.mark.slow
 def test_symmetric_networks_with_nothing_to_expand_are_certified() -> None:
     """K proportional to W': Id - f expands nothing, so there is nothing left to minimise."""
     net = network(lipschitz=0.9, kernel_size=3)

@@ -93,6 +93,7 @@ def test_every_analysis_of_a_run_works_on_sinograms(tmp_path: Path) -> None:
     assert firm["violations"].iloc[0] == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("operator", [{"name": "radon", "angles": 10}, {"name": "fourier_sampling", "acceleration": 3}])
 @pytest.mark.parametrize("kind", ["iresnet", "explicit_iresnet"])
 def test_networks_stand_for_the_normal_operator(operator: dict[str, Any], kind: str) -> None:

@@ -165,6 +165,7 @@ def test_derivatives_agree_with_automatic_differentiation(stencil: str, boundary
     torch.testing.assert_close(operator.linearize(x)(v), jvp, atol=1e-9, rtol=1e-9)
 
 
+@pytest.mark.slow
 @each_stencil
 def test_derivatives_can_be_differentiated(stencil: str) -> None:
     operator, x, v = PeronaMalik(steps=2, stencil=stencil), image(1, 1, 4, 5), image(1, 1, 4, 5, seed=1)

@@ -158,6 +158,7 @@ def test_filtered_back_projection_keeps_the_mean() -> None:
     assert float(found[..., 20:44, 20:44].mean()) == pytest.approx(float(x[..., 20:44, 20:44].mean()), rel=5e-3)
 
 
+@pytest.mark.slow
 def test_filtered_back_projection_works_with_other_bins_and_images() -> None:
     x = picture(48, 64)
     for radon in (Radon(angles=120, image_size=(48, 64)), Radon(angles=120, detectors=150, image_size=(48, 64))):

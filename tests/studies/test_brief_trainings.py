@@ -104,6 +104,7 @@ def test_findings_of_an_earlier_version_are_drawn(result: StudyResult) -> None:
     assert len(figure.legends[0].get_texts()) == 3
 
 
+@pytest.mark.slow
 def test_loading_and_drawing_again(result: StudyResult, registry: Registry) -> None:
     figure = result.folder / "analyses/method_comparison/figures/halve.svg"
     before = figure.read_bytes()

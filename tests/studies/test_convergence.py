@@ -444,6 +444,7 @@ def test_studies_without_the_pairs_are_refused(tmp_path: Path, changes: dict[str
         assert part in str(caught.value)
 
 
+@pytest.mark.slow
 def test_two_networks_for_one_pair_are_refused(tmp_path: Path) -> None:
     """A reconstructor that varies as a whole may change more than its Lipschitz parameter."""
     nets = [
@@ -460,6 +461,7 @@ def test_two_networks_for_one_pair_are_refused(tmp_path: Path) -> None:
     assert row_of(rates, quantity="misfit")["exponent"] == pytest.approx(1, abs=1e-3)
 
 
+@pytest.mark.slow
 def test_other_paths_are_held_at_their_last_value(tmp_path: Path) -> None:
     cells = [{**cell, "seed": seed} for cell in diagonal()["include"] for seed in (0, 1)]
     study = study_of(tmp_path, spec(matrix={"include": cells}))

@@ -202,6 +202,7 @@ def test_example_grid_measures_the_data_as_the_run_did(result: StudyResult, grid
         assert own["psnr"] == pytest.approx(-10 * np.log10(np.mean(error**2)), abs=1e-4)
 
 
+@pytest.mark.slow
 def test_example_grid_shows_a_typical_image_with_its_scores(result: StudyResult, grid: Findings) -> None:
     index = int(str(grid.scalars["image"]).split("/")[1])
     scores = [values_of(result, m, "psnr", **w) for m in ("raw", "net", "small") for w in GRID_CELLS]

@@ -262,6 +262,7 @@ def test_a_metric_where_lower_is_better_chooses_the_lowest(tmp_path: Path) -> No
     assert trained.log.summary["best_val_mse"] == min(values) < max(values)
 
 
+@pytest.mark.slow
 def test_lengths(tmp_path: Path) -> None:
     splits = make_splits()  # 4 images of 24x24: 16 crops of 12x12 in an epoch
     assert len(splits.train) == 16

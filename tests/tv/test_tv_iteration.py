@@ -73,6 +73,7 @@ def late(iterations=100, weight=3e-3):
     return operator, z, found
 
 
+@pytest.mark.slow
 def test_polishing_makes_the_gap_smaller():
     weight = 3e-3
     operator, z, found = late()

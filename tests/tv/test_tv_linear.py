@@ -156,6 +156,7 @@ def test_scaling_of_operator_measurement_and_weight():
     torch.testing.assert_close(one.x, other.x)
 
 
+@pytest.mark.slow
 def test_a_weight_of_nearly_nothing_and_a_huge_one():
     x = shapes(2, 16)
     z = x + noise(x, 0.2)
