@@ -21,10 +21,11 @@ from torch import Tensor
 
 from invreg import CertificateError, ConvergenceError, ConvergenceWarning, ShapeError, SpecError, StabilityCertificate
 from invreg_iresnet.certificate.network_certificate import Role, bounds_of, inverse_constants
-from invreg_iresnet.certificate.residual_defect import Defects
+from invreg_iresnet.certificate.residual_defect import Defects, euclidean_norms
 from invreg_iresnet.network.lifting import Lifting
 from invreg_iresnet.network.residuals import Weights
 from invreg_iresnet.network.subnetwork import DIVERGED, Subnetwork, subnetworks
+from invreg_iresnet.norms.rounding import UNIT
 
 # The part of the tolerance that fixed points may use up; the rest is for what rounding adds.
 _SHARE = 0.9
@@ -32,8 +33,6 @@ _SHARE = 0.9
 # Rounding has stopped the progress of an iteration if its steps have not become shorter for so long, or another look
 # at the residual finds less than this improvement.
 _PATIENCE, _PROGRESS = 3, 0.9
-
-_UNIT = 2.0**-53
 
 
 @dataclass(frozen=True)
@@ -127,7 +126,7 @@ def reconstruct_certified(
     lifted = chain.lifting.lift(z.double())
     state, before = lifted.to(dtype), lifted
     # Lifting subtracts a constant, in float64: one rounding, which all subnetworks pass on.
-    total = _UNIT * _norms(lifted) * amplifications[0]
+    total = UNIT * euclidean_norms(lifted) * amplifications[0]
     iterations = []
     for step, one, defects, limit, amplification in zip(
         _steps(chain, max_iterations), narrow, wide, wanted, amplifications, strict=True
@@ -184,7 +183,7 @@ class _FixedPoint:
         moving = torch.ones_like(limits, dtype=torch.bool)
         for iteration in range(1, self.max_iterations + 1):
             value = base + one.output(one.hidden(x))
-            steps = _norms(value - x)
+            steps = euclidean_norms(value - x)
             x = torch.where(moving[:, None, None, None], value, x)
             fruitless = torch.where(steps < shortest, 0, fruitless + 1)
             shortest = torch.minimum(steps, shortest)
@@ -232,9 +231,9 @@ def _image(lifting: Lifting, state: Tensor, dtype: torch.dtype) -> tuple[Tensor,
     exact = lifting.unlift(state)
     image = exact.to(dtype)
     # The mean over the copies sums them up and divides; then the constant is added.
-    mean = (lifting.copies + 2) * _UNIT * _norms(state) / math.sqrt(lifting.copies)
-    shift = 2 * _UNIT * _norms(exact)
-    return image, _norms(image.double() - exact) + 1.01 * (mean + shift)
+    mean = (lifting.copies + 2) * UNIT * euclidean_norms(state) / math.sqrt(lifting.copies)
+    shift = 2 * UNIT * euclidean_norms(exact)
+    return image, euclidean_norms(image.double() - exact) + 1.01 * (mean + shift)
 
 
 def _with_data_error(chain: Chain, bound: Tensor, data_error: float, size: tuple[int, int]) -> Tensor | None:
@@ -260,7 +259,3 @@ def _warn(found: CertifiedReconstruction, dtype: torch.dtype) -> None:
         ConvergenceWarning,
         stacklevel=4,
     )
-
-
-def _norms(states: Tensor) -> Tensor:
-    return torch.linalg.vector_norm(states.double(), dim=(1, 2, 3))

@@ -9,8 +9,8 @@ only the sum over the copies counts (divided by q at the end, so that the matric
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Sequence
+from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
 
@@ -19,9 +19,16 @@ from torch import Tensor
 
 from invreg import CertificateError
 from invreg_iresnet.certificate.chain_condition import Ends, Steps, condition_kernel, is_proven
-from invreg_iresnet.certificate.composition import SubnetworkBounds, alive, checked_number
-from invreg_iresnet.certificate.directed_rounding import root_up, up
+from invreg_iresnet.certificate.composition import (
+    SubnetworkBounds,
+    alive,
+    checked_list,
+    checked_mapping,
+    checked_number,
+    checked_numbers,
+)
 from invreg_iresnet.certificate.gain_search import smallest_gain
+from invreg_iresnet.norms.rounding import root_up, up
 
 # The largest order of a condition: its verification takes about the cube of it, times thousands of frequencies.
 _LARGEST = 160
@@ -167,41 +174,28 @@ def image_gain(bounds: ChainBounds, copies: int) -> Fraction:
     return _product(bounds.images) / copies
 
 
-def chain_content(bounds: ChainBounds) -> dict[str, Any]:
-    """The bounds as plain data for JSON, which keeps every bit."""
-    return asdict(bounds)
-
-
 def chain_from_content(content: Any) -> ChainBounds:
-    """The bounds from what `chain_content` gave. `check_chain_gains` checks whether they hold.
+    """The bounds from their `asdict`, which JSON keeps to the last bit. `check_chain_gains` checks whether they hold.
 
     Raises:
         CertificateError: if the content is malformed.
     """
-    if not isinstance(content, Mapping) or set(content) != {field.name for field in fields(ChainBounds)}:
-        raise CertificateError(f"{str(content)[:60]}", where="content", expected="a mapping with states and images")
-    return ChainBounds(*(_groups_from(content[field.name], field.name) for field in fields(ChainBounds)))
+    sides = checked_mapping(content, "content", ChainBounds.__dataclass_fields__)
+    groups = {name: checked_list(side, name, "groups") for name, side in sides.items()}
+    return ChainBounds(**{name: [_group_from(one, name) for one in side] for name, side in groups.items()})
 
 
-def _groups_from(content: Any, where: str) -> list[GroupGain]:
-    names = {field.name for field in fields(GroupGain)}
-    if not isinstance(content, list) or not all(isinstance(one, Mapping) and set(one) == names for one in content):
-        raise CertificateError(f"{str(content)[:60]}", where=where, expected=f"a list of {', '.join(sorted(names))}")
-    groups = []
-    for one in content:
-        length, scalings = one["length"], one["scalings"]
-        fine = isinstance(scalings, list) and all(isinstance(row, list) for row in scalings)
-        if not fine or not isinstance(length, int) or len(scalings) != length:
-            raise CertificateError(f"{length} subnetworks", where=where, expected="as many of them as lists of numbers")
-        groups.append(
-            GroupGain(
-                length,
-                checked_number(one["squared_gain"], f"{where}.squared_gain"),
-                checked_number(one["centre"], f"{where}.centre"),
-                [[checked_number(number, f"{where}.scalings") for number in row] for row in scalings],
-            )
-        )
-    return groups
+def _group_from(content: Any, where: str) -> GroupGain:
+    group = checked_mapping(content, where, GroupGain.__dataclass_fields__)
+    length, scalings = group["length"], checked_list(group["scalings"], f"{where}.scalings", "lists of numbers")
+    if not isinstance(length, int) or len(scalings) != length:
+        raise CertificateError(f"{length} subnetworks", where=where, expected="as many of them as lists of numbers")
+    return GroupGain(
+        length,
+        checked_number(group["squared_gain"], f"{where}.squared_gain"),
+        checked_number(group["centre"], f"{where}.centre"),
+        [checked_numbers(row, f"{where}.scalings") for row in scalings],
+    )
 
 
 def _groups(count: int, longest: int) -> list[range]:

@@ -42,14 +42,7 @@ from torch import Tensor
 from invreg import CertificateError
 from invreg_iresnet.certificate.symbol_grid import grid_symbol_chunks, grid_symbols
 from invreg_iresnet.norms.certified_norm import norm_is_at_most
-
-# The unit roundoff of float64.
-_UNIT = 2.0**-53
-# For the rounding of the error bounds themselves, and of the few operations with them.
-_SLACK = 1.01
-_ROUNDING = 1e-14
-# Added to magnitudes, so that what products lose by underflow is less than the relative error that they are granted.
-_TINY = 1e-280
+from invreg_iresnet.norms.rounding import FEW_OPERATIONS, SLACK, TINY, gamma
 
 # Symbols that are looked at in one go.
 _CHUNK = 64
@@ -100,9 +93,8 @@ class ConditionKernel(NamedTuple):
         kernel, magnitudes = self.kernel.clone(), self.magnitudes.clone()
         kernel[:, :, middle, middle].diagonal().sub_(centre)
         magnitudes[:, :, middle, middle].diagonal().add_(centre)
-        gamma = (self.operations + 1) * _UNIT / (1 - (self.operations + 1) * _UNIT)
         # No entry of the symbol of a kernel exceeds the sum of its taps' magnitudes.
-        return kernel, _SLACK * gamma * float(torch.linalg.matrix_norm(magnitudes.sum((-2, -1))))
+        return kernel, SLACK * gamma(self.operations + 1) * float(torch.linalg.matrix_norm(magnitudes.sum((-2, -1))))
 
     def likely_centre(self, points: int, margin: float) -> float | None:
         """A c for which ||P - c Id|| <= (1 - margin) c on a grid of frequencies, for a proof to be tried.
@@ -140,9 +132,9 @@ def is_proven(condition: ConditionKernel, centre: float, spare: float = 0.0) -> 
         spare: the share of c that is not used, so that rounding errors of another machine do not matter to the proof.
     """
     kernel, error = condition.centred(centre)
-    bound = (1 - spare) * centre * (1 - _ROUNDING) - error
+    bound = (1 - spare) * centre * (1 - FEW_OPERATIONS) - error
     enough = spare == 0 or error < spare * centre / 4
-    return bound > 0 and enough and norm_is_at_most(kernel, bound * (1 - _ROUNDING))
+    return bound > 0 and enough and norm_is_at_most(kernel, bound * (1 - FEW_OPERATIONS))
 
 
 def condition_kernel(steps: Steps, ends: Ends, scalings: Sequence[Tensor], squared_gain: float) -> ConditionKernel:
@@ -158,9 +150,7 @@ def condition_kernel(steps: Steps, ends: Ends, scalings: Sequence[Tensor], squar
         CertificateError: if a diagonal of P is not positive on the mean, so that P cannot be positive.
     """
     signed = _condition(steps, ends, scalings, squared_gain, sign=-1)
-    absolute = Steps(
-        [one.abs() + _TINY for one in steps.kernels], [one.abs() + _TINY for one in steps.mixings], steps[2]
-    )
+    absolute = Steps([one.abs() + TINY for one in steps.kernels], [one.abs() + TINY for one in steps.mixings], steps[2])
     magnitudes = _condition(absolute, Ends(ends.entry.abs(), ends.exit.abs()), scalings, squared_gain, sign=1)
     middle = signed.shape[-1] // 2
     diagonal = signed[:, :, middle, middle].diagonal()

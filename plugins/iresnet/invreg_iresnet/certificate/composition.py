@@ -8,8 +8,8 @@ needs the T, not the search. Bounds are put together in exact rational arithmeti
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass
 from fractions import Fraction
 from typing import Any, cast
 
@@ -17,17 +17,15 @@ import torch
 from torch import Tensor
 
 from invreg import CertificateError, ShapeError
-from invreg_iresnet.certificate.directed_rounding import down, root_down, root_up, up
 from invreg_iresnet.certificate.scaling_search import balanced_scaling, best_scaling
 from invreg_iresnet.certificate.schur_forms import FORMS, ModifiedKernel, modified_kernel
 from invreg_iresnet.norms.certified_norm import certified_norm, norm_is_at_most
+from invreg_iresnet.norms.rounding import FEW_OPERATIONS, down, root_down, root_up, up
 
 # Room for a modified kernel that is computed again, on another machine: its last bits differ.
 _REPRODUCTION = 1e-9
 # Norms of which squares and quotients are far from the ends of float64.
 _ORDINARY = (1e-60, 1e60)
-# More than what a few float64 operations lose.
-_ROUNDING = 1e-14
 
 
 @dataclass(frozen=True)
@@ -103,7 +101,7 @@ def check_subnetwork(kernel: Tensor, mixing: Tensor, claimed: SubnetworkBounds) 
         ShapeError: if the shapes of the weights are not those of a subnetwork.
     """
     kernel, mixing = _checked(kernel, mixing)
-    claimed = from_content(as_content(claimed))
+    claimed = from_content(asdict(claimed))
     active = alive(kernel, mixing)
     _check_norm("kernel_norm", norm_is_at_most(kernel, claimed.kernel_norm), claimed.kernel_norm)
     _check_norm("mixing_norm", norm_is_at_most(mixing[:, :, None, None], claimed.mixing_norm), claimed.mixing_norm)
@@ -132,29 +130,21 @@ def check_subnetwork(kernel: Tensor, mixing: Tensor, claimed: SubnetworkBounds) 
             )
 
 
-def as_content(bounds: SubnetworkBounds) -> dict[str, Any]:
-    """The bounds as plain data for JSON, which keeps every bit."""
-    return asdict(bounds)
-
-
 def from_content(content: Any) -> SubnetworkBounds:
-    """The bounds from what `as_content` gave. `check_subnetwork` checks whether they hold.
+    """The bounds from their `asdict`, which JSON keeps to the last bit. `check_subnetwork` checks whether they hold.
 
     Raises:
         CertificateError: if the content is malformed.
     """
-    content = _mapping(content, "bounds", {field.name for field in fields(SubnetworkBounds)})
+    content = checked_mapping(content, "bounds", SubnetworkBounds.__dataclass_fields__)
     numbers = ("product", "kernel_norm", "mixing_norm", "lipsdp", "expansion")
-    scalings = _mapping(content["scalings"], "scalings", set(FORMS))
-    norms = _mapping(content["norms"], "norms", set(FORMS))
-    for name, values in scalings.items():
-        if not isinstance(values, list):
-            raise CertificateError(f"{values!r}", where=f"scalings.{name}", expected="a list of numbers")
+    scalings = checked_mapping(content["scalings"], "scalings", FORMS)
+    norms = checked_mapping(content["norms"], "norms", FORMS)
     contraction = content["contraction"]
     return SubnetworkBounds(
         **{name: checked_number(content[name], name) for name in numbers},
         contraction=None if contraction is None else checked_number(contraction, "contraction"),
-        scalings={name: [checked_number(one, f"scalings.{name}") for one in scalings[name]] for name in FORMS},
+        scalings={name: checked_numbers(scalings[name], f"scalings.{name}") for name in FORMS},
         norms={name: checked_number(norms[name], f"norms.{name}") for name in FORMS},
     )
 
@@ -188,8 +178,8 @@ def _norm_is_proven(kernel: Tensor, mixing: Tensor, scaling: Tensor, name: str, 
     if len(kernel) == 0:
         return bound >= 0
     modified: ModifiedKernel = modified_kernel(kernel, mixing, scaling, FORMS[name])
-    left = bound * math.sqrt(1 - modified.defect) * (1 - _ROUNDING) - modified.error * (1 + _ROUNDING)
-    return left > 0 and norm_is_at_most(modified.kernel, left * (1 - _ROUNDING))
+    left = bound * math.sqrt(1 - modified.defect) * (1 - FEW_OPERATIONS) - modified.error * (1 + FEW_OPERATIONS)
+    return left > 0 and norm_is_at_most(modified.kernel, left * (1 - FEW_OPERATIONS))
 
 
 def _concluded(
@@ -253,11 +243,36 @@ def _check_norm(where: str, proven: bool, bound: float) -> None:
         )
 
 
-def _mapping(content: Any, where: str, keys: set[str]) -> Mapping[str, Any]:
-    if not isinstance(content, Mapping) or set(content) != keys:
+def checked_mapping(content: Any, where: str, keys: Iterable[str]) -> Mapping[str, Any]:
+    """A mapping with these keys.
+
+    Raises:
+        CertificateError: if it is anything else.
+    """
+    if not isinstance(content, Mapping) or set(content) != set(keys):
         found = sorted(map(str, content)) if isinstance(content, Mapping) else content
-        raise CertificateError(f"{found!r}", where=where, expected=f"a mapping with {', '.join(sorted(keys))}")
+        raise CertificateError(str(found)[:60], where=where, expected=f"a mapping with {', '.join(sorted(keys))}")
     return cast(Mapping[str, Any], content)
+
+
+def checked_list(content: Any, where: str, of: str) -> list[Any]:
+    """A list.
+
+    Raises:
+        CertificateError: if it is anything else.
+    """
+    if not isinstance(content, list):
+        raise CertificateError(str(content)[:60], where=where, expected=f"a list of {of}")
+    return content
+
+
+def checked_numbers(content: Any, where: str) -> list[float]:
+    """A list of numbers of at least 0, as floats.
+
+    Raises:
+        CertificateError: if it is anything else.
+    """
+    return [checked_number(one, where) for one in checked_list(content, where, "numbers")]
 
 
 def checked_number(value: Any, where: str) -> float:

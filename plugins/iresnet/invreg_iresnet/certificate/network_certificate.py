@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import platform
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
 from fractions import Fraction
 from typing import Any, Literal, NamedTuple
 
@@ -19,7 +20,6 @@ from invreg import CertificateError, StabilityCertificate, __version__, certific
 from invreg_iresnet.certificate.chain_bounds import (
     ChainBounds,
     certify_chain_gains,
-    chain_content,
     chain_from_content,
     check_chain_gains,
     image_gain,
@@ -27,14 +27,13 @@ from invreg_iresnet.certificate.chain_bounds import (
 )
 from invreg_iresnet.certificate.composition import (
     SubnetworkBounds,
-    as_content,
     certify_subnetwork,
     check_subnetwork,
     from_content,
 )
-from invreg_iresnet.certificate.directed_rounding import down, up
 from invreg_iresnet.network.residuals import Weights
 from invreg_iresnet.norms.finalisation import hexadecimal_digest
+from invreg_iresnet.norms.rounding import down, up
 
 #: What the residual functions are part of: phi_i = Id - f_i (`forward`), or phi_i^-1 = Id + g_i (`inverse`).
 Role = Literal["forward", "inverse"]
@@ -185,7 +184,7 @@ def _content(proven: _Proven, role: Role, embedding: Embedding, weights: str) ->
             "image_lipschitz": image,
             "copies": embedding.copies,
             "padding_norm": embedding.padding,
-            "chain": None if chain is None else chain_content(chain),
+            "chain": None if chain is None else asdict(chain),
             "subnetworks": [_subnetwork_content(one, role) for one in subnetworks],
             "method": _METHOD,
             "versions": {"invreg": __version__, "torch": torch.__version__, "python": platform.python_version()},
@@ -218,7 +217,7 @@ def _subnetwork_content(bounds: SubnetworkBounds, role: Role) -> dict[str, Any]:
         "inverse_lipschitz": _up(_inverse_constant(bounds, role)),
         "monotonicity": _down(monotone),
         "smallest_contraction": _down(contracts),
-        "bounds": as_content(bounds),
+        "bounds": asdict(bounds),
     }
 
 

@@ -8,11 +8,7 @@ import torch
 from torch import Tensor
 
 from invreg_iresnet.network.subnetwork import Subnetwork
-
-_UNIT = 2.0**-53
-
-# The bounds are themselves computed in float64, from some ten rounded numbers.
-_SLACK = 1.01
+from invreg_iresnet.norms.rounding import SLACK, UNIT, gamma
 
 
 class Defects:
@@ -34,7 +30,7 @@ class Defects:
         self._kernel_norm = _schur(kernel)
         self._mixing_norm = _schur(mixing)
         self._biases = [float(torch.linalg.vector_norm(b)) for b in (subnetwork.hidden_bias, subnetwork.output_bias)]
-        self._gammas = _gamma(kernel[0].numel() + 2), _gamma(mixing[0].numel() + 2)
+        self._gammas = gamma(kernel[0].numel() + 2), gamma(mixing[0].numel() + 2)
 
     def __call__(self, before: Tensor, point: Tensor, value: Tensor) -> Tensor:
         """Upper bounds `[B]` of ||before + f(point) - value||, in exact arithmetic for these numbers.
@@ -50,26 +46,23 @@ class Defects:
             output = self._subnetwork.output(hidden)
         residual = before + output - value
         pixels = math.sqrt(point.shape[-1] * point.shape[-2])
-        convolved = self._kernel_norm * _norms(point) + self._biases[0] * pixels
+        convolved = self._kernel_norm * euclidean_norms(point) + self._biases[0] * pixels
         # The convolution, and the one rounding of the shrinkage, whose result is at most as large as what it is given.
-        hidden_error = (self._gammas[0] + 2 * _UNIT) * convolved
-        mixed = self._mixing_norm * (_norms(hidden) + hidden_error) + self._biases[1] * pixels
+        hidden_error = (self._gammas[0] + 2 * UNIT) * convolved
+        mixed = self._mixing_norm * (euclidean_norms(hidden) + hidden_error) + self._biases[1] * pixels
         output_error = self._mixing_norm * hidden_error + self._gammas[1] * mixed
-        sum_error = 2 * _UNIT * (_norms(before) + _norms(output) + _norms(value) + output_error)
+        sum_error = 2 * UNIT * (sum(map(euclidean_norms, (before, output, value))) + output_error)
         # The norm is a root of a sum of as many squares as the state has numbers.
-        norm = _norms(residual) * (1 + (residual[0].numel() + 8) * _UNIT)
-        return norm + _SLACK * (output_error + sum_error)
+        norm = euclidean_norms(residual) * (1 + (residual[0].numel() + 8) * UNIT)
+        return norm + SLACK * (output_error + sum_error)
 
 
 def _schur(kernel: Tensor) -> float:
     """sqrt(R C) >= the norm of the convolution, with the largest absolute sums of its rows and columns."""
     rows, columns = kernel.sum((1, 2, 3)).max(), kernel.sum((0, 2, 3)).max()
-    return _SLACK * math.sqrt(float(rows) * float(columns))
+    return SLACK * math.sqrt(float(rows) * float(columns))
 
 
-def _gamma(count: int) -> float:
-    return count * _UNIT / (1 - count * _UNIT)
-
-
-def _norms(states: Tensor) -> Tensor:
-    return torch.linalg.vector_norm(states, dim=(1, 2, 3))
+def euclidean_norms(states: Tensor) -> Tensor:
+    """The norm `[B]` of each state, in float64."""
+    return torch.linalg.vector_norm(states.double(), dim=(1, 2, 3))

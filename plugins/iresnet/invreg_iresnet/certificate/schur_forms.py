@@ -43,15 +43,7 @@ import torch
 from torch import Tensor
 
 from invreg import CertificateError
-
-# The unit roundoff of float64.
-_UNIT = 2.0**-53
-
-# For the rounding of the error bounds themselves.
-_SLACK = 1.01
-
-# Added to magnitudes, so that what products lose by underflow is less than the relative error that they are granted.
-_TINY = 1e-280
+from invreg_iresnet.norms.rounding import SLACK, TINY, UNIT, gamma
 
 # The largest admissible defect of X'X as Q^{-1}: some 1e-13 is usual.
 _WORST_DEFECT = 1e-6
@@ -103,9 +95,9 @@ def modified_kernel(kernel: Tensor, mixing: Tensor, scaling: Tensor, form: Form)
     # V is rounded once; so is D K. All bounds below are sums of products of n rounded factors: gamma_n times the same
     # sum of magnitudes, in any order of summation.
     v = mixing / roots
-    magnitude = v.abs() + _TINY
+    magnitude = v.abs() + TINY
     q = 2 * identity + form.mixing_sign * (v.mT @ v)
-    q_error = _gamma(channels + 6) * (magnitude.mT @ magnitude + 2 * identity)
+    q_error = gamma(channels + 6) * (magnitude.mT @ magnitude + 2 * identity)
 
     lower, failed = torch.linalg.cholesky_ex(q)
     if int(failed) or not torch.isfinite(lower).all():
@@ -113,27 +105,22 @@ def modified_kernel(kernel: Tensor, mixing: Tensor, scaling: Tensor, form: Form)
     x = torch.linalg.solve_triangular(lower, identity, upper=False)
     # X Q X' within `defect` of the identity proves that Q is positive definite, and Q^{-1} <= X'X / (1 - defect).
     residual = x @ q @ x.mT - identity
-    residual_error = x.abs() @ (q_error + _gamma(2 * hidden + 4) * (q.abs() + _TINY)) @ x.abs().mT + _UNIT * identity
-    defect = _SLACK * float(torch.linalg.matrix_norm(residual) + torch.linalg.matrix_norm(residual_error))
+    residual_error = x.abs() @ (q_error + gamma(2 * hidden + 4) * (q.abs() + TINY)) @ x.abs().mT + UNIT * identity
+    defect = SLACK * float(torch.linalg.matrix_norm(residual) + torch.linalg.matrix_norm(residual_error))
     if not defect <= _WORST_DEFECT:
         raise _indefinite()
 
     centre = kernel.shape[-1] // 2
     m = roots[:, None, None, None] * kernel
-    magnitudes = m.abs() + _TINY
+    magnitudes = m.abs() + TINY
     if form.centre_sign:
         m[:, :, centre, centre] += form.centre_sign * v.mT
         magnitudes[:, :, centre, centre] += magnitude.mT
     modified = torch.einsum("gh,hmab->gmab", x, m)
-    errors = _gamma(hidden + 6) * torch.einsum("gh,hmab->gmab", x.abs(), magnitudes)
+    errors = gamma(hidden + 6) * torch.einsum("gh,hmab->gmab", x.abs(), magnitudes)
     # No entry of the symbol of a kernel exceeds the sum of its taps' magnitudes.
-    error = _SLACK * float(torch.linalg.matrix_norm(errors.sum((-2, -1))))
+    error = SLACK * float(torch.linalg.matrix_norm(errors.sum((-2, -1))))
     return ModifiedKernel(modified, error, defect)
-
-
-def _gamma(operations: int) -> float:
-    """The relative error of that many roundings in a row (Higham 2002, lemma 3.1)."""
-    return operations * _UNIT / (1 - operations * _UNIT)
 
 
 def _indefinite() -> CertificateError:

@@ -15,10 +15,11 @@ import torch
 from torch import Tensor
 
 from invreg import CertificateError, ShapeError
+from invreg_iresnet.norms.rounding import UNIT
 
-# Rounding unit of float64. The constants below are for products as sums of products, in any order, with or without
-# fused operations, and are larger than necessary by a factor that swallows all terms of second order.
-_U = 2.0**-53
+# The constants below are for products as sums of products, in any order, with or without
+# fused operations, and are larger than necessary by a factor that covers all terms of second order.
+
 # Numbers that the phases and symbols of a chunk of cells hold: few enough for the caches.
 _CHUNK = 1 << 17
 
@@ -132,7 +133,7 @@ class SymbolBounds:
         # last place: 24 u in all, where 32 u are allowed; components are sums of t products, errors
         # sqrt(2) gamma_t A. So |F| is known up to (2 t + 34) u A; squared, at bound:
         symbol = (4 * t + 68) * bound * self.total
-        return _U * (cholesky + scalars + gram + symbol)
+        return UNIT * (cholesky + scalars + gram + symbol)
 
 
 def checked_kernel(kernel: Tensor, where: str) -> Tensor:
