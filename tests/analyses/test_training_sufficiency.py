@@ -17,12 +17,12 @@ from invreg_analyses.shared.sufficiency import (
     STILL_BETTERING,
     TOO_BRIEF,
     UNKNOWN,
-    Progress,
-    judge,
-    read_progress,
+    TrainingLength,
+    diagnose,
     row_if_behind,
-    sufficiency_in_words,
     sufficiency_table,
+    sufficiency_text,
+    training_length,
 )
 
 PSNR = SimpleNamespace(metric="psnr", unit="dB", higher_is_better=True)
@@ -43,21 +43,21 @@ RISING = [20, 24, 26, 27, 27.5, 27.8, 28, 28.1, 28.2, 28.4]
 
 
 def words(rows: list[dict[str, Any] | None], metric: Any = PSNR, places: list[str] | None = None) -> str:
-    return sufficiency_in_words(sufficiency_table([row for row in rows if row]), metric, places or [])
+    return sufficiency_text(sufficiency_table([row for row in rows if row]), metric, places or [])
 
 
 def test_the_end_is_the_last_fifth() -> None:
-    found = read_progress(log(RISING, seconds=92.0), "psnr", True)
+    found = training_length(log(RISING, seconds=92.0), "psnr", True)
     assert found is not None
     assert (found.length, found.unit, found.seconds, found.end) == (800, "step", 92.0, 160)
     assert found.gain == pytest.approx(28.4 - 28.1)
 
 
 def test_the_best_value_counts_because_its_weights_are_kept() -> None:
-    found = read_progress(log([20, 25, 28, 27, 26, 26, 26, 26, 27, 27.5]), "psnr", True)
+    found = training_length(log([20, 25, 28, 27, 26, 26, 26, 26, 27, 27.5]), "psnr", True)
     assert found is not None
     assert found.gain == 0
-    falling = read_progress(log([0.5, 0.2, 0.1, 0.1, 0.09], name="val_mse"), "mse", False)
+    falling = training_length(log([0.5, 0.2, 0.1, 0.1, 0.09], name="val_mse"), "mse", False)
     assert falling is not None
     assert falling.gain == pytest.approx(0.01)
 
@@ -76,23 +76,23 @@ def test_the_best_value_counts_because_its_weights_are_kept() -> None:
     ],
 )
 def test_what_the_log_does_not_show_is_not_known(values: list[Any], end: float) -> None:
-    found = read_progress(log(values), "psnr", True)
+    found = training_length(log(values), "psnr", True)
     assert found is not None
     assert found.end == pytest.approx(end, nan_ok=True)
     assert math.isnan(found.gain) == math.isnan(end)
 
 
 def test_a_log_without_the_metric_or_without_an_axis() -> None:
-    found = read_progress(log(RISING, name="val_ssim"), "psnr", True)
+    found = training_length(log(RISING, name="val_ssim"), "psnr", True)
     assert found is not None
     assert math.isnan(found.gain)
     for nothing in (TrainingLog(), TrainingLog([{}]), TrainingLog([{"step": "first", "val_psnr": 20}])):
-        assert read_progress(nothing, "psnr", True) is None
+        assert training_length(nothing, "psnr", True) is None
 
 
 def test_a_search_has_no_end() -> None:
     rows = [{"trial": index, "weight": 0.1, "val_psnr": value} for index, value in enumerate(RISING)]
-    found = read_progress(TrainingLog(rows), "psnr", True)
+    found = training_length(TrainingLog(rows), "psnr", True)
     assert found is not None
     assert (found.length, found.unit) == (10, "trial")
     assert math.isnan(found.gain)
@@ -111,39 +111,47 @@ def test_a_search_has_no_end() -> None:
     ],
 )
 def test_a_cause_is_claimed_only_if_the_log_shows_it(behind: float, certain: bool, gain: float, verdict: str) -> None:
-    assert judge(behind, certain, Progress(800, "step", 92.0, 160, gain), "dB") == verdict
+    assert diagnose(behind, certain, TrainingLength(800, "step", 92.0, 160, gain), "dB") == verdict
 
 
-def test_sentences() -> None:
-    def said(training: TrainingLog, **difference: float) -> str:
-        return words([row_if_behind("unet", "tv", BEHIND | difference, training, PSNR)], places=["at noise std 0.01"])
+def test_the_row_and_the_sentence() -> None:
+    def found(training: TrainingLog, **difference: float) -> tuple[dict[str, Any], str]:
+        row = row_if_behind("unet", "tv", BEHIND | difference, training, PSNR)
+        assert row is not None
+        return row, words([row], places=["at noise std 0.01"])
 
-    assert said(log(RISING, seconds=92.0)) == (
-        "unet is 0.40 dB below tv at noise std 0.01: it was trained too briefly, for 800 steps (1 min 32 s); in the "
-        "last 160 steps its best validation PSNR still rose by 0.30 dB."
-    )
-    assert said(log(RISING), difference=-3, low=-4, high=-2) == (
-        "unet is 3.00 dB below tv at noise std 0.01: it was not better after 800 steps of training; in the last 160 "
-        "steps its best validation PSNR still rose by 0.30 dB."
-    )
-    assert said(log([28.0] * 10)).endswith(
-        "not better after 800 steps of training; in the last 160 steps its best validation PSNR did not move."
-    )
-    assert said(log([28.0])).endswith(": it was not better after 800 steps of training.")
-    assert said(log([28.0], length=1, axis="epoch")).endswith("after 1 epoch of training.")
-    assert said(TrainingLog([{"trial": 0}, {"trial": 1}])).endswith("not better after a search of 2 trials.")
-    uncertain = said(log(RISING), high=0.1)
-    assert "0.40 dB below tv at noise std 0.01, which the images do not make certain: it was not better" in uncertain
-    assert "briefly" not in uncertain
-    assert "briefly" not in said(log(RISING), low=math.nan, high=math.nan)
+    row, text = found(log(RISING, seconds=92.0))
+    assert text == "unet is 0.40 dB below tv at noise std 0.01: trained too briefly."
+    assert (row["length"], row["unit"], row["seconds"], row["end"]) == (800, "step", 92.0, 160)
+    assert row["gain"] == pytest.approx(0.3)
+    row, text = found(log(RISING), difference=-3, low=-4, high=-2)
+    assert text == "unet is 3.00 dB below tv at noise std 0.01: was still getting better."
+    assert row["gain"] == pytest.approx(0.3)
+    row, text = found(log([28.0] * 10))
+    assert text.endswith(": got no better in the end.")
+    assert (row["end"], row["gain"]) == (160, 0)
+    row, text = found(log([28.0]))
+    assert text.endswith(": the log does not say.")
+    assert row["length"] == 800
+    assert math.isnan(row["gain"])
+    row, _ = found(log([28.0], length=1, axis="epoch"))
+    assert (row["length"], row["unit"]) == (1, "epoch")
+    row, text = found(TrainingLog([{"trial": 0}, {"trial": 1}]))
+    assert text.endswith(": the log does not say.")
+    assert (row["length"], row["unit"]) == (2, "trial")
+    row, text = found(log(RISING), high=0.1)
+    assert text == "unet is 0.40 dB below tv at noise std 0.01 (not certain): was still getting better."
+    assert row["low"] < 0 < row["high"]
+    assert "briefly" not in found(log(RISING), low=math.nan, high=math.nan)[1]
 
 
 def test_lower_is_better_is_respected() -> None:
     training = log([0.5, 0.2, 0.1, 0.1, 0.09], name="val_mse")
     worse = {"difference": 0.01, "low": 0.005, "high": 0.02}
-    text = words([row_if_behind("net", "tv", worse, training, MSE)], MSE)
-    assert text.startswith("net is 0.0100 above tv: it was trained too briefly")
-    assert text.endswith("its best validation MSE still fell by 0.0100.")
+    row = row_if_behind("net", "tv", worse, training, MSE)
+    assert row is not None
+    assert words([row], MSE) == "net is 0.0100 above tv: trained too briefly."
+    assert row["gain"] == pytest.approx(0.01)
     assert row_if_behind("net", "tv", {"difference": -0.01, "low": -0.02, "high": 0.0}, training, MSE) is None
 
 
@@ -160,8 +168,11 @@ def test_many_cases_are_summed_up() -> None:
         for d in (0.2, 0.3, 0.4)
     ]
     two = words(rows[:2], places=["under blur at noise std 0.01", "under blur at noise std 0.1"])
-    assert "below tv by 0.20 dB under blur at noise std 0.01 and 0.30 dB under blur at noise std 0.1: it was" in two
-    assert "below tv by 0.20 to 0.40 dB in 3 cases: it was trained too briefly, for 800 steps;" in words(rows)
+    assert two == (
+        "net is 0.20 to 0.30 dB below tv under blur at noise std 0.01 and under blur at noise std 0.1: "
+        "trained too briefly."
+    )
+    assert words(rows) == "net is 0.20 to 0.40 dB below tv in 3 cases: trained too briefly."
 
 
 @pytest.mark.slow
@@ -176,7 +187,8 @@ def test_quality_says_so(tmp_path: Path) -> None:
     assert row["behind"] == pytest.approx(0.4)
     assert 0 < row["low"] < 0.4 < row["high"]
     assert "good has the best mean PSNR" in findings.text
-    assert "net is 0.40 dB below tv: it was trained too briefly, for 800 steps (1 min 32 s);" in findings.text
+    assert (row["length"], row["unit"], row["seconds"]) == (800, "step", 92)
+    assert findings.text.endswith("net is 0.40 dB below tv: trained too briefly.")
     draw_svgs(Quality(), findings)
 
 
@@ -185,6 +197,6 @@ def test_quality_blames_no_training_where_there_is_none() -> None:
     run = make_run({"raw": 0.1, "tv": 0.3}, weights={}, logs=logs)  # tv is behind, and has no weights
     findings = Quality().analyze(run)
     assert findings.tables["training"].empty
-    assert "better after" not in findings.text
+    assert " is " not in findings.text
     only_learned = make_run({"a": 0.1, "b": 0.3}, weights={"a": 3, "b": 3}, logs={"b": log(RISING)})
     assert Quality().analyze(only_learned).tables["training"].empty

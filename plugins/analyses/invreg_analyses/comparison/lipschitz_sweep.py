@@ -1,19 +1,21 @@
-"""What the Lipschitz parameter of a network costs and gains."""
+"""Metrics against the Lipschitz parameter of networks."""
 
 from __future__ import annotations
 
+import math
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from itertools import pairwise
 from numbers import Real
 from typing import TYPE_CHECKING, Annotated, Any
 
+import numpy as np
 from pydantic import Field
 
 from invreg import CompletedStudy, Findings, SpecError, StudyAnalyzer, did_you_mean, stream_key
-from invreg.text import metric_title, number, with_unit
-from invreg_analyses.comparison.sweep_figures import draw_sweep
-from invreg_analyses.shared.statistics import mean_interval
+from invreg.text import metric_title, number, plural, with_unit
+from invreg_analyses.shared.panels import heading, panels, shared_legend
+from invreg_analyses.shared.statistics import Confidence, Resamples, mean_interval
 from invreg_analyses.shared.study_choice import (
     At,
     Choices,
@@ -24,20 +26,26 @@ from invreg_analyses.shared.study_choice import (
     plain_value,
     value_at,
 )
-from invreg_analyses.shared.style import file_names
+from invreg_analyses.shared.style import WIDTH, figures_of, method_styles, shortened
 
 if TYPE_CHECKING:
     import pandas as pd
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 _METHOD_PATH = re.compile(r"methods\.([^.]+)\..+")
+_LINE = ["operator", "noise", "method"]
+_MEANS = [*_LINE, "value", "metric", "mean", "low", "high", "images"]
+_GAINS = [*_LINE, "start", "end", "metric", "gain", "low", "high", "images"]
+#: Room above and below the lines, as a share of the common span.
+_MARGIN = 0.12
 
 
 class LipschitzSweep(StudyAnalyzer):
     """Every metric against the Lipschitz parameter L of the networks, at each noise level, one figure per operator.
 
-    L in (0, 1) is shown on an axis on which -log(1 - L) is even: the inverse has the Lipschitz constant 1 / (1 - L).
-    Other parameters of a method can be swept too, on an even axis.
+    L in (0, 1) is shown on an axis that is linear in -log(1 - L): the inverse has the Lipschitz constant 1 / (1 - L).
+    Other numbers that a method has can be swept too, on a linear axis.
 
     `gains` holds the differences from the smallest to the largest value, image by image, with confidence intervals of
     their mean (see `mean_interval`).
@@ -59,8 +67,8 @@ class LipschitzSweep(StudyAnalyzer):
             ),
         ] = None,
         at: At = None,
-        confidence: Annotated[float, Field(ge=0.5, lt=1, description="probability asked of the intervals")] = 0.95,
-        resamples: Annotated[int, Field(ge=1000, le=1_000_000, description="number of bootstrap samples")] = 10_000,
+        confidence: Confidence = 0.95,
+        resamples: Resamples = 10_000,
     ) -> None:
         self.axis = axis
         self.at = at
@@ -70,28 +78,21 @@ class LipschitzSweep(StudyAnalyzer):
     def analyze(self, study: CompletedStudy) -> Findings:
         import pandas as pd
 
-        paths = _swept(study, self.axis)
-        metrics = metrics_in(study)
+        paths, metrics = _swept(study, self.axis), metrics_in(study)
         choices = choose(study, self.at, tuple(paths.values()))
-        values = _values(choices, paths)
-        rows = [
-            self._row(
-                study, "mean", table[name], operator=operator, noise=noise, method=method, value=value, metric=name
-            )
-            for name in metrics["metric"]
-            for (operator, noise, method), by_value in values.items()
-            for value, table in by_value.items()
-        ]
-        gains = []
+        values, rows, gains = _values(choices, paths), [], []
         for name in metrics["metric"]:
-            for (operator, noise, method), by_value in values.items():
+            for line, by_value in values.items():
+                start, end = min(by_value), max(by_value)
+                for value, table in by_value.items():
+                    names = dict(zip(_MEANS, (*line, value, name), strict=False))
+                    rows.append(names | self._interval(study, "mean", table[name], names))
                 if len(by_value) > 1:
-                    start, end = min(by_value), max(by_value)
                     difference = (by_value[end][name] - by_value[start][name]).dropna()
-                    names = {"operator": operator, "noise": noise, "method": method, "start": start, "end": end}
-                    gains.append(self._row(study, "gain", difference, **names, metric=name))
+                    names = dict(zip(_GAINS, (*line, start, end, name), strict=False))
+                    gains.append(names | self._interval(study, "gain", difference, names))
         tables = {
-            "means": pd.DataFrame(rows),
+            "means": pd.DataFrame(rows, columns=_MEANS),
             "gains": pd.DataFrame(gains, columns=_GAINS),
             "methods": methods_in(study),
             "metrics": metrics,
@@ -104,23 +105,18 @@ class LipschitzSweep(StudyAnalyzer):
             "noise": choices.noise_title,
             "confidence": self.confidence,
         }
-        return Findings(scalars, tables, text=_sentence(tables, choices, parameter))
+        text = f"{_sentence(tables, parameter)} {choices.in_words}".strip()
+        return Findings(scalars, tables, text=text)
 
     def draw(self, findings: Findings) -> Mapping[str, Figure]:
-        operators = [str(operator) for operator in findings.tables["operators"]["operator"]]
-        return {
-            name: draw_sweep(findings, operator)
-            for name, operator in zip(file_names(operators), operators, strict=True)
-        }
+        return figures_of(findings.tables["operators"]["operator"], lambda operator: _draw(findings, operator))
 
-    def _row(self, study: CompletedStudy, column: str, values: pd.Series, **names: Any) -> dict[str, Any]:
+    def _interval(
+        self, study: CompletedStudy, column: str, values: pd.Series, names: Mapping[str, Any]
+    ) -> dict[str, Any]:
         labels = [plain_value(name) for name in names.values()]
         key = stream_key(study.cells[0].spec.seed, "lipschitz_sweep", column, *labels)
-        found = mean_interval(values.to_numpy(dtype=float), self.confidence, self.resamples, key)
-        return {**names, column: found.mean, "low": found.low, "high": found.high, "images": found.count}
-
-
-_GAINS = ["operator", "noise", "method", "start", "end", "metric", "gain", "low", "high", "images"]
+        return mean_interval(values.to_numpy(dtype=float), self.confidence, self.resamples, key).row(column)
 
 
 def _swept(study: CompletedStudy, axis: str | None) -> dict[str, str]:
@@ -166,21 +162,87 @@ def _values(choices: Choices, paths: Mapping[str, str]) -> dict[tuple[str, str, 
     return {key: dict(sorted(by_value.items())) for key, by_value in found.items()}
 
 
-def _sentence(tables: Mapping[str, pd.DataFrame], choices: Choices, parameter: str) -> str:
+def _sentence(tables: Mapping[str, pd.DataFrame], parameter: str) -> str:
+    """The range of the gains in the first metric, and the number of lines that never get worse."""
     metric = tables["metrics"].iloc[0]
     name, unit, sign = metric["metric"], metric["unit"], 1 if metric["higher_is_better"] else -1
-    gains = tables["gains"][tables["gains"]["metric"] == name]
+    gains, means = (tables[key][tables[key]["metric"] == name] for key in ("gains", "means"))
     if gains.empty:
-        return " ".join(filter(None, [f"Only one value of {parameter} is finished.", choices.in_words]))
-    rising = 0
-    for _, group in tables["means"][tables["means"]["metric"] == name].groupby(["operator", "noise", "method"]):
-        means = group.sort_values("value")["mean"]
-        rising += int(all(sign * (b - a) >= 0 for a, b in pairwise(means)))
-    low, high = gains["gain"].min(), gains["gain"].max()
-    sure = int(((gains["low"] > 0) | (gains["high"] < 0)).sum())
-    text = (
-        f"From the smallest to the largest {parameter} the mean {metric_title(name)} changes by "
-        f"{number(low, unit, signed=True)} to {with_unit(number(high, unit, signed=True), unit)} over {len(gains)} "
-        f"lines, {sure} of them with an interval that excludes zero; {rising} get better with every step."
+        return f"Only one value of {parameter} is finished."
+    lines = (line.sort_values("value")["mean"] for _, line in means.groupby(_LINE))
+    rising = sum(all(sign * (b - a) >= 0 for a, b in pairwise(line)) for line in lines)
+    low, high = (number(float(end), unit, signed=True) for end in (gains["gain"].min(), gains["gain"].max()))
+    return (
+        f"From the smallest to the largest {parameter} the mean {metric_title(name)} changes by {low} to "
+        f"{with_unit(high, unit)} over {plural(len(gains), 'line')}, {rising} of which get better with every step."
     )
-    return " ".join(filter(None, [text, choices.in_words]))
+
+
+def _draw(findings: Findings, operator: str) -> Figure:
+    """Rows of panels for the metrics, columns for the noise levels; one line for each network."""
+    tables = findings.tables
+    means = tables["means"][tables["means"]["operator"] == operator]
+    noises = [noise for noise in tables["noises"]["noise"] if noise in set(means["noise"])]
+    metrics = list(tables["metrics"].itertuples())
+    parameter = str(findings.scalars["parameter"])
+    values = sorted(set(means["value"].astype(float)))
+    place = _scale(values, parameter)
+    styles = method_styles(tables["methods"])
+    description = (
+        f"{', '.join(metric_title(m.metric) for m in metrics)} of the networks under {operator} against {parameter}: "
+        f"means over the test images; all panels of a row span equally much"
+    )
+    columns = len(noises)
+    count = len(metrics) * columns
+    with panels(count, description, columns=columns, width=WIDTH, height=2.15, margin=0.9, grid="both") as (
+        figure,
+        grid,
+    ):
+        for i, axes in enumerate(grid):
+            metric, noise = metrics[i // columns], noises[i % columns]
+            chosen = means[(means["metric"] == metric.metric) & (means["noise"] == noise)]
+            for label, style in styles.items():
+                line = chosen[chosen["method"] == label].sort_values("value")
+                if len(line):
+                    x = [place(float(value)) for value in line["value"]]
+                    look: dict[str, Any] = {"color": style.color, "marker": style.marker, "markersize": 5.5}
+                    axes.plot(x, line["mean"], label=shortened(label, 24), **look)
+            _ticks(axes, values, place)
+            if i < columns:
+                axes.set_title(f"{findings.scalars['noise']} {shortened(noise, 20)}".strip())
+            if i % columns == 0:
+                axes.set_ylabel(f"{metric_title(metric.metric)}{f', {metric.unit}' if metric.unit else ''}")
+        for i in range(0, count, columns):
+            _equal_spans(grid[i : i + columns])
+        for axes in grid[-columns:]:
+            axes.set_xlabel("Lipschitz parameter L" if parameter == "lipschitz" else parameter.replace("_", " "))
+        shared_legend(figure)
+        heading(figure, operator)
+    return figure
+
+
+def _scale(values: Sequence[float], parameter: str) -> Callable[[float], float]:
+    """The place of a value on the axis: -log10(1 - L) for Lipschitz parameters in (0, 1), else the value itself."""
+    if parameter == "lipschitz" and all(0 < value < 1 for value in values):
+        return lambda value: -math.log10(1 - value)
+    return lambda value: value
+
+
+def _ticks(axes: Axes, values: Sequence[float], place: Callable[[float], float]) -> None:
+    places = [place(value) for value in values]
+    margin = 0.08 * (max(places) - min(places) or 1)
+    axes.set_xlim(min(places) - margin, max(places) + margin)
+    axes.set_xticks(places, [f"{value:g}" for value in values])
+
+
+def _equal_spans(row: Sequence[Axes]) -> None:
+    """The same span for all panels of a row, each centred on its own lines: slopes can be compared."""
+    limits = []
+    for axes in row:
+        data: list[Any] = [y for line in axes.get_lines() for y in np.asarray(line.get_ydata())]
+        found = [float(y) for y in data if math.isfinite(y)]
+        limits.append((min(found), max(found)) if found else (0.0, 0.0))
+    span = max(high - low for low, high in limits) * (1 + 2 * _MARGIN) or 1e-3
+    for axes, (low, high) in zip(row, limits, strict=True):
+        center = (low + high) / 2
+        axes.set_ylim(center - span / 2, center + span / 2)

@@ -2,42 +2,45 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Annotated
-
-import numpy as np
-from pydantic import Field
+from typing import TYPE_CHECKING, Any
 
 from invreg import CompletedStudy, Findings, StudyAnalyzer, stream_key
 from invreg.text import metric_title, number, with_unit
-from invreg_analyses.comparison.figures import draw_comparison
-from invreg_analyses.shared.statistics import mean_interval
+from invreg_analyses.shared.panels import heading, panels, shared_legend
+from invreg_analyses.shared.statistics import Confidence, Resamples, mean_interval
 from invreg_analyses.shared.study_choice import At, Choices, choose, image_metrics, methods_in, metrics_in
-from invreg_analyses.shared.style import file_names
-from invreg_analyses.shared.sufficiency import row_if_behind, sufficiency_in_words, sufficiency_table
+from invreg_analyses.shared.style import WARNING, WIDTH, MethodStyle, figures_of, method_styles, shortened
+from invreg_analyses.shared.sufficiency import TOO_BRIEF, row_if_behind, sufficiency_table, sufficiency_text
 
 if TYPE_CHECKING:
     import pandas as pd
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
-    from numpy.typing import NDArray
 
-#: Methods that the sentence names, for each operator and noise level.
-_NAMED = 2
+_PLACE = ("operator", "noise")
+_MEANS = [*_PLACE, "method", "metric", "mean", "low", "high", "images", "missing"]
+_DIFFERENCES = [*_PLACE, "method", "reference", "metric", "difference", "low", "high", "images", "missing"]
+
+#: Share of the distance between two noise levels that the methods take up.
+_SPREAD = 0.72
+#: Of trainings that were too brief: a triangle that stands on the point (matplotlib's CARETUPBASE).
+_MARK: dict[str, Any] = {"linestyle": "none", "marker": 10, "markersize": 6, "color": WARNING}
 
 
 class MethodComparison(StudyAnalyzer):
     """Every metric by method and noise level, one figure per operator: means over the test images with intervals.
 
-    Operators are told apart by the paths that begin with `operator`, noise levels by those that begin with `noise`; a
-    study that varies neither has one group. Any other path is held at its last value, or at that of `at`: so a sweep of
+    Operators differ in the paths that begin with `operator`, noise levels in those that begin with `noise`; a study
+    that varies neither has one group. Any other path is held at its last value, or at that of `at`: so a sweep of
     Lipschitz parameters is shown with the last. The text says what was held.
 
-    Intervals are confidence intervals of the mean over the images (see `mean_interval`). They hold for other images;
-    as all methods saw the same ones, differences between methods are better known than the intervals suggest:
-    `differences` gives those to the best method without weights, image by image, with intervals of their own.
-
-    Where a learned method is not better than the best one without weights, `training` and the text say how long it was
-    trained, and whether its log shows that this was too brief (see `judge`); figures mark these with a triangle.
+    - `means` with confidence intervals over the images (see `mean_interval`);
+    - `differences` to the best method without weights, image by image, with intervals of their own: as all methods see
+      the same images, they are more certain than the intervals of the means suggest;
+    - `training`: the learned methods that are worse than that one, the length of their training, and whether the log
+      shows that it was too short (see `diagnose`); figures mark these with a triangle.
 
     Raises:
         SpecError: if `at` names a path or a value that the study does not have.
@@ -45,12 +48,7 @@ class MethodComparison(StudyAnalyzer):
     Source: Arndt & Nickel 2024, figures 4 and 5.
     """
 
-    def __init__(
-        self,
-        at: At = None,
-        confidence: Annotated[float, Field(ge=0.5, lt=1, description="probability asked of the intervals")] = 0.95,
-        resamples: Annotated[int, Field(ge=1000, le=1_000_000, description="number of bootstrap samples")] = 10_000,
-    ) -> None:
+    def __init__(self, at: At = None, confidence: Confidence = 0.95, resamples: Resamples = 10_000) -> None:
         self.at = at
         self.confidence = confidence
         self.resamples = resamples
@@ -58,46 +56,37 @@ class MethodComparison(StudyAnalyzer):
     def analyze(self, study: CompletedStudy) -> Findings:
         import pandas as pd
 
-        choices, metrics = choose(study, self.at), metrics_in(study)
+        choices, metrics, methods = choose(study, self.at), metrics_in(study), methods_in(study)
         values = {
             (entry.operator, entry.noise, entry.method): image_metrics(entry.cell, entry.method)
             for entry in choices.entries
         }
-        seed = study.cells[0].spec.seed
-        rows = [
-            {"operator": key[0], "noise": key[1], "method": key[2], "metric": name}
-            | self._interval("mean", table[name].to_numpy(dtype=float), seed, *key, name)
-            for name in metrics["metric"]
-            for key, table in values.items()
-            if name in table
-        ]
-        means = pd.DataFrame(rows)
-        methods = methods_in(study)
-        # Two methods on the same images: the images themselves drop out of the difference.
-        differences = [
-            {"operator": operator, "noise": noise, "method": label, "reference": reference, "metric": metric.metric}
-            | self._interval(
-                "difference",
-                (values[operator, noise, label][metric.metric] - values[operator, noise, reference][metric.metric])
-                .dropna()
-                .to_numpy(dtype=float),
-                seed,
-                *(operator, noise, label, reference, metric.metric),
-            )
-            for metric in metrics.itertuples()
-            for (operator, noise), group in means[means["metric"] == metric.metric].groupby(
-                ["operator", "noise"], sort=False
-            )
-            for reference in [_reference(group, methods, metric.higher_is_better)]
-            if reference is not None
-            for label in group["method"]
-            if label != reference
-        ]
-        found = pd.DataFrame(differences, columns=_DIFFERENCES)
-        training = _training(choices, found, metrics.iloc[0], methods)
+        means = pd.DataFrame(
+            [
+                dict(zip(_MEANS, (*key, name), strict=False)) | self._interval(study, table[name], "mean", *key, name)
+                for name in metrics["metric"]
+                for key, table in values.items()
+                if name in table
+            ],
+            columns=_MEANS,
+        )
+        rows = []
+        for metric in metrics.itertuples():
+            of_metric = means[means["metric"] == metric.metric]
+            for place, group in of_metric.groupby(list(_PLACE), sort=False):
+                reference = _reference(group, methods, metric.higher_is_better)
+                for label in group["method"] if reference is not None else []:
+                    if label != reference:
+                        # Two methods on the same images: the images themselves drop out of the difference.
+                        own, other = (values[(*place, one)][metric.metric] for one in (label, reference))
+                        names = (*place, label, reference, metric.metric)
+                        found = self._interval(study, (own - other).dropna(), "difference", *names)
+                        rows.append(dict(zip(_DIFFERENCES, names, strict=False)) | found)
+        differences = pd.DataFrame(rows, columns=_DIFFERENCES)
+        training = _training(choices, differences, metrics.iloc[0], methods)
         tables = {
             "means": means,
-            "differences": found,
+            "differences": differences,
             "training": training,
             "methods": methods,
             "metrics": metrics,
@@ -107,30 +96,15 @@ class MethodComparison(StudyAnalyzer):
         return Findings(
             {"confidence": self.confidence, "resamples": self.resamples, "noise": choices.noise_title},
             tables,
-            text=_sentence(means, metrics, choices, training),
+            text=_text(means, metrics.iloc[0], choices, training),
         )
 
     def draw(self, findings: Findings) -> Mapping[str, Figure]:
-        operators = [str(operator) for operator in findings.tables["operators"]["operator"]]
-        return {
-            name: draw_comparison(findings, operator)
-            for name, operator in zip(file_names(operators), operators, strict=True)
-        }
+        return figures_of(findings.tables["operators"]["operator"], lambda operator: _draw(findings, operator))
 
-    def _interval(self, column: str, values: NDArray[np.float64], seed: int, *names: str) -> dict[str, float]:
-        key = stream_key(seed, "method_comparison", column, *names)
-        found = mean_interval(values, self.confidence, self.resamples, key)
-        return {
-            column: found.mean,
-            "low": found.low,
-            "high": found.high,
-            "images": found.count,
-            "missing": found.missing,
-        }
-
-
-_PLACE = ("operator", "noise")
-_DIFFERENCES = ["operator", "noise", "method", "reference", "metric", "difference", "low", "high", "images", "missing"]
+    def _interval(self, study: CompletedStudy, values: pd.Series, column: str, *names: str) -> dict[str, Any]:
+        key = stream_key(study.cells[0].spec.seed, "method_comparison", column, *names)
+        return mean_interval(values.to_numpy(dtype=float), self.confidence, self.resamples, key).row(column)
 
 
 def _reference(means: pd.DataFrame, methods: pd.DataFrame, higher_is_better: bool) -> str | None:
@@ -144,42 +118,100 @@ def _reference(means: pd.DataFrame, methods: pd.DataFrame, higher_is_better: boo
 
 
 def _training(choices: Choices, differences: pd.DataFrame, metric: pd.Series, methods: pd.DataFrame) -> pd.DataFrame:
-    """How the learned methods that are not better than the best one without weights were trained."""
+    """The training of the learned methods that are worse than the best one without weights."""
     learned = set(methods.loc[methods["weights"] > 0, "method"])
     cells = {(entry.operator, entry.noise, entry.method): entry.cell for entry in choices.entries}
     rows = []
     for _, pair in differences[differences["metric"] == metric["metric"]].iterrows():
-        place = {name: pair[name] for name in _PLACE}
         if pair["method"] in learned:
             log = cells[pair["operator"], pair["noise"], pair["method"]].method(pair["method"]).log
             row = row_if_behind(pair["method"], pair["reference"], pair, log, metric)
-            rows += [place | row] if row else []
+            rows += [{name: pair[name] for name in _PLACE} | row] if row else []
     return sufficiency_table(rows, _PLACE)
 
 
-def _sentence(means: pd.DataFrame, metrics: pd.DataFrame, choices: Choices, training: pd.DataFrame) -> str:
-    """The best methods under each operator, at the lowest and the highest noise, and trainings that were too brief."""
-    metric = metrics.iloc[0]
-    parts = []
-    for operator in choices.operators:
-        levels = []
-        for noise in dict.fromkeys((choices.noises[0], choices.noises[-1])):
-            group = means[
-                (means["operator"] == operator) & (means["noise"] == noise) & (means["metric"] == metric["metric"])
-            ]
-            ranked = group.dropna(subset="mean").sort_values(
-                "mean", ascending=not metric["higher_is_better"], kind="stable"
-            )
-            if ranked.empty:
-                continue
-            named = ", ".join(
-                f"{row.method} {with_unit(number(row.mean, metric['unit']), metric['unit'])}"
-                for row in ranked.head(_NAMED)[["method", "mean"]].itertuples(name="Row")
-            )
-            levels.append((f"{choices.noise_title} {noise}: " if choices.noise_title else "") + named)
-        if levels:
-            parts.append(f"{operator} ({'; '.join(levels)})")
-    text = f"Best mean {metric_title(metric['metric'])} under " + ", under ".join(parts) + "."
-    at = f" at {choices.noise_title} " if choices.noise_title else ""
-    places = [f"under {row.operator}" + (at + row.noise if at else "") for row in training.itertuples()]
-    return " ".join(filter(None, [text, sufficiency_in_words(training, metric, places), choices.in_words]))
+def _text(means: pd.DataFrame, metric: pd.Series, choices: Choices, training: pd.DataFrame) -> str:
+    """The best method under each operator and noise level, learned methods that are behind, and what is held."""
+
+    def place(row: Any) -> str:
+        return f"under {row.operator}" + (f" at {choices.noise_title} {row.noise}" if choices.noise_title else "")
+
+    ranked = means[(means["metric"] == metric["metric"]) & means["mean"].notna()]
+    ranked = ranked.sort_values("mean", ascending=not metric["higher_is_better"], kind="stable")
+    best = ranked.groupby(list(_PLACE), sort=False).head(1).sort_index()
+    unit = metric["unit"]
+    named = ", ".join(
+        f"{row.method} {with_unit(number(float(row.mean), unit), unit)} {place(row)}"  # type: ignore[arg-type]
+        for row in best[[*_PLACE, "method", "mean"]].itertuples(name="Row")
+    )
+    behind = sufficiency_text(training, metric, [place(row) for row in training.itertuples()])
+    sentence = f"Best mean {metric_title(metric['metric'])}: {named or 'none is finite'}."
+    return " ".join(filter(None, [sentence, behind, choices.in_words]))
+
+
+def _draw(findings: Findings, operator: str) -> Figure:
+    """One panel per metric: means with intervals, one group of points for each noise level."""
+    tables = findings.tables
+    means = tables["means"][tables["means"]["operator"] == operator]
+    styles = {label: one for label, one in method_styles(tables["methods"]).items() if label in set(means["method"])}
+    noises = [noise for noise in tables["noises"]["noise"] if noise in set(means["noise"])]
+    metrics = tables["metrics"]
+    titles = ", ".join(metric_title(name) for name in metrics["metric"])
+    description = (
+        f"{titles} under {operator} by method and noise level: means over the test images with "
+        f"{findings.scalars['confidence']:.0%} intervals"
+    )
+    brief = _trained_too_briefly(findings, operator)
+    if brief:
+        description += f"; triangles mark what was {TOO_BRIEF}"
+    with panels(len(metrics), description, columns=2, width=WIDTH, margin=0.7) as (figure, grid):
+        for axes, metric in zip(grid, metrics.itertuples(), strict=True):
+            chosen = means[means["metric"] == metric.metric]
+            for position, (label, style) in enumerate(styles.items()):
+                of_method = chosen[chosen["method"] == label].set_index("noise")
+                shift = _SPREAD * ((position + 0.5) / len(styles) - 0.5)
+                _draw_method(axes, of_method, noises, shift, label, style)
+                for noise in noises if axes is grid[0] else []:
+                    if (noise, label) in brief:
+                        row = of_method.loc[noise]
+                        top = row["high"] if math.isfinite(row["high"]) else row["mean"]
+                        axes.plot([noises.index(noise) + shift], [top], zorder=4, **_MARK)
+            for index in range(1, len(noises)):
+                axes.axvline(index - 0.5, color="#e9ecef", linewidth=0.8, zorder=0)
+            axes.set_xlim(-0.5, len(noises) - 0.5)
+            axes.set_xticks(range(len(noises)), [shortened(noise, 24) for noise in noises])
+            axes.set_xlabel(str(findings.scalars["noise"]))
+            unit, better = f", {metric.unit}" if metric.unit else "", "higher" if metric.higher_is_better else "lower"
+            axes.set_title(f"{metric_title(metric.metric)}{unit} ({better} is better)")
+        if brief:
+            grid[0].plot([], [], label=TOO_BRIEF, **_MARK)
+        shared_legend(figure, columns=7)
+        heading(figure, operator)
+    return figure
+
+
+def _trained_too_briefly(findings: Findings, operator: str) -> set[tuple[str, str]]:
+    """Noise levels and methods; findings of earlier versions do not have them."""
+    table = findings.tables.get("training")
+    if table is None:
+        return set()
+    table = table[(table["operator"] == operator) & (table["verdict"] == TOO_BRIEF)]
+    return set(zip(table["noise"], table["method"], strict=True))
+
+
+def _draw_method(axes: Axes, means: Any, noises: list[str], shift: float, label: str, style: MethodStyle) -> None:
+    points = [(index + shift, means.loc[noise]) for index, noise in enumerate(noises) if noise in means.index]
+    for x, row in points:
+        if math.isfinite(row["low"]):
+            axes.plot([x, x], [row["low"], row["high"]], color=style.color, linewidth=1.5, solid_capstyle="butt")
+    axes.plot(
+        [x for x, _ in points],
+        [row["mean"] for _, row in points],
+        linestyle="none",
+        marker=style.marker,
+        markersize=5.5,
+        color=style.color,
+        markerfacecolor="white" if style.is_reference else style.color,
+        label=shortened(label, 20),
+        zorder=3,
+    )

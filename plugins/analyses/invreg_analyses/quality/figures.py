@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -63,7 +63,7 @@ def draw_differences(findings: Findings) -> Figure:
                 pair = _oriented(pairs, label, baseline)
                 _mean_with_interval(axes, row, pair, "difference", 0.22)
                 axes.annotate(
-                    _in_words(pair, metric.unit),
+                    difference_text(pair, metric.unit),
                     (pair["difference"], row - 0.22),
                     ha="center",
                     va="bottom",
@@ -107,12 +107,12 @@ def _mean_with_interval(axes: Axes, row: int, found: Any, column: str, offset: f
     axes.plot([found[column]], [height], marker="D", markersize=4, color=INK, zorder=5)
 
 
-def _in_words(pair: Mapping[str, float], unit: str) -> str:
-    """Such as "+0.63 [+0.50, +0.81]"."""
+def difference_text(pair: Any, unit: str) -> str:
+    """A difference with its interval, if there is one: "+0.63 [+0.50, +0.81]"; empty if it is not finite."""
+    if not math.isfinite(pair["difference"]):
+        return ""
     mean, low, high = (number(pair[key], unit, signed=True) for key in ("difference", "low", "high"))
-    return (
-        f"{mean} [{low}, {high}]" if math.isfinite(pair["low"]) else mean if math.isfinite(pair["difference"]) else ""
-    )
+    return f"{mean} [{low}, {high}]" if math.isfinite(pair["low"]) else mean
 
 
 def _oriented(pairs: pd.DataFrame, label: str, baseline: str) -> dict[str, float]:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from invreg_analyses.shared.style import WIDTH, drawing, dress, new_figure
+from invreg_analyses.shared.style import INK, WIDTH, drawing, dress, new_figure, shortened
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -89,6 +89,11 @@ def shared_legend(figure: Figure, columns: int = 6) -> None:
     if handles:
         ncols = min(len(handles), columns)
         figure.legend(handles.values(), handles, loc="outside lower center", ncols=ncols)
+
+
+def heading(figure: Figure, text: str, color: str = INK) -> None:
+    """A title above all panels."""
+    figure.suptitle(shortened(text, 60), x=0.01, ha="left", fontsize=10.5, color=color)
 
 
 def log_axis(axes: Axes, which: Literal["x", "y"]) -> None:

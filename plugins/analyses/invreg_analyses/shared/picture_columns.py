@@ -7,13 +7,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from invreg.text import number
-from invreg_analyses.shared.pictures import Region, frame, mark_region, show_image, show_signed
+from invreg_analyses.shared.pictures import Region, color_scale, frame, mark_region, show_image, show_signed
 from invreg_analyses.shared.style import ACCENT, WIDTH, drawing, new_figure, shortened
 
 if TYPE_CHECKING:
     import numpy as np
-    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
     from matplotlib.image import AxesImage
     from numpy.typing import NDArray
@@ -67,7 +65,7 @@ def draw_columns(
             block, place = divmod(position, per_block)
             drawn = _draw_column(grid[3 * block : 3 * block + 3, place], column, region, limit) or drawn
         if drawn is not None:
-            _draw_scale(grid[2, 0], drawn, limit, scale_title)
+            color_scale(grid[2, 0], drawn, limit, scale_title)
     return figure
 
 
@@ -89,12 +87,3 @@ def _draw_column(cells: NDArray[np.object_], column: Column, region: Region, lim
         return None
     error.set_axis_on()
     return show_signed(error, column.error, limit)
-
-
-def _draw_scale(axes: Axes, drawn: AxesImage, limit: float, title: str) -> None:
-    inset = axes.inset_axes((0.06, 0.42, 0.88, 0.09))
-    bar = axes.figure.colorbar(drawn, cax=inset, orientation="horizontal", extend="both", ticks=[-limit, 0, limit])
-    bar.ax.set_xticklabels([number(-limit), "0", f"+{number(limit)}"])
-    bar.ax.tick_params(labelsize=8, length=0)
-    bar.outline.set_visible(False)  # type: ignore[operator]
-    inset.set_title(title, loc="center", fontsize=8.5, fontweight="normal", pad=4)

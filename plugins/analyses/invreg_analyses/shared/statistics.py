@@ -41,6 +41,11 @@ class MeanInterval:
     count: int
     missing: int
 
+    def row(self, mean: str = "mean") -> dict[str, float | int]:
+        """Columns of a table: the mean under the given name, std, low, high, images and missing."""
+        ends = {"std": self.std, "low": self.low, "high": self.high}
+        return {mean: self.mean, **ends, "images": self.count, "missing": self.missing}
+
 
 def mean_interval(values: NDArray[np.float64], confidence: float, resamples: int, key: int) -> MeanInterval:
     """Mean and confidence interval of the mean.

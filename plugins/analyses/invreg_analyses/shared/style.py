@@ -5,7 +5,7 @@ Figures are made with matplotlib's objects only (`Figure()`, never pyplot), so t
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -125,6 +125,12 @@ def shortened(name: str, length: int = 28) -> str:
 def file_names(texts: list[str]) -> list[str]:
     """Names of figures from any texts, all different."""
     return unique_names([_file_name(text) for text in texts])
+
+
+def figures_of(names: Iterable[str], draw: Callable[[str], Figure]) -> dict[str, Figure]:
+    """One figure for each name, such as an operator or a method."""
+    every = [str(name) for name in names]
+    return dict(zip(file_names(every), map(draw, every), strict=True))
 
 
 def _file_name(text: str) -> str:

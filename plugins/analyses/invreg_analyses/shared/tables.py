@@ -2,12 +2,25 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import math
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from invreg import CompletedRun
+
+
+def float_or_nan(given: Any) -> float:
+    """A number from a log; NaN for anything else."""
+    if isinstance(given, bool | np.bool_):
+        return math.nan
+    try:
+        return float(given)
+    except (TypeError, ValueError):
+        return math.nan
 
 
 def methods_table(run: CompletedRun) -> pd.DataFrame:

@@ -6,11 +6,9 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from invreg import Analyzer, CompletedRun, Findings, parameters_model
 from invreg.text import duration, metric_title, number, with_unit
-from invreg_analyses.shared.tables import methods_table, metrics_table
+from invreg_analyses.shared.tables import float_or_nan, methods_table, metrics_table
 from invreg_analyses.training.figures import draw_curves, draw_search
 
 if TYPE_CHECKING:
@@ -78,7 +76,7 @@ def _curves(label: str, axis: str, rows: Sequence[Mapping[str, Any]]) -> list[di
                 "quantity": quantity,
                 "axis": axis,
                 "position": float(row[axis]),
-                "value": _value(row.get(quantity)),
+                "value": float_or_nan(row.get(quantity)),
             }
             for row in rows
         ]
@@ -100,7 +98,7 @@ def _trials(
         return []
     found = []
     for parameter in columns[1 : columns.index(quantity)]:
-        values = [_value(row.get(parameter)) for row in rows]
+        values = [float_or_nan(row.get(parameter)) for row in rows]
         log = logarithmic.get(parameter.removeprefix("reconstructor."), _spans_decades(values))
         found += [
             {
@@ -111,7 +109,7 @@ def _trials(
                 "text": str(row.get(parameter)),
                 "log": log,
                 "quantity": quantity,
-                "value": _value(row.get(quantity)),
+                "value": float_or_nan(row.get(quantity)),
                 "stopped": _stopped(row),
             }
             for row, value in zip(rows, values, strict=True)
@@ -145,30 +143,20 @@ def _spans_decades(values: Sequence[float]) -> bool:
     return len(positive) == len(values) > 1 and max(positive) > 30 * min(positive)
 
 
-def _value(given: Any) -> float:
-    """A number from a log; what is none is NaN."""
-    if isinstance(given, bool | np.bool_):
-        return math.nan
-    try:
-        return float(given)
-    except (TypeError, ValueError):
-        return math.nan
-
-
 def _ending(label: str, rows: Sequence[Mapping[str, Any]], summary: Mapping[str, Any], run: CompletedRun) -> str:
     """One sentence: how much was done, in what time, how good it became."""
     axis = next(iter(rows[0]))
-    text = f"{label}: {len(rows)} trials" if axis == "trial" else f"{label}: {_value(rows[-1][axis]):g} {axis}s"
+    text = f"{label}: {len(rows)} trials" if axis == "trial" else f"{label}: {float_or_nan(rows[-1][axis]):g} {axis}s"
     stopped = sum(map(_stopped, rows))
     if axis == "trial" and stopped:
         text += f" ({stopped} stopped early)"
-    seconds = _value(summary.get("seconds"))
+    seconds = float_or_nan(summary.get("seconds"))
     if seconds > 0:
         text += f" in {duration(seconds)}"
     metric = next((name for name in run.metric_components if f"val_{name}" in rows[0]), None)
     if metric is not None:
         component = run.metric_components[metric]
-        values = [value for row in rows if math.isfinite(value := _value(row.get(f"val_{metric}")))]
+        values = [value for row in rows if math.isfinite(value := float_or_nan(row.get(f"val_{metric}")))]
         if values:
             best = number(max(values) if component.higher_is_better else min(values), component.unit)
             text += f", best validation {metric_title(metric)} {with_unit(best, component.unit)}"
