@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from pydantic import Field
 
 from invreg import (
     CompletedStudy,
@@ -22,7 +21,7 @@ from invreg import (
 from invreg_analyses.forward_map.accuracy_figures import MEASURES, accuracy_seen, draw_forward_map_accuracy
 from invreg_analyses.forward_map.measures import accuracy, on_all
 from invreg_analyses.shared.progress import Progress
-from invreg_analyses.shared.statistics import mean_interval
+from invreg_analyses.shared.statistics import Confidence, Resamples, mean_interval
 from invreg_analyses.shared.study_choice import At, Choice, choose, methods_in
 from invreg_analyses.shared.style import file_names
 
@@ -53,8 +52,8 @@ class ForwardMapAccuracy(StudyAnalyzer):
     def __init__(
         self,
         at: At = None,
-        confidence: Annotated[float, Field(ge=0.5, lt=1, description="probability asked of the intervals")] = 0.95,
-        resamples: Annotated[int, Field(ge=1000, le=1_000_000, description="number of bootstrap samples")] = 10_000,
+        confidence: Confidence = 0.95,
+        resamples: Resamples = 10_000,
     ) -> None:
         self.at = at
         self.confidence = confidence

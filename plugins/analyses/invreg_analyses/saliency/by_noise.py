@@ -36,6 +36,10 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
+#: Saliency maps of an operator and one network, `[2, P, w, w]`, and mean maps of areas, `[2, I, 2, w, w]`.
+_Maps = tuple["NDArray[np.float32]", "NDArray[np.float32]"]
+
+
 class SaliencyByNoise(StudyAnalyzer):
     """The pictures of `saliency_clusters` and `edge_saliency` over noise levels, and over L, with the operator first.
 
@@ -100,26 +104,25 @@ class SaliencyByNoise(StudyAnalyzer):
     def _show(self, entry: Choice) -> _Shown:
         """The image and the pixels, chosen by the truth alone: the same for all cells with the same images."""
         test = entry.cell.images()
-        shown = choose_images(
-            test, 1 if self.image is None else self.image, self.pixels, self.window, entry.cell.spec.seed
-        )
+        wanted = 1 if self.image is None else self.image
+        shown = choose_images(test, wanted, self.pixels, self.window, entry.cell.spec.seed)
         areas, _ = sample_areas(test.images, test.names, self.images, self.area_pixels, self.window)
         return _Shown(shown, areas)
 
     def _maps(self, entry: Choice, shown: _Shown, progress: Progress) -> _Maps:
+        """The saliency maps of the operator and one network, and their mean maps of areas."""
         nets = {entry.method: entry.cell.result.methods[entry.method].reconstructor}
         batch = entry.cell.spec.evaluation.batch_size // 2
         maps = SaliencyMaps(nets, choose_device(entry.cell.device), self.window, batch)
         kernels = maps.at(shown.image.truth[0], shown.image.pixels, progress)
-        return _Maps(kernels, area_means(maps, shown.areas, progress))
+        return kernels, area_means(maps, shown.areas, progress)
 
     def _side_by_side(self, series: Series, shown: _Shown, found: Sequence[_Maps], seed: int) -> Findings:
         """The operator, as the first cell has it, and the networks of a series."""
         import pandas as pd
 
         names, image = [OPERATOR, *series.names], shown.image
-        kernels = np.stack([found[0].kernels[0], *(own.kernels[1] for own in found)])
-        areas = np.stack([found[0].areas[0], *(own.areas[1] for own in found)])
+        kernels, areas = (np.stack([own[0][0], *(network for _, network in own)]) for own in zip(*found, strict=True))
         labels = label_maps(kernels, image.on_edge[0], self.clusters, cluster_seed(seed, image.names[0]))
         used = [one.name for one in shown.areas]
         key = stream_key(seed, "saliency_by_noise")
@@ -155,14 +158,6 @@ class _Shown:
     def count(self) -> int:
         """The number of saliency maps of each map."""
         return len(self.image.pixels) + sum(len(one.pixels) for one in self.areas)
-
-
-@dataclass(frozen=True)
-class _Maps:
-    """The saliency maps of an operator and one network: `[2, P, w, w]`, and mean maps `[2, I, 2, w, w]` of areas."""
-
-    kernels: NDArray[np.float32]
-    areas: NDArray[np.float32]
 
 
 def _draw_one(findings: Findings) -> dict[str, Figure]:

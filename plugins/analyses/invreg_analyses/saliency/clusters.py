@@ -105,14 +105,16 @@ class SaliencyClusters(Analyzer):
         work = len(images.names) * len(maps.names) * self.pixels
         progress = Progress(run.events, "saliency_clusters", "saliency maps", work)
         kernels = np.stack([maps.at(x, images.pixels, progress) for x in images.truth], axis=1)
-        seeds = [cluster_seed(run.seed, name) for name in images.names]
-        each = zip(images.on_edge, seeds, strict=True)
         labels = np.stack(
-            [label_maps(kernels[:, i], on_edge, self.clusters, seed) for i, (on_edge, seed) in enumerate(each)], axis=1
+            [
+                label_maps(kernels[:, i], images.on_edge[i], self.clusters, cluster_seed(run.seed, name))
+                for i, name in enumerate(images.names)
+            ],
+            axis=1,
         )
         tables = {
             "clusters": clusters_table(maps.names, images.names, labels, kernels, images.on_edge),
-            **self._statistics(run, maps.names, images.names, labels, kernels, seeds),
+            **self._statistics(run, maps.names, images.names, labels, kernels),
             "images": pd.DataFrame(
                 {
                     "image": images.names,
@@ -153,7 +155,6 @@ class SaliencyClusters(Analyzer):
         images: Sequence[str],
         labels: NDArray[np.int64],
         kernels: NDArray[np.float32],
-        seeds: Sequence[int],
     ) -> dict[str, pd.DataFrame]:
         """The tables on numbers of clusters and on stability, one row or more for each image and map."""
         import pandas as pd
@@ -162,7 +163,8 @@ class SaliencyClusters(Analyzer):
         numbers: list[pd.DataFrame] = []
         choices: list[dict[str, Any]] = []
         stability: list[dict[str, Any]] = []
-        for j, (image, seed) in enumerate(zip(images, seeds, strict=True)):
+        for j, image in enumerate(images):
+            seed = cluster_seed(run.seed, image)
             for i, name in enumerate(maps):
                 key, own = {"map": name, "image": image}, kernels[i, j]
                 found = cluster_numbers(normalised(own), self.largest, self.references, seed)
@@ -209,27 +211,21 @@ def choose_images(test: ImageStack, wanted: int | str, pixels: int, window: int,
         DataError: if the images have fewer pixels, or no edges.
     """
     at = random_pixels(seed, test.image_shape[1:], pixels, window)
-    edges = [find_edges(image) for image in test.images]
-    names = [str(name) for name in test.names]
-    chosen = [named_image(names, edges, wanted)] if isinstance(wanted, str) else typical_images(edges, window, wanted)
+    edges, names = [find_edges(image) for image in test.images], [str(name) for name in test.names]
+    if isinstance(wanted, int):
+        chosen = typical_images(edges, window, wanted)
+    elif wanted not in names:
+        raise SpecError(f"no test image {wanted!r}", where="image", hint=did_you_mean(wanted, names))
+    else:
+        chosen = [names.index(wanted)]
+        if not edges[chosen[0]].any():
+            raise DataError(
+                f"image {wanted!r} has no edges",
+                where="image",
+                expected="an image with contours",
+                hint="image: null takes one",
+            )
     return ShownImages([names[i] for i in chosen], test.images[chosen], np.stack([edges[i] for i in chosen]), at)
-
-
-def named_image(names: Sequence[str], edges: Sequence[NDArray[np.uint8]], name: str) -> int:
-    """The position of an image.
-
-    Raises:
-        SpecError: if there is no such image.
-        DataError: if it has no edges.
-    """
-    if name not in names:
-        raise SpecError(f"no test image {name!r}", where="image", hint=did_you_mean(name, names))
-    index = names.index(name)
-    if not edges[index].any():
-        raise DataError(
-            "has no edges", where=f"image {name!r}", expected="an image with contours", hint="image: null takes one"
-        )
-    return index
 
 
 def typical_images(edges: Sequence[NDArray[np.uint8]], window: int, count: int) -> list[int]:

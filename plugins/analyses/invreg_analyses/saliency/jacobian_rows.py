@@ -1,10 +1,9 @@
-"""Rows of the Jacobian of a map of images, as windows around the pixels that they belong to.
+"""Rows of the Jacobian of a map of images, as windows with the pixels that they belong to in the centre.
 
-The row of Psi: X -> X at the pixel p is the gradient of Psi(x)|p with respect to x: the kernel by which Psi, linearised
-at x, blurs the image at p. It is J(x)* e_p, one application of the adjoint derivative. Many pixels are done at once, in
-two ways, both exact: copies of the image in one batch, each with a cotangent of its own, as a map treats the images of
-a batch independently; and, for a map that sees only `radius` pixels far, cotangents with several pixels so far apart
-that what flows back from one does not reach the window of another.
+The row of Psi: X -> X at the pixel p is the gradient of Psi(x)|p with respect to x, J(x)* e_p: the kernel by which Psi,
+linearised at x, blurs the image at p. One application of the adjoint derivative gives many rows, in two exact ways:
+copies of the image in one batch, each with a cotangent of its own; and, for a map that sees only `radius` pixels far,
+cotangents with several pixels so far apart that what flows back from one does not reach the window of another.
 """
 
 from __future__ import annotations
@@ -30,9 +29,9 @@ class DifferentiableMap:
     """A map of images to images of the same shape.
 
     Attributes:
-        name: what it is, for messages.
+        name: used in messages.
         at: images `[B, C, H, W]` to the adjoint of the derivative there.
-        radius: how far it sees, in rows and columns; None if unknown.
+        radius: a pixel of the value depends on pixels at most so many rows and columns away; None if unknown.
     """
 
     name: str
@@ -52,9 +51,9 @@ def operator_map(operator: Operator) -> DifferentiableMap:
 
 
 def function_map(name: str, function: Callable[[Tensor], Tensor], radius: int | None = None) -> DifferentiableMap:
-    """Any function of images, by automatic differentiation; its weights should not ask for gradients.
+    """A function of images, by automatic differentiation; its weights should not require gradients.
 
-    Once is enough for rows, so that maps are taken here that `function_derivative`, which also needs J h, refuses.
+    Rows need one differentiation only; `function_derivative`, which also needs J h, refuses more functions.
     """
 
     def at(x: Tensor) -> PullBack:
@@ -86,22 +85,22 @@ def jacobian_rows(
     batch: int = 16,
     advance: Callable[[int], None] | None = None,
 ) -> Tensor:
-    """Windows of the rows that belong to some pixels.
+    """The rows of some pixels, cropped to windows.
 
-    Of images with several channels, the kernel is that for grey: how the mean of the channels at a pixel answers when
-    all channels of another pixel change alike.
+    Entry `[i, a, b]` is the derivative of the value at pixel i, (r, c), with respect to pixel (r + a - h, c + b - h),
+    h = (window - 1) / 2. Of images with several channels, the kernel is that for grey: the change of the mean of the
+    channels at a pixel when all channels of another pixel change alike.
 
     Args:
-        of: the map; its derivative is checked first, as far as that is cheap.
+        of: the map.
         x: one image, `[1, C, H, W]`.
         pixels: rows and columns, `[P, 2]`, at least half a window away from the border.
         window: side of the windows, odd.
-        batch: number of copies of the image, with their derivatives, in memory at once.
-        advance: told how many more pixels are done.
+        batch: copies of the image, with their derivatives, in memory at once.
+        advance: is called with the number of pixels that have been added.
 
     Returns:
-        `[P, window, window]` on the CPU, in the dtype of the derivative; entry `[i, a, b]` is the derivative of the
-        value at pixel (r, c) of i with respect to pixel (r + a - h, c + b - h), h = (window - 1) / 2.
+        `[P, window, window]` on the CPU, in the dtype of the derivative.
 
     Raises:
         SpecError: if the window is even, or larger than the image.
@@ -126,8 +125,7 @@ def jacobian_rows(
     size = max(min(batch, len(groups)), 1)
     pull_back = of.at(x.expand(size, -1, -1, -1))
     offsets = torch.arange(-half, half + 1)
-    rows: list[Tensor] = []
-    order: list[NDArray[np.int64]] = []
+    found = torch.zeros((len(pixels), window, window), dtype=x.dtype)
     for start in range(0, len(groups), size):
         part = groups[start : start + size]
         copies = torch.from_numpy(np.repeat(np.arange(len(part)), [len(group) for group in part]))
@@ -136,29 +134,20 @@ def jacobian_rows(
         cotangent = torch.zeros((size, *x.shape[1:]), dtype=x.dtype)
         cotangent[copies, :, down, across] = 1 / channels
         gradient = pull_back(cotangent.to(x.device)).sum(1).cpu()
-        rows.append(
-            gradient[copies[:, None, None], (down[:, None] + offsets)[:, :, None], (across[:, None] + offsets)[:, None]]
-        )
-        order.append(members)
+        rows, columns = (down[:, None] + offsets)[:, :, None], (across[:, None] + offsets)[:, None]
+        found = found.to(gradient.dtype)
+        found[torch.from_numpy(members)] = gradient[copies[:, None, None], rows, columns]
         if advance:
             advance(len(members))
-    if not rows:
-        return torch.zeros((0, window, window), dtype=x.dtype)
-    found = torch.cat(rows)
     if not torch.isfinite(found).all():
         raise InvregError(f"the derivative of {of.name} is NaN or infinite", where="jacobian_rows")
-    result = torch.empty_like(found)
-    result[torch.from_numpy(np.concatenate(order))] = found
-    return result
+    return found
 
 
 def far_apart(pixels: NDArray[np.int64], reach: float) -> list[NDArray[np.int64]]:
-    """The pixels in groups whose members are more than `reach` rows or columns from each other.
+    """Groups of positions of pixels `[P, 2]` more than `reach` rows or columns from each other, each in one group.
 
     Greedy in the order of rows, which needs few groups where pixels are spread evenly.
-
-    Returns:
-        Numbers of the pixels, each in one group.
     """
     if not math.isfinite(reach):
         return [np.array([number]) for number in range(len(pixels))]
@@ -178,33 +167,17 @@ def far_apart(pixels: NDArray[np.int64], reach: float) -> list[NDArray[np.int64]
     return [np.array(group) for group in groups]
 
 
-def check_odd(window: int) -> None:
-    """Refuses windows without a centre.
-
-    Raises:
-        SpecError: naming the next odd number.
-    """
-    if window < 1 or window % 2 == 0:
-        raise SpecError(
-            f"a window of {window} pixels",
-            where="window",
-            expected="an odd number: the pixel stands in the centre",
-            hint=f"{max(window + 1, 3)}",
-        )
-
-
 def check_window(window: int, height: int, width: int) -> None:
     """Refuses windows without a centre, and those that do not fit into an image.
 
     Raises:
         SpecError: naming what fits.
     """
-    check_odd(window)
-    if window > min(height, width):
+    if window < 1 or window % 2 == 0 or window > min(height, width):
         raise SpecError(
             f"a window of {window}x{window} pixels",
             where="window",
-            expected=f"at most {min(height, width)}, for images of {height}x{width} pixels",
+            expected=f"an odd number, at most {min(height, width)} for images of {height}x{width} pixels",
         )
 
 
