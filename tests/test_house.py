@@ -45,6 +45,7 @@ def test_every_package_ships_its_types() -> None:
     assert sorted(checked["packages"]) == sorted(package.name for package in packages)
 
 
+@pytest.mark.slow
 def test_import_is_light() -> None:
     heavy = ("torch", "matplotlib", "sklearn", "numpy", "pandas", "scipy")
     code = f"import sys, invreg; print([m for m in {heavy} if m in sys.modules])"
@@ -59,6 +60,7 @@ def test_public_names_exist() -> None:
         assert getattr(invreg, name) is not None
 
 
+@pytest.mark.slow
 def test_help_needs_no_heavy_import() -> None:
     code = (
         "import sys; sys.argv = ['invreg', '--help']\n"

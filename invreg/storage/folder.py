@@ -7,6 +7,7 @@ import json
 import math
 import traceback
 from collections.abc import Callable, Iterable, Mapping
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
@@ -17,12 +18,21 @@ from invreg.storage.seal import SUFFIX, digest, parse_seal, seal_text
 if TYPE_CHECKING:
     import pandas as pd
     import torch
+    from pydantic import TypeAdapter
 
 _T = TypeVar("_T")
 
 _FAILURE = "failure.json"
 #: The name and form of the file before: the message, an empty line, the traceback.
 _OLD_FAILURE = "failure.txt"
+
+
+@cache
+def _adapter(kind: type[_T]) -> TypeAdapter[_T]:
+    """What reads a kind of record; making it takes longer than reading."""
+    from pydantic import TypeAdapter
+
+    return TypeAdapter(kind)
 
 
 class Folder:
@@ -192,9 +202,7 @@ class Folder:
 
     def read_as(self, name: str, kind: type[_T]) -> _T:
         """The content of a JSON file as a data class, a list, a mapping, ...: whatever pydantic can check."""
-        from pydantic import TypeAdapter
-
-        return self.read(name, TypeAdapter(kind).validate_json)
+        return self.read(name, _adapter(kind).validate_json)  # type: ignore[arg-type] # classes can be hashed
 
     def read_table(self, name: str, text: Iterable[str] = ("method", "image")) -> pd.DataFrame:
         """A table; the columns named in `text` stay text (a label may be `1e3` or `NA`)."""

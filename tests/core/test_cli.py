@@ -168,6 +168,7 @@ def test_the_version_is_told(invreg) -> None:  # type: ignore[no-untyped-def]
     assert invreg("--version") == (0, f"invreg {__version__}\n", "")
 
 
+@pytest.mark.slow
 def test_the_module_is_the_command() -> None:
     done = subprocess.run([sys.executable, "-m", "invreg", "--help"], capture_output=True, text=True, check=False)
     assert done.returncode == 0

@@ -169,6 +169,7 @@ class Steps(Dataset[Tensor]):
         return self.images.batch(0, step, 4)
 
 
+@pytest.mark.slow
 def test_workers_make_the_same_batches() -> None:
     training = TrainingImages(coded([(20, 30), (25, 20)]), ["a", "b"], (8, 8))
     loaded = list(DataLoader(Steps(training, 12), batch_size=None, num_workers=2))

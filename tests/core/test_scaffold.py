@@ -81,6 +81,7 @@ def test_a_package_is_built_installed_and_run(tmp_path: Path) -> None:
     assert (tmp_path / done.stdout.splitlines()[-1] / "report.html").is_file()
 
 
+@pytest.mark.slow
 def test_the_files_are_formatted_and_say_what_they_are(packages: dict[str, Path]) -> None:
     for kind, package in packages.items():
         files = [path for path in package.rglob("*.*") if path.suffix in (".py", ".toml", ".md", ".yaml")]

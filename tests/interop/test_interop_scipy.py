@@ -199,6 +199,7 @@ def test_nonlinear_operators_are_not_linear() -> None:
         operator_to_scipy(REGISTRY.build("operator", "perona_malik"), (1, 16, 16))
 
 
+@pytest.mark.slow
 def test_importing_it_imports_nothing_else() -> None:
     code = (
         "import sys, invreg.interop\n"
