@@ -65,6 +65,7 @@ from .errors import (
     ConvergenceWarning as ConvergenceWarning,
     DataError as DataError,
     InvregError as InvregError,
+    InvregWarning as InvregWarning,
     OutOfMemory as OutOfMemory,
     PluginError as PluginError,
     ShapeError as ShapeError,

@@ -131,7 +131,11 @@ class StoreError(InvregError):
     """A run folder cannot be written, read or resumed."""
 
 
-class ConvergenceWarning(UserWarning):
+class InvregWarning(UserWarning):
+    """What has to be known of a result; a run keeps it, and shows it in the report and on the terminal."""
+
+
+class ConvergenceWarning(InvregWarning):
     """An iteration stopped before its tolerance; the message says how far it came."""
 
 
@@ -151,12 +155,12 @@ def did_you_mean(name: str, known: Iterable[str]) -> str | None:
 
 @contextmanager
 def recorded_warnings(messages: list[str]) -> Iterator[None]:
-    """Collects the convergence warnings raised inside; other warnings pass."""
+    """Collects the warnings of invreg raised inside, each once; other warnings pass."""
     with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always", ConvergenceWarning)
+        warnings.simplefilter("always", InvregWarning)
         yield
     for warning in caught:
-        if issubclass(warning.category, ConvergenceWarning):
+        if issubclass(warning.category, InvregWarning):
             if str(warning.message) not in messages:
                 messages.append(str(warning.message))
         else:

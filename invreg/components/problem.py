@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import math
+import warnings
 from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
 from invreg.components.noise import Noise
-from invreg.components.operator import NormalOperator, NormEstimate, Operator, Shape, as_linear
+from invreg.components.operator import LinearOperator, NormalOperator, NormEstimate, Operator, Shape, as_linear
 from invreg.components.streams import stream_key
-from invreg.errors import SpecError
+from invreg.errors import InvregError, InvregWarning, SpecError
+
+# What rounding makes of adjoints: 1e-7 in float32, and up to 4e-5 for operators of other packages. GPUs may convolve
+# in TF32.
+_DEFECT, _GPU_DEFECT = 1e-4, 2e-3
 
 
 class Problem:
@@ -32,6 +38,8 @@ class Problem:
         self.noise = noise
         self._norms: dict[Shape, NormEstimate] = {}
         self._normal_operators: dict[Shape, NormalOperator] = {}
+        self._largest: dict[Shape, float | None] = {}
+        self._adjoints_checked: set[Shape] = set()
 
     def __repr__(self) -> str:
         return f"Problem({self.operator!r}, {self.noise!r})"
@@ -65,6 +73,63 @@ class Problem:
             operator = as_linear(self.operator, "Problem.normal_operator", "operator.linearize(x), which is linear")
             self._normal_operators[shape] = NormalOperator(operator, shape, self.norm(shape).value)
         return self._normal_operators[shape]
+
+    def check_adjoint(self, image_shape: Shape) -> None:
+        """Compares the adjoint of a linear operator with its forward map, once for images of this shape, (C, H, W).
+
+        It costs one evaluation of both, and changes no random number. Methods ask for it in `setup`, and a run before
+        it begins. Operators without an adjoint are passed over.
+
+        Warns:
+            InvregWarning: with the relative defect (`LinearOperator.adjoint_defect`), if it is more than rounding.
+        """
+        operator, shape = self.operator, tuple(image_shape)
+        if not isinstance(operator, LinearOperator) or shape in self._adjoints_checked:
+            return
+        self._adjoints_checked.add(shape)
+        try:
+            defect = operator.adjoint_defect(shape)
+            on_gpu = any(tensor.is_cuda for tensor in (*operator.parameters(), *operator.buffers()))
+            if defect <= (_GPU_DEFECT if on_gpu else _DEFECT):
+                return
+            what = f"the adjoint is not the transpose of the forward map: relative defect {defect:.2g}"
+        except NotImplementedError:
+            return
+        except InvregError as error:
+            what = f"the adjoint cannot be compared with the forward map: {error}"
+        except Exception as error:  # noqa: BLE001 (an operator that nobody needs the adjoint of goes on without it)
+            what = f"the adjoint cannot be compared with the forward map: {type(error).__name__}: {error}"
+        message = InvregError(
+            what[:1000],
+            where=f"operator {type(operator).__name__}",
+            expected=f"<A x, y> = <x, A* y> up to rounding, for images of shape {shape}",
+            hint="invreg.testing.check_operator says more; methods that use A* (tv, adjoint, pull-backs) go wrong",
+        )
+        warnings.warn(str(message), InvregWarning, stacklevel=3)
+
+    def largest_measurement(self, image_shape: Shape, like: Tensor) -> float | None:
+        """About the largest size of a measurement of images in [0, 1]: that of a white, a black and a random image.
+
+        Args:
+            image_shape: (C, H, W).
+            like: a tensor of the device and dtype to compute in.
+
+        Returns:
+            None where the operator, or the noise, does not take such images.
+        """
+        shape = tuple(image_shape)
+        if shape not in self._largest:
+            start = torch.Generator().manual_seed(0)
+            images = (torch.ones(shape), torch.zeros(shape), torch.rand(shape, generator=start))
+            found = 0.0
+            with torch.autocast(like.device.type, enabled=False):
+                try:
+                    for image in images:
+                        found = max(found, float(self.measure(image[None].to(like), seed=0).abs().max()))
+                except Exception:  # noqa: BLE001 (what fails for these images may work for others)
+                    found = math.nan
+            self._largest[shape] = found if math.isfinite(found) else None
+        return self._largest[shape]
 
     def measure(
         self,

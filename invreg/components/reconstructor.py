@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
+from itertools import chain
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, Protocol, Self, runtime_checkable
 
+import torch
 from torch import Tensor, nn
 
+from invreg.components.measurements import check_measurements
 from invreg.errors import InvregError
 from invreg.schema.component import Component
 from invreg.schema.kinds import base_of
@@ -35,6 +38,7 @@ class Reconstructor(Component, nn.Module, ABC):
     needs_training: ClassVar[bool | None] = None
 
     _problem: Problem | None = None
+    _setup_shape: Shape | None = None
 
     def check_operator(self, operator: Operator) -> None:
         """Refuses operators that the method is not for; most are for all.
@@ -55,7 +59,8 @@ class Reconstructor(Component, nn.Module, ABC):
             image_shape: (C, H, W) of the images of the run. Networks that are convolutional take other sizes
                 later.
         """
-        self._problem = problem
+        self._problem, self._setup_shape = problem, tuple(image_shape)
+        problem.check_adjoint(image_shape)
 
     @property
     def problem(self) -> Problem:
@@ -72,6 +77,47 @@ class Reconstructor(Component, nn.Module, ABC):
         if self._problem is not None:
             self._problem.operator._apply(fn, recurse)
         return super()._apply(fn, recurse)
+
+    def __call__(self, z: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+        """R(z), by `forward`: the measurements are checked, and brought to the precision of the method.
+
+        A method with weights computes in their dtype, and its reconstructions have it. One without computes in the
+        dtype of z, in half precision in float32, and its reconstructions have the dtype of z.
+
+        Raises:
+            DataError: if z is not a tensor of finite real floating-point numbers. (While training on a GPU, where a
+                look at the values would have to wait for it, the trainer looks at the loss instead.)
+
+        Warns:
+            InvregWarning: if z is far from what images in [0, 1] give.
+        """
+        self.check_measurements(z)
+        own = self._own_dtype()
+        wide = own or (z.dtype if z.dtype == torch.float64 else torch.float32)
+        result = super().__call__(z.to(wide), *args, **kwargs)
+        if own is None and z.dtype != wide and isinstance(result, Tensor):
+            return result.to(z.dtype)
+        return result  # type: ignore[no-any-return]
+
+    def check_measurements(self, z: Tensor) -> None:
+        """Refuses measurements that no method can use, and warns of those on another scale.
+
+        Raises:
+            DataError: if z is not a tensor of finite real floating-point numbers.
+        """
+        name = self.__dict__.get("_registered_as") or type(self).__name__
+        on_gpu = isinstance(z, Tensor) and z.is_cuda
+        check_measurements(z, name, lambda: self._largest_measurement(z), look=not (self.training and on_gpu))
+
+    def _largest_measurement(self, z: Tensor) -> float | None:
+        if self._problem is None or self._setup_shape is None:
+            return None
+        return self._problem.largest_measurement(self._setup_shape, z.to(self._own_dtype() or torch.float32))
+
+    def _own_dtype(self) -> torch.dtype | None:
+        """That of the first weight; None for a method without."""
+        state = chain(self.parameters(), self.buffers())
+        return next((tensor.dtype for tensor in state if tensor.is_floating_point()), None)
 
     @abstractmethod
     def forward(self, z: Tensor) -> Tensor:

@@ -64,6 +64,9 @@ def operator_from_physics(physics: Physics, image_shape: Shape) -> PhysicsOperat
     Returns:
         A `LinearOperator` for a `LinearPhysics`, otherwise an `Operator`.
 
+    Warns:
+        InvregWarning: if `A_adjoint` is not the adjoint of `A`, with its relative defect.
+
     Raises:
         InvregError: if it has a sensor model (which comes after the noise), several or complex measurements, or is no
             physics.
@@ -77,6 +80,7 @@ def operator_from_physics(physics: Physics, image_shape: Shape) -> PhysicsOperat
     kind = LinearPhysicsOperator if isinstance(physics, deepinv.physics.LinearPhysics) else PhysicsOperator
     operator = kind(physics, tuple(image_shape))
     _refuse_sensor(physics, operator.range_shape(tuple(image_shape)))
+    Problem(operator).check_adjoint(image_shape)
     return operator
 
 

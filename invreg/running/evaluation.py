@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 #: The columns that come before `seconds` in the metrics table, where the run has them.
 _LEADING = ("psnr", "ssim")
 
+#: A root mean square error that is good for any image, 30 dB: images of nearly one grey are no measure for others.
+_GOOD = 0.03
+
 _SMALLER = "a smaller evaluation.batch_size; or, in Python, invreg.reconstruct_in_tiles for images that are too large"
 
 
@@ -58,6 +61,47 @@ def reconstruct(
             hint="a smaller learning rate, or more training",
         )
     return result, seconds
+
+
+def doubt(x_hat: Tensor, x: Tensor, learned: bool) -> str | None:
+    """What has to be said of reconstructions that are worse than none, such as those of a training that diverged.
+
+    Args:
+        x_hat: reconstructions `[N, C, H, W]`.
+        x: the images, in [0, 1].
+        learned: whether the method has weights: then it should do better than the mean grey of each image. Any other is
+            only expected to do better than every image in [0, 1] does.
+
+    Returns:
+        The warning; None if there is nothing to say.
+    """
+    if x_hat.shape != x.shape:
+        return None
+    errors = [_rms(one - image) for one, image in zip(x_hat, x, strict=True)]
+    greys = [max(_rms(image - image.mean((1, 2), keepdim=True)), _GOOD) if learned else 1.0 for image in x]
+    error, grey = (sum(values) / len(values) for values in (errors, greys))
+    if error <= grey:
+        return None
+    worse = sum(one > other for one, other in zip(errors, greys, strict=True))
+    than = f"the mean grey of each image ({grey:.2g})" if learned else "any image in [0, 1] (1)"
+    hint = (
+        "training diverged, or has hardly begun: a smaller lr (and muon_lr), a longer warmup, or more training"
+        if learned
+        else "other parameters of the method; invreg.testing.check_operator looks for mistakes in the operator"
+    )
+    return str(
+        InvregError(
+            f"its reconstructions are worse than {than}: root mean square error {error:.2g}",
+            where=f"{worse} of {len(errors)} test images",
+            expected="a method that has learned more than the mean" if learned else "errors below 1",
+            hint=hint,
+        )
+    )
+
+
+def _rms(difference: Tensor) -> float:
+    norm = torch.linalg.vector_norm(difference, dtype=torch.float64)
+    return float(norm) / max(difference.numel(), 1) ** 0.5
 
 
 def measure_quality(

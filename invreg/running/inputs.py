@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -12,7 +12,7 @@ from invreg.components.dataset import Splits
 from invreg.components.foreign import blamed, call_unchanged, require_values
 from invreg.components.operator import Operator, Shape
 from invreg.components.problem import Problem
-from invreg.errors import DataError, InvregError
+from invreg.errors import DataError, InvregError, recorded_warnings
 from invreg.running.evaluation import measured
 from invreg.specs.methods import ReconstructorBuilder, make_method
 from invreg.specs.plan import Plan, has_weights, nothing_to_analyse, nothing_trains
@@ -28,6 +28,7 @@ class RunInputs:
         image_shape: (C, H, W) of the validation and test images.
         val_measurements: on the device.
         test_measurements: on the CPU.
+        warnings: what is wrong with the operator, but does not stop a run.
         builders: make the reconstructors of each method; the first one is set up.
     """
 
@@ -36,6 +37,7 @@ class RunInputs:
     image_shape: Shape
     val_measurements: Tensor
     test_measurements: Tensor
+    warnings: Sequence[str] = ()
     builders: Mapping[str, ReconstructorBuilder] = field(default_factory=dict)
 
     @property
@@ -74,6 +76,9 @@ def load_inputs(plan: Plan, images: Splits, device: torch.device) -> RunInputs:
             raise
     problem = Problem(plan.operator, plan.noise).to(device)
     _check_calls(problem, sample.to(device), ranges[0])
+    messages: list[str] = []
+    with recorded_warnings(messages):
+        problem.check_adjoint(image_shape)
     images = Splits(images.train.to(device), images.val, images.test)
     return RunInputs(
         problem=problem,
@@ -81,6 +86,7 @@ def load_inputs(plan: Plan, images: Splits, device: torch.device) -> RunInputs:
         image_shape=image_shape,
         val_measurements=_measure(plan, problem, images.val.images, "val", device).to(device),
         test_measurements=_measure(plan, problem, images.test.images, "test", device),
+        warnings=messages,
     )
 
 

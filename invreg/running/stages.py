@@ -22,7 +22,7 @@ from invreg.errors import InvregError, TrainingError, recorded_warnings
 from invreg.plugins.registry import spec_of
 from invreg.reporting.report import write_report
 from invreg.running.environment import describe_environment
-from invreg.running.evaluation import measure_quality, reconstruct, summarize
+from invreg.running.evaluation import doubt, measure_quality, reconstruct, summarize
 from invreg.running.inputs import RunInputs
 from invreg.running.shared_work import SharedWork
 from invreg.specs.methods import make_method
@@ -156,7 +156,7 @@ class Stages:
         for label, trained in methods.items():
             folder = self.folder.method(label)
             if not folder.is_evaluated:
-                messages: list[str] = []
+                messages = list(self.inputs.warnings)
                 with recorded_warnings(messages):
                     x_hat, seconds = reconstruct(
                         trained.reconstructor,
@@ -165,6 +165,9 @@ class Stages:
                         self.plan.spec.evaluation.batch_size,
                         f"methods.{label}",
                     )
+                learned = any(True for _ in trained.reconstructor.parameters())
+                if (found := doubt(x_hat, test.images, learned)) is not None:
+                    messages.append(found)
                 table = measure_quality(label, x_hat, test.images, list(test.names), seconds, metrics)
                 folder.write_evaluation(x_hat, table, messages)
             # Also what was there already: the run may have been killed just before it was kept.

@@ -19,6 +19,8 @@ import torch
 import invreg
 import toy
 from invreg.api import load, redraw, run
+from invreg.components.hookspecs import hookimpl
+from invreg.components.operator import LinearOperator
 from invreg.components.reconstructor import Reconstructor
 from invreg.errors import DataError, InvregError, SpecError, StoreError, TrainingError
 from invreg.plugins.registry import Registry
@@ -248,6 +250,61 @@ def test_reconstructions_that_are_not_finite_stop_the_run(registry: Registry, tm
     methods = {"gain": {"reconstructor": {"name": "gain", "spoil": True}, "trainer": "least_squares"}}
     with pytest.raises(InvregError, match="NaN or infinite"):
         run(changed(methods=methods), tmp_path, "cpu", progress=False, registry=registry)
+
+
+class Slipped(LinearOperator):
+    """A shift by three columns whose adjoint shifts on instead of back."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x.roll(3, -1)
+
+    def adjoint(self, y: torch.Tensor) -> torch.Tensor:
+        return y.roll(3, -1)
+
+
+class Slip:
+    @hookimpl
+    def invreg_components(self) -> dict[str, type]:
+        return {"slipped": Slipped, "shout": Shout}
+
+
+class Shout(Reconstructor):
+    """x = 100 z, with a weight or without."""
+
+    def __init__(self, learned: bool = False) -> None:
+        super().__init__()
+        self.learned = learned
+
+    def setup(self, problem: invreg.Problem, image_shape: tuple[int, ...]) -> None:
+        super().setup(problem, image_shape)
+        if self.learned:
+            self.gain = torch.nn.Parameter(torch.tensor(100.0), requires_grad=False)
+
+    def forward(self, z: torch.Tensor) -> torch.Tensor:
+        return (self.gain if self.learned else 100) * z
+
+
+def test_a_wrong_adjoint_is_in_the_report_and_changes_no_number(tmp_path: Path) -> None:
+    registry = Registry({**toy.plugins(), "slip": Slip()})
+    result = run(changed(operator="slipped"), tmp_path, "cpu", progress=False, registry=registry)
+    for method in result.methods.values():
+        assert re.search("adjoint is not the transpose .* relative defect (0.[89]|1)", "".join(method.warnings))
+    assert "relative defect" in (result.folder / "report.html").read_text()
+    again = run(changed(operator="slipped"), tmp_path, "cpu", progress=False, registry=registry)
+    assert again.warnings == result.warnings  # also of a finished run
+
+
+@pytest.mark.parametrize(
+    ("learned", "said"), [(True, r"3 of 3 .*worse than the mean grey.*smaller lr"), (False, "worse than any image")]
+)
+def test_finite_divergence_is_said(tmp_path: Path, learned: bool, said: str) -> None:
+    registry = Registry({**toy.plugins(), "slip": Slip()})
+    methods = {"shout": {"reconstructor": {"name": "shout", "learned": learned}}, "raw": {"reconstructor": "raw"}}
+    spec = changed(methods=methods, analyses=[])
+    result = run(spec, tmp_path, "cpu", progress=False, registry=registry)
+    assert re.search(said, "".join(result.methods["shout"].warnings), re.DOTALL)
+    assert not result.methods["raw"].warnings
+    assert "root mean square error" in (result.folder / "report.html").read_text()
 
 
 def test_unknown_device(registry: Registry, tmp_path: Path) -> None:

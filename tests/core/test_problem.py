@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import copy
+import warnings
 
 import pytest
 import torch
 from torch import Tensor
 
 import invreg
-from invreg.components.operator import Operator
+from invreg.components.operator import LinearOperator, Operator
 from invreg.components.problem import Problem
 from invreg.components.streams import generator, stream_key
-from invreg.errors import ShapeError, SpecError
+from invreg.errors import InvregWarning, ShapeError, SpecError
 from invreg.testing.toys import ToyNoise
 
 
@@ -185,3 +186,68 @@ def test_a_name_is_not_an_operator() -> None:
     )
     with pytest.raises(SpecError, match=r"Problem\.noise: an instance of float"):
         Problem(Double(), 0.05)  # type: ignore[arg-type]
+
+
+class Shift(LinearOperator):
+    """Columns moved by 3; an adjoint that moves them the wrong way, is too large, fails or has another shape."""
+
+    def __init__(self, wrong: str = "") -> None:
+        super().__init__()
+        self.wrong = wrong
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x.roll(3, -1)
+
+    def adjoint(self, y: Tensor) -> Tensor:
+        if self.wrong == "direction":
+            return y.roll(3, -1)
+        if self.wrong == "missing":
+            raise NotImplementedError
+        if self.wrong == "error":
+            raise ValueError("no adjoint today")
+        if self.wrong == "shape":
+            return y[..., :-1]
+        if self.wrong == "in place":
+            return y.mul_(0.5).roll(-3, -1)
+        return y.roll(-3, -1) * (1.28 if self.wrong == "size" else 1)
+
+
+@pytest.mark.parametrize("shape", [(1, 1, 1), (1, 8, 9), (3, 64, 64)])
+def test_the_defect_of_an_adjoint_is_its_relative_error(shape: tuple[int, ...]) -> None:
+    assert Shift().adjoint_defect(shape) < 1e-6
+    assert Shift("size").adjoint_defect(shape) == pytest.approx(0.28, rel=0.3 if shape[-1] > 1 else 3)
+    assert Shift("size").adjoint_defect(shape) == Shift("size").adjoint_defect(shape)
+    assert Shift("in place").adjoint_defect((3, 64, 64)) == pytest.approx(0.5, rel=0.05)
+    assert Shift("direction").adjoint_defect((3, 64, 64)) == pytest.approx(1, rel=0.1)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        ("direction", r"operator Shift: the adjoint is not the transpose .*: relative defect (0\.9|1)"),
+        ("size", r"relative defect 0\.2[78](.|\n)*check_operator"),
+        ("error", "cannot be compared with the forward map: ValueError: no adjoint today"),
+        ("shape", r"adjoint\(\) returns \(1, 1, 32, 31\) for an image \(1, 1, 32, 32\)"),
+    ],
+)
+def test_a_wrong_adjoint_is_a_warning_with_its_size(wrong: str, said: str) -> None:
+    problem = Problem(Shift(wrong))
+    with pytest.warns(InvregWarning, match=said):
+        problem.check_adjoint((1, 32, 32))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        problem.check_adjoint((1, 32, 32))  # said once
+    with pytest.warns(InvregWarning, match=said):
+        invreg.Registry.installed().build("reconstructor", "observation").setup(Problem(Shift(wrong)), (1, 32, 32))
+
+
+def test_the_check_of_an_adjoint_leaves_random_numbers_and_other_operators_alone(
+    recwarn: pytest.WarningsRecorder,
+) -> None:
+    torch.manual_seed(0)
+    expected = torch.rand(3)
+    torch.manual_seed(0)
+    for operator in (Shift(), Shift("missing"), Double()):
+        Problem(operator).check_adjoint((1, 32, 32))
+    assert torch.equal(torch.rand(3), expected)
+    assert not recwarn.list

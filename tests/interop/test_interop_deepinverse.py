@@ -8,7 +8,7 @@ import pytest
 import torch
 
 import invreg
-from invreg import Registry
+from invreg import InvregWarning, Registry
 from invreg.interop import (
     noise_from_deepinverse,
     operator_from_physics,
@@ -151,6 +151,13 @@ def test_physics_that_have_no_place_are_refused(dinv: Any) -> None:
 
 
 # -- noise
+
+
+@pytest.mark.parametrize("mode", ["ss", "sd"])
+def test_a_wrong_adjoint_of_theirs_is_said(dinv: Any, mode: str) -> None:
+    physics = dinv.physics.CompressiveSpectralImaging((5, 16, 16), mode=mode)
+    with pytest.warns(InvregWarning, match="relative defect 0\\.[1-9]"):
+        operator_from_physics(physics, (5, 16, 16))
 
 
 @pytest.mark.parametrize("std", [0.0, 0.01, 0.1])

@@ -12,7 +12,7 @@ from iresnet_helpers import SMALL, Smooth, network, stack_of
 from torch import Tensor, nn
 
 from invreg.components.problem import Problem
-from invreg.errors import ConvergenceError, ConvergenceWarning
+from invreg.errors import ConvergenceError, ConvergenceWarning, DataError
 from invreg_iresnet.explicit_iresnet import ExplicitIResNet
 from invreg_iresnet.inversion.accuracy import exact
 from invreg_iresnet.inversion.fixed_point import Stopping, solve
@@ -391,6 +391,8 @@ def test_measurements_that_are_not_finite_are_refused(value: float) -> None:
     z[1, 0, 3, 3] = value
     found = r"subnetwork 1 of 3.* bound 0\.9.*residual (nan|inf)(.|\n)*NaN and infinite values in the measurements"
     with pytest.raises(ConvergenceError, match=found):
+        network().invert(network().lift(z))
+    with pytest.raises(DataError, match=r"1 of 2 measurements hold NaN (.|\n)*number 1 of the batch, at \[0, 3, 3\]"):
         network()(z)
 
 

@@ -240,6 +240,7 @@ class InvertibleChain(Reconstructor):
             ConvergenceError: if z or the weights are not finite.
         """
         lifting, stack = self._parts()
+        self.check_measurements(z)
         if data_error and self._pulls_back:
             raise SpecError(
                 f"data_error {data_error} for measurements that are not in X",

@@ -11,7 +11,6 @@ from torch import Tensor
 
 from invreg import (
     ConvergenceWarning,
-    DataError,
     LinearOperator,
     Operator,
     Problem,
@@ -94,7 +93,7 @@ class TotalVariation(Reconstructor):
             ShapeError: if z does not fit the operator.
             ConvergenceError: if the iterates become NaN or infinite.
         """
-        solution = self.solve(z)
+        solution = self._solve(z)
         message = self._complaint(solution)
         if message:
             warnings.warn(message, ConvergenceWarning, stacklevel=2)
@@ -106,9 +105,13 @@ class TotalVariation(Reconstructor):
 
         Computes in float64 if z is float64, and in float32 otherwise.
         """
+        self.check_measurements(z)
+        return self._solve(z)
+
+    @torch.no_grad()
+    def _solve(self, z: Tensor) -> TVSolution:
         operator = self.problem.operator
         image_shape = self._image_shape(z)
-        _check_finite(z)
         z = z.contiguous() if z.dtype == torch.float64 else z.float().contiguous()
         with torch.autocast(z.device.type, enabled=False):
             if isinstance(operator, LinearOperator):
@@ -176,21 +179,3 @@ class TotalVariation(Reconstructor):
         if solution.x.dtype == torch.float32 and self.tolerance < 1e-5:
             parts.append("rounding in float32 may be in the way: try measurements in float64")
         return "; ".join(parts)
-
-
-def _check_finite(z: Tensor) -> None:
-    if not z.is_floating_point():
-        raise DataError(
-            f"measurements of type {z.dtype}",
-            where="tv",
-            expected="real floating-point numbers",
-            hint="stack real and imaginary parts as two channels" if z.is_complex() else "z.float()",
-        )
-    bad = (~torch.isfinite(z)).flatten(1).any(1)
-    if bool(bad.any()):
-        raise DataError(
-            f"{int(bad.sum())} of {len(z)} measurements hold NaN or infinite values; the first is number "
-            f"{int(bad.nonzero()[0])} of its batch",
-            where="tv",
-            expected="finite measurements",
-        )
