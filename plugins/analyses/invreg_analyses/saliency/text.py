@@ -74,7 +74,7 @@ def edge_text(tables: Mapping[str, pd.DataFrame]) -> str:
     radii = tables["differences"].query("measure == 'radius'").to_dict("records")
     differences = "; ".join(f"{AREAS[row['area']]}, {row['end']} minus operator: {difference(row)}" for row in radii)
     images = plural(len(tables["images"]), "image")
-    text = f"{images}. {radii_seen(tables['spread'])} Effective radius {differences}."
+    text = f"{images}, {radii_seen(tables['spread'])} Effective radius {differences}."
     left_out = len(tables["left_out"])
     return f"{text} Left out: {plural(left_out, 'image')} without both areas." if left_out else text
 
@@ -88,7 +88,7 @@ def radii_seen(spread: pd.DataFrame) -> str:
         return f"{AREAS[area]} {number(radius)} pixels ({percent(negative)} negative)"
 
     parts = [f"{name} {', '.join(told(name, area) for area in AREAS)}" for name in dict.fromkeys(spread["map"])]
-    return f"Effective radii of mean maps: {'; '.join(parts)}."
+    return f"effective radii of mean maps: {'; '.join(parts)}."
 
 
 def series_seen(tables: Mapping[str, pd.DataFrame]) -> str:
