@@ -51,7 +51,10 @@ def check_measurements(z: Tensor, where: str, largest: Callable[[], float | None
     plain = underlying(z)
     if not plain.numel():
         return
-    low, high = (float(value) for value in torch.aminmax(plain.detach()))
+    try:
+        low, high = (float(value) for value in torch.aminmax(plain.detach()))
+    except RuntimeError:  # what traces a computation has no values
+        return
     if not (abs(low) < float("inf") and abs(high) < float("inf")):  # nor NaN, which both take over
         raise _not_finite(plain.detach(), where)
     size = max(abs(low), abs(high))

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from typing import Annotated
 
-import torch
 from pydantic import Field
 from torch import Tensor
 
@@ -18,6 +17,7 @@ from invreg_iresnet.inversion.inversion import invert_chain
 from invreg_iresnet.invertible_chain import InvertibleChain
 from invreg_iresnet.network.precision import arithmetic
 from invreg_iresnet.network.residuals import ResidualStack, Weights, residual
+from invreg_iresnet.network.transforms import seems_finite
 from invreg_iresnet.parameters import Center, Channels, Hidden, KernelSize, MaxIterations, Normalisation, Padding
 
 
@@ -39,7 +39,7 @@ class ExplicitIResNet(InvertibleChain):
     In evaluation, the reconstruction is differentiable by all transforms of torch.func; in training, once.
 
     Lifting, padding, the centre and measurements that are not in X are those of `iresnet`. `forward_map` is
-    differentiable by autograd, not through torch.func: once; twice if no weight requires a gradient.
+    differentiable by autograd, not through torch.func, which is refused: once; twice if no weight requires a gradient.
 
     Raises:
         SpecError: if L is too close to 1 for the number of subnetworks.
@@ -127,7 +127,7 @@ class ExplicitIResNet(InvertibleChain):
             return apply_chain(z, weights, accuracy)
         for index in range(len(stack)):
             z = z + residual(z, weights, index, accuracy.dtype)
-        if not torch.isfinite(z).all():
+        if not seems_finite(z):
             raise ConvergenceError(
                 "a reconstruction that is not finite",
                 where="explicit_iresnet",

@@ -17,6 +17,7 @@ from invreg_iresnet.inversion.accuracy import Accuracy
 from invreg_iresnet.network.precision import arithmetic
 from invreg_iresnet.network.residuals import Weights
 from invreg_iresnet.network.subnetwork import subnetworks
+from invreg_iresnet.network.transforms import refuse_transforms
 
 
 def apply_chain(z: Tensor, weights: Weights, accuracy: Accuracy) -> Tensor:
@@ -29,6 +30,7 @@ def apply_chain(z: Tensor, weights: Weights, accuracy: Accuracy) -> Tensor:
         weights: of all subnetworks.
         accuracy: its dtype is that of the convolutions; states and residuals keep that of z.
     """
+    refuse_transforms("explicit_iresnet in training", z, *weights)
     x: Tensor = _Chain.apply(z.contiguous(memory_format=torch.channels_last), accuracy, *weights)
     return x
 

@@ -27,6 +27,7 @@ from invreg_iresnet.inversion.starts import LearnedStarts, sample
 from invreg_iresnet.network.precision import arithmetic
 from invreg_iresnet.network.residuals import Weights
 from invreg_iresnet.network.subnetwork import Subnetwork, subnetworks
+from invreg_iresnet.network.transforms import refuse_transforms
 
 
 @dataclass(frozen=True)
@@ -88,7 +89,9 @@ def invert_chain(z: Tensor, weights: Weights, accuracy: Accuracy, starts: Starts
 
     Raises:
         ConvergenceError: if values are not finite.
+        InvregError: within torch.func.
     """
+    refuse_transforms("iresnet, fixed points", z, *weights)
     courses: list[Course] = []
     z = z.contiguous(memory_format=torch.channels_last)
     if starts is None:

@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from invreg_iresnet.network.initialisation import high_pass_start
+from invreg_iresnet.network.transforms import outside_transforms, underlying
 from invreg_iresnet.norms.finalisation import clamped_to_norm, digest, scaled_to_norm
 from invreg_iresnet.norms.grid_norms import amplification, most_amplified_waves
 from invreg_iresnet.norms.normalisation import NormalisationName, grid_points, make_normalisation
@@ -122,7 +123,7 @@ class ResidualStack(nn.Module):
         if seen.is_final:
             return self._with(self.kernels, self.mixings)
         if seen.waves is None:
-            seen.waves = self._fine_waves()
+            seen.waves = outside_transforms(self._fine_waves, self._known()[0])
         kernel_waves, mixing_waves = seen.waves
         return self._projected(amplification(self.kernels, kernel_waves), amplification(self.mixings, mixing_waves))
 
@@ -141,7 +142,8 @@ class ResidualStack(nn.Module):
 
     def _digest(self) -> Tensor:
         """Of kernels, mixings and the bound: weights for another bound are not final here."""
-        return digest(self.kernels, self.mixings, torch.tensor(self.bound, dtype=torch.float32))
+        kernels, mixings, _ = self._known()
+        return digest(kernels, mixings, torch.tensor(self.bound, dtype=torch.float32))
 
     def _projected(self, kernel_norms: Tensor, mixing_norms: Tensor) -> Weights:
         tiny = torch.finfo(self.kernels.dtype).tiny
@@ -158,24 +160,30 @@ class ResidualStack(nn.Module):
             thresholds=torch.exp(self.log_thresholds * _LOG_THRESHOLD_UNIT),
         )
 
-    @torch.inference_mode(False)  # what is kept must be usable outside inference mode, too
     def _look(self) -> _Seen:
         """What is known of the kernels and mixings, computed again only where something has changed."""
         seen = self._seen
         # Compared by content: no way of changing a parameter can be missed, and it takes microseconds.
-        known = (self.kernels, self.mixings, self.final_digest)
+        known = self._known()
         if seen is None or not all(_same(old, new) for old, new in zip(seen.of, known, strict=True)):
-            is_final = bool((self._digest() == self.final_digest.cpu()).all())
-            of = tuple(tensor.detach().clone() for tensor in known)
-            seen = self._seen = _Seen(of, is_final)
+            seen = self._seen = outside_transforms(self._see, known[0])
         return seen
+
+    def _known(self) -> tuple[Tensor, Tensor, Tensor]:
+        return underlying(self.kernels), underlying(self.mixings), self.final_digest
+
+    @torch.inference_mode(False)  # what is kept must be usable outside inference mode, too
+    def _see(self) -> _Seen:
+        is_final = bool((self._digest() == self.final_digest.cpu()).all())
+        return _Seen(tuple(tensor.detach().clone() for tensor in self._known()), is_final)
 
     @torch.inference_mode(False)
     def _fine_waves(self) -> tuple[Tensor, Tensor]:
+        kernels, mixings, _ = self._known()
         points = grid_points(self.kernels.shape[-1], _FINE_DENSITY)
         # One by one, because the symbols of all kernels of a large network would not fit into memory.
-        kernel_waves = torch.cat([most_amplified_waves(kernel[None], points) for kernel in self.kernels])
-        return kernel_waves, most_amplified_waves(self.mixings, 1)
+        kernel_waves = torch.cat([most_amplified_waves(kernel[None], points) for kernel in kernels])
+        return kernel_waves, most_amplified_waves(mixings, 1)
 
 
 @dataclass
