@@ -129,7 +129,15 @@ class Folder:
             StoreError: if a link leads out of the folder.
         """
         for name in names:
-            self.inside(name).unlink(missing_ok=True)
+            try:
+                self.inside(name).unlink(missing_ok=True)
+            except OSError as error:
+                raise StoreError(
+                    f"cannot be removed: {error.strerror or error}",
+                    where=str(self.path / name),
+                    expected="a file that invreg has written",
+                    hint="delete it",
+                ) from None
         self._seals = None
 
     # -- seals
@@ -218,6 +226,22 @@ class Folder:
             )
 
         return self.read(name, read)
+
+    def read_numbers(self, name: str, text: Iterable[str] = ("method", "image")) -> pd.DataFrame:
+        """A table that has the columns named in `text`, and numbers in all others."""
+        from pandas.api.types import is_numeric_dtype
+
+        table, needed = self.read_table(name, text), set(text)
+        wrong = [str(key) for key in table if key not in needed and not is_numeric_dtype(table[key])]
+        if wrong or not needed <= set(table):
+            what = f"text in {', '.join(wrong)}" if wrong else f"without {', '.join(sorted(needed - set(table)))}"
+            raise StoreError(
+                f"cannot be read: {what}",
+                where=str(self.path / name),
+                expected=f"columns {', '.join(text)} with text and others with numbers",
+                hint=self._remedy_of(name),
+            )
+        return table
 
     def read_tensors(self, name: str) -> dict[str, torch.Tensor]:
         from safetensors.torch import load

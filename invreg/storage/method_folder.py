@@ -154,8 +154,10 @@ class MethodFolder(Folder):
 
     def append_progress(self, row: Mapping[str, Any]) -> None:
         """Appends a row to `progress.csv`, which grows while the method trains."""
-        path = self.path / _PROGRESS
+        path = self.inside(_PROGRESS)
         path.parent.mkdir(parents=True, exist_ok=True)
+        if path.is_symlink():
+            path.unlink()
         is_new = not path.exists()
         with path.open("a", newline="", encoding="utf-8") as file:
             writer = csv.DictWriter(file, fieldnames=list(row))
@@ -177,7 +179,7 @@ class MethodFolder(Folder):
     @property
     def metrics(self) -> pd.DataFrame:
         """One row per test image: method, image, one column per metric, seconds."""
-        return self.read_table(_METRICS)
+        return self.read_numbers(_METRICS)
 
     def write_evaluation(self, x_hat: Tensor, metrics: pd.DataFrame, warnings: list[str]) -> None:
         """Saves reconstructions, metrics and warnings; the metrics mark the evaluation as done."""

@@ -238,12 +238,12 @@ class RunFolder(ResultFolder):
     @property
     def metrics(self) -> pd.DataFrame:
         """One row per method and test image: method, image, one column per metric, seconds."""
-        return self.read_table(_METRICS)
+        return self.read_numbers(_METRICS)
 
     @property
     def summary(self) -> pd.DataFrame:
         """One row per method."""
-        return self.read_table(_SUMMARY)
+        return self.read_numbers(_SUMMARY, ("method",))
 
     @property
     def files(self) -> list[Path]:
