@@ -13,7 +13,7 @@ from invreg.components.analyzer import Analyzer, CompletedRun, Findings
 from invreg.components.study_analyzer import CompletedStudy, StudyAnalyzer
 from invreg.errors import StoreError
 from invreg.plugins.registry import spec_of
-from invreg.storage.folder import Folder, json_bytes, table_bytes
+from invreg.storage.folder import Folder, Stage, json_bytes, table_bytes
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -58,10 +58,12 @@ class AnalysisFolder(Folder):
     ```
     """
 
-    stages: ClassVar[Mapping[str, str]] = {
-        "findings": "the file as it was, or delete the folder {path} and run the same spec again: this analysis is "
-        "made anew",
-        "figures": "`invreg report` on the run or study: it draws the figures anew",
+    stages: ClassVar[Mapping[str, Stage]] = {
+        "findings": Stage(
+            _FINDINGS,
+            "the file as it was, or delete the folder {path} and run the same spec again: this analysis is made anew",
+        ),
+        "figures": Stage(_FIGURES, "`invreg report` on the run or study: it draws the figures anew"),
     }
 
     @property
@@ -72,7 +74,7 @@ class AnalysisFolder(Folder):
     @property
     def is_made(self) -> bool:
         """Whether the findings are there."""
-        return self.has(_FINDINGS)
+        return self.is_done("findings")
 
     @property
     def analyzer(self) -> dict[str, Any]:
@@ -148,7 +150,7 @@ class AnalysisFolder(Folder):
             if anew or not self.is_made or self.analyzer != spec:
                 self._analyse(analyzer, subject, spec)
             findings = self.findings
-            if not self.has(_FIGURES):
+            if not self.is_done("figures"):
                 self.write_figures(analyzer.draw(findings))
         except Exception as error:  # noqa: BLE001 (an analysis may be anyone's code)
             self.write_failure(error)

@@ -9,7 +9,7 @@ import traceback
 from collections.abc import Callable, Iterable, Mapping
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, TypeVar
 
 from invreg.errors import InvregError, StoreError
 from invreg.files import write_whole
@@ -35,6 +35,18 @@ def _adapter(kind: type[_T]) -> TypeAdapter[_T]:
     return TypeAdapter(kind)
 
 
+class Stage(NamedTuple):
+    """A stage of work whose files are sealed together.
+
+    Attributes:
+        mark: the file that is written last: the stage is done when it is there.
+        remedy: what to do if a file is not as it was; `{path}` is the folder.
+    """
+
+    mark: str
+    remedy: str
+
+
 class Folder:
     """A folder whose files are written whole or not at all, checked when they are read, and named in every error.
 
@@ -47,8 +59,8 @@ class Folder:
         is_sealed: whether a file must stand in a seal; runs of earlier versions have none.
     """
 
-    #: The stages that are sealed here, and what to do if a file of one is not as it was; `{path}` is this folder.
-    stages: ClassVar[Mapping[str, str]] = {}
+    #: The stages that are sealed here.
+    stages: ClassVar[Mapping[str, Stage]] = {}
 
     def __init__(self, path: Path, *, within: Path | None = None, is_sealed: bool = False) -> None:
         self.path = path
@@ -103,7 +115,7 @@ class Folder:
         return path
 
     def write_stage(self, stage: str, files: Mapping[str, bytes]) -> None:
-        """Writes the files of a stage and their seal; the last file marks the stage as done.
+        """Writes the files of a stage, and their seal.
 
         The mark is removed first and written last. So a process that is killed leaves a stage that is done and sealed,
         or one that is not done.
@@ -111,10 +123,11 @@ class Folder:
         Raises:
             StoreError: if one cannot be written.
         """
-        *first, mark = files
+        mark = self.stages[stage].mark
         self.remove(mark)
-        for name in first:
-            self.write_bytes(name, files[name])
+        for name in files:
+            if name != mark:
+                self.write_bytes(name, files[name])
         self.write_seal(stage, {name: digest(content) for name, content in files.items()})
         self.write_bytes(mark, files[mark])
 
@@ -185,7 +198,7 @@ class Folder:
 
     def remedy(self, stage: str, name: str = "") -> str:
         """What to do if a file of a stage is not as it was."""
-        return self.stages[stage].format(path=self.path)
+        return self.stages[stage].remedy.format(path=self.path)
 
     def check_stages(self) -> None:
         """Compares all sealed files with their seals.
@@ -196,6 +209,9 @@ class Folder:
         for digests in self.seals.values():
             for name in digests:
                 self.read(name, bytes)
+
+    def is_done(self, stage: str) -> bool:
+        return self.has(self.stages[stage].mark)
 
     # -- reading
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from invreg.components.certificate import StabilityCertificate
 from invreg.components.trainer import TrainedMethod, TrainingLog
 from invreg.errors import CertificateError, StoreError
-from invreg.storage.folder import Folder, json_bytes, table_bytes, tensor_bytes
+from invreg.storage.folder import Folder, Stage, json_bytes, table_bytes, tensor_bytes
 from invreg.storage.proofs import is_proven, note_proof
 from invreg.storage.seal import digest
 
@@ -65,12 +65,19 @@ class MethodFolder(Folder):
     ```
     """
 
-    stages: ClassVar[Mapping[str, str]] = {
-        "training": "the file as it was, or delete the folder {path} and run the same spec again: this method is "
-        "trained anew",
-        "evaluation": "the file as it was, or delete {path}/metrics.csv and run the same spec again: this method is "
-        "evaluated anew",
-        "certificate": "the file as it was, or delete {path}/certificate.json: `invreg certify` makes it anew",
+    stages: ClassVar[Mapping[str, Stage]] = {
+        "training": Stage(
+            _TRAINING,
+            "the file as it was, or delete the folder {path} and run the same spec again: this method is trained anew",
+        ),
+        "evaluation": Stage(
+            _METRICS,
+            "the file as it was, or delete {path}/metrics.csv and run the same spec again: this method is evaluated "
+            "anew",
+        ),
+        "certificate": Stage(
+            _CERTIFICATE, "the file as it was, or delete {path}/certificate.json: `invreg certify` makes it anew"
+        ),
     }
 
     @property
@@ -82,7 +89,7 @@ class MethodFolder(Folder):
 
     @property
     def is_trained(self) -> bool:
-        return self.has(_TRAINING)
+        return self.is_done("training")
 
     @property
     def reconstructor(self) -> dict[str, Any]:
@@ -169,7 +176,7 @@ class MethodFolder(Folder):
 
     @property
     def is_evaluated(self) -> bool:
-        return self.has(_METRICS)
+        return self.is_done("evaluation")
 
     @property
     def reconstructions(self) -> Tensor:

@@ -23,7 +23,7 @@ from invreg.specs.plan import Plan, make_plan
 from invreg.specs.reading import read_spec
 from invreg.specs.spec import Spec
 from invreg.storage.analysis_folder import AnalysisFolder
-from invreg.storage.folder import Folder, json_bytes
+from invreg.storage.folder import Folder, Stage, json_bytes
 from invreg.storage.method_folder import MethodFolder
 from invreg.storage.result import MethodResult, Result
 from invreg.storage.run_images import LastImages, RunImages
@@ -66,7 +66,7 @@ class RunIdentity:
 class ResultFolder(Folder):
     """What the folders of runs and studies have in common: a name, a lock, analyses and a report."""
 
-    stages: ClassVar[Mapping[str, str]] = {"report": "`invreg report {path}`: it is written anew"}
+    stages: ClassVar[Mapping[str, Stage]] = {"report": Stage(_REPORT, "`invreg report {path}`: it is written anew")}
 
     @classmethod
     def create(cls, output: Path, title: str, digest: str) -> Self:
@@ -154,8 +154,6 @@ class ResultFolder(Folder):
 
     #: The stage that comes last, whose seal holds the seals of all others.
     whole: ClassVar[str] = ""
-    #: The file that says of which format the folder is.
-    record_file: ClassVar[str] = ""
 
     def remedy(self, stage: str, name: str = "") -> str:
         """What to do if a file of a stage is not as it was; a seal that does not hold costs the stage."""
@@ -184,12 +182,11 @@ class RunFolder(ResultFolder):
     ```
     """
 
-    stages: ClassVar[Mapping[str, str]] = {
+    stages: ClassVar[Mapping[str, Stage]] = {
         **ResultFolder.stages,
-        "run": "run the same spec again: this file is written anew",
+        "run": Stage(_IDENTITY, "run the same spec again: this file is written anew"),
     }
     whole: ClassVar[str] = "run"
-    record_file: ClassVar[str] = _IDENTITY
 
     def remedy(self, stage: str, name: str = "") -> str:
         """What to do; `run.json` says on which images the run was made, which only the run itself could know."""

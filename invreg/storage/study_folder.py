@@ -14,6 +14,7 @@ from invreg.errors import StoreError
 from invreg.plugins.registry import Registry
 from invreg.schema.component_spec import ComponentSpec
 from invreg.specs.yaml import dump_yaml
+from invreg.storage.folder import Stage
 from invreg.storage.result import StudyResult
 from invreg.storage.run_folder import ANALYSES, CELLS, STUDY_SPEC, ResultFolder, RunFolder
 from invreg.storage.run_images import LastImages
@@ -101,12 +102,11 @@ class StudyFolder(ResultFolder):
     ```
     """
 
-    stages: ClassVar[Mapping[str, str]] = {
+    stages: ClassVar[Mapping[str, Stage]] = {
         **ResultFolder.stages,
-        "study": "run the same spec again: what is done is kept, and this file is written anew",
+        "study": Stage(_RECORD, "run the same spec again: what is done is kept, and this file is written anew"),
     }
     whole: ClassVar[str] = "study"
-    record_file: ClassVar[str] = _RECORD
 
     @property
     def seals_stages(self) -> bool:

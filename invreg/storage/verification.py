@@ -61,7 +61,15 @@ def verify_folder(path: Path, registry: Registry) -> pd.DataFrame:
 
     root: ResultFolder = StudyFolder(path) if holds_study(path) else RunFolder.existing(path)
     parts = list(_parts(root))
-    checks = [check for folder in parts for check in _stages(folder, _name(folder.path, path))]
+    try:
+        is_sealed = root.seals_stages or not root.is_done(root.whole)
+    except StoreError:
+        is_sealed = True  # what is wrong with the file stands in the table
+    advice = "made by an earlier version: run the spec into another folder"
+    checks = [] if is_sealed else [_Check(".", root.whole, "unsealed", advice)]
+    if not root.is_done(root.whole):
+        checks.append(_Check(".", root.whole, "unfinished", "run the same spec again: what is done is kept"))
+    checks += [check for folder in parts for check in _stages(folder, _name(folder.path, path), is_sealed)]
     checks += [
         _Check(_name(file.parent, path), file.name, "foreign", "no result depends on it") for file in _foreign(parts)
     ]
@@ -91,22 +99,18 @@ def _name(path: Path, root: Path) -> str:
     return path.relative_to(root).as_posix()
 
 
-def _stages(folder: Folder, part: str) -> Iterator[_Check]:
+def _stages(folder: Folder, part: str, is_sealed: bool) -> Iterator[_Check]:
     try:
         seals = folder.seals
     except StoreError as error:
         yield _of(error, part)
         return
-    if isinstance(folder, ResultFolder) and folder.whole not in seals:
-        try:
-            is_old = folder.has(folder.record_file) and not folder.seals_stages
-        except StoreError as error:
-            yield _of(error, part)
-            is_old = False
-        if is_old:
-            yield _Check(part, folder.whole, "unsealed", "made by an earlier version; run the spec into another folder")
-        else:
-            yield _Check(part, folder.whole, "unfinished", "run the same spec again: what is done is kept")
+    for stage in folder.stages:
+        if is_sealed and stage not in seals and folder.is_done(stage):
+            if isinstance(folder, ResultFolder) and stage == folder.whole:
+                yield _Check(part, stage, "unfinished", "run the same spec again: what is done is kept")
+            else:
+                yield _Check(part, stage + SUFFIX, "missing", folder.remedy(stage))
     for stage, digests in seals.items():
         wrong = [(name, state) for name, value in digests.items() if (state := _state(folder.path / name, value))]
         for name, state in wrong:
