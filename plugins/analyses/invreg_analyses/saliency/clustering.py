@@ -23,6 +23,8 @@ _SAME = 1e-4
 #: Share of the pixels that is clustered again to see how much clusters depend on the choice of pixels.
 _SAMPLE = 0.8
 _COMPONENTS = 5
+#: How many neighbours in the order of a projection a vector is compared with.
+_NEIGHBOURS = 20
 
 
 def spectral(vectors: Vectors, clusters: int, seed: int) -> Labels:
@@ -76,11 +78,30 @@ def cluster(kernels: NDArray[np.float32], clusters: int, seed: int, method: Call
 
 
 def equal_groups(vectors: Vectors) -> Labels:
-    """Numbers from 0 on, the same for vectors that are the same up to rounding, or linked by others that are."""
-    from sklearn.cluster import DBSCAN
+    """Numbers from 0 on, the same for vectors that are the same up to rounding, or linked by others that are.
 
+    Memory grows with the number P of vectors; that of scikit-learn's DBSCAN, which finds the same groups, with P² where
+    many vectors are equal.
+    """
+    from scipy.sparse import coo_array
+    from scipy.sparse.csgraph import connected_components
+
+    count = len(vectors)
     rounding = _SAME * max(float(np.linalg.norm(vectors, axis=1).max()), 1e-30)
-    return np.asarray(DBSCAN(rounding, min_samples=1).fit_predict(vectors), dtype=np.int64)
+    # Vectors that are close have projections that are close: their neighbours in that order are all that is compared.
+    direction = np.random.default_rng(0).normal(size=vectors.shape[1])
+    projections = vectors @ (direction / np.linalg.norm(direction))
+    order = np.argsort(projections, kind="stable")
+    links = []
+    for offset in range(1, min(_NEIGHBOURS + 1, count)):
+        first, second = order[:-offset], order[offset:]
+        near = projections[second] - projections[first] <= rounding
+        first, second = first[near], second[near]
+        same = np.linalg.norm(vectors[first] - vectors[second], axis=1) <= rounding
+        links.append(np.stack([first[same], second[same]]))
+    pairs = np.concatenate(links, axis=1) if links else np.zeros((2, 0), dtype=np.int64)
+    graph = coo_array((np.ones(pairs.shape[1], dtype=bool), (pairs[0], pairs[1])), shape=(count, count))
+    return np.asarray(connected_components(graph, directed=False)[1], dtype=np.int64)
 
 
 def label_maps(kernels: NDArray[np.float32], on_edge: NDArray[np.uint8], clusters: int, seed: int) -> Labels:
