@@ -116,6 +116,10 @@ class TrainedMethod:
 class Trainer(Component, ABC):
     """A way to fit a reconstructor to the training images of a problem."""
 
+    def fits_weights(self) -> bool:
+        """Whether it fits weights; one that does not is refused for a network when the spec is checked."""
+        return True
+
     def check(self, method: Method, reconstructor: Reconstructor) -> None:
         """Refuses a method that this trainer cannot train, before anything is computed.
 

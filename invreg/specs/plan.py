@@ -97,7 +97,7 @@ def make_plan(spec: Spec, registry: Registry) -> Plan:
     problems += [
         nothing_trains(label, method.spec)
         for label, method in methods.items()
-        if method.trainer is None and needs_training(method, problem, registry)
+        if not (method.trainer and method.trainer.fits_weights()) and needs_training(method, problem, registry)
     ]
     problems += _unable(methods, [(name, analyzer) for name, analyzer, _ in analyses if analyzer is not None])
     if problems:
@@ -182,10 +182,15 @@ def has_weights(reconstructor: Reconstructor) -> bool:
 
 
 def nothing_trains(label: str, spec: MethodSpec) -> SpecError:
-    """A method with weights and without a trainer."""
+    """A method with weights and without a trainer of weights."""
+    if spec.trainer is None:
+        nested, where, what = False, f"methods.{label}", "nothing trains them"
+    else:
+        nested, where = "trainer" in spec.trainer.parameters, f"methods.{label}.trainer"
+        what = f"{spec.trainer.name!r} does not train them" + (" without a trainer of its own" if nested else "")
     return SpecError(
-        f"{spec.reconstructor.name!r} has weights, but nothing trains them",
-        where=f"methods.{label}",
+        f"{spec.reconstructor.name!r} has weights, but {what}",
+        where=f"{where}.trainer" if nested else where,
         expected="a trainer",
         hint="trainer: {name: reconstruction}",
     )

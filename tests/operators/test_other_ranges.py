@@ -169,6 +169,23 @@ def test_a_start_that_needs_training_is_refused_when_the_spec_is_checked() -> No
     assert "methods.unet.reconstructor.start: UNet has weights, which nothing has trained" in message
 
 
+def test_a_search_without_a_trainer_is_refused_for_a_network_when_the_spec_is_checked() -> None:
+    search: dict[str, Any] = {"name": "parameter_search", "parameters": {"padding": {"low": 1, "high": 3}}}
+    message = refused(tomography(methods={"unet": {"reconstructor": "unet", "trainer": search}}))
+    assert "methods.unet.trainer.trainer: 'unet' has weights, but 'parameter_search' does not train them" in message
+    make_plan(
+        read_spec(
+            tomography(
+                methods={
+                    "unet": {"reconstructor": "unet", "trainer": {**search, "trainer": "reconstruction"}},
+                    "fbp": {"reconstructor": "fbp", "trainer": {"name": "parameter_search"}},
+                }
+            )
+        ),
+        REGISTRY,
+    )
+
+
 def test_the_ready_spec_is_valid() -> None:
     plan = make_plan(read_spec(Path(__file__).parents[2] / "specs" / "radon.yaml"), REGISTRY)
     assert list(plan.methods) == ["fbp", "tv", "unet", "iresnet"]

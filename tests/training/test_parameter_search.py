@@ -201,7 +201,7 @@ def test_what_cannot_be_searched_is_refused(tmp_path: Path, parameters: dict, me
         ({"low": 0, "high": 1, "logg": True}, "unknown 'logg' beside low and high; did you mean 'log'?"),
         ({"low": 0, "high": 1, "choices": [1]}, "unknown 'low' beside choices"),
         ({"low": True, "high": 2}, "low"),
-        ({"low": -1.7e308, "high": 1.7e308}, "farther"),
+        ({"low": -1.7e308, "high": 1.7e308}, "too wide"),
         ({"low": 0, "high": 2**60}, "2**53"),
         ({"choices": "abc"}, "list"),
         ({"choices": [float("inf")]}, "not finite"),

@@ -70,6 +70,10 @@ class ParameterSearch(Trainer):
         self.trainer = trainer
         self.startup_trials = startup_trials
 
+    def fits_weights(self) -> bool:
+        """Whether the trainer of each trial does."""
+        return self.trainer is not None and self.trainer.fits_weights()
+
     def check(self, method: Method, reconstructor: Reconstructor) -> None:
         self._space(method)
         if self.trainer is not None:
