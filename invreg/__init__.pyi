@@ -23,6 +23,7 @@ from .components.image_quality import (
     peak_signal_to_noise_ratio as peak_signal_to_noise_ratio,
     structural_similarity as structural_similarity,
 )
+from .components.interruption import hold_signals as hold_signals
 from .components.memory import memory_guard as memory_guard
 from .components.metric import Metric as Metric
 from .components.noise import Noise as Noise

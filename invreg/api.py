@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from invreg.components.device import choose_device
+from invreg.components.interruption import interruptible
 from invreg.files import usable_path
 from invreg.plugins.registry import Registry
 from invreg.plugins.tracking import asked_for
@@ -57,13 +58,16 @@ def run(
     Raises:
         SpecError: if the spec is wrong; nothing has been computed.
         InvregError: if the run cannot be done or finished; what was done is kept.
+        KeyboardInterrupt: after Ctrl-C; its notes say what is kept, and the same call goes on.
+        SystemExit: with status 143 after SIGTERM, likewise. Both only from the main thread, which hears signals.
     """
-    registry = registry or Registry.installed()
-    content = read_content(spec, overrides)
-    options = RunOptions(usable_path(output, "output"), choose_device(device), progress, asked_for(track))
-    if "matrix" in content:
-        return run_study(plan_study(content, registry), options)
-    return run_single(make_plan(parse_spec(content), registry), options)
+    with interruptible():
+        registry = registry or Registry.installed()
+        content = read_content(spec, overrides)
+        options = RunOptions(usable_path(output, "output"), choose_device(device), progress, asked_for(track))
+        if "matrix" in content:
+            return run_study(plan_study(content, registry), options)
+        return run_single(make_plan(parse_spec(content), registry), options)
 
 
 def load(folder: str | Path, device: str = "auto", registry: Registry | None = None) -> Result | StudyResult:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from invreg.components.interruption import exit_status, in_words, listening_to_signals
 from invreg.errors import CertificateError, InvregError, StoreError
 
 if TYPE_CHECKING:
@@ -31,7 +32,7 @@ _Overrides = Annotated[
     list[str] | None, typer.Option("--set", metavar="PATH=VALUE", help="Change a value of the spec.")
 ]
 
-#: The exit status of a command that Ctrl-C has stopped.
+#: The exit status by which typer says that something, Ctrl-C or another signal, has stopped a command.
 _INTERRUPTED = 130
 
 
@@ -277,27 +278,30 @@ def main() -> None:
     # middle. It must be set before torch is imported, and says nothing to those who have chosen for themselves.
     if "OMP_WAIT_POLICY" not in os.environ:
         os.environ.setdefault("GOMP_SPINCOUNT", "20000")
-    try:
-        status: Any = app(standalone_mode=False)
-    except InvregError as error:
-        if os.environ.get("INVREG_TRACEBACK"):
-            import traceback
+    with listening_to_signals() as heard:
+        try:
+            status: Any = app(standalone_mode=False)
+        except InvregError as error:
+            if os.environ.get("INVREG_TRACEBACK"):
+                import traceback
 
-            traceback.print_exc()
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(error.exit_status)
-    except (typer.Abort, KeyboardInterrupt):
-        status = _INTERRUPTED
-    except typer.Exit as done:
-        sys.exit(done.exit_code)
-    except Exception as error:
-        show = getattr(error, "show", None)  # a usage error of the command line
-        if show is None:
-            raise
-        show()
-        sys.exit(getattr(error, "exit_code", 2))
-    if status == _INTERRUPTED:  # some versions of typer return it, and others raise
-        print("interrupted; the same command goes on where this one stopped", file=sys.stderr)
+                traceback.print_exc()
+            print(f"error: {error}", file=sys.stderr)
+            sys.exit(error.exit_status)
+        except (typer.Abort, KeyboardInterrupt):
+            status = _INTERRUPTED
+        except typer.Exit as done:
+            sys.exit(done.exit_code)
+        except Exception as error:
+            show = getattr(error, "show", None)  # a usage error of the command line
+            if show is None:
+                raise
+            show()
+            sys.exit(getattr(error, "exit_code", 2))
+        if status == _INTERRUPTED:  # some versions of typer return it, and others raise; all lose what was raised
+            stop = heard() or KeyboardInterrupt()
+            print(in_words(stop), file=sys.stderr)
+            status = exit_status(stop)
     sys.exit(status if isinstance(status, int) else 0)
 
 

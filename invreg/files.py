@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from invreg.errors import SpecError
+
+#: What is being written beside its place: `.metrics.csv.k3x_91ab`.
+_UNFINISHED = re.compile(r"\..+\.[a-z0-9_]{8}", re.DOTALL)
 
 
 def write_whole(target: Path, content: bytes) -> None:
@@ -19,17 +23,18 @@ def write_whole(target: Path, content: bytes) -> None:
         OSError: if it cannot be written; what was there before is kept.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.NamedTemporaryFile(dir=target.parent, prefix=f".{target.name}.", delete=False) as file:
-        temporary = Path(file.name)
-        try:
+    descriptor, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
+    temporary = Path(name)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
-        except BaseException:
-            temporary.unlink(missing_ok=True)
-            raise
-    temporary.chmod(0o644)
-    temporary.replace(target)
+        temporary.chmod(0o644)
+        temporary.replace(target)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
 
 
 def usable_path(path: str | Path, where: str) -> Path:
@@ -64,3 +69,25 @@ def whole_folder(target: Path) -> Iterator[Path]:
     except BaseException:
         shutil.rmtree(made, ignore_errors=True)
         raise
+
+
+def remove_unfinished(folder: Path, *, leave: str = "") -> None:
+    """Removes what writers that were killed have left in a folder and below; nobody may be writing there.
+
+    Links are neither followed nor removed. What cannot be removed stays.
+
+    Args:
+        folder: where to look.
+        leave: the name of a folder in it that is passed over.
+    """
+    for path, folders, files in os.walk(folder):
+        here = Path(path)
+        for name in filter(_UNFINISHED.fullmatch, files):
+            if not (here / name).is_symlink():
+                with suppress(OSError):
+                    (here / name).unlink()
+        for name in filter(_UNFINISHED.fullmatch, folders):
+            if not (here / name).is_symlink():
+                shutil.rmtree(here / name, ignore_errors=True)
+        passed = leave if here == folder else ""
+        folders[:] = [name for name in folders if name != passed and not _UNFINISHED.fullmatch(name)]

@@ -89,10 +89,21 @@ class TrainingLogFiles:
 
     def __init__(self, folder: RunFolder) -> None:
         self._folder = folder
+        self._begun: set[str] = set()
 
     @hookimpl
     def invreg_epoch_finished(self, label: str, epoch: int, values: Mapping[str, Any]) -> None:
-        self._folder.method(label).append_progress({"epoch": epoch, **values})
+        row = values if _counts(values) else {"epoch": epoch, **values}
+        method = self._folder.method(label)
+        if label not in self._begun:  # an earlier session may have gone further than it kept
+            self._begun.add(label)
+            method.cut_progress(row)
+        method.append_progress(row)
+
+
+def _counts(values: Mapping[str, Any]) -> bool:
+    """Whether a row begins with a column that counts, as that of a log does."""
+    return next(iter(values), None) in ("step", "epoch", "trial")
 
 
 def _shown(values: Mapping[str, Any]) -> str:

@@ -94,6 +94,8 @@ class Stages:
         build = self.inputs.builders[label]
         self.shared.copy_to(self.plan, folder)
         if folder.is_trained:
+            folder.remove_scratch()
+            folder.restore_logs()
             trained = folder.load(build)
         else:
             messages: list[str] = []

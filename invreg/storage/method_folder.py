@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -50,6 +50,18 @@ class _Evaluation:
     """What is known of an evaluation besides its results: convergence warnings."""
 
     warnings: list[str]
+
+
+def _before(rows: Iterable[str], value: Any) -> Iterator[str]:
+    """The lines of a table up to the first whose first column has reached `value`."""
+    for line in rows:
+        try:
+            reached = float(next(csv.reader([line]), [""])[0]) >= float(value)
+        except (ValueError, IndexError):  # a line that was cut, or a first column that does not count
+            reached = True
+        if reached:
+            return
+        yield line
 
 
 class MethodFolder(Folder):
@@ -122,8 +134,12 @@ class MethodFolder(Folder):
 
     @property
     def scratch(self) -> Path:
-        """The folder for checkpoints, which is there until the training is done."""
-        return self.path / "training"
+        """The folder for checkpoints, which is there until the training is done.
+
+        Raises:
+            StoreError: if it is a link that leads out of the run.
+        """
+        return self.inside("training/checkpoints").parent
 
     def load(self, build: ReconstructorBuilder) -> TrainedMethod:
         """The trained method.
@@ -156,21 +172,60 @@ class MethodFolder(Folder):
             _LOG: table_bytes(pd.DataFrame(trained.log.rows)),
             _TRAINING: json_bytes(asdict(record)),
         }
+        self._copy_log(files[_LOG])
         self.write_stage("training", files)
+        self.remove_scratch()
+
+    def remove_scratch(self) -> None:
+        """Removes the checkpoints of a training that is done."""
         shutil.rmtree(self.scratch, ignore_errors=True)
 
     def append_progress(self, row: Mapping[str, Any]) -> None:
-        """Appends a row to `progress.csv`, which grows while the method trains."""
+        """Appends a row to `progress.csv`, which grows while the method trains and ends as a copy of the log."""
         path = self.inside(_PROGRESS)
         path.parent.mkdir(parents=True, exist_ok=True)
         if path.is_symlink():
             path.unlink()
         is_new = not path.exists()
         with path.open("a", newline="", encoding="utf-8") as file:
-            writer = csv.DictWriter(file, fieldnames=list(row))
+            writer = csv.DictWriter(file, fieldnames=list(row), lineterminator="\n")
             if is_new:
                 writer.writeheader()
-            writer.writerow(row)
+            writer.writerow({name: "" if value != value else value for name, value in row.items()})
+
+    def cut_progress(self, row: Mapping[str, Any]) -> None:
+        """Takes `progress.csv` back to before `row`, if it was told more by a session that did not keep it."""
+        if not self.has(_PROGRESS):
+            return
+        axis, value = next(iter(row.items()))
+        content = (self.path / _PROGRESS).read_bytes().decode(errors="replace")
+        header, *rows = content[: content.rfind("\n") + 1].splitlines(keepends=True) or [""]
+        kept = list(_before(rows, value)) if next(csv.reader([header]), [])[:1] == [axis] else []
+        text = "".join([header, *kept]) if kept else ""
+        if not text:
+            self.remove(_PROGRESS)
+        elif text != content:
+            self.write_text(_PROGRESS, text)
+
+    def restore_logs(self) -> None:
+        """Writes the log, or its copy `progress.csv`, anew from the other one if it was lost.
+
+        A log that cannot be restored is named by whoever reads it.
+        """
+        if self.has(_LOG):
+            if not self.has(_PROGRESS):
+                self._copy_log(self.read(_LOG, bytes))
+        elif self.has(_PROGRESS):
+            copy = (self.path / _PROGRESS).read_bytes()
+            if all(digests.get(_LOG, digest(copy)) == digest(copy) for digests in self.seals.values()):
+                self.write_bytes(_LOG, copy)
+
+    def _copy_log(self, log: bytes) -> None:
+        """Makes `progress.csv` a copy of the log, unless it is about other things."""
+        path = self.path / _PROGRESS
+        told = path.read_bytes() if path.is_file() else None
+        if log.strip() and told != log and (told is None or told.count(b"\n") == log.count(b"\n")):
+            self.write_bytes(_PROGRESS, log)
 
     # -- evaluation
 

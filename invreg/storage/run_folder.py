@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 from invreg.components.device import choose_device
 from invreg.components.problem import Problem
 from invreg.errors import SpecError, StoreError, did_you_mean
+from invreg.files import remove_unfinished
 from invreg.specs.methods import ReconstructorBuilder
 from invreg.specs.plan import Plan, make_plan
 from invreg.specs.reading import read_spec
@@ -96,7 +97,13 @@ class ResultFolder(Folder):
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """Keeps a second process from writing to the same folder; released by the system if this one dies."""
+        """Keeps a second process from writing to the same folder; released by the system if this one dies.
+
+        What killed writers have left is removed.
+
+        Raises:
+            StoreError: if another process holds it, or it cannot be written.
+        """
         from filelock import FileLock, Timeout
 
         if (path := self.path / ".lock").is_symlink():
@@ -108,7 +115,15 @@ class ResultFolder(Folder):
             raise StoreError(
                 "is being written by another process", where=str(self.path), hint="wait for it, or another --output"
             ) from None
+        except (OSError, NotImplementedError) as error:  # the latter from file systems without locks
+            raise StoreError(
+                f"cannot be written: {getattr(error, 'strerror', None) or error}",
+                where=str(self.path),
+                expected="a folder in which files can be made and locked",
+                hint="a copy of it where you can write",
+            ) from None
         try:
+            remove_unfinished(self.path, leave=CELLS)  # cells have locks of their own
             yield
         finally:
             lock.release()

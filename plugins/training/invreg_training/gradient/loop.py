@@ -17,6 +17,7 @@ from invreg import (
     TrainingError,
     TrainingLog,
     generator,
+    hold_signals,
     memory_guard,
     stream_key,
 )
@@ -76,7 +77,9 @@ class TrainingLoop:
         self.precision = usable_precision(settings.precision, context.device)
         self.state = State()
         self.path = context.folder / "checkpoint.safetensors"
-        self._started = self._rate = 0.0
+        self._started = 0.0
+        self._is_whole = True  # whether what is in memory is what some number of whole steps leave
+        self._kept = 0  # the step of the last checkpoint
         # Kept on the device between two looks: the losses since then, and the first step that went wrong.
         self._losses = torch.zeros((), device=context.device)
         self._first_bad = torch.full((), -1, dtype=torch.int64, device=context.device)
@@ -84,8 +87,13 @@ class TrainingLoop:
     def run(self) -> TrainingLog:
         """Trains from the start or from the last checkpoint, and leaves the best weights in the reconstructor."""
         self.state = State.load(self.path, self.identity, self.reconstructor, self.optimizers)
-        if self.state.ended is None:
-            self._train()
+        self._kept = self.state.step
+        if self.state.ended is None or self.state.validation_is_due:
+            try:
+                self._train()
+            except KeyboardInterrupt as stop:
+                stop.add_note(self._keep())
+                raise
         self.reconstructor.load_state_dict(self.state.best_weights)
         self._report()
         return TrainingLog(self.state.rows, self._summary())
@@ -96,46 +104,72 @@ class TrainingLoop:
         self.reconstructor.train()
         self._started = now() - state.seconds
         reported = saved = now()
+        if state.validation_is_due:  # the session before was interrupted between the two
+            self._tell_progress(state.fraction)
+            self._validate()
+            self._save()
         while state.ended is None:
-            fraction = self.budget.fraction(state.step, state.seconds)
-            self._guarded_step(loss, fraction)
-            state.step += 1
-            self._read_clock()
-            state.ended = self.budget.ended(state.step, state.seconds)
+            state.fraction = self.budget.fraction(state.step, state.seconds)
+            with hold_signals():
+                self._is_whole = False
+                self._guarded_step(loss)
+                state.step += 1
+                self._read_clock()
+                state.ended = self.budget.ended(state.step, state.seconds)
+                state.validation_is_due = state.ended is not None or self._has_crossed_a_mark()
+                self._is_whole = True
             report = now() - reported >= _REPORT_EVERY
             if report or self.context.device.type == "cpu":
                 self._look()
             if report:
                 self._report()
                 reported = now()
-            if state.ended or self._validation_is_due(fraction):
+            if state.validation_is_due:
                 self._validate()
             if state.ended or now() - saved >= 60 * self.settings.checkpoint_minutes:
                 self._save()
                 saved = now()
         self.optimizers.zero_grad()
 
+    def _keep(self) -> str:
+        """Saves what an interruption has left, if it came between two steps; says what is kept."""
+        problem = ""
+        if self._is_whole and self.state.step > self._kept:
+            try:
+                self._save()
+            except TrainingError as error:
+                problem = f" (no further: {error.what})"
+        of = "" if self.budget.steps is None else f" of {self.budget.steps}"
+        return f"{self.label} up to step {self._kept}{of}{problem}"
+
     def _read_clock(self) -> None:
         self.state.seconds = time.perf_counter() - self._started
         if self.budget.seconds is not None:  # decisions follow from it: they must be the same everywhere
             self.state.seconds = self.processes.agree(self.state.seconds, self.context.device)
 
-    def _guarded_step(self, loss: nn.Module, fraction: float) -> None:
+    def _guarded_step(self, loss: nn.Module) -> None:
         settings, train = self.settings, self.context.images.train
         try:
             with memory_guard(f"training on {self.context.device}", (settings.batch_size, *train.crop_shape), _SMALLER):
-                self._step(loss, fraction)
+                self._step(loss)
         except OutOfMemory:
             raise
         except Exception:
             self._look()  # an earlier loss that was not finite is the likelier cause of what failed now
             raise
 
-    def _step(self, loss: nn.Module, fraction: float) -> None:
-        settings, context, step = self.settings, self.context, self.state.step
-        rank, seed = self.processes.rank, context.seed
+    def _tell_progress(self, fraction: float) -> None:
         if isinstance(self.reconstructor, FollowsTraining):
             self.reconstructor.training_progress(min(fraction, _BELOW_ONE))
+
+    def _rate(self) -> float:
+        """The learning rate of the step that begins, or of the last one, as a multiple of its peak."""
+        return rate_factor(self.state.fraction, self.settings.warmup, self.settings.final_lr)
+
+    def _step(self, loss: nn.Module) -> None:
+        settings, context, step = self.settings, self.context, self.state.step
+        rank, seed = self.processes.rank, context.seed
+        self._tell_progress(self.state.fraction)
         x = context.images.train.batch(seed, step, settings.batch_size, self.share)
         noise = generator(stream_key(seed, "training noise", step, rank), context.device)
         z = context.problem.measure(x, generator=noise)
@@ -154,8 +188,7 @@ class TrainingLoop:
         norm = nn.utils.clip_grad_norm_(
             self.optimizers.parameters, math.inf if settings.gradient_clip is None else settings.gradient_clip
         )
-        self._rate = rate_factor(fraction, settings.warmup, settings.final_lr)
-        self.optimizers.step(self._rate)
+        self.optimizers.step(self._rate())
         value = value.detach()
         bad = ~(torch.isfinite(value) & torch.isfinite(norm)) & (self._first_bad < 0)
         self._first_bad = torch.where(bad, step, self._first_bad)
@@ -172,48 +205,57 @@ class TrainingLoop:
                 expected="finite numbers",
                 hint="a smaller lr (and muon_lr), a longer warmup, or precision: float32",
             )
-        self.state.loss_sum += float(self._losses)
-        self._losses.zero_()
+        with hold_signals():
+            self.state.loss_sum += float(self._losses)
+            self._losses.zero_()
 
-    def _validation_is_due(self, fraction_before: float) -> bool:
+    def _has_crossed_a_mark(self) -> bool:
         """Whether the last step has crossed one of the evenly spread marks."""
         count = self.settings.validations
         fraction = self.budget.fraction(self.state.step, self.state.seconds)
         # A mark that rounding has put a little too far must not be missed by a step.
-        return math.floor(fraction * count + 1e-9) > math.floor(fraction_before * count + 1e-9)
+        return math.floor(fraction * count + 1e-9) > math.floor(self.state.fraction * count + 1e-9)
 
     def _validate(self) -> None:
-        """Evaluates the weights, keeps them if they are the best so far, and adds a row to the log."""
+        """Evaluates the weights, keeps them if they are the best so far, and adds a row to the log.
+
+        It may be interrupted at any point: only its last lines change the state, and they are not interrupted.
+        """
         self._look()
         state, start = self.state, time.perf_counter()
         value = validate(self.reconstructor, self.context, self.processes)
         self.reconstructor.train()
-        state.validation_seconds += time.perf_counter() - start
+        seconds = time.perf_counter() - start
         self._read_clock()
-        if is_better(value, state.best, self.metric):
-            state.best, state.best_step, state.stale = value, state.step, 0
-            state.best_weights = {k: v.detach().clone() for k, v in self.reconstructor.state_dict().items()}
-        else:
-            state.stale += 1
+        better = is_better(value, state.best, self.metric)
+        stale = 0 if better else state.stale + 1
         loss_sum, loss_count = self.processes.sum([state.loss_sum, state.loss_count], self.context.device)
         row = {
             "step": state.step,
             "epoch": round(state.step / self.steps_per_epoch, 4),
             "loss": loss_sum / loss_count,
             f"val_{self.metric_name}": value,
-            "lr": self.settings.lr * self._rate,
+            "lr": self.settings.lr * self._rate(),
             "seconds": round(state.seconds, 3),
         }
-        state.rows.append(row)
-        state.loss_sum, state.loss_count = 0.0, 0
-        patience = self.settings.patience
-        if state.ended is None and patience is not None and state.stale >= patience:
-            state.ended = f"patience: {state.stale} validations in a row without a better {self.metric_name}"
-        if state.ended is None:
-            state.ended = self.context.stop_rule(state.step, value)
+        ended, patience = state.ended, self.settings.patience
+        if ended is None and patience is not None and stale >= patience:
+            ended = f"patience: {stale} validations in a row without a better {self.metric_name}"
+        if ended is None:
+            ended = self.context.stop_rule(state.step, value)
         if self.processes.is_main:
             epoch = state.step // self.steps_per_epoch
             self.context.events.emit("invreg_epoch_finished", label=self.label, epoch=epoch, values=row)
+        with hold_signals():
+            self._is_whole = False
+            state.validation_seconds += seconds
+            if better:
+                state.best, state.best_step = value, state.step
+                state.best_weights = {k: v.detach().clone() for k, v in self.reconstructor.state_dict().items()}
+            state.rows.append(row)
+            state.loss_sum, state.loss_count = 0.0, 0
+            state.stale, state.ended, state.validation_is_due = stale, ended, False
+            self._is_whole = True
 
     def _report(self) -> None:
         if not self.processes.is_main:
@@ -237,6 +279,7 @@ class TrainingLoop:
         self._look()
         if self.processes.is_main:
             self.state.save(self.path, self.identity, self.reconstructor, self.optimizers)
+        self._kept = self.state.step
 
     def _summary(self) -> dict[str, Any]:
         state = self.state

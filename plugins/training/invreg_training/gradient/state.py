@@ -19,6 +19,8 @@ class State:
 
     Attributes:
         step: steps done.
+        fraction: the share of the training that was done before the last step.
+        validation_is_due: whether the weights after the last step are still to be evaluated.
         seconds: wall-clock seconds of all sessions, of which `validation_seconds` in validation.
         loss_sum: sum of the losses of the `loss_count` steps since the last row of the log.
         best: best value on the validation images, found after `best_step` steps, with `best_weights`.
@@ -28,6 +30,8 @@ class State:
     """
 
     step: int = 0
+    fraction: float = 0.0
+    validation_is_due: bool = False
     seconds: float = 0.0
     validation_seconds: float = 0.0
     loss_sum: float = 0.0

@@ -19,6 +19,7 @@ from invreg import (
     TrainingContext,
     TrainingError,
     TrainingLog,
+    hold_signals,
     never_stop,
 )
 from invreg_training.checkpoint import identity
@@ -120,13 +121,22 @@ class SearchSession:
 
     def run(self) -> TrainedMethod:
         """Does the trials that are left, and gives the best of all."""
+        try:
+            return self._run()
+        except KeyboardInterrupt as stop:
+            stop.add_note(f"{len(self.trials)} of {self.search.trials} trials of {self.method.label}")
+            raise
+
+    def _run(self) -> TrainedMethod:
         best, best_reconstructor = best_of(self.trials, self.metric), None
         for number in range(len(self.trials), self.search.trials):
             trial, reconstructor = self._try(number)
-            self.trials.append(trial)
-            if self.processes.is_main:
-                self.file.write(self.trials)
-                self._report(trial)
+            with hold_signals():
+                if self.processes.is_main:
+                    # Heard before it counts as done: who listens hears of every trial, of some twice.
+                    self._report(trial)
+                    self.file.write([*self.trials, trial])
+                self.trials.append(trial)
             if trial.value is not None and is_better(trial.value, best.value if best else None, self.metric):
                 best, best_reconstructor = trial, reconstructor
         if best is None:
