@@ -14,8 +14,10 @@ from matplotlib.figure import Figure
 from seals import reseal
 
 from invreg.components.analyzer import Findings
+from invreg.components.trainer import TrainedMethod, TrainingLog
 from invreg.errors import StoreError
 from invreg.specs.reading import read_spec
+from invreg.storage.method_folder import TrainingRecord
 from invreg.storage.run_folder import RunFolder
 
 SPEC = read_spec({"title": "A/B: test!", "data": "photos", "operator": "identity", "methods": {"raw": "observation"}})
@@ -167,3 +169,97 @@ def test_two_processes_do_not_share_a_run(folder: RunFolder) -> None:
         process.join()
     with folder.locked():
         pass
+
+
+def test_what_killed_writers_have_left_is_removed(tmp_path: Path, folder: RunFolder) -> None:
+    ours = ["methods/a/.weights.safetensors.k3x_91ab", ".report.html.aaaaaaaa", ".x\ny.00000000"]
+    others = [
+        "methods/a/weights.safetensors",
+        ".lock",
+        ".nfs000000000",
+        ".x.swp",
+        "methods/a/.a.b.Capitals",
+        "a.k3x_91ab",
+    ]
+    victim = tmp_path / "elsewhere" / ".notes.txt.abcdefgh"
+    for name in [*ours, *others, "cells/c/.a.b.aaaaaaaa", "methods/.label.aaaaaaaa/inside"]:
+        (folder.path / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder.path / name).write_text("x")
+    victim.parent.mkdir()
+    victim.write_text("mine")
+    (folder.path / "link").symlink_to(victim.parent)
+    (folder.path / ".link.to.aaaaaaaa").symlink_to(victim)
+    (folder.path / ".folder.aaaaaaaa").symlink_to(victim.parent)
+    with folder.locked():
+        pass
+    assert victim.read_text() == "mine"
+    assert [name for name in [*ours, "methods/.label.aaaaaaaa"] if (folder.path / name).exists()] == []
+    kept = [*others, "cells/c/.a.b.aaaaaaaa", ".link.to.aaaaaaaa", ".folder.aaaaaaaa"]
+    assert [name for name in kept if not (folder.path / name).exists()] == []
+
+
+def test_a_folder_that_cannot_be_written_is_one_readable_error(
+    folder: RunFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def read_only(*_: object, **__: object) -> int:
+        raise OSError(30, "Read-only file system")
+
+    monkeypatch.setattr("os.open", read_only)
+    with pytest.raises(StoreError, match="cannot be written: Read-only file system"), folder.locked():
+        pass
+
+
+ROWS = [{"step": 10, "loss": 0.5, "lr": 1e-5}, {"step": 20, "loss": float("nan"), "lr": 0.25}]
+
+
+def test_progress_ends_as_a_copy_of_the_log_and_each_restores_the_other(folder: RunFolder) -> None:
+    method = folder.method("net")
+    for row in ROWS:
+        method.append_progress(row)
+    trained = TrainedMethod(torch.nn.Identity(), TrainingLog(ROWS))  # type: ignore[arg-type]
+    method.write_trained(trained, {"name": "net"}, TrainingRecord(1.0, 0))
+    log, progress = method.path / "log.csv", method.path / "progress.csv"
+    before = log.read_bytes()
+    assert progress.read_bytes() == before
+    for lost in (progress, log):
+        lost.unlink()
+        method.restore_logs()
+        assert lost.read_bytes() == before
+    log.unlink()
+    progress.write_text("step,loss\n10,0.1\n")  # not what was sealed
+    method.restore_logs()
+    with pytest.raises(StoreError, match=r"log\.csv: missing"):
+        _ = method.log
+
+
+@pytest.mark.parametrize(
+    ("content", "kept"),
+    [
+        ("step,loss,lr\n10,0.5,1e-05\n20,,0.25\n", ["10"]),  # a session that went further than it kept
+        ("step,loss,lr\n10,0.5,1e-05\n20,", ["10"]),  # a row that was cut
+        ("step,loss,lr\n10,0.5,1e-05\n", ["10"]),
+        ("step,loss,lr\n20,,0.25\n", []),
+        ("st", []),
+        ("", []),
+    ],
+)
+def test_progress_goes_on_where_the_checkpoint_is(folder: RunFolder, content: str, kept: list[str]) -> None:
+    method = folder.method("net")
+    method.path.mkdir(parents=True)
+    (method.path / "progress.csv").write_text(content)
+    method.cut_progress(ROWS[1])
+    method.append_progress(ROWS[1])
+    lines = (method.path / "progress.csv").read_text().splitlines()
+    assert [line.split(",")[0] for line in lines] == ["step", *kept, "20"]
+
+
+def test_progress_is_not_written_through_links(tmp_path: Path, folder: RunFolder) -> None:
+    (tmp_path / "victim").write_text("mine")
+    method = folder.method("net")
+    method.path.mkdir(parents=True)
+    (method.path / "progress.csv").symlink_to(tmp_path / "victim")
+    (method.path / "training").symlink_to(tmp_path)
+    method.append_progress(ROWS[0])
+    assert (tmp_path / "victim").read_text() == "mine"
+    with pytest.raises(StoreError, match="leads out"):
+        _ = method.scratch

@@ -9,11 +9,12 @@ from typing import Any
 
 import pytest
 from torch import Tensor
-from training_helpers import Gain, RestlessConvs, White, make_context, make_method, same_weights
+from training_helpers import Gain, RestlessConvs, make_context, make_method, same_weights
 from training_worker import STEPS
 
 from invreg.components.interruption import Interrupted, listening_to_signals
 from invreg.components.trainer import TrainedMethod, Trainer
+from invreg.testing.toys import ToyNoise
 from invreg_training.checkpoint import read_checkpoint
 from invreg_training.gradient import loop as loop_module
 from invreg_training.gradient.trainer import ReconstructionTraining
@@ -24,7 +25,7 @@ RARE = {**STEPS, "checkpoint_minutes": 60.0}
 
 
 def fit(folder: Path, trainer: Trainer, cls: type = RestlessConvs) -> TrainedMethod:
-    context = make_context(folder, noise=White())
+    context = make_context(folder, noise=ToyNoise())
     return trainer.fit(make_method(cls, context), context)
 
 
