@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import math
+from functools import cache
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from invreg.components.certificate import StabilityCertificate
 from invreg.components.operator import LinearOperator, Operator, Shape
 from invreg.components.problem import Problem
+from invreg_iresnet.explicit_iresnet import ExplicitIResNet
 from invreg_iresnet.iresnet import IResNet
 
 
@@ -59,3 +62,32 @@ def grid_factor(kernel_size: int, points: int) -> float:
     """
     half = (kernel_size - 1) / 2
     return math.cos(math.pi * half / points) ** -2 if points > 2 * half else math.inf
+
+
+def explicit(image_shape: tuple[int, int, int] = (1, 10, 12), *, seed: int = 0, **parameters: Any) -> ExplicitIResNet:
+    """A small explicit network with strong random weights, in float64 and evaluation mode."""
+    torch.manual_seed(seed)
+    given: dict[str, Any] = {"subnetworks": 5, "channels": 4, "hidden": 6, "padding": 2, "lipschitz": 0.9}
+    net = ExplicitIResNet(**given | parameters)
+    net.setup(Problem(Smooth()), image_shape)
+    stack = stack_of(net)
+    with torch.no_grad():
+        stack.kernels.normal_()
+        stack.mixings.normal_()
+        stack.hidden_biases.normal_(std=0.05)
+        stack.output_biases.normal_(std=0.05)
+        stack.log_thresholds.fill_(math.log(0.05) / 3)
+    return net.double().eval()
+
+
+def made(kind: str, **parameters: Any) -> Any:
+    return network(**{"lipschitz": 0.9, **parameters}) if kind == "iresnet" else explicit(**parameters)
+
+
+@cache
+def certified(kind: str, *, single: bool = False, **parameters: Any) -> tuple[Any, StabilityCertificate]:
+    """A final network in float64 (or float32) and its certificate, made once: tests leave both as they are."""
+    net = made(kind, **parameters)
+    net = net.float() if single else net
+    net.finalise()
+    return net, net.certificate()

@@ -8,8 +8,7 @@ from typing import Any
 
 import pytest
 import torch
-from iresnet_helpers import network, stack_of
-from test_network_certificate import explicit
+from iresnet_helpers import certified, network, stack_of
 from torch import Tensor
 
 from invreg.errors import ConvergenceError, ConvergenceWarning, DataError, ShapeError, SpecError
@@ -48,8 +47,7 @@ def distance(image: Tensor, other: Tensor) -> Tensor:
 @pytest.mark.parametrize("lipschitz", [0.9, 0.999])
 @pytest.mark.parametrize("tolerance", [1e-1, 1e-2, 1e-3, 1e-4])
 def test_the_bound_is_never_below_the_error_and_not_far_above(lipschitz: float, tolerance: float) -> None:
-    net = network(lipschitz=lipschitz).float()
-    net.finalise()
+    net, _ = certified("iresnet", single=True, lipschitz=lipschitz)
     z = measurements(25, seed=int(-math.log10(tolerance)))
     found = net.reconstruct(z, tolerance)
     errors = distance(found.image, truth(net, z))
@@ -64,8 +62,7 @@ def test_the_bound_is_never_below_the_error_and_not_far_above(lipschitz: float, 
 
 @pytest.mark.slow
 def test_the_bound_is_within_twenty_times_of_the_error() -> None:
-    net = network(lipschitz=0.99, subnetworks=5).float()
-    net.finalise()
+    net, _ = certified("iresnet", single=True, lipschitz=0.99, subnetworks=5)
     z = measurements(100)
     found = net.reconstruct(z, 1e-3)
     ratios = found.error_bound / distance(found.image, truth(net, z))
@@ -85,8 +82,7 @@ def test_double_precision_goes_further() -> None:
 
 @pytest.mark.slow
 def test_the_floor_of_single_precision_is_said() -> None:
-    net = network(lipschitz=0.99).float()
-    net.finalise()
+    net, _ = certified("iresnet", single=True, lipschitz=0.99)
     with pytest.warns(ConvergenceWarning, match=r"not proven to be within its tolerance[\s\S]*net.double\(\)"):
         found = net.reconstruct(measurements(), 1e-8)
     assert not found.met
@@ -107,8 +103,7 @@ def test_too_few_iterations_are_said_and_bounded() -> None:
 
 @pytest.mark.slow
 def test_the_explicit_network_is_bounded_by_rounding() -> None:
-    net = explicit().float()
-    net.finalise()
+    net, _ = certified("explicit_iresnet", single=True)
     found = net.reconstruct(measurements())
     errors = distance(found.image, truth(net, measurements()))
     assert (found.error_bound >= errors).all()
@@ -119,22 +114,20 @@ def test_the_explicit_network_is_bounded_by_rounding() -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", ["iresnet", "explicit_iresnet"])
 def test_errors_of_the_data_are_bounded_too(kind: str) -> None:
-    net = (network(lipschitz=0.9) if kind == "iresnet" else explicit()).float()
-    net.finalise()
+    net, certificate = certified(kind, single=True)
     z = measurements(6)
     noise = 0.3 * torch.randn(z.shape, generator=torch.Generator().manual_seed(1))
     delta = float(noise.flatten(1).norm(dim=1).max()) * (1 + 1e-6)
     found = net.reconstruct(z, 1e-3, data_error=delta)
     assert (found.data_error_bound >= distance(found.image, truth(net, z + noise))).all()
-    lipschitz = net.certificate().reconstruction_lipschitz
+    lipschitz = certificate.reconstruction_lipschitz
     torch.testing.assert_close(found.data_error_bound, found.error_bound + lipschitz * delta)
     assert net.reconstruct(z).data_error_bound is None
 
 
 @pytest.mark.slow
 def test_without_a_proof_nothing_is_claimed() -> None:
-    net = network(lipschitz=0.9).float()
-    net.finalise()
+    net, _ = certified("iresnet", single=True, lipschitz=0.9)
     found = net.reconstruct(measurements(), 1e-3, certify=False)
     assert found.error_bound is None
     assert not found.met
@@ -143,8 +136,7 @@ def test_without_a_proof_nothing_is_claimed() -> None:
 
 @pytest.mark.slow
 def test_each_image_is_treated_by_itself() -> None:
-    net = network(lipschitz=0.99).float()
-    net.finalise()
+    net, _ = certified("iresnet", single=True, lipschitz=0.99)
     z = measurements(5) * torch.tensor([0.01, 1.0, 5.0, 1.0, 20.0])[:, None, None, None]
     together = net.reconstruct(z, 1e-2)
     for i in range(5):
@@ -259,8 +251,7 @@ def test_without_its_slack_the_bound_would_be_wrong(monkeypatch: pytest.MonkeyPa
 
 @pytest.mark.slow
 def test_no_warning_where_all_is_well() -> None:
-    net = network(lipschitz=0.9).float()
-    net.finalise()
+    net, _ = certified("iresnet", single=True, lipschitz=0.9)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         found = net.reconstruct(measurements(), 1e-2)
@@ -272,8 +263,7 @@ def test_no_warning_where_all_is_well() -> None:
 @pytest.mark.parametrize("kind", ["iresnet", "explicit_iresnet"])
 def test_measurements_in_double_precision_are_what_bounds_are_about(kind: str) -> None:
     """A float32 network may round them, but then it has to account for that."""
-    net = (network(lipschitz=0.9) if kind == "iresnet" else explicit()).float()
-    net.finalise()
+    net, _ = certified(kind, single=True)
     z = measurements(3).double() + 1e-8 * measurements(3, seed=1).double()
     assert not torch.equal(z.float().double(), z)
     found = net.reconstruct(z, 1e-5)

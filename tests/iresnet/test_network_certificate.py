@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import torch
-from iresnet_helpers import Smooth, network, stack_of
+from iresnet_helpers import Smooth, certified, explicit, made, network, stack_of
 from torch import Tensor
 
 from invreg.components.certificate import StabilityCertificate
@@ -21,26 +21,6 @@ from invreg_iresnet.norms.certified_norm import certified_norm, norm_is_at_most
 from toy import EverySecondRow
 
 KINDS = ["iresnet", "explicit_iresnet"]
-
-
-def explicit(image_shape: tuple[int, int, int] = (1, 10, 12), *, seed: int = 0, **parameters: Any) -> ExplicitIResNet:
-    """A small explicit network with strong random weights, in float64 and evaluation mode."""
-    torch.manual_seed(seed)
-    given: dict[str, Any] = {"subnetworks": 5, "channels": 4, "hidden": 6, "padding": 2, "lipschitz": 0.9}
-    net = ExplicitIResNet(**given | parameters)
-    net.setup(Problem(Smooth()), image_shape)
-    stack = stack_of(net)
-    with torch.no_grad():
-        stack.kernels.normal_()
-        stack.mixings.normal_()
-        stack.hidden_biases.normal_(std=0.05)
-        stack.output_biases.normal_(std=0.05)
-        stack.log_thresholds.fill_(math.log(0.05) / 3)
-    return net.double().eval()
-
-
-def made(kind: str, **parameters: Any) -> Any:
-    return network(lipschitz=0.9, **parameters) if kind == "iresnet" else explicit(**parameters)
 
 
 # -- finalisation
@@ -192,22 +172,20 @@ def test_bounds_are_ordered_and_hold(kind: str) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 def test_each_subnetwork_is_monotone(kind: str) -> None:
-    net = made(kind, padding=0)
-    net.finalise()
-    listed = net.certificate().content["subnetworks"]
+    net, certificate = certified(kind)
+    listed = certificate.content["subnetworks"]
     assert len(listed) == len(stack_of(net))
     for one in listed:
         assert 0 < one["monotonicity"] <= 1
         assert 0 < one["smallest_contraction"] < 1
         assert one["lipschitz"] <= net.residual_bound * (1 + 1e-4)
     whole = math.prod(one["inverse_lipschitz"] for one in listed)
-    assert whole >= net.certificate().inverse_lipschitz["certified"] * (1 - 1e-9)
+    assert whole >= certificate.inverse_lipschitz["certified"] * (1 - 1e-9)
 
 
 @pytest.mark.slow
 def test_padding_is_part_of_the_reconstruction() -> None:
-    net = network(lipschitz=0.9)
-    certificate = net.certificate()
+    _, certificate = certified("iresnet")
     assert certificate.content["padding_norm"] == 2
     assert certificate.reconstruction_lipschitz == 2 * certificate.content["image_lipschitz"]
     assert "at most" in certificate.sentence
@@ -242,9 +220,7 @@ def rewritten(certificate: StabilityCertificate) -> Any:
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_certificate_survives_its_file(kind: str) -> None:
-    net = made(kind)
-    net.finalise()
-    certificate = net.certificate()
+    net, certificate = certified(kind)
     read = StabilityCertificate(rewritten(certificate))
     assert read.content == certificate.content
     net.verify(read)
@@ -347,9 +323,8 @@ def no_subnetworks(content: Any) -> None:
     ],
 )
 def test_whatever_is_changed_is_found(tamper: Any) -> None:
-    net = network(lipschitz=0.9)
-    net.finalise()
-    content = rewritten(net.certificate())
+    net, certificate = certified("iresnet")
+    content = rewritten(certificate)
     tamper(content)
     with pytest.raises(CertificateError, match="certificate"):
         net.verify(StabilityCertificate(content))
@@ -370,9 +345,8 @@ def huge_integer(content: Any) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("tamper", [without_bounds, null_side, huge_integer])
 def test_malformed_certificates_are_certificate_errors(tamper: Any) -> None:
-    net = network(lipschitz=0.9)
-    net.finalise()
-    content = rewritten(net.certificate())
+    net, certificate = certified("iresnet")
+    content = rewritten(certificate)
     tamper(content)
     with pytest.raises(CertificateError):
         net.verify(StabilityCertificate(content))
@@ -380,9 +354,8 @@ def test_malformed_certificates_are_certificate_errors(tamper: Any) -> None:
 
 @pytest.mark.slow
 def test_nobody_changes_what_has_been_verified() -> None:
-    net = network(lipschitz=0.9)
-    net.finalise()
-    given = rewritten(net.certificate())
+    shared, made_of_it = certified("iresnet")
+    net, given = copy.deepcopy(shared), rewritten(made_of_it)
     certificate = StabilityCertificate(given)
     net.verify(certificate)
     z = torch.rand(1, 1, 10, 12, dtype=torch.float64)
@@ -395,10 +368,8 @@ def test_nobody_changes_what_has_been_verified() -> None:
 
 @pytest.mark.slow
 def test_a_network_that_is_set_up_again_forgets_its_certificate() -> None:
-    net = network(lipschitz=0.9)
-    net.finalise()
-    state = copy.deepcopy(net.state_dict())
-    grey = net.certificate()
+    shared, grey = certified("iresnet")
+    net, state = copy.deepcopy(shared), shared.state_dict()
     net.setup(Problem(Smooth()), (2, 10, 12))
     net.load_state_dict(state)
     net.double().eval()
@@ -438,8 +409,8 @@ def test_symmetric_networks_with_nothing_to_expand_are_certified() -> None:
 
 @pytest.mark.slow
 def test_other_weights_are_found() -> None:
-    net = network(lipschitz=0.9)
-    certificate = net.certificate()
+    shared, certificate = certified("iresnet")
+    net = copy.deepcopy(shared)
     with torch.no_grad():
         stack_of(net).kernels[0, 0, 0, 0, 0] += 1e-9
     with pytest.raises(CertificateError, match="weights"):
