@@ -55,7 +55,8 @@ def isolated(plugin: str | None = None) -> Iterator[None]:
 def _on_standard_error() -> Iterator[None]:
     """What is written to the file of standard output itself, by C or `os.write`, goes to standard error."""
     try:
-        sys.__stdout__ and sys.__stdout__.flush()
+        if sys.__stdout__ is not None:
+            sys.__stdout__.flush()
         kept = os.dup(1)
         os.dup2(2, 1)
     except (OSError, ValueError):  # there is none

@@ -25,7 +25,7 @@ PLUGINS = {
     "generator": ("raise GeneratorExit('x')", "GeneratorExit: x"),
     "base": ("class Odd(BaseException): pass\nraise Odd('odd')", "Odd: odd"),
     "mute": ("class Mute(Exception):\n    __str__ = None\nraise Mute()", "its message cannot be read"),
-    "long": ("raise ValueError('o' * 100_000)", "(100,0"),
+    "long": ("raise ValueError('o' * 100_000)", "(100,"),
     "garbage": ("import os; os.write(1, b'\\xff\\xfe garbage'); print('garbage')", None),
     "sleeps": ("import time; time.sleep(1000)", "takes longer than 3 s"),
     "loops": ("while True: pass", "takes longer than 3 s"),
