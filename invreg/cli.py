@@ -86,7 +86,7 @@ def validate(spec: _SpecFile = None, overrides: _Overrides = None) -> None:
     """Check names, parameters and structure of a spec without reading data, and print it with all defaults."""
     from invreg.plugins.registry import Registry
     from invreg.specs.bundled import quickstart_path
-    from invreg.specs.plan import make_plan
+    from invreg.specs.plan import check_sizes, make_plan
     from invreg.specs.reading import read_content
     from invreg.specs.spec import parse_spec
 
@@ -95,10 +95,12 @@ def validate(spec: _SpecFile = None, overrides: _Overrides = None) -> None:
         from invreg.studies.plan import plan_study
 
         for cell in plan_study(content, Registry.installed()).cells:
+            check_sizes(cell.plan)
             print("---")
             print(cell.plan.spec.to_yaml(), end="")
         return
     plan = make_plan(parse_spec(content), Registry.installed())
+    check_sizes(plan)
     print(plan.spec.to_yaml(), end="")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,7 +19,11 @@ from torch.overrides import TorchFunctionMode
 from invreg.errors import InvregError, OutOfMemory, SpecError
 
 #: Tensors of weights that one method can have.
-MOST_TENSORS = 30_000
+MOST_TENSORS = 5_000
+
+
+class TooLarge(SpecError):
+    """A component that no memory of this machine can hold; nothing has been made."""
 
 
 @contextmanager
@@ -62,7 +67,7 @@ def require_memory(size: float, what: str, where: str = "") -> None:
     """
     there = _physical_memory()
     if there is not None and size > there:
-        raise SpecError(
+        raise TooLarge(
             f"{what} would take {_gib(size)} of memory",
             where=where or None,
             expected=f"less than the {_gib(there)} of this machine",
@@ -70,10 +75,14 @@ def require_memory(size: float, what: str, where: str = "") -> None:
 
 
 @contextmanager
-def within_memory(where: str = "") -> Iterator[None]:
+def within_memory(where: str = "", fill: bool = True) -> Iterator[None]:
     """While a component is built or set up: what exceeds the memory of this machine is refused before it is made.
 
     Each tensor that torch makes is looked at, and the sum of all weights and buffers of modules.
+
+    Args:
+        where: the path of the component in the spec.
+        fill: whether large tensors get values; without, the system only promises their memory.
 
     Raises:
         SpecError: with the memory that would be needed.
@@ -88,48 +97,56 @@ def within_memory(where: str = "") -> Iterator[None]:
         require_memory(total, "its weights", where)
         if count > MOST_TENSORS:
             what, expected = f"more than {MOST_TENSORS:,} tensors of weights", "a network with fewer layers"
-            raise SpecError(what, where=where or None, expected=expected)
+            raise TooLarge(what, where=where or None, expected=expected)
 
     hooks = [
         register_module_parameter_registration_hook(registered),
         register_module_buffer_registration_hook(registered),
     ]
     try:
-        with _Watched(where):
+        with _Watched(where, fill):
             yield
     finally:
         for hook in hooks:
             hook.remove()
 
 
-_FACTORIES = {
-    *(torch.empty, torch.zeros, torch.ones, torch.full, torch.rand, torch.randn, torch.randint, torch.randperm),
-    *(torch.arange, torch.linspace, torch.logspace, torch.eye, torch.empty_strided),
-    *(torch.Tensor.new_empty, torch.Tensor.new_zeros, torch.Tensor.new_ones, torch.Tensor.new_full),
+_NEW = {torch.Tensor.new_empty, torch.Tensor.new_zeros, torch.Tensor.new_ones, torch.Tensor.new_full}
+_FACTORIES = {torch.empty, torch.zeros, torch.ones, torch.full, torch.rand, torch.randn, torch.randint, *_NEW}
+_FILLS = {torch.Tensor.uniform_, torch.Tensor.normal_, torch.Tensor.fill_, torch.Tensor.zero_} | {
+    function for name, function in vars(torch.nn.init).items() if name.endswith("_") and name[0] != "_"
 }
+_LARGE = 2**24  # bytes
 
 
 class _Watched(TorchFunctionMode):
     """Asks for the size of each new tensor before it is made: the system may promise memory that is not there."""
 
-    def __init__(self, where: str) -> None:
+    def __init__(self, where: str, fill: bool) -> None:
         super().__init__()
-        self._where = where
+        self._where, self._fill = where, fill
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
         if func in _FACTORIES and "out" not in kwargs:
-            require_memory(_demand(func, args, kwargs), "a single tensor", self._where)
+            shape, dtype = _asked_for(func, args, kwargs)
+            size = float(math.prod(shape) * dtype.itemsize)
+            require_memory(size, "a single tensor", self._where)
+            if not self._fill and size > _LARGE:
+                return torch.empty(shape, dtype=dtype)
+        elif not self._fill and func in _FILLS:
+            target = kwargs.get("tensor", args[0] if args else None)
+            if isinstance(target, torch.Tensor) and target.nbytes > _LARGE:
+                return target
         return func(*args, **kwargs)
 
 
-def _demand(func: Any, args: Any, kwargs: dict[str, Any]) -> float:
-    """The bytes that a new tensor takes; 0 where the call is wrong, which it says itself."""
-    without_place = {key: value for key, value in kwargs.items() if key not in ("device", "generator", "pin_memory")}
-    try:
-        return _size_of(func(*args, **without_place, device="meta"))
-    except (RuntimeError, TypeError, OverflowError) as error:
-        return 2.0**63 if "overflow" in str(error).lower() else 0.0
+def _asked_for(func: Any, args: Any, kwargs: dict[str, Any]) -> tuple[list[int], torch.dtype]:
+    """The shape and the type of numbers that a factory is asked for; no side where it is called in another way."""
+    default = args[0].dtype if func in _NEW else torch.int64 if func is torch.randint else torch.get_default_dtype()
+    sides = kwargs.get("size", next((given for given in args if isinstance(given, tuple | list)), args))
+    shape = [side for side in sides if isinstance(side, int)]
+    return shape or [0], kwargs.get("dtype") or default
 
 
 def _size_of(tensor: torch.Tensor) -> float:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,6 +14,7 @@ import torch
 
 from invreg.components.analyzer import Analyzer
 from invreg.components.dataset import ImageDataset
+from invreg.components.memory import TooLarge, within_memory
 from invreg.components.metric import Metric
 from invreg.components.noise import Noise
 from invreg.components.operator import Operator
@@ -22,6 +24,7 @@ from invreg.components.trainer import Trainer
 from invreg.errors import SpecError
 from invreg.plugins.registry import Registry, spec_of
 from invreg.schema.component_spec import ComponentSpec, join_errors
+from invreg.schema.signature import built_with
 from invreg.specs.spec import MethodSpec, Spec
 from invreg.text import unique_names
 
@@ -159,6 +162,50 @@ def _unable(methods: Mapping[str, PlannedMethod], analyses: Sequence[tuple[str, 
     ]
 
 
+#: A method is set up for its size where the largest number among its parameters, or their product, is above these.
+_LARGE_NUMBER, _LARGE_PRODUCT = 4096, 10**12
+
+
+def check_sizes(plan: Plan) -> None:
+    """Refuses methods whose weights this machine cannot hold, without filling them; most are too small to be looked at.
+
+    A run finds the same when it sets its methods up.
+
+    Raises:
+        SpecError: with the memory that each would take.
+    """
+    problems: list[SpecError] = []
+    size = built_with(plan.dataset).get("image_size")
+    shape = (1, size, size) if isinstance(size, int) else (1, 96, 96)
+    for label, method in plan.methods.items():
+        numbers = list(_whole_numbers(method.spec.reconstructor.parameters))
+        if max(numbers, default=0) <= _LARGE_NUMBER and math.prod(numbers) <= _LARGE_PRODUCT:
+            continue
+        where = f"methods.{label}.reconstructor"
+        try:
+            second: Reconstructor = plan.registry.build("reconstructor", method.spec.reconstructor, where)
+            with torch.random.fork_rng(devices=[]), within_memory(where, fill=False):
+                second.setup(Problem(plan.operator, plan.noise), shape)
+        except TooLarge as error:
+            problems.append(error)
+        except Exception:  # noqa: BLE001 (made for other images: the run will see)
+            continue
+    if problems:
+        raise join_errors(problems)
+
+
+def _whole_numbers(value: Any) -> Iterator[int]:
+    """The whole numbers above 1 in the parameters of a component; of a list, the largest."""
+    if isinstance(value, Mapping):
+        value = list(value.values())
+        for item in value:
+            yield from _whole_numbers(item)
+    elif isinstance(value, list | tuple):
+        yield max((number for item in value for number in _whole_numbers(item)), default=1)
+    elif isinstance(value, int) and value > 1:
+        yield value
+
+
 def needs_training(method: PlannedMethod, problem: Problem | None, registry: Registry) -> bool:
     """Whether a method has weights to train, as far as that can be seen without images."""
     for reconstructor in method.unused:
@@ -167,12 +214,12 @@ def needs_training(method: PlannedMethod, problem: Problem | None, registry: Reg
         if problem is None or type(reconstructor).setup is Reconstructor.setup:
             return False
         try:
-            copy: Reconstructor = registry.build("reconstructor", method.spec.reconstructor)
+            second: Reconstructor = registry.build("reconstructor", method.spec.reconstructor)
             with torch.random.fork_rng(devices=[]):
-                copy.setup(problem, _SMALL)
+                second.setup(problem, _SMALL)
         except Exception:  # noqa: BLE001 (not made for such an image: the run will see)
             return False
-        return has_weights(copy)
+        return has_weights(second)
     return False
 
 

@@ -44,7 +44,7 @@ class ConvResNet(ImageNetwork):
     def __init__(
         self,
         subnetworks: Annotated[
-            int, Field(ge=1, description="number n of residual blocks", json_schema_extra=search_range(8, 24))
+            int, Field(ge=1, le=1000, description="number n of residual blocks", json_schema_extra=search_range(8, 24))
         ] = 20,
         channels: Annotated[
             int,

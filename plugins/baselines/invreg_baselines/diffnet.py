@@ -38,6 +38,7 @@ class DiffNet(ImageNetwork):
             int,
             Field(
                 ge=1,
+                le=1000,
                 description="number n of time steps, each with a network of its own",
                 json_schema_extra=search_range(3, 10),
             ),
