@@ -48,7 +48,7 @@ from .components.reconstructor import (
 )
 from .components.streams import generator as generator, stream_key as stream_key
 from .components.study_analyzer import CompletedStudy as CompletedStudy, StudyAnalyzer as StudyAnalyzer
-from .components.tiles import reconstruct_in_tiles as reconstruct_in_tiles
+from .components.tiles import reconstruct_in_tiles as reconstruct_in_tiles, reconstruct_within as reconstruct_within
 from .components.trainer import (
     Method as Method,
     TrainedMethod as TrainedMethod,

@@ -163,6 +163,10 @@ class LinearOperator(Operator):
         return float((there - back).abs() / size**2) if size else float(back.abs())
 
 
+# Numbers in an image from which on the Lanczos iteration saves memory.
+_LARGE = 2**22
+
+
 def _largest_singular_value(matrix: SciPyLinearOperator, tolerance: float, seed: int) -> NormEstimate:
     from scipy.sparse.linalg import ArpackNoConvergence, eigsh
 
@@ -174,7 +178,9 @@ def _largest_singular_value(matrix: SciPyLinearOperator, tolerance: float, seed:
     if gram.shape[0] == 1 or not image.any():  # A number; or zero, which a random vector tells.
         return NormEstimate(math.sqrt(abs(float(image[0] / start[0]))), 0.0)
     try:
-        eigenvalues, vectors = eigsh(gram, k=1, which="LA", v0=start, tol=tolerance)
+        # The usual 20 vectors of the basis would take gigabytes for large images.
+        basis = 6 if gram.shape[0] > _LARGE else None
+        eigenvalues, vectors = eigsh(gram, k=1, which="LA", v0=start, tol=tolerance, ncv=basis)
     except ArpackNoConvergence as error:
         raise ConvergenceError(
             f"the Lanczos iteration did not reach the tolerance {tolerance:g}",

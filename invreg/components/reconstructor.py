@@ -78,6 +78,22 @@ class Reconstructor(Component, nn.Module, ABC):
             self._problem.operator._apply(fn, recurse)
         return super()._apply(fn, recurse)
 
+    @property
+    def memory_per_pixel(self) -> float | None:
+        """About the bytes that a reconstruction takes for each pixel of an image; None where that is not known.
+
+        From it, `reconstruct_within` finds out whether an image has to be cut into tiles.
+        """
+        return None
+
+    @property
+    def reconstruction_radius(self) -> int | None:
+        """R(z) at a pixel depends only on pixels of z at most so many rows and columns away; None if it may on all.
+
+        Of use where measurements have the shape of images. Tiles with such a halo lose nothing but rounding.
+        """
+        return None
+
     def __call__(self, z: Tensor, *args: Any, **kwargs: Any) -> Tensor:
         """R(z), by `forward`: the measurements are checked, and brought to the precision of the method.
 

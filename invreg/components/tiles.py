@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -10,7 +11,60 @@ from torch import Tensor
 
 from invreg.components.operator import Operator
 from invreg.components.reconstructor import Reconstructor
-from invreg.errors import ShapeError, SpecError
+from invreg.errors import InvregWarning, ShapeError, SpecError
+
+#: Bytes that the reconstruction of one image may take; with the libraries, a process stays below 4 GiB.
+MOST_MEMORY = 3 * 2**30
+
+# Tiles start at multiples of this, so that networks with several scales see the same grid as in the whole image. The
+# halo is at least two of them; sides of tiles are at most 32 of them without the halo.
+_GRID = 32
+
+
+def reconstruct_within(reconstructor: Reconstructor, z: Tensor, memory: float = MOST_MEMORY) -> Tensor:
+    """R(z), or, where one image would take more than `memory`, what `reconstruct_in_tiles` makes of it.
+
+    The memory is that of the method's `memory_per_pixel`; one that does not say it reconstructs the whole. So does one
+    for an operator that is not known to be local, or whose measurements are not images. The halo of the tiles is the
+    radius of the operator and of the method, where that has one, and 64 pixels at least.
+
+    Args:
+        reconstructor: a method that is set up.
+        z: measurements `[B, ...range]`.
+        memory: bytes for one image.
+
+    Warns:
+        InvregWarning: if tiles are used, with their size.
+    """
+    per_pixel = reconstructor.memory_per_pixel
+    if per_pixel is None or not is_too_large(reconstructor, z, memory):
+        return reconstructor(z)
+    operator = reconstructor.problem.operator
+    radius = operator.stencil_radius or 0
+    halo = _on_grid(max(radius, reconstructor.reconstruction_radius or 0, 2 * _GRID))
+    side = int((memory / 2 / per_pixel) ** 0.5) - 2 * halo - _GRID
+    tile_size = max(min(side // _GRID, 32), 1) * _GRID
+    height, width = z.shape[-2:]
+    message = (
+        f"images of {height}x{width} pixels are reconstructed in tiles of {tile_size} with a halo of {halo}: "
+        f"at once, one would take about {per_pixel * height * width / 2**30:.1f} GiB, more than {memory / 2**30:.1f}"
+    )
+    warnings.warn(message, InvregWarning, stacklevel=2)
+    return reconstruct_in_tiles(reconstructor, operator, z, tile_size, halo, batch_size=1)
+
+
+def is_too_large(reconstructor: Reconstructor, z: Tensor, memory: float) -> bool:
+    """Whether one image would take more memory than this, and tiles are possible."""
+    per_pixel = reconstructor.memory_per_pixel
+    if z.ndim != 4 or per_pixel is None or per_pixel * z.shape[-2] * z.shape[-1] <= memory:
+        return False
+    operator = reconstructor.problem.operator
+    shape = tuple(z.shape[1:])
+    return operator.stencil_radius is not None and tuple(operator.range_shape(shape)) == shape
+
+
+def _on_grid(length: int) -> int:
+    return -(-length // _GRID) * _GRID
 
 
 def reconstruct_in_tiles(
@@ -100,11 +154,13 @@ def _sections(length: int, tile_size: int, halo: int) -> list[tuple[slice, slice
     then no tile is small, and nearly all can be reconstructed in one batch.
     """
     full = min(length, tile_size + 2 * halo)
+    grid = _GRID if tile_size % _GRID == 0 and halo % _GRID == 0 else 1
     found = []
     for start in range(0, length, tile_size):
         stop = min(start + tile_size, length)
-        first = min(max(start - halo, 0), length - full)
-        found.append((slice(start, stop), slice(first, first + full), slice(start - first, stop - first)))
+        first = min(max(start - halo, 0), length - full) // grid * grid
+        last = length if first + full + grid > length else first + full
+        found.append((slice(start, stop), slice(first, last), slice(start - first, stop - first)))
     return found
 
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -13,6 +14,7 @@ from invreg.components.foreign import blamed, call_unchanged, require_values
 from invreg.components.memory import memory_guard
 from invreg.components.metric import Metric
 from invreg.components.reconstructor import Reconstructor
+from invreg.components.tiles import MOST_MEMORY, is_too_large, reconstruct_within
 from invreg.errors import InvregError, ShapeError
 
 if TYPE_CHECKING:
@@ -43,12 +45,16 @@ def reconstruct(
         InvregError: if a reconstruction is not finite, or the method raises anything or changes its input.
         OutOfMemory: naming the size of the images.
     """
+    within: Callable[[Tensor], Any] = reconstructor
+    # On a CPU, a lack of memory ends the process; a GPU says it.
+    if device.type == "cpu" and is_too_large(reconstructor, z, MOST_MEMORY):
+        within = partial(reconstruct_within, reconstructor)
     parts, seconds = [], []
     with torch.no_grad():
         for batch in z.split(batch_size):
             start = time.perf_counter()
             with memory_guard(f"reconstruction by {type(reconstructor).__name__} on {device}", batch.shape, _SMALLER):
-                x_hat = call_unchanged(reconstructor, batch.to(device), where)
+                x_hat = call_unchanged(within, batch.to(device), where)
                 x_hat = require_values(x_hat, None, reconstructor, where).cpu()
             seconds += [(time.perf_counter() - start) / len(batch)] * len(batch)
             parts.append(x_hat)

@@ -7,9 +7,10 @@ import torch
 from torch import Tensor
 
 from invreg.components.operator import Operator, Shape
+from invreg.components.problem import Problem
 from invreg.components.reconstructor import Reconstructor
-from invreg.components.tiles import reconstruct_in_tiles
-from invreg.errors import ShapeError, SpecError
+from invreg.components.tiles import reconstruct_in_tiles, reconstruct_within
+from invreg.errors import InvregWarning, ShapeError, SpecError
 
 
 class Local(Operator):
@@ -105,3 +106,37 @@ def test_what_cannot_be_tiled_is_said(
 def test_methods_that_change_the_size_are_refused() -> None:
     with pytest.raises(ShapeError, match="of the same size"):
         reconstruct_in_tiles(Halved(), Local(), torch.zeros(1, 1, 40, 40), tile_size=16, halo=4)
+
+
+class Weighed(Mean):
+    """The mean, which says that it takes 1 kB for each pixel."""
+
+    @property
+    def memory_per_pixel(self) -> float:
+        return 1024.0
+
+    @property
+    def reconstruction_radius(self) -> int:
+        return self.radius
+
+
+def test_images_that_take_too_much_memory_go_in_tiles_by_themselves() -> None:
+    net = Weighed(3)
+    net.setup(Problem(Local()), (1, 16, 16))
+    z = torch.rand(2, 1, 500, 333, generator=torch.Generator().manual_seed(0))
+    whole = reconstruct_within(net, z)  # 160 MiB for one image
+    assert net.seen == [tuple(z.shape)]
+    net.seen.clear()
+    memory = 2 * 1024 * 256**2
+    with pytest.warns(InvregWarning, match="500x333 pixels are reconstructed in tiles of 96 with a halo of 64"):
+        tiled = reconstruct_within(net, z, memory)
+    assert max(batch * height * width for batch, _, height, width in net.seen) * 1024 <= memory
+    torch.testing.assert_close(tiled, whole, rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("operator", [Global(), Elsewhere()])
+def test_what_cannot_be_tiled_is_reconstructed_whole(operator: Operator) -> None:
+    net = Weighed(3)
+    net.setup(Problem(operator), (1, 16, 16))
+    z = torch.rand(1, 1, 50, 70)
+    assert torch.equal(reconstruct_within(net, z, 1e5), net(z))

@@ -91,6 +91,16 @@ class ConvResNet(ImageNetwork):
         self.blocks = nn.ModuleList(self._block(sign=(-1) ** index) for index in range(self.subnetworks))
         self.unlift = _with_kernel((copies / copies.sum(0)).T[..., None, None])
 
+    @property
+    def memory_per_pixel(self) -> float | None:
+        """About two states and two layers of hidden activations in float32."""
+        return 8.0 * (self.channels + self.hidden)
+
+    @property
+    def reconstruction_radius(self) -> int | None:
+        """Each block sees half a kernel."""
+        return self.subnetworks * (self.kernel_size // 2)
+
     def transform(self, x: Tensor) -> Tensor:
         # Under autocast the residual functions alone are rounded, never the image itself.
         with torch.autocast(x.device.type, enabled=False):

@@ -78,6 +78,18 @@ class UNet(ImageNetwork):
         )
         self.last = convolution(first, channels, 1, scale=_LAST_SCALE)
 
+    @property
+    def memory_per_pixel(self) -> float | None:
+        """About six times the features of the two finest scales in float32."""
+        return 24.0 * sum(self.channels[:2])
+
+    @property
+    def reconstruction_radius(self) -> int | None:
+        """The sum over all layers, in pixels of their scale; the padding at the edges is within it."""
+        half, scales = self.kernel_size // 2, range(1, len(self.channels))
+        # Down: a convolution at the finer scale and one at the coarser; up: the doubling, and two convolutions.
+        return half + sum(half * 2 ** (i - 1) + half * 2**i + 2**i + 2 * half * 2 ** (i - 1) for i in scales)
+
     def transform(self, x: Tensor) -> Tensor:
         if self.training and x.shape[0] * x.shape[2] * x.shape[3] == self.multiple**2:
             raise ShapeError(

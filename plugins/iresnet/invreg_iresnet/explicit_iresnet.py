@@ -17,7 +17,7 @@ from invreg_iresnet.inversion.inversion import invert_chain
 from invreg_iresnet.invertible_chain import InvertibleChain
 from invreg_iresnet.network.precision import arithmetic
 from invreg_iresnet.network.residuals import ResidualStack, Weights, residual
-from invreg_iresnet.network.transforms import seems_finite
+from invreg_iresnet.network.transforms import refuse_transforms, seems_finite
 from invreg_iresnet.parameters import Center, Channels, Hidden, KernelSize, MaxIterations, Normalisation, Padding
 
 
@@ -100,6 +100,16 @@ class ExplicitIResNet(InvertibleChain):
         """l = (1 - L)^(-1/N) - 1, the Lipschitz bound of each residual function."""
         return math.expm1(-math.log1p(-self.lipschitz) / self.subnetworks)
 
+    @property
+    def memory_per_pixel(self) -> float | None:
+        """About two states and two layers of hidden activations in float32."""
+        return 4.0 * (2 * self.channels + 2 * self.hidden)
+
+    @property
+    def reconstruction_radius(self) -> int | None:
+        """Each subnetwork sees half a kernel."""
+        return self.subnetworks * (self.kernel_size // 2)
+
     def phi(self, state: Tensor) -> Tensor:
         """phi(x) = phi_1(...(phi_N(x))) for states x `[B, M, H, W]`, by fixed points; differentiable by autograd.
 
@@ -122,6 +132,8 @@ class ExplicitIResNet(InvertibleChain):
         return found.x
 
     def _invert(self, z: Tensor, stack: ResidualStack, accuracy: Accuracy) -> Tensor:
+        if self.training:
+            refuse_transforms("explicit_iresnet in training", z)
         weights = stack.weights()
         if self.training:
             return apply_chain(z, weights, accuracy)

@@ -110,6 +110,11 @@ class IResNet(InvertibleChain):
         """Each subnetwork sees half a kernel; padding by reflection is not farther away than what it copies."""
         return self.subnetworks * (self.kernel_size // 2)
 
+    @property
+    def memory_per_pixel(self) -> float | None:
+        """About six states and two layers of hidden activations in float32."""
+        return 4.0 * (6 * self.channels + 2 * self.hidden)
+
     def setup(self, problem: Problem, image_shape: Shape) -> None:
         super().setup(problem, image_shape)
         self.starts = LearnedStarts(self.subnetworks, self.channels)

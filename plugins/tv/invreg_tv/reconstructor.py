@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from typing import Annotated
 
@@ -23,6 +24,9 @@ from invreg_tv.linear import Identity, primal_dual
 from invreg_tv.nonlinear import nonlinear_primal_dual
 from invreg_tv.norms import derivative_norm, norm_bound
 from invreg_tv.solution import TVSolution
+
+#: Numbers in an image whose norm is not computed before it is needed.
+_LARGE = 2**22
 
 
 class TotalVariation(Reconstructor):
@@ -78,9 +82,15 @@ class TotalVariation(Reconstructor):
         if len(self.image_shape) != 3 or min(self.image_shape) < 1:
             raise ShapeError(f"image_shape {self.image_shape}", where="tv.setup", expected="(C, H, W)")
         self.range_shape = tuple(problem.operator.range_shape(self.image_shape))
-        if isinstance(problem.operator, LinearOperator):
+        # For images beyond this size, tiles may do without the norm of the whole.
+        if isinstance(problem.operator, LinearOperator) and math.prod(self.image_shape) <= _LARGE:
             norm_bound(problem, self.image_shape)
         super().setup(problem, image_shape)
+
+    @property
+    def memory_per_pixel(self) -> float | None:
+        """About 28 numbers in float32 for the iteration, or as many in float64 for the norm of the operator."""
+        return 224.0 * self.image_shape[0] + 32
 
     def forward(self, z: Tensor) -> Tensor:
         """Reconstructions `[B, C, H, W]` in [0, 1] of z `[B, ...range]`.
