@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import os
+import socket
+import subprocess
+import sys
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -12,8 +15,12 @@ import torch
 from PIL import Image
 
 from invreg import DataError, Registry, SpecError, spec_of
+from invreg_datasets import memory
+from invreg_datasets.decode import read_image
 from invreg_datasets.files import deal, find_images
 from invreg_datasets.folder import ImageFolder
+from invreg_datasets.patches import centre_crop
+from invreg_datasets.prepare import reduce_by, to_color, to_unit
 
 BSDS = Path(__file__).resolve().parents[2] / "../shared/data/bsds500"
 needs_bsds = pytest.mark.skipif(not BSDS.is_dir(), reason="BSDS500 is not there")
@@ -65,6 +72,90 @@ def test_linked_folders_are_followed_once(tmp_path: Path) -> None:
     except OSError:
         pytest.skip("links are not allowed here")
     assert find_images(folder) == ["b.png", "linked/a.png"]
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="special files as on Linux")
+def test_special_files_are_left_out(tmp_path: Path) -> None:
+    fill(tmp_path, ["a.png", "folder.png/b.png"])
+    os.mkfifo(tmp_path / "pipe.png")
+    (tmp_path / "nowhere.png").symlink_to(tmp_path / "missing.png")
+    (tmp_path / "itself.png").symlink_to(tmp_path / "itself.png")
+    (tmp_path / "device.png").symlink_to("/dev/zero")
+    (tmp_path / "linked.png").symlink_to(tmp_path / "a.png")
+    directory = os.open(tmp_path, os.O_RDONLY)
+    with socket.socket(socket.AF_UNIX) as listener:  # its path must be short
+        listener.bind(f"/proc/self/fd/{directory}/socket.png")
+    os.close(directory)
+    with pytest.warns(UserWarning, match="not an image") as caught:
+        found = find_images(tmp_path)
+    assert found == ["a.png", "folder.png/b.png", "linked.png"]
+    said = {str(warning.message).removeprefix(f"{tmp_path}/") for warning in caught}
+    assert {text for text in said if "link that cannot be followed" not in text} == {
+        "pipe.png is a named pipe, not an image: it is left out",
+        "socket.png is a socket, not an image: it is left out",
+        "device.png is a device, not an image: it is left out",
+        "folder.png is a folder, not an image; images in it are read like those of any folder",
+    }
+    assert len(said) == 6
+    with pytest.raises(DataError, match=r"pipe\.png: is a named pipe, not an image"):
+        read_image(tmp_path / "pipe.png")
+
+
+@pytest.mark.skipif(os.name != "posix", reason="names are text here")
+def test_names_that_are_not_utf_8(tmp_path: Path) -> None:
+    fill(tmp_path, numbered(4))
+    (tmp_path / "000.png").rename(os.fsdecode(os.fsencode(tmp_path) + b"/x\xff.png"))
+    with pytest.raises(DataError, match=r"x\\xff\.png: its name is not UTF-8(.|\n)*rename it") as caught:
+        ImageFolder(tmp_path, image_size=8).splits()
+    str(caught.value).encode()
+
+
+@pytest.mark.skipif(os.name != "posix" or os.geteuid() == 0, reason="every file can be read here")
+def test_a_file_without_permission_is_named(tmp_path: Path) -> None:
+    fill(tmp_path, numbered(4))
+    (tmp_path / "002.png").chmod(0)
+    with pytest.raises(DataError, match=r"002\.png: cannot be opened: permission denied"):
+        ImageFolder(tmp_path, image_size=8).splits()
+
+
+def test_too_many_images_for_the_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fill(tmp_path, numbered(9), size=(100, 100))
+    monkeypatch.setattr(memory, "machine_memory", lambda: 2 * 35_000)
+    message = r"4 of 7 images: take 0\.04 MB of memory(.|\n)*at most 0\.035 MB, half of what this machine has"
+    with pytest.raises(DataError, match=message):
+        ImageFolder(tmp_path, image_size=8, val=1, test=1).splits()
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not Path("/proc/self/status").is_file(), reason="memory is measured by Linux")
+def test_memory_of_a_large_image(tmp_path: Path) -> None:
+    """79 kB of file, 81 MB of pixels: decoding takes a small multiple of the latter."""
+    Image.new("L", (9000, 9000)).save(tmp_path / "a.png")
+    code = (
+        "import resource, sys\n"
+        "from pathlib import Path\n"
+        "from invreg_datasets.folder import ImageFolder\n"
+        "peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\n"
+        "before = peak()\n"
+        "folder = Path(sys.argv[1])\n"
+        "stack = ImageFolder(folder, downsample=2)._crops(folder, ['a.png'], 'test')\n"
+        "assert stack.images.shape == (1, 1, 96, 96)\n"
+        "print(peak() - before)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, tmp_path], check=True, capture_output=True, text=True, timeout=120
+    )
+    assert int(done.stdout) * 1024 < 4 * 81e6
+
+
+@pytest.mark.parametrize("parameters", [{"downsample": 1}, {"downsample": 3}, {"color": "rgb"}, {"downsample": 2}])
+def test_only_the_middle_is_converted(tmp_path: Path, parameters: dict[str, object]) -> None:
+    fill(tmp_path, numbered(2), size=(61, 74), channels=3)
+    folder = ImageFolder(tmp_path, image_size=17, **parameters)  # type: ignore[arg-type]
+    stack = folder._crops(tmp_path, numbered(2), "test")
+    for name, image in zip(numbered(2), stack.images, strict=True):
+        whole = reduce_by(to_color(read_image(tmp_path / name), folder.color), folder.downsample)
+        assert torch.equal(image, torch.from_numpy(to_unit(centre_crop(whole, 17))))
 
 
 def test_no_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -271,6 +362,7 @@ def test_images_are_never_enlarged(tmp_path: Path) -> None:
         ({"image_size": 0}, r"^ImageFolder\.image_size: .*equal to 1 \(given: 0\)"),
         ({"val": 0}, r"^ImageFolder\.val: .*equal to 1 \(given: 0\)"),
         ({"test": -1}, r"^ImageFolder\.test: .*equal to 1 \(given: -1\)"),
+        ({"image_size": 10**9}, r"^ImageFolder\.image_size: .*equal to 16384 \(given: 1000000000\)"),
         ({"color": "L"}, r"^ImageFolder\.color: input should be 'grey' or 'rgb' \(given: 'L'\)"),
     ],
 )

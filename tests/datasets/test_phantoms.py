@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from invreg import Registry, SpecError, spec_of
+from invreg import DataError, Registry, SpecError, spec_of
+from invreg_datasets import memory
 from invreg_datasets.phantoms import Phantoms, _ellipse, draw_phantom
 
 
@@ -74,6 +75,29 @@ def test_impossible_parameters(wrong: dict[str, int]) -> None:
         Phantoms(**wrong)
     with pytest.raises(SpecError, match=name):
         Registry.installed().build("dataset", {"name": "phantoms", **wrong})
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"image_size": 10**9}, r"^Phantoms\.image_size: .*equal to 16384"),
+        ({"train": 10**12}, r"^Phantoms\.train: .*equal to 10000000"),
+        ({"ellipses": 10**9}, r"^Phantoms\.ellipses: .*equal to 10000"),
+        (
+            {"image_size": 16_384, "train": 10**7},
+            r"^Phantoms\.image_size: 10,000,048 images of 16384x16384 pixels take .*TB(.|\n)*at most 1 TB",
+        ),
+    ],
+)
+def test_sizes_that_no_machine_has(wrong: dict[str, int], message: str) -> None:
+    with pytest.raises(SpecError, match=message):
+        Phantoms(**wrong)
+
+
+def test_more_than_this_machine_has(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(memory, "machine_memory", lambda: 10**6)
+    with pytest.raises(DataError, match=r"phantoms: take 38\.6 MB of memory(.|\n)*at most 0\.5 MB"):
+        Phantoms().splits()
 
 
 def test_in_a_spec() -> None:

@@ -16,9 +16,9 @@ def require_memory(needed: int, what: str, hint: str) -> None:
     available = machine_memory()
     if available is not None and needed > available / 2:
         raise DataError(
-            f"take {gigabytes(needed)} of memory",
+            f"take {in_words(needed)} of memory",
             where=what,
-            expected=f"at most {gigabytes(available // 2)}, half of what this machine has",
+            expected=f"at most {in_words(available // 2)}, half of what this machine has",
             hint=hint,
         )
 
@@ -31,6 +31,9 @@ def machine_memory() -> int | None:
         return None
 
 
-def gigabytes(size: int) -> str:
+def in_words(size: int) -> str:
     """An amount of memory in words: "1.5 GB"."""
-    return f"{size / 1e9:,.3g} GB" if size < 1e12 else f"{size / 1e12:,.4g} TB"
+    for unit, factor in (("TB", 1e12), ("GB", 1e9)):
+        if size >= factor:
+            return f"{size / factor:,.4g} {unit}"
+    return f"{size / 1e6:.3g} MB"

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from invreg import ImageDataset, ImageStack, SpecError, Splits, TrainingImages, generator, stream_key
-from invreg_datasets.memory import gigabytes, require_memory
+from invreg_datasets.memory import in_words, require_memory
 from invreg_datasets.parameters import LARGEST_SIDE
 from invreg_datasets.prepare import load_all, to_stack
 
@@ -58,9 +58,9 @@ class Phantoms(ImageDataset):
         if self._memory > _LARGEST_SET:
             images = f"{train + val + test:,} images of {image_size}x{image_size} pixels"
             raise SpecError(
-                f"{images} take {gigabytes(self._memory)}",
+                f"{images} take {in_words(self._memory)}",
                 where="image_size",
-                expected=f"at most {gigabytes(_LARGEST_SET)} of memory",
+                expected=f"at most {in_words(_LARGEST_SET)} of memory",
                 hint="fewer or smaller images",
             )
 

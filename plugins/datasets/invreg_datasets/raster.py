@@ -63,10 +63,9 @@ def _pixels(image: Image.Image, raw_mode: Any) -> Pixels:
         return _grey_16(image)
     if raw_mode is not None and "transparency" in image.info and image.mode in ("1", "L"):
         # The transparent value is one of the file, where white may be 1, 3 or 15.
-        white = {"1": 1, "L;2": 3, "L;4": 15}.get(raw_mode, 255)
-        if (np.asarray(image.convert("L")) == image.info["transparency"] * (255 // white)).any():
+        key, scale = image.info.pop("transparency"), {"L;2": 85, "L;4": 17}.get(raw_mode, 1)
+        if (np.asarray(image.convert("L")) == (255 * bool(key) if image.mode == "1" else key * scale)).any():
             raise transparent()
-        del image.info["transparency"]
     if image.mode == "P":
         _check_palette(image)
         image = image.convert("RGBA" if "transparency" in image.info else "RGB")

@@ -188,6 +188,8 @@ def _file_header(file: BinaryIO) -> tuple[Literal["<", ">"], bool, int]:
     start = file.read(16)
     order: Literal["<", ">"] = "<" if start[:2] == b"II" else ">"
     big = b"+" in start[2:4]
+    if big and start[4:8] != struct.pack(order + "HH", 8, 0):
+        raise Refused("has a broken BigTIFF header", _EXPECTED, _AGAIN)
     try:
         return order, big, struct.unpack_from(order + ("Q" if big else "I"), start, 8 if big else 4)[0]
     except struct.error:
