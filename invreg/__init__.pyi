@@ -24,7 +24,7 @@ from .components.image_quality import (
     structural_similarity as structural_similarity,
 )
 from .components.interruption import hold_signals as hold_signals
-from .components.memory import memory_guard as memory_guard
+from .components.memory import memory_guard as memory_guard, require_memory as require_memory
 from .components.metric import Metric as Metric
 from .components.noise import Noise as Noise
 from .components.operator import (

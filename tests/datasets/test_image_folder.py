@@ -15,7 +15,7 @@ import torch
 from PIL import Image
 
 from invreg import DataError, Registry, SpecError, spec_of
-from invreg_datasets import memory
+from invreg.components import memory
 from invreg_datasets.decode import read_image
 from invreg_datasets.files import deal, find_images
 from invreg_datasets.folder import ImageFolder
@@ -120,9 +120,8 @@ def test_a_file_without_permission_is_named(tmp_path: Path) -> None:
 
 def test_too_many_images_for_the_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     fill(tmp_path, numbered(9), size=(100, 100))
-    monkeypatch.setattr(memory, "machine_memory", lambda: 2 * 35_000)
-    message = r"4 of 7 images: take 0\.04 MB of memory(.|\n)*at most 0\.035 MB, half of what this machine has"
-    with pytest.raises(DataError, match=message):
+    monkeypatch.setattr(memory, "_physical_memory", lambda: 2 * 35_000)
+    with pytest.raises(SpecError, match=r"^data: 4 of 7 images would take 0\.0 GiB of memory(.|\n)*of this machine"):
         ImageFolder(tmp_path, image_size=8, val=1, test=1).splits()
 
 

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from invreg import DataError, Registry, SpecError, spec_of
-from invreg_datasets import memory
+from invreg import Registry, SpecError, spec_of
+from invreg.components import memory
 from invreg_datasets.phantoms import Phantoms, _ellipse, draw_phantom
 
 
@@ -85,7 +85,7 @@ def test_impossible_parameters(wrong: dict[str, int]) -> None:
         ({"ellipses": 10**9}, r"^Phantoms\.ellipses: .*equal to 10000"),
         (
             {"image_size": 16_384, "train": 10**7},
-            r"^Phantoms\.image_size: 10,000,048 images of 16384x16384 pixels take .*TB(.|\n)*at most 1 TB",
+            r"^Phantoms\.image_size: 10,000,048 images of 16384x16384 pixels would take 20,000,096\.0 GiB of memory",
         ),
     ],
 )
@@ -95,9 +95,11 @@ def test_sizes_that_no_machine_has(wrong: dict[str, int], message: str) -> None:
 
 
 def test_more_than_this_machine_has(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(memory, "machine_memory", lambda: 10**6)
-    with pytest.raises(DataError, match=r"phantoms: take 38\.6 MB of memory(.|\n)*at most 0\.5 MB"):
-        Phantoms().splits()
+    monkeypatch.setattr(memory, "_physical_memory", lambda: 2**26)
+    message = r"image_size: 1,048 images of 96x96 pixels would take 0\.1 GiB of memory(.|\n)*less than the 0\.1 GiB"
+    with pytest.raises(SpecError, match=message):
+        Phantoms()
+    Phantoms(train=500)
 
 
 def test_in_a_spec() -> None:

@@ -390,7 +390,7 @@ def _change_tag(dice: random.Random, content: bytearray) -> None:
             short = struct.unpack_from(order + "H", content, entry + 2)[0] == 3
             place = entry + (12 if big else 8)
             struct.pack_into(order + ("H" if short else "I"), content, place, value & 0xFFFF if short else value)
-    except (struct.error, ValueError):
+    except (struct.error, ValueError, OverflowError):
         return
 
 

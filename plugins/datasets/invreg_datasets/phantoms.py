@@ -9,14 +9,11 @@ import torch
 from numpy.typing import NDArray
 from pydantic import Field
 
-from invreg import ImageDataset, ImageStack, SpecError, Splits, TrainingImages, generator, stream_key
-from invreg_datasets.memory import in_words, require_memory
+from invreg import ImageDataset, ImageStack, Splits, TrainingImages, generator, require_memory, stream_key
 from invreg_datasets.parameters import LARGEST_SIDE
 from invreg_datasets.prepare import load_all, to_stack
 
 _MOST = 10_000_000
-# Bytes that no machine has for images: refused before anything is drawn, on every machine.
-_LARGEST_SET = 10**12
 
 
 class Phantoms(ImageDataset):
@@ -55,26 +52,13 @@ class Phantoms(ImageDataset):
         self.counts = {"train": train, "val": val, "test": test}
         self.ellipses = ellipses
         self.seed = seed
-        if self._memory > _LARGEST_SET:
-            images = f"{train + val + test:,} images of {image_size}x{image_size} pixels"
-            raise SpecError(
-                f"{images} take {in_words(self._memory)}",
-                where="image_size",
-                expected=f"at most {in_words(_LARGEST_SET)} of memory",
-                hint="fewer or smaller images",
-            )
-
-    @property
-    def _memory(self) -> int:
-        return 4 * self.image_size**2 * sum(self.counts.values())
+        count = train + val + test
+        # Once as drawn, once in the buffer of the data set.
+        size = 2 * 4 * image_size**2 * count
+        require_memory(size, f"{count:,} images of {image_size}x{image_size} pixels", "image_size")
 
     def splits(self) -> Splits:
-        """The three splits; draws all images.
-
-        Raises:
-            DataError: if they take more memory than this machine has for them.
-        """
-        require_memory(self._memory, "phantoms", "fewer or smaller images")
+        """The three splits; draws all images."""
         images, names = {}, {}
         for split, count in self.counts.items():
             keys = [stream_key(self.seed, "phantom", split, index) for index in range(count)]

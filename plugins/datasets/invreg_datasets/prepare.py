@@ -17,8 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
-from invreg import DataError
-from invreg_datasets.memory import require_memory
+from invreg import InvregError, require_memory
 from invreg_datasets.parameters import ColorName
 
 #: An image `[C, H, W]`: uint8 in 0..255 or float32 in [0, 1].
@@ -95,7 +94,7 @@ def load_all(load: Callable[[Item], Pixels], items: Sequence[Item]) -> list[Pixe
     """`load` applied to all items in threads (decoders release the interpreter lock); the first error wins.
 
     Raises:
-        DataError: as soon as the images are too many for the memory of this machine.
+        SpecError: as soon as the images are too many for the memory of this machine.
     """
     images: list[Pixels] = []
     size = 0
@@ -104,8 +103,9 @@ def load_all(load: Callable[[Item], Pixels], items: Sequence[Item]) -> list[Pixe
             for image in pool.map(load, items):
                 images.append(image)
                 size += image.nbytes
-                require_memory(size, f"{len(images)} of {len(items)} images", "fewer or smaller images")
-        except DataError:
+                # They are copied once into one buffer.
+                require_memory(2 * size, f"{len(images):,} of {len(items):,} images", "data")
+        except InvregError:
             pool.shutdown(cancel_futures=True)
             raise
     return images
