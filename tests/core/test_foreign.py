@@ -160,9 +160,9 @@ RESULTS: list[tuple[str, Callable[[Tensor], Any]]] = [
     ("returned torch.bool", lambda x: x > 0.5),
 ]
 SHAPES: list[tuple[str, Callable[[Tensor], Any]]] = [
-    ("returned the shape [1, 1, 16, 8]", lambda x: x[..., :8]),
-    ("returned the shape [1, 16, 16]", lambda x: x[0]),
-    ("returned the shape [2, 1, 16, 16]", lambda x: torch.cat([x, x])),
+    ("returned the shape [1, 1, 14, 8]", lambda x: x[..., :8]),
+    ("returned the shape [1, 14, 18]", lambda x: x[0]),
+    ("returned the shape [2, 1, 14, 18]", lambda x: torch.cat([x, x])),
 ]
 
 
@@ -172,7 +172,7 @@ def test_operators_return_tensors_of_their_shape(
 ) -> None:
     message = failure(registry, tmp_path, PLACES["operator"], act)
     assert f"operator: OddOperator {found}" in message
-    assert "expected: a tensor of floating-point numbers with the shape [1, 1, 16, 16]" in message
+    assert "expected: a tensor of floating-point numbers with the shape [1, 1, 14, 18]" in message
 
 
 @pytest.mark.parametrize(("found", "act"), RESULTS, ids=[found for found, _ in RESULTS])
@@ -185,7 +185,7 @@ def test_methods_return_tensors(
 @pytest.mark.parametrize(
     ("place", "act", "found"),
     [
-        ("noise", lambda z: z[..., :3], "returned the shape [1, 1, 16, 3]"),
+        ("noise", lambda z: z[..., :3], "returned the shape [1, 1, 14, 3]"),
         ("metrics.0", lambda x: 0.5, "OddMetric returned an instance of float"),
         ("metrics.0", lambda x: x.mean(), "OddMetric returned the shape []"),
         ("data", lambda _: None, "OddImages.splits() returned an instance of NoneType"),
