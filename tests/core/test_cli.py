@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from invreg import __version__, cli
+from invreg import __version__, cli, load, run
+from invreg.errors import SpecError
 from invreg.schema.kinds import KINDS
 from invreg.specs.bundled import quickstart_path
 from invreg.specs.yaml import parse_yaml
@@ -52,6 +53,37 @@ def test_run_prints_the_folder_last_and_reports_again(invreg, tmp_path: Path) ->
     status, out, _ = invreg("report", str(folder))
     assert status == 0
     assert Path(out.strip()).is_file()
+
+
+@pytest.mark.slow
+def test_labels_that_look_like_numbers_stay_texts(invreg, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    small = {"name": "iresnet", "subnetworks": 1, "channels": 1, "hidden": 2, "kernel_size": 3}
+    spec = {
+        **SMALL,
+        "title": "1e5",
+        "data": {"name": "phantoms", "image_size": 16, "train": 2, "val": 1, "test": 2},
+        "methods": {
+            "1e-3": {"reconstructor": small, "trainer": {"name": "reconstruction", "steps": 1, "batch_size": 1}},
+            "1e-2": "observation",
+        },
+        "analyses": [],
+    }
+    (tmp_path / "small.json").write_text(json.dumps(spec))
+    status, out, err = invreg("run", "small.json", "--device", "cpu", "--quiet")
+    assert status == 0, err
+    folder = out.splitlines()[-1]
+    assert invreg("report", folder)[0] == 0
+    status, out, _ = invreg("certify", folder)
+    assert (status, out.partition(":")[0]) == (0, "1e-3")
+    status, out, _ = invreg("run", f"{folder}/spec.yaml", "--device", "cpu", "--quiet")
+    assert (status, out.splitlines()[-1]) == (0, folder)
+    assert list(load(folder).methods) == ["1e-3", "1e-2"]
+
+
+@pytest.mark.parametrize("output", ["a\0b", "x" * 300, "\ud800"])
+def test_an_output_that_is_not_a_path_is_refused(tmp_path: Path, output: str) -> None:
+    with pytest.raises(SpecError, match=r"output: .* cannot be a path"):
+        run(SMALL, output)
 
 
 def test_validate_prints_the_spec_with_all_defaults(invreg) -> None:  # type: ignore[no-untyped-def]
