@@ -58,8 +58,10 @@ def test_the_worst_direction_finds_what_images_and_noise_do_not() -> None:
 
 def test_a_firmly_nonexpansive_nonlinear_map_passes() -> None:
     findings = FirmNonexpansiveness().analyze(make_run({"a": 0.1}, operator=Softplus()))
-    assert findings.text.startswith("The operator was firmly nonexpansive on all 20 pairs; the largest ratio was")
-    assert findings.text.endswith("This is a test, no proof.")
+    (row,) = findings.tables["maps"].to_dict("records")
+    assert (row["violations"], row["pairs"]) == (0, 20)
+    assert f"{row['largest']:.3f} for the operator (0 of 20 pairs above 1)." in findings.text
+    assert findings.text.endswith("This is a test, not a proof.")
     assert findings.tables["ratios"]["ratio"].between(0.5, 1).all()
 
 
@@ -67,8 +69,10 @@ def test_a_firmly_nonexpansive_nonlinear_map_passes() -> None:
 def test_a_violation_is_said_and_drawn(tmp_path: Path) -> None:
     analyzer = FirmNonexpansiveness()
     findings = analyzer.analyze(make_run({"a": 0.1}, operator=Scaled(0.5, 1.2)))
-    assert "The operator is not firmly nonexpansive: 5 of 20 pairs contradict it" in findings.text
-    assert "1.48 in the worst direction" in findings.text
+    assert ": 1.48 for the operator (5 of 20 pairs above 1)." in findings.text
+    (row,) = findings.tables["maps"].to_dict("records")
+    assert (row["kind"], row["violations"], row["pairs"]) == ("worst", 5, 20)
+    assert row["image"].startswith("image-")
     drawn = draw_svgs(analyzer, findings)
     assert drawn == draw_svgs(analyzer, through_files(findings, tmp_path))
     assert {"operator F", "two images", "image and worst direction"} <= set(texts(drawn["ratios"]))
@@ -77,7 +81,9 @@ def test_a_violation_is_said_and_drawn(tmp_path: Path) -> None:
 def test_the_identity_is_no_violation_by_rounding() -> None:
     run = make_run({"net": 0.1}, operator=Scaled())
     run = with_learners(run, net=Learner(Scaled(), lambda x: x.float() * 1.0))
-    assert "not firmly" not in FirmNonexpansiveness().analyze(run).text
+    findings = FirmNonexpansiveness().analyze(run)
+    assert (findings.tables["maps"]["violations"] == 0).all()
+    assert findings.text.count("(0 of 20 pairs above 1)") == 2
 
 
 @pytest.mark.slow
@@ -87,7 +93,7 @@ def test_learned_forward_maps_are_tested_too(tmp_path: Path) -> None:
     findings = FirmNonexpansiveness().analyze(with_learners(run, **learners))
     maps = findings.tables["maps"].set_index("method")
     assert maps["violations"].to_dict() == {"": 0, "net": 20, "NA": 0}
-    assert "The forward map of net is not firmly nonexpansive" in findings.text
+    assert "for φ of net (20 of 20 pairs above 1)" in findings.text
     drawn = draw_svgs(FirmNonexpansiveness(), through_files(findings, tmp_path))
     assert {"operator F", "φ of net", "φ of NA"} <= set(texts(drawn["ratios"]))
 

@@ -12,9 +12,9 @@ from torch import Tensor
 
 from invreg.components.analyzer import CompletedRun
 from invreg.components.operator import LinearOperator
-from invreg_analyses.forward_map.radial_transfer import RadialTransfer
+from invreg.text import number
+from invreg_analyses.forward_map.radial_transfer import HIGHEST, RadialTransfer, ring_image, ring_of
 from invreg_analyses.forward_map.regularization_map import RegularizationMap
-from invreg_analyses.forward_map.rings import HIGHEST, ring_image, ring_of
 from toy import Halved
 
 SIZE = (16, 20)
@@ -82,8 +82,12 @@ def test_opposite_responses_disagree() -> None:
 
 def test_transfer_is_drawn_from_files_and_says_what_is_seen(tmp_path: Path) -> None:
     findings = RadialTransfer(images=3, rings=6).analyze(run_with(PeriodicBlur(), lambda x: x, channels=3))
-    assert "At the highest frequencies" in findings.text
-    assert "differ by more than a factor of 1.5" in findings.text
+    transfer = findings.tables["transfer"].set_index(["map", "ring"])["gain"]
+    assert (transfer["network"] > 1.5 * transfer["operator"]).loc[4:].all()
+    assert findings.text == (
+        f"At the highest frequencies (0.648 cycles per pixel) the gain is 1.00 for net and "
+        f"{number(transfer['operator', 5])} for the operator."
+    )
     svg = draw_svgs(RadialTransfer(), through_files(findings, tmp_path))["transfer"]
     assert {"net, φ", "operator F", "frequency, cycles per pixel"} <= set(texts(svg))
 
@@ -125,8 +129,8 @@ def test_maps_are_drawn_from_files_with_numbers(tmp_path: Path) -> None:
     run.images.test.images[:, :, :, 10:] = 0.9
     findings = RegularizationMap(images=3, probes=32).analyze(run)
     assert np.isfinite(findings.tables["places"][["smooth", "edges", "all"]].to_numpy(dtype=float)).all()
-    assert "in smooth areas, " in findings.text
-    assert "decided by these images" in findings.text
+    assert findings.text.startswith("The mean of ‖φ'(x) eₚ‖² − ‖F'(x) eₚ‖² is +0.")
+    assert " for net (smooth areas minus edges: " in findings.text
     figures = draw_svgs(RegularizationMap(), through_files(findings, tmp_path))
     assert set(figures) == {"maps_1", "maps_2", "maps_3"}
     assert "net" in texts(figures["maps_1"])

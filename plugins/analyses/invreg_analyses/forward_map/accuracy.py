@@ -1,11 +1,10 @@
-"""How close learned forward maps come to the operator, over noise levels and Lipschitz parameters."""
+"""Distances of learned forward maps from the operator over noise levels and Lipschitz parameters."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -18,29 +17,29 @@ from invreg import (
     choose_device,
     stream_key,
 )
-from invreg_analyses.forward_map.accuracy_figures import MEASURES, accuracy_seen, draw_forward_map_accuracy
-from invreg_analyses.forward_map.measures import accuracy, on_all
+from invreg_analyses.forward_map.accuracy_figures import MEASURES, accuracy_text, draw_accuracy
+from invreg_analyses.forward_map.forward_map import accuracy, on_all
 from invreg_analyses.shared.progress import Progress
 from invreg_analyses.shared.statistics import Confidence, Resamples, mean_interval
 from invreg_analyses.shared.study_choice import At, Choice, choose, methods_in
-from invreg_analyses.shared.style import file_names
+from invreg_analyses.shared.style import figures_of
 
 if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.figure import Figure
 
-_KEY = ["operator", "noise", "method", "lipschitz"]
+_TRENDS = ["operator", "method", "over", "held", "measure", "rises", "falls", "mean", "low", "high", "images"]
 
 
 class ForwardMapAccuracy(StudyAnalyzer):
     """MSE, SSIM and relative distance between phi(x) and F(x), over noise levels and Lipschitz parameters.
 
     For every method with a learned forward map phi, in every cell, on the test images x; F is the operator that phi
-    stands for. What the analysis `forward_map` has found in a cell is used; for other cells it is computed. Means over
-    the images come with confidence intervals (see `mean_interval`).
+    approximates. Where a cell has findings of the analysis `forward_map`, these are used. Means over the images have
+    confidence intervals (see `mean_interval`).
 
-    `trends` has, image by image, what becomes of each measure from the lowest noise level to the highest at each L, and
-    from the smallest L to the largest at each noise level.
+    `trends` holds the differences of each measure, image by image, from the lowest noise level to the highest at each
+    L, and from the smallest L to the largest at each noise level.
 
     Raises:
         SpecError: if no method has learned a forward map.
@@ -49,12 +48,7 @@ class ForwardMapAccuracy(StudyAnalyzer):
     Source: Arndt & Nickel 2024, figure 9.
     """
 
-    def __init__(
-        self,
-        at: At = None,
-        confidence: Confidence = 0.95,
-        resamples: Resamples = 10_000,
-    ) -> None:
+    def __init__(self, at: At = None, confidence: Confidence = 0.95, resamples: Resamples = 10_000) -> None:
         self.at = at
         self.confidence = confidence
         self.resamples = resamples
@@ -65,35 +59,28 @@ class ForwardMapAccuracy(StudyAnalyzer):
         choices = choose(study, self.at, [path for path in study.axes if path.endswith(".lipschitz")])
         progress = Progress(study.events, "forward_map_accuracy", "networks", len(choices.entries))
         networks = _networks(choices.entries, progress)
-        means = [self._mean(study, key, values, name) for key, values in networks.items() for name in _names(values)]
+        means = [
+            {**key._asdict(), "measure": name, **self._interval(study, values[name], "mean", *key.labels, name)}
+            for key, values in networks.items()
+            for name in _names(values)
+        ]
+        operators = [operator for operator in choices.operators if any(key.operator == operator for key in networks)]
         tables = {
-            "means": pd.DataFrame(means),
+            "means": pd.DataFrame(means, columns=[*_Network._fields, "measure", "mean", "low", "high", "images"]),
             "trends": self._trends(study, networks, choices.noises),
             "methods": methods_in(study),
-            "operators": pd.DataFrame(
-                {"operator": [o for o in choices.operators if any(k.operator == o for k in networks)]}
-            ),
+            "operators": pd.DataFrame({"operator": operators}),
             "noises": pd.DataFrame({"noise": choices.noises}),
         }
         scalars: dict[str, float | int | str | bool] = {"noise": choices.noise_title, "confidence": self.confidence}
-        seen = [f"{operator}: {accuracy_seen(tables, operator)}" for operator in tables["operators"]["operator"]]
-        return Findings(scalars, tables, text=" ".join(filter(None, [*seen, choices.in_words])))
+        return Findings(scalars, tables, text=f"{accuracy_text(tables['means'])} {choices.in_words}".strip())
 
     def draw(self, findings: Findings) -> Mapping[str, Figure]:
-        operators = [str(operator) for operator in findings.tables["operators"]["operator"]]
-        return {
-            name: draw_forward_map_accuracy(findings, operator)
-            for name, operator in zip(file_names(operators), operators, strict=True)
-        }
-
-    def _mean(self, study: CompletedStudy, key: _Network, values: pd.DataFrame, name: str) -> dict[str, Any]:
-        found = self._interval(study, values[name], "mean", *key.labels, name)
-        return {**key.columns, "measure": name, **found}
+        return figures_of(findings.tables["operators"]["operator"], lambda operator: draw_accuracy(findings, operator))
 
     def _interval(self, study: CompletedStudy, values: pd.Series, *labels: str) -> dict[str, Any]:
         key = stream_key(study.cells[0].spec.seed, "forward_map_accuracy", *labels)
-        found = mean_interval(values.to_numpy(dtype=float), self.confidence, self.resamples, key)
-        return {"mean": found.mean, "low": found.low, "high": found.high, "images": found.count}
+        return mean_interval(values.to_numpy(dtype=float), self.confidence, self.resamples, key).row()
 
     def _trends(
         self, study: CompletedStudy, networks: Mapping[_Network, pd.DataFrame], noises: list[str]
@@ -102,39 +89,24 @@ class ForwardMapAccuracy(StudyAnalyzer):
         import pandas as pd
 
         rows = []
-        for over in ("noise", "lipschitz"):
-            lines: dict[tuple[Any, ...], list[_Network]] = {}
+        for over, held in (("noise", "lipschitz"), ("lipschitz", "noise")):
+            lines: dict[tuple[str, str, str | float], list[_Network]] = {}
             for key in networks:
-                held = key.lipschitz if over == "noise" else key.noise
-                lines.setdefault((key.operator, key.method, held), []).append(key)
-            for (operator, method, held), keys in lines.items():
-                if len(keys) < 2:
-                    continue
+                lines.setdefault((key.operator, key.method, getattr(key, held)), []).append(key)
+            for (operator, method, value), keys in lines.items():
                 keys.sort(key=lambda one: noises.index(one.noise) if over == "noise" else one.lipschitz)
-                for name in MEASURES:
+                for name in MEASURES if len(keys) > 1 else ():
                     if not all(name in _names(networks[key]) for key in keys):
                         continue
-                    means = [float(networks[key][name].mean()) for key in keys]
+                    steps = list(pairwise(float(networks[key][name].mean()) for key in keys))
                     change = networks[keys[-1]][name] - networks[keys[0]][name]
-                    labels = (over, *keys[-1].labels, name)
-                    rows.append(
-                        {
-                            "operator": operator,
-                            "method": method,
-                            "over": over,
-                            "held": str(held) if over == "noise" else held,
-                            "measure": name,
-                            "rises": all(b > a for a, b in pairwise(means)),
-                            "falls": all(b < a for a, b in pairwise(means)),
-                            **self._interval(study, change, *labels),
-                        }
-                    )
-        columns = ["operator", "method", "over", "held", "measure", "rises", "falls", "mean", "low", "high", "images"]
-        return pd.DataFrame(rows, columns=columns).astype({"held": object})
+                    line = {"operator": operator, "method": method, "over": over, "held": str(value), "measure": name}
+                    monotone = {"rises": all(b > a for a, b in steps), "falls": all(b < a for a, b in steps)}
+                    rows.append(line | monotone | self._interval(study, change, over, *keys[-1].labels, name))
+        return pd.DataFrame(rows, columns=_TRENDS).astype({"held": object})
 
 
-@dataclass(frozen=True)
-class _Network:
+class _Network(NamedTuple):
     """One network of the study; L is NaN where a method has no such parameter."""
 
     operator: str
@@ -143,16 +115,12 @@ class _Network:
     lipschitz: float
 
     @property
-    def columns(self) -> dict[str, Any]:
-        return {name: getattr(self, name) for name in _KEY}
-
-    @property
     def labels(self) -> tuple[str, ...]:
         return self.operator, self.noise, self.method, f"{self.lipschitz:g}"
 
 
 def _networks(entries: list[Choice], progress: Progress) -> dict[_Network, pd.DataFrame]:
-    """The measures by image of every network.
+    """The measures of every network by image.
 
     Raises:
         SpecError: if there is none.
@@ -161,8 +129,10 @@ def _networks(entries: list[Choice], progress: Progress) -> dict[_Network, pd.Da
     for entry in entries:
         values = _saved(entry) if entry.cell.analyses("forward_map") else _computed(entry)
         if values is not None:
-            key = _Network(entry.operator, entry.noise, entry.method, _lipschitz(entry))
-            found[key] = values.set_index("image")
+            # Of the trained network: a search may have changed L.
+            value = entry.cell.method(entry.method).reconstructor.get("lipschitz")
+            lipschitz = float(value) if isinstance(value, int | float) else np.nan
+            found[_Network(entry.operator, entry.noise, entry.method, lipschitz)] = values.set_index("image")
         progress.advance()
     if not found:
         raise SpecError(
@@ -173,14 +143,8 @@ def _networks(entries: list[Choice], progress: Progress) -> dict[_Network, pd.Da
     return found
 
 
-def _lipschitz(entry: Choice) -> float:
-    """L of the trained network: a search may have changed it."""
-    value = entry.cell.method(entry.method).reconstructor.get("lipschitz")
-    return float(value) if isinstance(value, int | float) else np.nan
-
-
 def _saved(entry: Choice) -> pd.DataFrame | None:
-    """What `forward_map` has found of a method; None if it has no forward map."""
+    """The findings of `forward_map` about a method; None if it has no forward map."""
     table = entry.cell.analyses("forward_map")[0].findings.tables["accuracy"]
     own = table[table["method"] == entry.method].drop(columns="method")
     return own if len(own) else None

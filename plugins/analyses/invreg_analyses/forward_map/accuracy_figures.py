@@ -1,4 +1,4 @@
-"""The figure of learned forward maps over noise levels and Lipschitz parameters, and what is seen in it."""
+"""The figure of `forward_map_accuracy`, and its sentence."""
 
 from __future__ import annotations
 
@@ -10,72 +10,66 @@ import numpy as np
 
 from invreg import Findings
 from invreg.text import number
-from invreg_analyses.shared.style import MARKERS, MUTED, WIDTH, drawing, dress, method_styles, new_figure, shortened
+from invreg_analyses.shared.panels import heading, panels, shared_legend
+from invreg_analyses.shared.style import MARKERS, MUTED, WIDTH, method_styles, shortened
 
 if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-#: What is measured, and whether more of it is closer to the operator.
-MEASURES = {"mse": False, "ssim": True, "relative": False, "identity": False}
+MEASURES = ("mse", "ssim", "relative", "identity")
 _PANELS = {"mse": "MSE of φ(x) to F(x)", "ssim": "SSIM of φ(x) to F(x)", "relative": "distance ‖φ(x) − F(x)‖ / ‖F(x)‖"}
 
 
-def accuracy_seen(tables: Mapping[str, pd.DataFrame], operator: str) -> str:
-    """The best and the worst network by MSE, and whether less noise and a larger L bring a network closer."""
-    means = tables["means"]
-    own = means[(means["operator"] == operator) & (means["measure"] == "mse")]
-    best, worst = own.loc[own["mean"].idxmin()], own.loc[own["mean"].idxmax()]
-    text = f"the mean MSE of φ(x) to F(x) lies between {number(best['mean'])} ({_name(best)})"
-    text += f" and {number(worst['mean'])} ({_name(worst)})" if len(own) > 1 else ""
-    trends = tables["trends"]
-    trends = trends[(trends["operator"] == operator) & (trends["measure"] == "mse")]
-    for over, what, way in (("noise", "less noise", "rises"), ("lipschitz", "a larger L", "falls")):
-        lines = trends[trends["over"] == over]
-        if len(lines):
-            closer = lines[way].astype(bool)
-            sure = (lines["low"] > 0) if way == "rises" else (lines["high"] < 0)
-            text += (
-                f"; {what} brings φ closer to F at every step in {int(closer.sum())} of {len(lines)} lines, and from "
-                f"end to end, with an interval that excludes zero, in {int(sure.sum())}"
-            )
-    return f"{text}."
+def accuracy_text(means: pd.DataFrame) -> str:
+    """The networks with the smallest and the largest mean MSE under each operator."""
+
+    def name(row: pd.Series) -> str:
+        noise = f", noise {row['noise']}" if row["noise"] else ""
+        lipschitz = "" if math.isnan(row["lipschitz"]) else f", L = {row['lipschitz']:g}"
+        return f"{row['method']}{noise}{lipschitz}"
+
+    parts = []
+    for operator, own in means[means["measure"] == "mse"].groupby("operator", sort=False):
+        ends = [own.loc[own["mean"].idxmin()], own.loc[own["mean"].idxmax()]]
+        found = " to ".join(f"{number(row['mean'])} ({name(row)})" for row in ends[: len(own)])
+        parts.append(f"{found} under {operator}")
+    return f"The mean MSE of φ(x) to F(x) is {'; '.join(parts)}."
 
 
-def draw_forward_map_accuracy(findings: Findings, operator: str) -> Figure:
+def draw_accuracy(findings: Findings, operator: str) -> Figure:
     """One panel per measure, one line per network and L, noise levels along the axis (L, where noise is not varied)."""
     tables = findings.tables
     means = tables["means"][tables["means"]["operator"] == operator]
     noises = [noise for noise in tables["noises"]["noise"] if noise in set(means["noise"])]
     values = sorted(set(means["lipschitz"].dropna().astype(float)))
     over_noise = len(noises) > 1 or len(values) < 2
-    panels = [name for name in _PANELS if name in set(means["measure"])]
+    names = [name for name in _PANELS if name in set(means["measure"])]
     description = (
-        f"{operator}: how close the learned forward maps φ come to the operator F on the test images, against "
+        f"{operator}: distance of the learned forward maps φ from the operator F on the test images, against "
         f"{'the noise of training' if over_noise else 'L'}"
         f"{', one line for each L' if over_noise and len(values) > 1 else ''}; lower is closer, for SSIM "
         f"higher, and the grey line is the identity. Bars: {findings.scalars['confidence']:.0%} intervals over the "
-        f"images. Seen here: "
-        f"{accuracy_seen(tables, operator)}"
+        f"images. Seen here: {accuracy_text(means)}"
     )
-    with drawing():
-        figure = new_figure(WIDTH, 3.1, description)
-        grid = figure.subplots(1, len(panels), squeeze=False)[0]
-        for axes, name in zip(grid, panels, strict=True):
-            dress(axes, grid="y")
+    with panels(len(names), description, width=WIDTH, height=3.1) as (figure, grid):
+        for axes, name in zip(grid, names, strict=True):
             _lines(axes, means[means["measure"] == name], tables["methods"], noises, values, over_noise)
             if name == "relative":
                 _identity(axes, means[means["measure"] == "identity"], noises, over_noise)
-            _axis(axes, noises, values, over_noise, str(findings.scalars["noise"]))
+            if over_noise:
+                axes.set_xticks(range(len(noises)), [shortened(noise, 16) for noise in noises])
+                axes.set_xlim(-0.4, len(noises) - 0.6)
+                axes.set_xlabel(str(findings.scalars["noise"]) or "noise")
+            else:
+                axes.set_xticks([-math.log10(1 - value) for value in values], [f"{value:g}" for value in values])
+                axes.set_xlabel("Lipschitz parameter L")
             axes.set_title(_PANELS[name], fontsize=9.0)
-            axes.set_ylim(**_limits(name))
-        legend: dict[str, Any] = {}
-        for axes in grid:
-            handles, labels = axes.get_legend_handles_labels()
-            legend |= dict(zip(labels, handles, strict=True))
-        figure.legend(list(legend.values()), list(legend), loc="outside lower center", ncols=min(len(legend), 5))
-        figure.suptitle(shortened(operator, 60), x=0.01, ha="left", fontsize=10.5)
+            top, bottom = (1.0, None) if name == "ssim" else (None, 0.0)
+            axes.set_ylim(bottom, top)
+        shared_legend(figure, columns=5)
+        heading(figure, operator)
     return figure
 
 
@@ -117,7 +111,7 @@ def _lines(
 
 
 def _identity(axes: Axes, means: pd.DataFrame, noises: Sequence[str], over_noise: bool) -> None:
-    """What the identity would give, which is the same for all networks under an operator."""
+    """The distance of the identity, which is the same for all networks under an operator."""
     first = means.groupby("noise", sort=False)["mean"].first()
     places = sorted((noises.index(str(noise)), float(value)) for noise, value in first.items())
     if over_noise and len(places) > 1:
@@ -126,24 +120,10 @@ def _identity(axes: Axes, means: pd.DataFrame, noises: Sequence[str], over_noise
         axes.axhline(places[0][1], color=MUTED, linestyle="--", linewidth=1.2, label="identity")
 
 
-def _axis(axes: Axes, noises: Sequence[str], values: Sequence[float], over_noise: bool, title: str) -> None:
-    if over_noise:
-        axes.set_xticks(range(len(noises)), [shortened(noise, 16) for noise in noises])
-        axes.set_xlim(-0.4, len(noises) - 0.6)
-        axes.set_xlabel(title or "noise")
-    else:
-        axes.set_xticks([-math.log10(1 - value) for value in values], [f"{value:g}" for value in values])
-        axes.set_xlabel("Lipschitz parameter L")
-
-
 def _place(row: Mapping[Any, Any], noises: Sequence[str], over_noise: bool) -> float:
     if over_noise:
         return float(noises.index(str(row["noise"])))
     return 0.0 if math.isnan(row["lipschitz"]) else -math.log10(1 - row["lipschitz"])
-
-
-def _limits(name: str) -> dict[str, float]:
-    return {"top": 1.0} if name == "ssim" else {"bottom": 0.0}
 
 
 def _faded(color: str, strength: float) -> tuple[float, ...]:
@@ -152,12 +132,3 @@ def _faded(color: str, strength: float) -> tuple[float, ...]:
 
     share = 0.35 + 0.65 * strength
     return tuple(share * channel + (1 - share) for channel in to_rgb(color))
-
-
-def _name(row: pd.Series) -> str:
-    parts = [str(row["method"])]
-    if str(row["noise"]):
-        parts.append(f"noise {row['noise']}")
-    if not math.isnan(row["lipschitz"]):
-        parts.append(f"L = {row['lipschitz']:g}")
-    return ", ".join(parts)

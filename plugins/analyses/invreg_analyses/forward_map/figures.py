@@ -1,4 +1,4 @@
-"""The figures of learned forward maps: how far they are from the operator, and where."""
+"""Figures of one run: the distance of learned forward maps from the operator, in numbers and in pictures."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from invreg import Findings
-from invreg.text import number
+from invreg.text import percent
+from invreg_analyses.shared.panels import panels
 from invreg_analyses.shared.picture_columns import Column, draw_columns
 from invreg_analyses.shared.pictures import Region, signed_limit
 from invreg_analyses.shared.strips import draw_box, name_rows
-from invreg_analyses.shared.style import MUTED, WIDTH, MethodStyle, drawing, dress, method_styles, new_figure, shortened
+from invreg_analyses.shared.style import MUTED, WIDTH, MethodStyle, method_styles, shortened
 
 if TYPE_CHECKING:
-    import pandas as pd
     from matplotlib.figure import Figure
     from numpy.typing import NDArray
 
@@ -28,23 +28,20 @@ def draw_accuracy(findings: Findings) -> Figure:
     labels = list(dict.fromkeys(accuracy["method"]))
     by_label = {label: accuracy[accuracy["method"] == label] for label in labels}
 
-    def percent(label: str, column: str) -> NDArray[np.float64]:
+    def values_of(label: str, column: str) -> NDArray[np.float64]:
         return 100 * by_label[label][column].to_numpy(dtype=float)
 
-    away = [(label, styles[label], percent(label, "relative")) for label in labels]
-    away.append(("identity", _IDENTITY, percent(labels[0], "identity")))
-    back = [(label, styles[label], percent(label, "defect")) for label in labels]
-    with drawing():
-        figure = new_figure(
-            WIDTH,
-            0.9 + 0.5 * len(away),
-            "Left: distance of each learned forward map from the operator, ‖φ(x) − F(x)‖ / ‖F(x)‖, and that of the "
-            "identity. Right: how far the reconstruction mapped forward is from the data, ‖φ(R(z)) − z‖ / ‖z‖. One "
-            f"point per image, boxes from quartile to quartile. Seen here: {findings.text}",
-        )
-        titles = ("forward map to operator, %", "reconstruction mapped forward to data, %")
-        for axes, rows, title in zip(figure.subplots(1, 2), (away, back), titles, strict=True):
-            dress(axes, grid="x")
+    away = [(label, styles[label], values_of(label, "relative")) for label in labels]
+    away.append(("identity", _IDENTITY, values_of(labels[0], "identity")))
+    back = [(label, styles[label], values_of(label, "defect")) for label in labels]
+    description = (
+        "Left: distance of each learned forward map from the operator, ‖φ(x) − F(x)‖ / ‖F(x)‖, and that of the "
+        "identity. Right: distance of the reconstruction mapped forward from the data, ‖φ(R(z)) − z‖ / ‖z‖. One "
+        f"point per image, boxes from quartile to quartile. Seen here: {findings.text}"
+    )
+    titles = ("forward map to operator, %", "reconstruction mapped forward to data, %")
+    with panels(2, description, width=WIDTH, height=0.5 * len(away), margin=0.9, grid="x") as (figure, grid):
+        for axes, rows, title in zip(grid, (away, back), titles, strict=True):
             axes.spines["left"].set_visible(False)
             for row, (_, style, values) in enumerate(rows):
                 draw_box(axes, row, values, style)
@@ -67,24 +64,11 @@ def draw_forward_maps(findings: Findings, index: int) -> Figure:
     ]
     for position, label in enumerate(dict.fromkeys(tables["accuracy"]["method"])):
         phi, target = arrays["learned"][position, index], arrays["target"][position, index]
-        line = f"{number(100 * float(accuracy.loc[label, 'relative']))} % away"
+        line = f"{percent(float(accuracy.loc[label, 'relative']))} away"
         columns.append(Column(f"φ(x), {label}", phi, phi - target, (line,), styles[str(label)].color))
     description = (
         f"{image['image']}: the image x, the operator F on it and each learned forward map φ on it; below each the "
-        f"framed region enlarged, and the difference φ(x) − F(x), the same scale in all pictures. "
-        f"Seen here: {_seen(accuracy, arrays['learned'][:, index] - arrays['target'][:, index])}"
+        f"framed region enlarged, and the difference φ(x) − F(x), the same scale in all pictures"
     )
     limit = signed_limit(arrays["learned"] - arrays["target"])
     return draw_columns(columns, region, limit, description, "φ(x) − F(x)")
-
-
-def _seen(accuracy: pd.DataFrame, differences: NDArray[np.float32]) -> str:
-    """How far each forward map is from the operator on this image, and where single pixels differ most."""
-    told = []
-    for (label, row), difference in zip(accuracy.iterrows(), differences, strict=True):
-        largest = float(difference.flat[int(np.abs(difference).argmax())])
-        told.append(
-            f"φ of {label} is {number(100 * float(row['relative']))} % away from F (the identity "
-            f"{number(100 * float(row['identity']))} %), by {number(largest, signed=True)} where it differs most"
-        )
-    return "; ".join(told) + "."

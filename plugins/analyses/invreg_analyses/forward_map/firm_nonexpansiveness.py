@@ -1,12 +1,13 @@
-"""Is an operator firmly nonexpansive on images, as invertible residual networks would like it to be?"""
+"""Test of firm nonexpansiveness of the operator and of learned forward maps on images."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from typing import TYPE_CHECKING, Annotated, Any
 
+import numpy as np
 import torch
 from pydantic import Field
 from torch import Tensor
@@ -23,8 +24,9 @@ from invreg import (
     generator,
     stream_key,
 )
-from invreg.text import count, number
-from invreg_analyses.forward_map.histograms import draw_ratios
+from invreg.text import count, number, plural
+from invreg_analyses.shared.panels import panels, shared_legend
+from invreg_analyses.shared.style import INK, WARNING, shortened
 from invreg_analyses.shared.tables import methods_table
 
 if TYPE_CHECKING:
@@ -36,6 +38,9 @@ OPERATOR = ""
 
 #: Rounding may push a ratio this far above one, by the precision in which a map computes.
 _ROUNDING = {torch.float64: 1e-8, torch.float32: 1e-3}
+#: The kinds of pairs in the legend; no method's colour: from light to dark, as the pairs get harder.
+_KINDS = {"images": "two images", "noise": "image and noise", "worst": "image and worst direction"}
+_SHADES = ["#c3cad1", "#7f8c99", INK]
 
 
 @dataclass(frozen=True)
@@ -54,18 +59,18 @@ class FirmNonexpansiveness(Analyzer):
 
         ||F(u) - F(v)||² + ||(Id - F)(u) - (Id - F)(v)||² <= ||u - v||².
 
-    Then Id - F has a Lipschitz constant of at most one, which is what the residual functions of an invertible
-    residual network can fit. The ratio of the left to the right side is measured for three kinds of pairs:
+    Then Id - F has a Lipschitz constant of at most one, which the residual functions of an invertible residual network
+    can fit. The ratio of the left to the right side is measured for three kinds of pairs:
 
     - `images`: two different test images;
-    - `noise`: an image and the same with a small random perturbation;
-    - `worst`: an image u and the same with a small perturbation in the direction in which the ratio is largest. To
-      first order the ratio is (1 + ||(2 F'(u) - Id) h||² / ||h||²) / 2 for the direction h, so this is a singular
-      vector of 2 F'(u) - Id, found by power iteration from the noise.
+    - `noise`: an image, and the same image with a small random perturbation;
+    - `worst`: an image u, and u with a small perturbation in the direction h in which the ratio is largest. To first
+      order the ratio is (1 + ||(2 F'(u) - Id) h||² / ||h||²) / 2, so h is a singular vector of 2 F'(u) - Id, found by
+      power iteration from the noise.
 
-    No ratio is below one half. A ratio above one proves that a map is not firmly nonexpansive on X; ratios below one
-    for all pairs are evidence, no proof. Perturbed images may leave [0, 1]. Where measurements are no images,
-    A*A / ||A||² stands for the operator.
+    Ratios are at least one half. A ratio above one proves that a map is not firmly nonexpansive on X; ratios below one
+    for all pairs are evidence, not a proof. Perturbed images may leave [0, 1]. Where measurements are not images, F is
+    A*A / ||A||².
 
     Source: Arndt & Nickel 2024, Lemma 3.1.
     """
@@ -93,11 +98,11 @@ class FirmNonexpansiveness(Analyzer):
         summaries = [_summary(tested, ratios[ratios["method"] == tested.label]) for tested in maps]
         return Findings(
             tables={"ratios": ratios, "maps": pd.DataFrame(summaries), "methods": methods_table(run)},
-            text=" ".join(_sentence(summary) for summary in summaries),
+            text=_sentence(summaries),
         )
 
     def draw(self, findings: Findings) -> Mapping[str, Figure]:
-        return {"ratios": draw_ratios(findings)} if len(findings.tables["ratios"]) else {}
+        return {"ratios": _draw(findings)} if len(findings.tables["ratios"]) else {}
 
     def _rows(self, run: CompletedRun, tested: _Map) -> Iterator[dict[str, Any]]:
         x, names = run.images.test.images, [str(name) for name in run.images.test.names]
@@ -110,12 +115,8 @@ class FirmNonexpansiveness(Analyzer):
             yield from self._measured(run, tested, "images", x[first], x[second], labels)
         u = x[: self.perturbed]
         labels = [(name, "") for name in names[: self.perturbed]]
-        noise = torch.stack(
-            [
-                torch.randn(image.shape, generator=generator(stream_key(run.seed, "firm", "noise", name)))
-                for image, (name, _) in zip(u, labels, strict=True)
-            ]
-        )
+        keys = [stream_key(run.seed, "firm", "noise", name) for name, _ in labels]
+        noise = torch.stack([torch.randn(u.shape[1:], generator=generator(key)) for key in keys])
         yield from self._measured(run, tested, "noise", u, None, labels, noise)
         yield from self._measured(run, tested, "worst", u, None, labels, noise)
 
@@ -145,7 +146,7 @@ class FirmNonexpansiveness(Analyzer):
 
     def _worst(self, operator: Operator, u: Tensor, h: Tensor) -> Tensor:
         """Power iteration on (2 F'(u) - Id)* (2 F'(u) - Id); perturbations keep their size."""
-        # F'(u) h as a difference: for a perturbation that is not so small, that is what the ratio is about.
+        # F'(u) h as a difference, which also holds for perturbations that are not small.
         with torch.no_grad():
             start = operator(u)
         for _ in range(self.iterations):
@@ -159,7 +160,7 @@ class FirmNonexpansiveness(Analyzer):
 
 
 def _maps(run: CompletedRun) -> list[_Map]:
-    """The operator on X, then what the methods have learned about it."""
+    """The operator on X, then the learned forward maps."""
     operator, shape = run.problem.operator, run.images.test.image_shape
     if tuple(operator.range_shape(shape)) != shape:
         if not isinstance(operator, LinearOperator):
@@ -179,7 +180,7 @@ def _maps(run: CompletedRun) -> list[_Map]:
 
 
 class _Learned(Operator):
-    """A learned forward map as an operator; the network is no part of it, to be found among its weights."""
+    """A learned forward map as an operator; the network is not registered as a submodule."""
 
     def __init__(self, net: LearnsForwardMap) -> None:
         super().__init__()
@@ -224,14 +225,34 @@ def _summary(tested: _Map, ratios: pd.DataFrame) -> dict[str, Any]:
     }
 
 
-def _sentence(summary: Mapping[str, Any]) -> str:
-    name = "The operator" if summary["method"] == OPERATOR else f"The forward map of {summary['method']}"
-    place = {"images": "between two images", "noise": "for noise on an image", "worst": "in the worst direction"}
-    if not summary["pairs"]:
-        return f"{name} could not be tested: there are no two different images."
-    pairs = f"{count(summary['pairs'])} pairs"
-    where = f"{number(summary['largest'])} {place[summary['kind']]} ({summary['image']})"
-    if summary["violations"]:
-        found = f"{summary['violations']} of {pairs} contradict it"
-        return f"{name} is not firmly nonexpansive: {found}, up to a ratio of {where}."
-    return f"{name} was firmly nonexpansive on all {pairs}; the largest ratio was {where}. This is a test, no proof."
+def _sentence(summaries: Sequence[Mapping[str, Any]]) -> str:
+    names = ["the operator", *(f"φ of {one['method']}" for one in summaries[1:])]
+    found = ", ".join(
+        f"{number(one['largest'])} for {name} ({count(one['violations'])} of {plural(one['pairs'], 'pair')} above 1)"
+        for name, one in zip(names, summaries, strict=True)
+    )
+    return f"Largest ratio, which is at most 1 for a firmly nonexpansive map: {found}. This is a test, not a proof."
+
+
+def _draw(findings: Findings) -> Figure:
+    """One panel per map: the histogram of the ratios by the kind of pair; the bound is the line at one."""
+    ratios = findings.tables["ratios"]
+    ratios = ratios[np.isfinite(ratios["ratio"])]
+    labels = list(findings.tables["maps"]["method"])
+    names = ["operator F", *(f"φ of {label}" for label in labels[1:])]
+    bins = np.linspace(min(ratios["ratio"].min(), 0.5), max(ratios["ratio"].max(), 1.02), 41).tolist()
+    description = (
+        f"Ratio (‖F(u) − F(v)‖² + ‖(Id − F)(u) − (Id − F)(v)‖²) / ‖u − v‖² for {', '.join(names)}: pairs right "
+        f"of the line at one contradict firm nonexpansiveness"
+    )
+    with panels(len(labels), description, height=2.7, margin=0.3) as (figure, grid):
+        for axes, label, name in zip(grid, labels, names, strict=True):
+            own = ratios[ratios["method"] == label]
+            values = [own.loc[own["kind"] == kind, "ratio"].to_numpy(dtype=float) for kind in _KINDS]
+            axes.hist(values, bins=bins, stacked=True, color=_SHADES, label=list(_KINDS.values()))
+            axes.axvline(1, color=WARNING, linewidth=1.2)
+            axes.set_title(shortened(name), fontsize=10, color=INK)
+            axes.set_xlabel("ratio (at most 1 if firmly nonexpansive)")
+        grid[0].set_ylabel("pairs")
+        shared_legend(figure)
+    return figure

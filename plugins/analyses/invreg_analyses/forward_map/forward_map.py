@@ -1,18 +1,27 @@
-"""What a network believes the forward operator to be, against what it is."""
+"""The forward map that a network has learned, against the operator."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
 import torch
 from pydantic import Field
+from torch import Tensor
 
-from invreg import Analyzer, CompletedRun, Findings, LearnsForwardMap, NormalOperator
-from invreg.text import number
+from invreg import (
+    SSIM_WINDOW,
+    Analyzer,
+    CompletedRun,
+    Findings,
+    LearnsForwardMap,
+    NormalOperator,
+    mean_squared_error,
+    structural_similarity,
+)
+from invreg.text import percent
 from invreg_analyses.forward_map.figures import draw_accuracy, draw_forward_maps
-from invreg_analyses.forward_map.measures import accuracy, on_all, relative
 from invreg_analyses.shared.pictures import busiest_region, roughness
 from invreg_analyses.shared.progress import Progress
 from invreg_analyses.shared.statistics import spread_choice
@@ -24,17 +33,17 @@ if TYPE_CHECKING:
 
 
 class ForwardMap(Analyzer):
-    """The forward map that a network has learned, against the operator it stands for, on the test images.
+    """The forward map that a network has learned, against the operator it approximates, on the test images.
 
-    With F the operator (A*A / ||A||² where measurements are no images), phi the learned forward map, R the
+    With F the operator (A*A / ||A||² where measurements are not images), phi the learned forward map, R the
     reconstruction and x the true images, for each image:
 
     - `mse` and `ssim` between phi(x) and F(x), and `relative` = ||phi(x) - F(x)|| / ||F(x)||;
-    - `identity` = ||x - F(x)|| / ||F(x)||, what a network that has learned nothing about F would have;
-    - `defect` = ||phi(R(z)) - z|| / ||z|| for the noisy data z: how far R is from the inverse of phi, on images.
+    - `identity` = ||x - F(x)|| / ||F(x)||, the value of a network that has learned nothing about F;
+    - `defect` = ||phi(R(z)) - z|| / ||z|| for the noisy data z: the distance of R from the inverse of phi, on images.
 
-    The smaller `relative` is, the more of the operator is in the network; where training teaches reconstruction, it is
-    not asked to be small on what cannot be reconstructed anyway.
+    The smaller `relative`, the more of the operator is in the network; training for reconstruction does not make it
+    small on what cannot be reconstructed.
 
     Source: Arndt & Nickel 2024, section 4.2 and the local approximation property (2.4).
     """
@@ -91,14 +100,12 @@ class ForwardMap(Analyzer):
         return Findings(
             tables={"accuracy": joined, "images": images, "methods": methods_table(run)},
             arrays={name: array.to(torch.float32).numpy() for name, array in shown.items()},
-            text=" ".join(_sentence(joined[joined["method"] == label]) for label in nets),
+            text=_sentence(joined),
         )
 
     def draw(self, findings: Findings) -> Mapping[str, Figure]:
-        figures = {"accuracy": draw_accuracy(findings)}
-        for i in range(len(findings.tables["images"])):
-            figures[f"picture_{i + 1}"] = draw_forward_maps(findings, i)
-        return figures
+        pictures = {f"picture_{i + 1}": draw_forward_maps(findings, i) for i in range(len(findings.tables["images"]))}
+        return {"accuracy": draw_accuracy(findings), **pictures}
 
 
 def _defect(run: CompletedRun, label: str, net: Any, progress: Progress) -> list[float]:
@@ -110,16 +117,57 @@ def _defect(run: CompletedRun, label: str, net: Any, progress: Progress) -> list
     return relative(again, z) if again.shape == z.shape else [math.nan] * len(again)
 
 
-def _sentence(table: pd.DataFrame) -> str:
-    label, means = table["method"].iloc[0], table[["mse", "ssim", "relative", "identity", "defect"]].mean()
-    text = f"The forward map of {label} is {_percent(means['relative'])} away from the operator on average"
-    text += f" (the identity: {_percent(means['identity'])}), with a mean squared error of {number(means['mse'])}"
-    if math.isfinite(means["ssim"]):
-        text += f" and an SSIM of {number(means['ssim'])}"
-    if math.isfinite(means["defect"]):
-        text += f"; mapping reconstructions forward again misses the data by {_percent(means['defect'])}"
-    return text + "."
+def _sentence(accuracy: pd.DataFrame) -> str:
+    means = accuracy.groupby("method", sort=False)[["relative", "identity"]].mean()
+    away = ", ".join(f"{percent(row.relative)} for {row.Index}" for row in means.itertuples())
+    return (
+        f"The mean distance of φ(x) from F(x), relative to ‖F(x)‖, is {away} "
+        f"({percent(means['identity'].iloc[0])} for the identity)."
+    )
 
 
-def _percent(share: float) -> str:
-    return f"{number(100 * share)} %"
+def on_all(
+    function: Callable[[Tensor], Tensor],
+    x: Tensor,
+    device: torch.device,
+    batch_size: int,
+    progress: Progress | None = None,
+) -> Tensor:
+    """The function on all images, batch by batch; on the CPU."""
+    found = []
+    with torch.no_grad():
+        for batch in x.split(batch_size):
+            found.append(function(batch.to(device)).cpu())
+            if progress:
+                progress.advance(len(batch))
+    return torch.cat(found)
+
+
+def accuracy(x: Tensor, names: Sequence[str], phi: Tensor, target: Tensor) -> pd.DataFrame:
+    """Columns image, mse, ssim, relative and identity, see `ForwardMap`; `ssim` is NaN for images that are too small.
+
+    Args:
+        x: images, `[N, C, H, W]`.
+        names: of the images.
+        phi: phi(x).
+        target: F(x).
+    """
+    import pandas as pd
+
+    has_ssim = min(x.shape[-2:]) >= SSIM_WINDOW
+    return pd.DataFrame(
+        {
+            "image": list(names),
+            "mse": mean_squared_error(phi, target).tolist(),
+            "ssim": structural_similarity(phi, target).tolist() if has_ssim else math.nan,
+            "relative": relative(phi, target),
+            "identity": relative(x, target),
+        }
+    )
+
+
+def relative(given: Tensor, reference: Tensor) -> list[float]:
+    """||given - reference|| / ||reference||, image by image."""
+    difference = (given.double() - reference.double()).flatten(1).norm(dim=1)
+    values: list[float] = (difference / reference.double().flatten(1).norm(dim=1)).tolist()
+    return values

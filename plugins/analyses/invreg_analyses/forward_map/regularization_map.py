@@ -1,4 +1,4 @@
-"""Where in an image a learned forward map departs from the operator."""
+"""Differences between a learned forward map and the operator by pixel."""
 
 from __future__ import annotations
 
@@ -11,18 +11,19 @@ from pydantic import Field
 
 from invreg import Analyzer, CompletedRun, Findings, LearnsForwardMap, generator, stream_key
 from invreg.text import number
-from invreg_analyses.forward_map.measures import on_all
-from invreg_analyses.forward_map.regularization_map_figures import draw_maps
+from invreg_analyses.forward_map.forward_map import on_all
 from invreg_analyses.shared.canny_edges import NO_EDGE, find_edges, smooth_areas
-from invreg_analyses.shared.derivatives import Derivative, function_derivative, like_network, operator_derivative
-from invreg_analyses.shared.evaluated import as_evaluated
+from invreg_analyses.shared.derivatives import Derivative, linearized
+from invreg_analyses.shared.pictures import color_scale, show_image, show_signed, signed_limit
 from invreg_analyses.shared.progress import Progress
 from invreg_analyses.shared.statistics import mean_interval, spread_choice
+from invreg_analyses.shared.style import WIDTH, drawing, method_styles, new_figure, shortened
 from invreg_analyses.shared.tables import methods_table
 
 if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.figure import Figure
+    from matplotlib.image import AxesImage
     from numpy.typing import NDArray
     from torch import Tensor
 
@@ -32,7 +33,7 @@ _CONFIDENCE, _RESAMPLES = 0.95, 2000
 class RegularizationMap(Analyzer):
     """Where learned forward maps react to a change of a single pixel, and the operator does not.
 
-    With F the operator (A*A / ||A||² where measurements are no images), phi a learned forward map, x an image and e_p
+    With F the operator (A*A / ||A||² where measurements are not images), phi a learned forward map, x an image and e_p
     the image that is one at the pixel p, of unit norm (for colour images, all channels alike):
 
         g(p) = ||phi'(x) e_p||² - ||F'(x) e_p||²,
@@ -86,9 +87,7 @@ class RegularizationMap(Analyzer):
         for i, (label, net) in enumerate(nets.items()):
             for j, index in enumerate(chosen):
                 name = str(test.names[index])
-                with as_evaluated(net):
-                    x = like_network(net, test.images[index : index + 1].to(run.device))
-                    maps[i, j] = self._map(label, net, x, name, run)
+                maps[i, j] = self._map(label, net, test.images[index : index + 1].to(run.device), name, run)
                 rows.append({"method": label, "image": name, **_by_place(maps[i, j], test.images[index])})
                 progress.advance()
         places = pd.DataFrame(rows)
@@ -103,25 +102,24 @@ class RegularizationMap(Analyzer):
                 "maps": maps,
                 "differences": torch.stack([own[chosen] for own in values.values()]).to(torch.float32).numpy(),
             },
-            text=" ".join(_sentence(label, places[places["method"] == label], run.seed) for label in nets),
+            text=_sentence(places, run.seed),
         )
 
     def draw(self, findings: Findings) -> Mapping[str, Figure]:
-        return {f"maps_{i + 1}": draw_maps(findings, i) for i in range(len(findings.tables["images"]))}
+        return {f"maps_{i + 1}": _draw(findings, i) for i in range(len(findings.tables["images"]))}
 
     def _map(self, label: str, net: Any, x: Tensor, name: str, run: CompletedRun) -> NDArray[np.float32]:
         """g at every pixel, `[H, W]`."""
         batch, key = max(run.batch_size // 2, 1), stream_key(run.seed, "regularization_map", "check", name)
-        operator = operator_derivative(net.target_operator, x, key, batch=batch)
-        network = function_derivative(f"the forward map of {label}", net.forward_map, x, batch=batch)
-        with torch.no_grad():
-            like = torch.zeros_like(net.forward_map(x))[0]
         draws = generator(stream_key(run.seed, "regularization_map", name))
         total = torch.zeros(x.shape[-2:], dtype=torch.float64)
-        for start in range(0, self.probes, batch):
-            count = min(batch, self.probes - start)
-            v = torch.randint(0, 2, (count, *like.shape), generator=draws, dtype=torch.int8).to(like) * 2 - 1
-            total += _pixel_squares(network, v) - _pixel_squares(operator, v)
+        with linearized(label, net, x, key, batch) as (x, network, operator):
+            with torch.no_grad():
+                like = torch.zeros_like(net.forward_map(x))[0]
+            for start in range(0, self.probes, batch):
+                count = min(batch, self.probes - start)
+                v = torch.randint(0, 2, (count, *like.shape), generator=draws, dtype=torch.int8).to(like) * 2 - 1
+                total += _pixel_squares(network, v) - _pixel_squares(operator, v)
         return (total / self.probes).numpy().astype(np.float32)
 
 
@@ -138,19 +136,53 @@ def _by_place(g: NDArray[np.float32], image: Tensor) -> dict[str, float]:
     return {name: float(g[mask].mean()) if mask.any() else float("nan") for name, mask in places.items()}
 
 
-def _sentence(label: str, places: pd.DataFrame, seed: int) -> str:
-    told = [f"{number(float(places['all'].mean()), signed=True)} on average"]
-    for place, words in (("smooth", "in smooth areas"), ("edges", "at edges")):
-        if np.isfinite(places[place]).any():
-            told.append(f"{number(float(places[place].mean()), signed=True)} {words}")
-    text = (
-        f"{label}: the squared norm of the derivative along single pixels, minus the operator's, is {', '.join(told)}."
-    )
-    difference = (places["smooth"] - places["edges"]).to_numpy(dtype=float)
-    key = stream_key(seed, "regularization_map", "bootstrap", label)
-    found = mean_interval(difference, _CONFIDENCE, _RESAMPLES, key)
-    if np.isfinite(found.low):
-        decided = found.low > 0 or found.high < 0
-        text += f" The difference, {number(found.mean)} [{number(found.low)}, {number(found.high)}], is"
-        text += " decided by these images." if decided else " not decided by these images."
-    return text
+def _sentence(places: pd.DataFrame, seed: int) -> str:
+    """The mean of the maps, and the difference between smooth areas and edges, image by image, with its interval."""
+    parts = []
+    for label, own in places.groupby("method", sort=False):
+        text = f"{number(float(own['all'].mean()), signed=True)} for {label}"
+        difference = (own["smooth"] - own["edges"]).to_numpy(dtype=float)
+        key = stream_key(seed, "regularization_map", "bootstrap", str(label))
+        found = mean_interval(difference, _CONFIDENCE, _RESAMPLES, key)
+        if np.isfinite(found.low):
+            mean, low, high = (number(value, signed=True) for value in (found.mean, found.low, found.high))
+            text += f" (smooth areas minus edges: {mean} [{low}, {high}])"
+        parts.append(text)
+    return f"The mean of ‖φ'(x) eₚ‖² − ‖F'(x) eₚ‖² is {', '.join(parts)}."
+
+
+def _draw(findings: Findings, index: int) -> Figure:
+    """One image, and for each network the map of pixel derivatives and the difference of the values."""
+    arrays, tables = findings.arrays, findings.tables
+    name = str(tables["images"]["image"].iloc[index])
+    labels, styles = list(dict.fromkeys(tables["places"]["method"])), method_styles(tables["methods"])
+    own = tables["places"][tables["places"]["image"] == name].set_index("method")
+    limits = signed_limit(arrays["maps"]), signed_limit(arrays["differences"])
+    height, width = arrays["truth"].shape[-2:]
+    cell = WIDTH / max(3, len(labels) + 1)
+    with drawing():
+        figure = new_figure(
+            cell * (len(labels) + 1),
+            2 * cell * height / width + 1.0,
+            f"{name}, and where learned forward maps depart from the operator. Above: ‖φ'(x) eₚ‖² − ‖F'(x) eₚ‖² at "
+            "every pixel p, red where the network reacts more strongly to a change of that pixel than the operator "
+            "does: there it regularizes. Below: φ(x) − F(x). The same scales for all images",
+        )
+        grid = figure.subplots(2, len(labels) + 1, squeeze=False)
+        show_image(grid[0, 0], arrays["truth"][index])
+        grid[0, 0].set_title(shortened(name, 24), loc="center")
+        grid[1, 0].set_axis_off()
+        drawn: list[AxesImage] = []
+        for i, label in enumerate(labels):
+            above, below = grid[:, i + 1]
+            drawn = [
+                show_signed(above, arrays["maps"][i, index][None], limits[0]),
+                show_signed(below, arrays["differences"][i, index], limits[1]),
+            ]
+            above.set_title(shortened(label, 24), loc="center", color=styles[label].color)
+            row = own.loc[label]
+            above.set_xlabel(f"smooth {number(row['smooth'])}, edges {number(row['edges'])}", fontsize=8)
+        titles = ("‖φ'(x) eₚ‖² − ‖F'(x) eₚ‖²", "φ(x) − F(x)")
+        for place, (image, limit, title) in enumerate(zip(drawn, limits, titles, strict=True)):
+            color_scale(grid[1, 0], image, limit, title, (0.62 - 0.4 * place, 0.07))
+    return figure

@@ -1,4 +1,4 @@
-"""Directions in which a learned forward map reacts to an image and the operator does not."""
+"""Search for directions in which the derivative of a learned forward map is larger than that of the operator."""
 
 from __future__ import annotations
 
@@ -14,8 +14,7 @@ from invreg import ConvergenceError, Findings, InvregError, generator, stream_ke
 from invreg_analyses.ill_posedness.extreme_directions import Form, ascent, largest, smallest
 from invreg_analyses.ill_posedness.images import MaskedImage
 from invreg_analyses.shared.canny_edges import find_edges, smooth_areas
-from invreg_analyses.shared.derivatives import Derivative, function_derivative, like_network, operator_derivative
-from invreg_analyses.shared.evaluated import as_evaluated
+from invreg_analyses.shared.derivatives import Derivative, linearized
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -27,7 +26,7 @@ if TYPE_CHECKING:
 WHOLE, PART = "whole image", "restricted"
 REGIONS = (WHOLE, PART)
 
-#: What stands for a network where only the operator is looked at.
+#: Takes the place of a network where only the operator is examined.
 OPERATOR_ALONE = "F alone"
 
 #: Accuracy of the norm of the derivative of the operator, which only has to be bounded, and the room that it gets.
@@ -44,7 +43,7 @@ _COLUMNS = {
 
 @dataclass(frozen=True)
 class SearchSettings:
-    """How directions are searched for.
+    """Settings of the search.
 
     Attributes:
         directions: how many leading ones.
@@ -63,13 +62,13 @@ class SearchSettings:
 
 @dataclass
 class SearchResult:
-    """What was found: rows of tables, and pictures.
+    """Rows of tables, and pictures.
 
     Attributes:
         directions: those of largest difference, with both derivatives, residual, products and pattern.
-        ascent: what gradient ascent reaches.
+        ascent: the values that gradient ascent reaches.
         operator: the directions in which the operator is smallest.
-        left_out: what was not found, with the reason.
+        left_out: the searches that failed, with the reason.
         pictures: the first direction by (method, image, region), `[C, H, W]`; of the operator alone for the method "".
     """
 
@@ -132,8 +131,9 @@ def search_directions(
             found.leave_out("", image.name, PART, image.no_mask)
         for label, net in nets.items():
             try:
-                with as_evaluated(net):
-                    _Search(label, net, image, settings, device, found).run(alone)
+                key = stream_key(settings.seed, "local_ill_posedness", "check", image.name)
+                with linearized(label, net, image.x.to(device), key) as derivatives:
+                    _Search(label, image, settings, *derivatives, found).run(alone)
             except InvregError as error:
                 first_error = first_error or error
                 found.leave_out(label, image.name, "", error.what)
@@ -156,17 +156,15 @@ class _Search:
     def __init__(
         self,
         label: str,
-        net: Any,
         image: MaskedImage,
         settings: SearchSettings,
-        device: torch.device,
+        x: Tensor,
+        network: Derivative,
+        operator: Derivative,
         found: SearchResult,
     ) -> None:
         self._label, self._image, self._settings, self._found = label, image, settings, found
-        self._x = like_network(net, image.x.to(device))
-        key = stream_key(settings.seed, "local_ill_posedness", "check", image.name)
-        self._operator = operator_derivative(net.target_operator, self._x, key)
-        self._network = function_derivative(f"the forward map of {label}", net.forward_map, self._x, key)
+        self._x, self._network, self._operator = x, network, operator
         self._smooth = smooth_areas(find_edges(image.x[0]))
 
     def run(self, alone: set[str]) -> None:

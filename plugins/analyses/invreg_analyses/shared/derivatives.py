@@ -6,7 +6,8 @@ cotangent of its own, and one pass serves them all.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, TypeVar
@@ -15,6 +16,7 @@ import torch
 from torch import Tensor
 
 from invreg import InvregError, Linearization, Operator, ShapeError, generator
+from invreg_analyses.shared.evaluated import as_evaluated
 
 Apply = Callable[[Tensor], Tensor]
 _T = TypeVar("_T")
@@ -127,11 +129,21 @@ def function_derivative(name: str, function: Apply, x: Tensor, key: int = 0, bat
     return _checked(Derivative(name, _in_batches(jvp, batch), _in_batches(vjp, batch)), function, x, key)
 
 
-def like_network(net: Any, x: Tensor) -> Tensor:
-    """The image in double precision if that is what the network computes in: it is then differentiated in it."""
-    with torch.no_grad():
-        value = net.forward_map(x)
-    return x.double() if value.dtype == torch.float64 else x
+@contextmanager
+def linearized(
+    label: str, net: Any, x: Tensor, key: int, batch: int = 1
+) -> Iterator[tuple[Tensor, Derivative, Derivative]]:
+    """The derivatives of a network's forward map and of its operator at one image; see `function_derivative`.
+
+    Yields:
+        x (in double precision if the network computes in it), phi'(x) and F'(x); valid within the context, in which the
+        network is evaluated and its weights need no gradients.
+    """
+    with as_evaluated(net):
+        with torch.no_grad():
+            x = x.double() if net.forward_map(x).dtype == torch.float64 else x
+        operator = operator_derivative(net.target_operator, x, key, batch)
+        yield x, function_derivative(f"the forward map of {label}", net.forward_map, x, key, batch), operator
 
 
 def _copied(x: Tensor, copies: int) -> Tensor:
@@ -147,7 +159,7 @@ def _checked(derivative: Derivative, function: Apply, x: Tensor, key: int) -> De
     """Tries both directions, and whether they belong together.
 
     Raises:
-        InvregError: saying what is wrong with them.
+        InvregError: if they are not finite, zero or not adjoint to each other, though the map changes.
     """
     name = derivative.name
     h = torch.randn(x.shape, generator=generator(key), dtype=torch.float64).to(x)
@@ -184,7 +196,7 @@ def refuse_change(name: str, function: Apply, x: Tensor, h: Tensor) -> None:
             where="derivative",
             expected="a map that torch can follow from the image to its value",
             hint="no detach(), no NumPy and no no_grad() in between; or give it jvp and vjp of its own (for an "
-            "operator, finite_differences around it has them)",
+            "operator, finite_differences(operator) has them)",
         )
 
 
