@@ -1,4 +1,4 @@
-"""What is proven of the stability of the networks of a run."""
+"""Proven Lipschitz bounds of the networks of a run."""
 
 from __future__ import annotations
 
@@ -6,22 +6,29 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from invreg import Analyzer, CertifiesStability, CompletedRun, Findings
+from invreg_analyses.shared.panels import log_axis, panels
+from invreg_analyses.shared.style import INK, MUTED, WIDTH, MethodStyle, method_styles, shortened
 from invreg_analyses.shared.tables import methods_table
-from invreg_analyses.stability.certificate_figures import draw_bounds
 
 if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
     from invreg import StabilityCertificate
+
+_TITLES = {"inverse": "Inverse: how much an error can grow", "forward": "Network: how much a change can grow"}
+#: Height of a bar; opacity of all but the smallest bound.
+_BAR, _FAINT = 0.62, 0.35
 
 
 class Certificate(Analyzer):
     """Proven Lipschitz bounds of each network that certifies its stability, by the way in which they were proven.
 
-    Makes the certificates of the run (or reads and verifies those that are there): bounds of Lip(phi^-1), of Lip(phi)
-    and of the reconstruction, for the stored weights, in Euclidean norms and exact arithmetic. They lie in the run
-    folder as `methods/<label>/certificate.json`. For each part of a network that a certificate lists, the table
-    `subnetworks` has its numbers.
+    Makes the certificates of the run (or reads and verifies those in the run folder,
+    `methods/<label>/certificate.json`): bounds of Lip(phi^-1), Lip(phi) and Lip(R), R the reconstruction, for the
+    stored weights, in Euclidean norms and exact arithmetic. The table `subnetworks` has the numbers of each part of a
+    network that a certificate lists.
     """
 
     requires = (CertifiesStability,)
@@ -53,7 +60,7 @@ class Certificate(Analyzer):
 
     def draw(self, findings: Findings) -> Mapping[str, Figure]:
         proven = findings.tables["bounds"]["bound"].notna()
-        return {"bounds": draw_bounds(findings)} if proven.any() else {}
+        return {"bounds": _draw(findings)} if proven.any() else {}
 
 
 def _bounds(label: str, certificate: StabilityCertificate) -> list[dict[str, Any]]:
@@ -76,3 +83,44 @@ def _parts(label: str, certificate: StabilityCertificate) -> list[dict[str, Any]
         for number, one in enumerate(listed, 1)
         if isinstance(one, Mapping)
     ]
+
+
+def _draw(findings: Findings) -> Figure:
+    """Horizontal bars on a logarithmic axis: one group per method, one bar per proof, the smallest in full colour."""
+    bounds = findings.tables["bounds"]
+    bounds = bounds[bounds["bound"].notna() & (bounds["proof"] != "certified")]
+    styles = method_styles(findings.tables["methods"])
+    sides = [side for side in _TITLES if (bounds["of"] == side).any()]
+    rows = max(int((bounds["of"] == side).sum()) for side in sides)
+    description = "Proven Lipschitz bounds of each network and of its inverse, by the way in which they were proven"
+    with panels(len(sides), description, width=WIDTH, height=0.3 * rows, margin=1.1, grid="x") as (figure, grid):
+        for axes, side in zip(grid, sides, strict=True):
+            _draw_side(axes, bounds[bounds["of"] == side], styles)
+            axes.set_title(_TITLES[side])
+            axes.set_xlabel("proven Lipschitz bound")
+    return figure
+
+
+def _draw_side(axes: Axes, bounds: pd.DataFrame, styles: Mapping[str, MethodStyle]) -> None:
+    names, position = [], 0.0
+    for label, group in bounds.groupby("method", sort=False):
+        best = group["bound"].min()
+        for row in group.itertuples():
+            alpha = 1.0 if row.bound == best else _FAINT
+            axes.barh(position, row.bound - 1, left=1, height=_BAR, color=styles[str(label)].color, alpha=alpha)
+            axes.annotate(
+                f"{row.bound:.4g}",
+                (row.bound, position),
+                xytext=(4, 0),
+                textcoords="offset points",
+                va="center",
+                fontsize=8.5,
+                color=INK if row.bound == best else MUTED,
+            )
+            names.append((position, f"{shortened(str(label), 20)}: {row.proof}"))
+            position += 1
+        position += 0.5
+    axes.set_yticks([place for place, _ in names], [name for _, name in names])
+    axes.invert_yaxis()
+    axes.set_xlim(1, max(2.0, bounds["bound"].max()) ** 1.25)
+    log_axis(axes, "x")

@@ -1,4 +1,4 @@
-"""The figures of stability: what is found against what is proven, and the worst perturbations."""
+"""Figures of stability: ratios found and bounds proven, and the worst perturbations."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ import numpy as np
 
 from invreg import Findings
 from invreg.text import number
-from invreg_analyses.shared.pictures import show_image, show_signed, signed_limit
+from invreg_analyses.shared.panels import log_axis, panels
+from invreg_analyses.shared.pictures import color_scale, show_image, show_signed, signed_limit
 from invreg_analyses.shared.style import (
     INK,
     MUTED,
@@ -17,7 +18,6 @@ from invreg_analyses.shared.style import (
     WIDTH,
     MethodStyle,
     drawing,
-    dress,
     method_styles,
     new_figure,
     shortened,
@@ -27,10 +27,9 @@ from invreg_analyses.stability.text import rounded_down, rounded_up
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
-    from matplotlib.image import AxesImage
     from numpy.typing import NDArray
 
-#: Marker and height within the row of each search, and what it is called.
+#: Marker, height within the row and name of each search.
 _SEARCHES = {
     "random": ("o", -0.24, "random noise"),
     "power": ("^", 0.0, "power iteration"),
@@ -52,11 +51,7 @@ def draw_found(findings: Findings) -> Figure:
         "Ratios ‖R(z + d) − R(z)‖ / ‖d‖ found for each method, one dot per image and search: its Lipschitz constant "
         "is not smaller than the rightmost dot, and, where a line is drawn, proven not to be larger than that"
     )
-    with drawing():
-        figure = new_figure(WIDTH, 1.25 + 0.62 * len(summary), description)
-        axes = figure.subplots()
-        dress(axes, grid="x")
-        axes.set_xscale("log")
+    with panels(1, description, width=WIDTH, height=0.62 * len(summary), margin=1.25, grid="x") as (figure, (axes,)):
         axes.spines["left"].set_visible(False)
         for row, found in enumerate(summary.itertuples()):
             own = ratios[ratios["method"] == found.method]
@@ -75,7 +70,7 @@ def draw_found(findings: Findings) -> Figure:
         axes.set_yticks(range(len(summary)), [shortened(str(label)) for label in summary["method"]])
         axes.set_ylim(len(summary) - 0.45, -0.55)
         axes.set_xlabel("‖R(z + d) − R(z)‖ / ‖d‖")
-        _plain_ticks(axes, 1.34 * room)
+        log_axis(axes, "x")
         handles = [
             Line2D([], [], linestyle="", marker=_SEARCHES[search][0], color=MUTED, markersize=5, label=name)
             for search, (_, _, name) in _SEARCHES.items()
@@ -88,7 +83,7 @@ def draw_found(findings: Findings) -> Figure:
 
 
 def _draw_gap(axes: Axes, row: int, found: Any, style: MethodStyle) -> None:
-    """The proven bound with the factor that is between it and what was found; or what was found."""
+    """The proven bound and its factor to the largest ratio found; or this ratio alone."""
 
     def write(x: float, text: str, color: str) -> None:
         axes.annotate(text, (x, row), xytext=(9, 0), textcoords="offset points", va="center", fontsize=8.5, color=color)
@@ -112,17 +107,6 @@ def _draw_gap(axes: Axes, row: int, found: Any, style: MethodStyle) -> None:
     else:
         between = number(found.proven / found.found)
         write(found.proven, f"{proven}\n{between} times what was found", INK)
-
-
-def _plain_ticks(axes: Axes, decades: float) -> None:
-    """Numbers as people write them; more of them where the axis is short."""
-    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
-
-    steps = (1.0,) if decades > 3 else (1.0, 2.0, 5.0) if decades > 0.7 else tuple(np.arange(1, 10, 0.5))
-    axes.xaxis.set_major_locator(LogLocator(subs=steps, numticks=20))
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-    axes.xaxis.set_minor_formatter(NullFormatter())
-    axes.minorticks_off()
 
 
 def draw_perturbations(findings: Findings) -> Figure:
@@ -159,16 +143,8 @@ def draw_perturbations(findings: Findings) -> Figure:
         for axes in grid[-1]:
             axes.set_axis_off()
         for column, values, limit in zip((1, 3), drawn, limits, strict=True):
-            _draw_scale(grid[-1, column], values, limit)
+            color_scale(grid[-1, column], values, limit, place=(0.5, 0.3))
     return figure
-
-
-def _draw_scale(axes: Axes, drawn: AxesImage, limit: float) -> None:
-    inset = axes.inset_axes((0.06, 0.5, 0.88, 0.3))
-    bar = axes.figure.colorbar(drawn, cax=inset, orientation="horizontal", extend="both", ticks=[-limit, 0, limit])
-    bar.ax.set_xticklabels([number(-limit), "0", f"+{number(limit)}"])
-    bar.ax.tick_params(labelsize=8, length=0)
-    bar.outline.set_visible(False)  # type: ignore[operator]
 
 
 def _name_row(axes: Axes, found: Any, style: MethodStyle) -> None:

@@ -1,14 +1,15 @@
-"""What the searches for one method have found."""
+"""Results of the searches for one method, beside its proven bound."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
-from invreg_analyses.stability.proven import Proven, contradictions
+from invreg import CertificateError, CompletedRun, LearnsForwardMap, NormalOperator
 from invreg_analyses.stability.search import Reconstruction, Worst, sizes
 
 if TYPE_CHECKING:
@@ -18,16 +19,54 @@ RATIOS = ("method", "image", "search", "radius", "relative", "ratio", "floor")
 PICTURES = ("measurement", "perturbation", "reconstruction", "change")
 
 
+@dataclass(frozen=True)
+class Proven:
+    """A proven bound of Lip(R) with respect to the measurements z.
+
+    Attributes:
+        bound: NaN if nothing is proven.
+        is_claimed: whether the method certifies its stability at all.
+        factor: by which the certificate's bound was multiplied.
+        failure: why there is no certificate, if there should be one.
+    """
+
+    bound: float = math.nan
+    is_claimed: bool = False
+    factor: float = 1.0
+    failure: str = ""
+
+
+def proven_of(run: CompletedRun, label: str) -> Proven:
+    """The bound of a method's certificate.
+
+    Where measurements are not in X, a network starts from A* z / ||A||², and so does its certificate. As the norm of
+    A* / ||A||² is 1 / ||A||, the bound with respect to z is that of the certificate times 1 / ||A||.
+    """
+    try:
+        certificate = run.certificates[label]
+    except KeyError:
+        return Proven()
+    except CertificateError as error:
+        return Proven(is_claimed=True, failure=error.what)
+    bound = certificate.reconstruction_lipschitz
+    if bound is None:
+        return Proven(is_claimed=True)
+    net = run.methods[label].reconstructor
+    target = net.target_operator if isinstance(net, LearnsForwardMap) else None
+    factor = 1 / math.sqrt(target.norm_squared) if isinstance(target, NormalOperator) else 1.0
+    return Proven(bound * factor, True, factor)
+
+
 class SearchRecord:
-    """What the searches for one method have found so far.
+    """Results of the searches for one method so far.
 
     Attributes:
         label: of the method.
-        proven: what is proven of it.
+        proven: its proven bound.
         rows: of the table of ratios.
         warnings: of reconstructions that did not converge.
         gradient: whether R has one.
-        failure: what ended the searches before their end.
+        failure: the error that ended the searches early.
         picture: the worst pair, each `[1, ...]`, once `picture_worst` has made it.
     """
 
@@ -41,7 +80,7 @@ class SearchRecord:
         self._worst: tuple[float, Tensor, Tensor] | None = None
 
     def add(self, search: str, names: Sequence[str], worst: Worst, floors: Tensor) -> None:
-        """Takes in what a search has found for some images."""
+        """Adds the results of a search for some images."""
         columns = worst.distances, worst.distances / sizes(worst.base), worst.ratios, floors
         for i, (name, *values) in enumerate(zip(names, *(column.tolist() for column in columns), strict=True)):
             self.rows.append(dict(zip(RATIOS, (self.label, name, search, *values), strict=True)))
@@ -58,10 +97,11 @@ class SearchRecord:
 
 
 def summary_of(record: SearchRecord, ratios: pd.DataFrame) -> dict[str, Any]:
-    """The row of a method: what is proven, the largest ratio found, and how many ratios contradict the proof."""
+    """The row of a method: its proven bound, the largest ratio found (NaN if none), and how many ratios exceed it."""
     own = ratios[(ratios["method"] == record.label) & ratios["ratio"].notna()]
     largest = own.loc[own["ratio"].idxmax()] if len(own) else None
-    violations, within = contradictions(own, record.proven.bound)
+    above = own["ratio"] - record.proven.bound
+    violations = int((above > own["floor"]).sum())
     return {
         "method": record.label,
         "proven": record.proven.bound,
@@ -73,7 +113,7 @@ def summary_of(record: SearchRecord, ratios: pd.DataFrame) -> dict[str, Any]:
         "image": "" if largest is None else str(largest["image"]),
         "ratios": len(own),
         "violations": violations,
-        "within_floor": within,
+        "within_floor": int((above > 0).sum()) - violations,
         "gradient": record.gradient,
         "pictured": bool(record.picture),
         "warnings": len(record.warnings),

@@ -65,7 +65,7 @@ class Worst:
         self.ratios = torch.full((len(z),), torch.nan, dtype=torch.float64, device=z.device)
 
     def update(self, base: Tensor, perturbed: Tensor, change: Tensor) -> Tensor:
-        """Keeps the pair where its ratio is larger than what is known; says for which images it was, `[B]`."""
+        """Keeps the pair where its ratio is larger than before; returns for which images it was, `[B]`."""
         ratios = norms(change) / norms(perturbed.double() - base.double())
         better = torch.isfinite(ratios) & ~(ratios <= self.ratios)
         self.base = choose(better, base, self.base)
@@ -118,7 +118,7 @@ def power_search(net: Reconstruction, z: Tensor, start: Tensor, radius: Tensor, 
 def moving_search(
     net: Reconstruction, z: Tensor, start: Tensor, radius: Tensor, reach: Tensor, iterations: int
 ) -> Worst:
-    """Moves the measurement as well, within a ball around z: ascent of the ratio over base and direction in turn.
+    """Moves the measurement as well, within a ball centred at z: ascent of the ratio over base and direction in turn.
 
     From the worst pair (v, u) so far, v goes a step along (R'(u)* - R'(v)*) (R(u) - R(v)), the gradient of
     ||R(u) - R(v)||² for a fixed u - v, and u - v turns as in power iteration. Steps that gain nothing are halved.

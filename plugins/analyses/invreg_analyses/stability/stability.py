@@ -1,4 +1,4 @@
-"""Attempts to break the proven stability of reconstruction methods: what is found, against what is proven."""
+"""Search for perturbations that break proven Lipschitz bounds of reconstruction methods."""
 
 from __future__ import annotations
 
@@ -15,8 +15,7 @@ from invreg_analyses.shared.evaluated import as_evaluated
 from invreg_analyses.shared.tables import methods_table
 from invreg_analyses.stability.directions import noise, rounds
 from invreg_analyses.stability.figures import draw_found, draw_perturbations
-from invreg_analyses.stability.proven import proven_of
-from invreg_analyses.stability.record import PICTURES, RATIOS, SearchRecord, summary_of
+from invreg_analyses.stability.record import PICTURES, RATIOS, SearchRecord, proven_of, summary_of
 from invreg_analyses.stability.search import (
     Reconstruction,
     Worst,
@@ -36,7 +35,7 @@ if TYPE_CHECKING:
 
 #: The norm of perturbations relative to that of the measurement, where a problem has no noise.
 _WITHOUT_NOISE = 0.01
-#: Perturbations are so many times as large as what an inexact computation amounts to, at least.
+#: Smallest norm of perturbations, relative to the error of an inexact computation.
 _ABOVE_ACCURACY = 50
 #: Size of the probes for the scatter of computed reconstructions, relative to ||z||: a few roundings of float32.
 _PROBE = 1e-6
@@ -45,14 +44,14 @@ _ITERATIONS_PER_ROUND = 5
 
 
 class Stability(Analyzer):
-    """Searches for perturbations of measurements that break a proven bound, and shows how far from it they stay.
+    """Searches for perturbations of measurements that break a proven bound of Lip(R), and shows the gap to it.
 
     For each reconstruction method R: Y -> X, measurements z and perturbations d, the ratio
 
         ||R(z + d) - R(z)|| / ||d||
 
-    of evaluated reconstructions, in Euclidean norms: each is a lower bound of Lip(R), and what is proven is an upper
-    one. Where nothing is proven, the largest ratio found is all that is known. The searches, for each image:
+    of evaluated reconstructions, in Euclidean norms, is a lower bound of Lip(R); the certificate is an upper bound. The
+    searches, for each image:
 
     - `random`: white noise of the norm of the noise of the problem, the worst of several draws;
     - `power`: power iteration d <- radius * g / ||g||, g = R'(z + d)* (R(z + d) - R(z)), for each radius;
@@ -61,14 +60,13 @@ class Stability(Analyzer):
     - `subspace`, in place of these two where R has no gradient: the worst combination of some simple patterns, noise
       and smooth noise, by finite differences. It finds less than a gradient would.
 
-    A computed reconstruction is not quite R(z). As an inversion that leaves a residual of norm t solves its equation
-    for data that are off by t, inexactness is allowed for as a change of the measurement by `accuracy` ||z|| (the
-    tolerance of an inversion times the number of inversions, say); to it comes how much reconstructions of measurements
-    that differ by rounding were seen to scatter. What both can do to a ratio is its `floor`. Radii are kept at 50
-    `accuracy` ||z|| at least, which makes the first part 4 % of a ratio at most. A ratio above the proven bound by more
-    than its floor is counted in `violations`.
+    Computed reconstructions are inexact. The `floor` of a ratio is the change that this can cause: an inversion with a
+    residual of norm t solves its equation for data that are off by t, so the first part allows for a change of z by
+    `accuracy` ||z|| (such as the tolerance of an inversion times the number of inversions), the second is the scatter
+    of reconstructions of measurements that differ by rounding. Radii are at least 50 `accuracy` ||z||, so that the
+    first part is at most 4 % of a ratio. A ratio above the proven bound by more than its floor counts in `violations`.
 
-    Source: of proven bounds, Arndt & Nickel 2024, equation (2.3); the searches are those of adversarial perturbations.
+    Source: proven bounds, Arndt & Nickel 2024, equation (2.3).
     """
 
     def __init__(
@@ -88,7 +86,7 @@ class Stability(Analyzer):
         ] = 1.0,
         accuracy: Annotated[
             float,
-            Field(ge=1e-7, le=1e-2, description="relative change of z that stands for inexact computation"),
+            Field(ge=1e-7, le=1e-2, description="relative change of z that models inexact computation"),
         ] = 1e-4,
     ) -> None:
         self.images = images
@@ -142,7 +140,7 @@ class Stability(Analyzer):
     def _search(self, run: CompletedRun, net: Reconstruction, record: SearchRecord) -> None:
         z, levels = self._measurements(run), self._levels(run)
         names = [str(name) for name in run.images.test.names]
-        # Two reconstructions with what their gradients need are in memory at the same time.
+        # Two reconstructions with their graphs are in memory at the same time.
         size = max(run.batch_size // 2, 1)
         for start in range(0, len(z), size):
             part = slice(start, min(start + size, len(z)))
@@ -170,7 +168,7 @@ class Stability(Analyzer):
     def _searches(
         self, net: Reconstruction, z: Tensor, level: Tensor, seed: int, names: Sequence[str], gradient: bool
     ) -> Iterator[tuple[str, Worst]]:
-        """Each search with what it found; it starts with the worst direction of the one before."""
+        """Each search with its result; it starts with the worst direction of the one before."""
         shape = tuple(z.shape[1:])
         least = _ABOVE_ACCURACY * self.accuracy * sizes(z)
         noises = (noise(seed, "random", names, number, shape).to(z) for number in range(self.draws))

@@ -1,4 +1,4 @@
-"""What was found against what is proven, in words: one sentence for each method."""
+"""The text of the stability analysis: one sentence for each method."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from invreg.text import count, number, plural
 if TYPE_CHECKING:
     import pandas as pd
 
-#: From which share of a ratio on its floor is worth saying.
+#: Share of a ratio from which its floor is mentioned.
 _WORTH_SAYING = 0.05
 
 
 def stability_text(summary: pd.DataFrame, images: int) -> str:
-    """What is proven and found of each method, with what must be known to read it."""
+    """The proven bound and the largest ratio of each method, with what limits them."""
     sentences = [_sentence(row) for row in summary.itertuples()]
     if summary["found"].notna().any():
         sentences.append(
@@ -31,7 +31,7 @@ def rounded_up(value: float) -> str:
 
 
 def rounded_down(value: float) -> str:
-    """Three digits, never more than what was found."""
+    """Three digits, never more than the value found."""
     return f"{Context(prec=3, rounding=ROUND_FLOOR).create_decimal_from_float(value):f}"
 
 
