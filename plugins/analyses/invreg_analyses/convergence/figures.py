@@ -3,49 +3,41 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from invreg import Findings
 from invreg.text import number
-from invreg_analyses.shared.style import (
-    MUTED,
-    WIDTH,
-    MethodStyle,
-    drawing,
-    dress,
-    method_styles,
-    new_figure,
-    shortened,
-)
+from invreg_analyses.shared.panels import label_rows, log_axis, panels, shared_legend
+from invreg_analyses.shared.style import MUTED, WIDTH, MethodStyle, method_styles, shortened
 
 if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-_PANELS_PER_ROW = 2
-_LEGEND_COLUMNS = 4
+    #: Label, style and rows of a network.
+    Network = tuple[str, MethodStyle, "pd.DataFrame"]
+
 #: Room beside the outermost values of 1 - L, in powers of ten.
 _ROOM = 0.18
 
-_Draw = Callable[["Axes", "pd.DataFrame", str, MethodStyle], None]
-
 
 def draw_inversion(findings: Findings) -> Figure:
-    """The inversion error with and without noise: figure 8 of the paper, and what becomes of it with noisy data."""
-
-    def draw(axes: Axes, rows: pd.DataFrame, label: str, style: MethodStyle) -> None:
-        _line(axes, rows, "inversion", f"{label}, exact data", style)
-        _line(axes, rows, "error", f"{label}, noisy data", style, linestyle="--", markerfacecolor="white")
-
+    """The inversion error with and without noise (figure 8 of the paper has that without)."""
     count = findings.scalars["images"]
     text = f"Mean errors ‖R(F x) − x‖ (exact data) and ‖R(z) − x‖ (noisy data) along L(δ), {count} test images"
-    figure = _panels(findings, f"{text}; bars are standard errors over the images", "mean error (norm)", draw)
-    for axes in figure.axes:
-        axes.set_ylim(bottom=0)
+    description = f"{text}; bars are standard errors over the images"
+    with _panels(findings, "errors", description, "mean error (norm)") as (figure, grid):
+        for axes, networks in grid:
+            for label, style, rows in networks:
+                _line(axes, rows, "inversion", f"{label}, exact data", style)
+                _line(axes, rows, "error", f"{label}, noisy data", style, linestyle="--", markerfacecolor="white")
+            axes.set_ylim(bottom=0)
+        _legend(figure, findings)
     return figure
 
 
@@ -53,74 +45,62 @@ def draw_approximation(findings: Findings) -> Figure:
     """The distance of phi from F with the power of 1 - L that fits best, beside the slope that it has to exceed."""
     rates = findings.tables["rates"]
     rates = rates[rates["quantity"] == "misfit"].set_index(["operator", "method"])
-
-    def draw(axes: Axes, rows: pd.DataFrame, label: str, style: MethodStyle) -> None:
-        rate = rates.loc[(rows["operator"].iloc[0], rows["method"].iloc[0])]
-        _line(axes, rows, "misfit", f"{label}: {_exponent(rate)}", style, linestyle="none")
-        if math.isfinite(rate["exponent"]):
-            h = np.array([1 - rows["lipschitz"].max(), 1 - rows["lipschitz"].min()])
-            axes.plot(h, rate["factor"] * h ** rate["exponent"], color=style.color, linestyle="--", linewidth=1.2)
-
     text = "Distance of the learned forward map from the operator along L(δ), with the fitted power (1 − L)^p (dashed)"
-    figure = _panels(
-        findings, f"{text}; grey: p = 1, which (2.4) has to exceed", "‖φ(x) − F(x)‖", draw, "approximation"
-    )
-    for axes in figure.axes:
-        if _log_scale(axes):
-            _slope_one(axes)
-            _plain_ticks(axes)
-        axes.legend(loc="best", fontsize=8.5)
-    for legend in list(figure.legends):
-        legend.remove()
+    description = f"{text}; grey: p = 1, which (2.4) has to exceed"
+    with _panels(findings, "approximation", description, "‖φ(x) − F(x)‖") as (figure, grid):
+        for axes, networks in grid:
+            for label, style, rows in networks:
+                rate = rates.loc[(rows["operator"].iloc[0], rows["method"].iloc[0])]
+                _line(axes, rows, "misfit", f"{label}: {_exponent(rate)}", style, linestyle="none")
+                if math.isfinite(rate["exponent"]):
+                    h = np.array([1 - rows["lipschitz"].max(), 1 - rows["lipschitz"].min()])
+                    axes.plot(
+                        h, rate["factor"] * h ** rate["exponent"], color=style.color, linestyle="--", linewidth=1.2
+                    )
+            log_axis(axes, "y")
+            if axes.get_yscale() == "log":
+                _slope_one(axes)
+            axes.legend(loc="best", fontsize=8.5)
     return figure
 
 
 def draw_bounds(findings: Findings) -> Figure:
     """The error with noisy data between its parts: the bound of the proof above, the inversion error below."""
-
-    def draw(axes: Axes, rows: pd.DataFrame, label: str, style: MethodStyle) -> None:
-        how = "proven" if rows["is_proven"].all() else "from 1 / (1 − L)"
-        _line(axes, rows, "total", f"{label}, bound ({how})", style, linestyle=":")
-        _line(axes, rows, "error", f"{label}, error", style, linestyle="--", markerfacecolor="white")
-        _line(axes, rows, "inversion", f"{label}, inversion error", style)
-
     text = "The error ‖R(z) − x‖, its bound Lip · δ + ‖R(F x) − x‖, and the second term of the bound alone, along L(δ)"
-    figure = _panels(findings, f"{text}; logarithmic", "mean over the images (norm)", draw)
-    for axes in figure.axes:
-        _log_scale(axes)
+    with _panels(findings, "errors", f"{text}; logarithmic", "mean over the images (norm)") as (figure, grid):
+        for axes, networks in grid:
+            for label, style, rows in networks:
+                how = "proven" if rows["is_proven"].all() else "from 1 / (1 − L)"
+                _line(axes, rows, "total", f"{label}, bound ({how})", style, linestyle=":")
+                _line(axes, rows, "error", f"{label}, error", style, linestyle="--", markerfacecolor="white")
+                _line(axes, rows, "inversion", f"{label}, inversion error", style)
+            log_axis(axes, "y")
+        _legend(figure, findings)
     return figure
 
 
-def _panels(findings: Findings, description: str, ylabel: str, draw: _Draw, table: str = "errors") -> Figure:
-    tables = findings.tables
-    operators, rows = list(tables["operators"]["operator"]), tables[table]
-    columns = min(len(operators), _PANELS_PER_ROW)
-    lines = math.ceil(len(operators) / columns)
-    with drawing():
-        figure = new_figure(WIDTH if columns > 1 else 0.62 * WIDTH, 0.9 + 3.0 * lines, description)
-        grid = figure.subplots(lines, columns, squeeze=False)
-        for axes in grid.flat[len(operators) :]:
-            axes.remove()
-        for index, operator in enumerate(operators):
-            axes = grid.flat[index]
-            dress(axes, grid="y")
-            of_operator = rows[rows["operator"] == operator]
-            for label, style in method_styles(tables["methods"]).items():
-                own = of_operator[of_operator["method"] == label].sort_values("lipschitz")
-                if len(own):
-                    draw(axes, own, shortened(label, 24), style)
-            _lipschitz_axis(axes, of_operator)
+@contextmanager
+def _panels(
+    findings: Findings, table: str, description: str, ylabel: str
+) -> Iterator[tuple[Figure, list[tuple[Axes, list[Network]]]]]:
+    """A panel for each operator, with its networks, ready to draw in."""
+    operators, rows = list(findings.tables["operators"]["operator"]), findings.tables[table]
+    styles = method_styles(findings.tables["methods"])
+    with panels(len(operators), description, columns=2, width=0.62 * WIDTH, height=3.0, margin=0.9) as (figure, grid):
+        found = []
+        for axes, operator in zip(grid, operators, strict=True):
+            own = rows[rows["operator"] == operator].sort_values("lipschitz")
+            by_method = {label: own[own["method"] == label] for label in styles}
+            found.append((axes, [(shortened(k, 24), styles[k], part) for k, part in by_method.items() if len(part)]))
+            _lipschitz_axis(axes, own)
             axes.set_title(shortened(operator, 44))
-            if index % columns == 0:
-                axes.set_ylabel(ylabel)
-        legend: dict[str, Any] = {}
-        for axes in figure.axes:
-            handles, labels = axes.get_legend_handles_labels()
-            legend |= dict(zip(labels, handles, strict=True))
-        # One column for each method: legends are filled column by column.
-        columns = min(rows["method"].nunique(), _LEGEND_COLUMNS)
-        figure.legend(list(legend.values()), list(legend), loc="outside lower center", ncols=columns)
-    return figure
+        label_rows(grid, ylabel)
+        yield figure, found
+
+
+def _legend(figure: Figure, findings: Findings) -> None:
+    """One column for each method: legends are filled column by column."""
+    shared_legend(figure, columns=min(findings.tables["errors"]["method"].nunique(), 4))
 
 
 def _line(axes: Axes, rows: pd.DataFrame, column: str, label: str, style: MethodStyle, **changes: Any) -> None:
@@ -133,8 +113,8 @@ def _line(axes: Axes, rows: pd.DataFrame, column: str, label: str, style: Method
 
 
 def _lipschitz_axis(axes: Axes, rows: pd.DataFrame) -> None:
-    """Ticks at the values, named by L and δ; 1 - L falls to the right."""
-    pairs = rows[["lipschitz", "noise_std"]].drop_duplicates().sort_values("lipschitz")
+    """Ticks at the values, with L and δ; 1 - L falls to the right."""
+    pairs = rows[["lipschitz", "noise_std"]].drop_duplicates()
     room = [1 - value for value in pairs["lipschitz"]]
     axes.set_xscale("log")
     axes.set_xlim(max(room) * 10**_ROOM, min(room) / 10**_ROOM)
@@ -144,16 +124,8 @@ def _lipschitz_axis(axes: Axes, rows: pd.DataFrame) -> None:
     axes.set_xlabel("Lipschitz parameter L, with the noise it belongs to")
 
 
-def _log_scale(axes: Axes) -> bool:
-    """Makes the axis logarithmic, if anything on it is positive."""
-    is_positive = any((np.asarray(line.get_ydata(orig=False)) > 0).any() for line in axes.get_lines())
-    if is_positive:
-        axes.set_yscale("log")
-    return is_positive
-
-
 def _slope_one(axes: Axes) -> None:
-    """A line of slope 1 through the middle of what is shown, which must not change the limits."""
+    """A line of slope 1 through the middle of the panel, which must not change the limits."""
     low, high = axes.get_ylim()
     right, left = sorted(axes.get_xlim())
     middle = math.sqrt(right * left)
@@ -162,19 +134,8 @@ def _slope_one(axes: Axes) -> None:
     axes.set_ylim(low, high)
 
 
-def _plain_ticks(axes: Axes) -> None:
-    """Within one power of ten, where a logarithmic axis would have hardly any ticks, round numbers."""
-    from matplotlib.ticker import MaxNLocator
-
-    low, high = axes.get_ylim()
-    if high < 10 * low:
-        places = [float(place) for place in MaxNLocator(5).tick_values(low, high) if low <= place <= high]
-        axes.set_yticks(places, [f"{place:g}" for place in places])
-    axes.minorticks_off()
-
-
 def _exponent(rate: Any) -> str:
     if not math.isfinite(rate["exponent"]):
         return "no power fits"
-    error = "two points" if not math.isfinite(rate["standard_error"]) else f"± {number(rate['standard_error'])}"
-    return f"p = {number(rate['exponent'])} {error if error[0] == '±' else f'({error})'}"
+    error = "(two points)" if not math.isfinite(rate["standard_error"]) else f"± {number(rate['standard_error'])}"
+    return f"p = {number(rate['exponent'])} {error}"

@@ -1,4 +1,4 @@
-"""What the convergence theorem talks about, measured for one network on the test images of one cell."""
+"""The quantities of the convergence theorem for one network on the test images of one cell."""
 
 from __future__ import annotations
 
