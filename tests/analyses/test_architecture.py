@@ -261,7 +261,7 @@ def test_an_undescribed_network_is_drawn_from_its_layers(tmp_path: Path) -> None
     assert shown.loc["last", "operation"] == "Conv2d 5×5"
     gaps = stages[stages["operation"] == "done between layers"]
     assert ("3 × 18 × 21", "6 × 18 × 21") in list(zip(gaps["shape in"], gaps["shape out"], strict=True))
-    assert "what is done between them is not shown" in findings.text
+    assert "operations between them are not shown" in findings.text
     assert "7 of them in no stage" in findings.text
     figures = draw_svgs(ArchitectureAnalysis(), through_files(findings, tmp_path))
     assert figures == draw_svgs(ArchitectureAnalysis(), findings)

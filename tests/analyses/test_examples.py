@@ -34,7 +34,7 @@ def test_the_best_method_on_average_chooses() -> None:
     findings = Examples(count=3).analyze(run)
     assert findings.scalars["chosen_by"] == "net"
     assert list(findings.tables["images"]["image"]) == ["image-0", "image-2", "image-1"]
-    assert findings.text == "3 of 4 test images, from the worst to the best PSNR of net in even steps."
+    assert findings.text == "3 of 4 test images, from the worst to the best by the PSNR of net."
 
 
 def test_lower_is_better_turns_the_order_round() -> None:
@@ -77,7 +77,7 @@ def test_scores_and_names_stand_at_the_pictures(tmp_path: Path) -> None:
     found = texts(figures["example_1"])
     for text in ("truth", "data", "tv", "net", "image-0", "PSNR 31.07 dB", "SSIM 0.895", "PSNR 31.70 dB", "SSIM 0.900"):
         assert text in found
-    assert findings.text.startswith("The one test image")
+    assert findings.text.startswith("1 of 1 test image, from the worst to the best by the PSNR of ")
 
 
 @pytest.mark.slow

@@ -1,4 +1,4 @@
-"""What the networks of a run are made of."""
+"""Drawings of the networks of a run."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ class ArchitectureAnalysis(Analyzer):
     """A drawing of each network of the run as it is built: stages, shapes, parameters, repetitions, skips, bounds.
 
     Networks that describe themselves (`DescribesArchitecture`) are drawn from what they say; parameters that are in
-    none of their stages are counted apart. Of other networks one sees the layers at work on the first test measurement:
-    their order, shapes and parameters, but nothing of what is done between them. Methods without parameters have no
-    network.
+    none of their stages are counted apart. Other networks are drawn from the layers that run on the first test
+    measurement: their order, shapes and parameters, without the operations between them. Methods without parameters
+    are not drawn.
 
     Source: Arndt & Nickel 2024, figure 1 (what such a drawing shows of an iResNet).
     """
@@ -95,7 +95,7 @@ def _text(networks: pd.DataFrame, found: Mapping[str, Architecture], elsewhere: 
     for label, source, _, parameters in networks.itertuples(index=False):
         if label in found:
             aside = f", {count(elsewhere[label])} of them in no stage of the drawing" if elsewhere[label] else ""
-            seen = "; drawn from the layers seen at work, what is done between them is not shown"
+            seen = "; drawn from the layers seen at work, operations between them are not shown"
             more = seen if source == "layers" else f"; {found[label].constraint}" if found[label].constraint else ""
             sentences.append(f"{label}: {plural(parameters, 'parameter')}{aside}{more}.")
     without = [f"{row.method} ({row.reason})" for row in networks.itertuples() if row.reason]

@@ -1,4 +1,4 @@
-"""The figure of a network: its stages from top to bottom, and beside each what it does and what it is made of."""
+"""The figure of a network: its stages from top to bottom, with their operations, and their layers beside them."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ class _Box(NamedTuple):
         stage: the stage.
         width: of its box, in inches.
         name: the first lines in its box, beside the number of parameters.
-        texts: further lines: what it does, what holds for it, what joins it.
+        texts: further lines: operation, constraint, skips that arrive.
         caption: over its layers, where these are drawn beside it.
         layers: the lines in the boxes of its layers; empty if `texts` names them.
     """
@@ -179,7 +179,7 @@ class _Chain:
         return lines
 
     def _operations(self, stage: Stage) -> list[Line]:
-        """What a stage does, in each direction."""
+        """The operation of a stage, in each direction."""
         if self.architecture.inverse:
             forward, inverse = (legible(color) for color in self.colors)
             lines = [("↓", stage.operation, forward), ("↑", stage.inverse, inverse)]
@@ -217,7 +217,7 @@ class _Chain:
             sheet.lines(left + box.width, top - 2 * _CARD - badge.height / 2, [badge], "right", bbox=frame)
 
     def _draw_inset(self, sheet: Sheet, box: _Box, stage_top: float, top: float) -> None:
-        """What a stage is made of, from top to bottom, in the direction in which it is explicit."""
+        """The layers of a stage, from top to bottom, in the direction in which it is explicit."""
         x, bottom, stage = self.right + _RAYS, top + box.inset_height, box.stage
         rays = [(self.right, stage_top), (x, top), (x, bottom), (self.right, stage_top + box.height)]
         sheet.rays(rays, RULE)
@@ -241,7 +241,7 @@ class _Chain:
 
 
 def _draw_layer(sheet: Sheet, layer: Layer, lines: Sequence[Line], top: Point, color: str) -> None:
-    """A layer, and beside it the number of its parameters and what holds for it; `top` is its upper middle."""
+    """A layer, and beside it the number of its parameters and its constraint; `top` is its upper middle."""
     x, y = top
     height = height_of(lines) + 2 * PAD
     face, edge = (tint(color), color) if layer.parameters else ("white", MUTED)
@@ -254,7 +254,7 @@ def _draw_layer(sheet: Sheet, layer: Layer, lines: Sequence[Line], top: Point, c
 
 
 def _draw_residual(sheet: Sheet, x: float, levels: Sequence[float], color: str, sign: str) -> None:
-    """What enters and leaves, and the way past the layers; the levels are in the order in which they are passed."""
+    """The wires in and out, and the one past the layers; the levels are in the order in which they are passed."""
     start, first, last, end = levels
     past = x - _LAYER / 2 - 0.2
     sheet.arrow([(x, start), (x, first)], color)

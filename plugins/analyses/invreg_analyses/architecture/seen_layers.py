@@ -1,4 +1,4 @@
-"""The architecture of a network that does not describe itself: its layers, seen at work on a measurement."""
+"""The architecture of a network that does not describe itself, from hooks on its layers."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ _MOST = 50_000
 
 
 def seen_architecture(net: nn.Module, z: Tensor) -> Architecture:
-    """What forward hooks see: the modules without submodules, in the order of their calls for one measurement.
+    """The modules without submodules, in the order in which one measurement passes them, from forward hooks.
 
     A sequence of layers that is called again and again, with parameters of its own each time (or with the same, which
-    then count once), becomes one stage. What a network does between its layers (sums, concatenations, operators) is
-    invisible to hooks: where shapes show that something is done, a stage without a name for it stands there.
+    then count once), becomes one stage. Operations between layers (sums, concatenations, operators) are
+    invisible to hooks: where shapes do not fit together, a stage called gap is inserted.
 
     Args:
         net: in any mode; it is brought to evaluation mode for this, and back.
@@ -65,7 +65,7 @@ def _listener(path: str, calls: list[tuple[str, Layer]], counted: set[nn.Paramet
 
 
 def _in_words(module: nn.Module) -> str:
-    """What a layer is: its class, and for convolutions their kernel and stride."""
+    """The class of a layer, and for convolutions their kernel and stride."""
     name = type(module).__name__
     kernel, stride = getattr(module, "kernel_size", None), getattr(module, "stride", None)
     if kernel is not None:

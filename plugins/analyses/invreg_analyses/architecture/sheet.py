@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 PAD = 0.08
 #: Letters are moved to whole pixels, which makes texts a little wider than their outlines.
 _HINTING = 1.03
-#: Where lines may be broken: what an operator connects stays together, and so do numbers and what they count.
+#: Where lines may be broken: not at operators, and not between numbers and their nouns.
 _BREAKS = re.compile(r"(?<=,) | (?![\d+−=×≤≲∘→←])(?<![\d+−=×≤≲∘→←↑↓] )")
 
 Point = tuple[float, float]

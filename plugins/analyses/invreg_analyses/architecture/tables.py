@@ -1,4 +1,4 @@
-"""Architectures as tables, and back: what a figure shows can be drawn again from a file."""
+"""Architectures as tables, and back, so that figures can be drawn from a file."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def architecture_tables(found: Mapping[str, Architecture], elsewhere: Mapping[st
     """The tables `stages`, `layers` and `ends` of the architectures by method.
 
     In `stages`, each stage and each skip has a row, and so have parameters that belong to none of them; all repetitions
-    are counted, so that the column `parameters` adds up to the network. `layers` says what the stages are made of.
+    are counted, so that the column `parameters` adds up to the network. `layers` has the layers of the stages.
 
     Args:
         found: architectures by method.
@@ -73,7 +73,7 @@ def read_architectures(tables: Mapping[str, pd.DataFrame]) -> dict[str, Architec
 
 
 def written(shape: Shape) -> str:
-    """A shape as people write it: 64 × 96 × 96."""
+    """A shape as text: 64 × 96 × 96."""
     return " × ".join(map(str, shape))
 
 

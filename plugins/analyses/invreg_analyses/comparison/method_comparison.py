@@ -34,7 +34,7 @@ class MethodComparison(StudyAnalyzer):
 
     Operators differ in the paths that begin with `operator`, noise levels in those that begin with `noise`; a study
     that varies neither has one group. Any other path is held at its last value, or at that of `at`: so a sweep of
-    Lipschitz parameters is shown with the last. The text says what was held.
+    Lipschitz parameters is shown with the last. The text names the paths that are held.
 
     - `means` with confidence intervals over the images (see `mean_interval`);
     - `differences` to the best method without weights, image by image, with intervals of their own: as all methods see
@@ -131,7 +131,7 @@ def _training(choices: Choices, differences: pd.DataFrame, metric: pd.Series, me
 
 
 def _text(means: pd.DataFrame, metric: pd.Series, choices: Choices, training: pd.DataFrame) -> str:
-    """The best method under each operator and noise level, learned methods that are behind, and what is held."""
+    """The best method under each operator and noise level, learned methods that are behind, and the paths held."""
 
     def place(row: Any) -> str:
         return f"under {row.operator}" + (f" at {choices.noise_title} {row.noise}" if choices.noise_title else "")

@@ -1,4 +1,4 @@
-"""What the methods of a study are: sizes, settings and training times."""
+"""Sizes, settings and training times of the methods of a study."""
 
 from __future__ import annotations
 

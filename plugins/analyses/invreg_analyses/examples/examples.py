@@ -1,4 +1,4 @@
-"""Pictures: some test images with their data, what each method makes of them, and where it errs."""
+"""Test images with their data, the reconstructions of each method and their errors."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import torch
 from pydantic import Field
 
 from invreg import Analyzer, CompletedRun, Findings, LinearOperator
-from invreg.text import metric_title
+from invreg.text import metric_title, plural
 from invreg_analyses.examples.figures import draw_example
 from invreg_analyses.shared.pictures import busiest_region
 from invreg_analyses.shared.statistics import spread_choice
@@ -81,7 +81,7 @@ class Examples(Analyzer):
 
     def _region(self, truth: NDArray[Any], reconstructions: NDArray[Any]) -> tuple[int, int, int, int]:
         size = [max(round(self.zoom * side), 1) for side in truth.shape[-2:]]
-        # The spread of the methods around their mean; of a single one, its distance to the truth.
+        # The variance over the methods; of a single one, the squared error.
         center = reconstructions.mean(0) if len(reconstructions) > 1 else truth
         return busiest_region(((reconstructions - center) ** 2).sum((0, 1)).astype(float), size[0], size[1])
 
@@ -103,7 +103,7 @@ def _compared(run: CompletedRun, chosen: list[int]) -> Tensor:
 
 
 def _data(run: CompletedRun, chosen: list[int]) -> tuple[Tensor | None, str]:
-    """The data as an image, and what it is: "data", "adjoint" or "none"."""
+    """The data as an image, and its kind: "data", "adjoint" or "none"."""
     z = run.measurements[chosen]
     shape = run.images.test.images[chosen].shape
     if z.shape == shape:
@@ -144,10 +144,5 @@ def _scores(run: CompletedRun, chosen: list[int], data: Tensor | None) -> pd.Dat
 
 
 def _sentence(best: str, metric: str, count: int, total: int) -> str:
-    if count == total:
-        return (
-            f"All {total} test images" if total > 1 else "The one test image"
-        ) + f", ordered by the {metric_title(metric)} of {best}, worst first."
-    if count == 1:
-        return f"The image in the middle of all {total}, ordered by the {metric_title(metric)} of {best}."
-    return f"{count} of {total} test images, from the worst to the best {metric_title(metric)} of {best} in even steps."
+    how = "the median" if count == 1 < total else "from the worst to the best"
+    return f"{count} of {plural(total, 'test image')}, {how} by the {metric_title(metric)} of {best}."

@@ -21,7 +21,7 @@ from invreg import (
 from invreg.text import metric_title
 from invreg_analyses.examples.figures import draw_grid
 from invreg_analyses.shared.pictures import busiest_region
-from invreg_analyses.shared.study_choice import At, Choice, choose, image_metrics, methods_in, metrics_in
+from invreg_analyses.shared.study_choice import At, Choice, Choices, choose, image_metrics, methods_in, metrics_in
 from invreg_analyses.shared.style import file_names
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ class ExampleGrid(StudyAnalyzer):
     """Ground truth, data and the reconstructions of all methods for one test image, with its scores.
 
     One figure per operator at the lowest and at the highest noise level (or the only one), with a region enlarged and
-    the errors on a common scale. Which cell stands for a method is decided as by `method_comparison`.
+    the errors on a common scale. The cell of each method is chosen as in `method_comparison`.
 
     The truth comes from the data set of the spec, the data are measured again as the run did: with the same noise.
 
@@ -71,61 +71,35 @@ class ExampleGrid(StudyAnalyzer):
 
         choices, metrics = choose(study, self.at), metrics_in(study)
         first = str(metrics["metric"].iloc[0])
-        panels = [
-            panel
-            for operator in choices.operators
-            if (panel := _ends([entry for entry in choices.entries if entry.operator == operator], choices.noises))
-        ]
-        entries = [entry for panel in panels for group in panel for entry in group]
-        name = self._choose_image(entries, first)
+        groups = [group for operator in choices.operators for group in _ends(choices, operator)]
+        name = self._choose_image([entry for group in groups for entry in group], first)
         arrays: dict[str, Any] = {}
         scores: list[dict[str, Any]] = []
         grids: list[dict[str, Any]] = []
-        for panel in panels:
-            for group in panel:
-                truth, data, own = _measured(group[0].cell, name)
-                found = np.stack([_reconstruction(entry, name) for entry in group])
-                shown = len(grids)
-                prefix = f"grid_{shown}"
-                arrays |= {f"{prefix}_truth": truth, f"{prefix}_reconstructions": found}
-                # A method that hands the data on shows them already, and differs from all others everywhere.
-                real = [x_hat for x_hat in found if data is None or not np.array_equal(x_hat, data)]
-                has_data = data is not None and len(real) == len(found)
-                if has_data and data is not None:
-                    arrays[f"{prefix}_data"] = data
-                    scores.append({"grid": shown, "method": "", **own})
-                scores += [
-                    {"grid": shown, "method": e.method, **image_metrics(e.cell, e.method).loc[name].to_dict()}
-                    for e in group
-                ]
-                top, left, height, width = self._region(np.stack(real or list(found)), truth)
-                grids.append(
-                    {
-                        "grid": shown,
-                        "operator": group[0].operator,
-                        "noise": group[0].noise,
-                        "has_data": has_data,
-                        "top": top,
-                        "left": left,
-                        "height": height,
-                        "width": width,
-                    }
-                )
+        for number, group in enumerate(groups):
+            truth, data, own = _measured(group[0].cell, name)
+            found = np.stack([_reconstruction(entry, name) for entry in group])
+            arrays |= {f"grid_{number}_truth": truth, f"grid_{number}_reconstructions": found}
+            # A method that hands the data on shows them already, and differs from all others everywhere.
+            real = [x_hat for x_hat in found if data is None or not np.array_equal(x_hat, data)]
+            has_data = data is not None and len(real) == len(found)
+            if has_data:
+                arrays[f"grid_{number}_data"] = data
+                scores.append({"grid": number, "method": "", **own})
+            for entry in group:
+                values = image_metrics(entry.cell, entry.method).loc[name].to_dict()
+                scores.append({"grid": number, "method": entry.method, **values})
+            region = self._region(np.stack(real or list(found)), truth)
+            shown = {"grid": number, "operator": group[0].operator, "noise": group[0].noise, "has_data": has_data}
+            grids.append(shown | dict(zip(("top", "left", "height", "width"), region, strict=True)))
         tables = {
             "grids": pd.DataFrame(grids),
             "scores": pd.DataFrame(scores),
             "methods": methods_in(study),
             "metrics": metrics,
         }
-        text = f"The test image {name}"
-        if self.image is None:
-            text += (
-                f": among the middle third by the mean {metric_title(first)} of the methods, that of highest contrast"
-            )
-        text += "."
-        if len(choices.noises) > 1:
-            text += f" Lowest and highest noise: {choices.noise_title} {choices.noises[0]} and {choices.noises[-1]}."
-        text = " ".join(filter(None, [text, choices.in_words]))
+        third = f", of highest contrast in the middle third by the mean {metric_title(first)} of the methods"
+        text = f"The test image {name}{third if self.image is None else ''}. {choices.in_words}".strip()
         return Findings({"image": name, "noise": choices.noise_title}, tables, arrays, text)
 
     def draw(self, findings: Findings) -> Mapping[str, Figure]:
@@ -173,9 +147,10 @@ def _measured(cell: StudyCell, name: str) -> tuple[_Picture, _Picture | None, di
     return _array(x), _array(z), scores
 
 
-def _ends(entries: list[Choice], noises: list[str]) -> list[list[Choice]]:
-    """The entries at the lowest and at the highest noise level, once if they are the same."""
-    present = [noise for noise in noises if any(entry.noise == noise for entry in entries)]
+def _ends(choices: Choices, operator: str) -> list[list[Choice]]:
+    """The entries of an operator at the lowest and at the highest noise level, once if they are the same."""
+    entries = [entry for entry in choices.entries if entry.operator == operator]
+    present = [noise for noise in choices.noises if any(entry.noise == noise for entry in entries)]
     ends = dict.fromkeys((present[0], present[-1])) if present else {}
     return [[entry for entry in entries if entry.noise == noise] for noise in ends]
 

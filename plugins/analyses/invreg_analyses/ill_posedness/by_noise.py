@@ -1,4 +1,4 @@
-"""Directions of strongest regularization of the networks of a study beside each other."""
+"""Directions of strongest regularization of the networks of a study, side by side."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class IllPosednessByNoise(StudyAnalyzer):
     """The pictures of `local_ill_posedness` over noise levels, and over L, with the operator first.
 
     For every operator and every method with a learned forward map there is a series over the noise levels, at the last
-    value of `lipschitz` (and of whatever else is varied), and one over the values of `lipschitz`, at the last noise
+    value of `lipschitz` (and of any other varied path), and one over the values of `lipschitz`, at the last noise
     level. Images, masks and the scale of colours are the same throughout a series.
 
     The findings of `local_ill_posedness` in a cell with the same `images` and `mask` are used; for other cells the
@@ -66,7 +66,7 @@ class IllPosednessByNoise(StudyAnalyzer):
         return join_series(study, series, found, {"tolerance": self.tolerance})
 
     def _saved(self, entry: Choice) -> Findings | None:
-        """What the analysis of the cell has found, if it has looked at the same images at least as accurately."""
+        """The findings in the cell for the same images and mask, if they are at least as accurate."""
         own = spec_of(self, entry.cell.registry)
         for folder in entry.cell.analyses("local_ill_posedness"):
             made = folder.analyzer

@@ -14,11 +14,11 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from numpy.typing import NDArray
 
-#: One meaning in all figures: the network red, the operator blue, as in the paper.
+#: In all figures: the network red, the operator blue, as in the paper.
 NETWORK, OPERATOR = "#c1272d", "#0b5fa5"
 #: Signs of a direction: colours that no grey image has, and that people with any kind of colour vision tell apart.
 POSITIVE, NEGATIVE = "#e8590c", "#1c7ed6"
-#: What colours on the pictures mean, for captions.
+#: The meaning of colours, for captions.
 READ_COLORS = "orange where h is positive, blue where it is negative, the fuller the larger"
 
 

@@ -138,8 +138,8 @@ def largest(form: Form, shift: float, count: int, tolerance: float, max_products
 def smallest(form: Form, top: float, count: int, tolerance: float, max_products: int, start: _Vector) -> Directions:
     """The directions in which a form that is nowhere negative is smallest; found values are upper bounds of these.
 
-    They are those in which c Id - A is largest. What accuracy Lanczos iteration has is relative to c, while the
-    smallest eigenvalues of smoothing operators are far below that; so its directions are taken on by LOBPCG, which
+    They are those in which c Id - A is largest. The accuracy of Lanczos iteration is relative to c, while the smallest
+    eigenvalues of smoothing operators are far below that; so its directions are improved by LOBPCG, which
     minimises <h, A h> over a growing space and never gets worse. Where eigenvalues crowd at zero it gets near without
     an end: the smallest eigenvalue is at most what was found, and residuals say how far some eigenvalue is at most.
 
@@ -179,7 +179,7 @@ def smallest(form: Form, top: float, count: int, tolerance: float, max_products:
 
 
 def _carried_on(form: Form, vectors: _Vector, tolerance: float, max_products: int) -> _Vector:
-    """What LOBPCG makes of directions in which a form is small."""
+    """Directions in which a form is small, improved by LOBPCG."""
     from scipy.sparse.linalg import LinearOperator, lobpcg
 
     matrix = LinearOperator((form.size, form.size), matvec=lambda v: form(v.ravel()), dtype=np.float64)
@@ -228,7 +228,7 @@ def _lanczos(form: Form, shift: float, count: int, tolerance: float, max_product
     )
     restarts = max(math.ceil((max_products - kept) / (kept - count)), 1)
     try:
-        # A little more than is asked: what is checked afterwards is computed anew, with its own rounding.
+        # Half the tolerance: the check afterwards computes anew, with its own rounding.
         _, vectors = eigsh(matrix, count, which="LA", v0=start, ncv=kept, maxiter=restarts, tol=tolerance / 2)
     except ArpackNoConvergence as error:
         raise ConvergenceError(
@@ -243,7 +243,7 @@ def _lanczos(form: Form, shift: float, count: int, tolerance: float, max_product
 
 
 def _check(residuals: _Vector, scale: _Vector, tolerance: float) -> None:
-    """What rounding in single precision leaves is tolerated; nothing else."""
+    """Tolerates residuals of the size of rounding in single precision."""
     allowed = (tolerance + 1e-5) * np.maximum(scale, 0) + 1e-12
     if (residuals > allowed).any():
         worst = int((residuals - allowed).argmax())

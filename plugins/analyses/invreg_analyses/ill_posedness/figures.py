@@ -238,7 +238,7 @@ def _draw_pair(axes: Axes, rows: pd.DataFrame, along: str) -> None:
 
 
 def _common_title(names: Mapping[int, str]) -> tuple[str, dict[int, str]]:
-    """What all names start with ("δ" of "δ = 0.01"), and the names without it."""
+    """The common beginning of all names ("δ" of "δ = 0.01"), and the names without it."""
     heads = {name.partition(" = ")[0] if " = " in name else "" for name in names.values()}
     head = heads.pop() if len(heads) == 1 else ""
     return head, {i: shortened(name.partition(" = ")[2] if head else name, 12) for i, name in names.items()}

@@ -1,4 +1,4 @@
-"""The images that the analysis of local ill-posedness looks at, and the part of each that it looks at by itself."""
+"""The images and masks of the analysis of local ill-posedness."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ SUBJECT = "subject"
 
 #: Images with a subject are looked for among so many, the first ones.
 _LOOKED_AT = 100
-#: A subject of this share of the image is taken first: smaller ones are details, larger ones what is behind something.
+#: A subject of this share of the image is taken first: smaller ones are details, larger ones the background.
 _SHARES = (0.1, 0.6)
 #: Standard deviation of the Gaussian before the threshold, relative to the shorter side.
 _DETAIL = 0.02
@@ -80,11 +80,10 @@ def choose_images(images: int | Sequence[str], mask: str | None, test: ImageStac
 
 
 def find_subject(image: Tensor, name: str = "image") -> Mask:
-    """What stands out from the background: of two phases, light and dark, the one that is less at the border.
+    """The subject of an image: of two phases, light and dark, the one with fewer pixels at the border.
 
-    Otsu's threshold divides the smoothed image. The phase that has fewer pixels at the border is the subject; its
-    largest connected part is taken, with its holes. That is a rule, not an understanding of images: where it is wrong,
-    a file says better what is meant.
+    Otsu's threshold divides the smoothed image; of the phase, the largest connected part is taken, with its holes. This
+    is a rule of thumb: where it is wrong, give a file.
 
     Args:
         image: `[C, H, W]`; the mean over the channels.

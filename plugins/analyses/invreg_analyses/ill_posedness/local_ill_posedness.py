@@ -1,4 +1,4 @@
-"""In which directions a learned forward map is well-posed where the operator is not."""
+"""Directions in which a learned forward map is well-posed and the operator is not."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ class LocalIllPosedness(Analyzer):
 
         ||phi'(x) h||² - ||F'(x) h||² = <h, (phi'(x)* phi'(x) - F'(x)* F'(x)) h>.
 
-    F is locally ill-posed along them, and phi is not: they show what the network has to make up, its regularization.
+    F is locally ill-posed along them, and phi is not: they show the regularization by the network.
     As the maximum is an eigenvalue, Lanczos iteration finds the largest one, not a local maximum, from products with
     derivatives. Its value is never above the maximum; `residual` says how far some eigenvalue is from it at most.
     Further directions are orthogonal to those before.

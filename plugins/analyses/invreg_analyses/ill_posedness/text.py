@@ -1,4 +1,4 @@
-"""Local ill-posedness in words, from the tables of directions."""
+"""Sentences about local ill-posedness, from the tables of directions."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _SHOWN = 4
 
 
 def ill_posedness_text(tables: Mapping[str, pd.DataFrame]) -> str:
-    """Both derivatives along the first direction of each network, and what was left out."""
+    """Both derivatives along the first direction of each network, and the searches that failed."""
     directions = tables["directions"]
     parts = [directions_seen(directions, label) for label in dict.fromkeys(directions["method"])]
     rows = [
@@ -57,7 +57,7 @@ def operator_seen(operator: pd.DataFrame) -> str:
 
 
 def part_name(directions: pd.DataFrame) -> str:
-    """What the dashed lines are, for captions; empty if there are none."""
+    """The meaning of dashed lines, for captions; empty if there are none."""
     return f", dashed {PART}" if (directions["region"] == PART).any() else ""
 
 

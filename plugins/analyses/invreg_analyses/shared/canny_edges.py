@@ -23,7 +23,7 @@ def find_edges(image: Tensor) -> NDArray[np.uint8]:
     """Canny edges of an image `[C, H, W]` (the mean over its channels), one pixel wide.
 
     An edge pixel is strong if the gradient magnitude there (Sobel, after smoothing) exceeds 20 % of the largest of the
-    image; other edge pixels are weak. There are no edges in the outermost rows and columns.
+    image; other edge pixels are weak. The outermost rows and columns have no edges.
 
     Returns:
         `[H, W]` of `NO_EDGE`, `WEAK` and `STRONG`.
@@ -54,7 +54,7 @@ def smooth_areas(edges: NDArray[np.uint8]) -> NDArray[np.bool_]:
 
 
 def inner(shape: tuple[int, int], window: int) -> NDArray[np.bool_]:
-    """Pixels around which a window lies inside the image."""
+    """Pixels whose window lies inside the image."""
     half = window // 2
     mask = np.zeros(shape, dtype=bool)
     mask[half : shape[0] - half, half : shape[1] - half] = True

@@ -49,7 +49,7 @@ def panels(
 
     Example:
         ```python
-        with panels(len(names), "What is shown", columns=2) as (figure, grid):
+        with panels(len(names), "Values by name", columns=2) as (figure, grid):
             for axes, name in zip(grid, names, strict=True):
                 axes.plot(x, values[name], label=name)
             shared_legend(figure)
@@ -109,7 +109,7 @@ def log_axis(axes: Axes, which: Literal["x", "y"]) -> None:
     axis = axes.xaxis if which == "x" else axes.yaxis
     low, high = sorted(map(float, axis.get_view_interval()))
     decades = math.log10(high / low)
-    if decades < 1:  # powers of ten would be no more than one tick
+    if decades < 1:  # with powers of ten there would be at most one tick
         ticks = np.asarray(MaxNLocator(5, steps=[1, 2, 5, 10]).tick_values(low, high))
         axis.set_ticks(ticks[(ticks >= low) & (ticks <= high)])
     else:

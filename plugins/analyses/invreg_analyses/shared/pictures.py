@@ -39,7 +39,7 @@ def show_signed(axes: Axes, values: NDArray[np.float32], limit: float) -> AxesIm
 
 
 def mark_region(axes: Axes, region: Region) -> None:
-    """A frame around the region in a picture."""
+    """Frames the region in a picture."""
     from matplotlib.patches import Rectangle
 
     top, left, height, width = region
@@ -47,7 +47,7 @@ def mark_region(axes: Axes, region: Region) -> None:
 
 
 def frame(axes: Axes, color: str, width: float = 1.2) -> None:
-    """A coloured frame around a picture."""
+    """Frames a picture."""
     for spine in axes.spines.values():
         spine.set(visible=True, color=color, linewidth=width)
 

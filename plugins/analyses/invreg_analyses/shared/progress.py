@@ -1,4 +1,4 @@
-"""How far long work of an analysis has come."""
+"""Progress of long analyses."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from invreg import Events
 
-#: Work that takes less is not worth telling.
+#: Shorter work is not reported.
 _SECONDS = 5.0
 
 
 class Progress:
-    """Tells listeners how much of some work is done; work of less than five seconds is not told.
+    """Reports to listeners how much of some work is done; work of less than five seconds is not reported.
 
     Args:
-        events: who listens.
+        events: the listeners.
         label: the analysis.
         stage: the work, in a few words.
         total: how many parts it has.
@@ -24,13 +24,13 @@ class Progress:
 
     def __init__(self, events: Events, label: str, stage: str, total: int) -> None:
         self._events, self._label, self._stage, self._total = events, label, stage, total
-        self._start, self._done, self._told = time.monotonic(), 0, False
+        self._start, self._done, self._reported = time.monotonic(), 0, False
 
     def advance(self, parts: int = 1) -> None:
-        """So many more parts are done."""
+        """Counts further parts as done."""
         self._done += parts
-        if self._told or (time.monotonic() - self._start > _SECONDS and self._done < self._total):
-            self._told = True
+        if self._reported or (time.monotonic() - self._start > _SECONDS and self._done < self._total):
+            self._reported = True
             self._events.emit(
                 "invreg_progress",
                 label=self._label,

@@ -1,4 +1,4 @@
-"""Means over images with an idea of how much they depend on the choice of the images, and images that stand for all."""
+"""Means over images with confidence intervals, and the choice of representative images."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def mean_interval(values: NDArray[np.float64], confidence: float, resamples: int
 
     Args:
         values: one per image.
-        confidence: probability that is asked of the interval, in (0, 1).
+        confidence: probability that the interval contains the true mean, in (0, 1).
         resamples: number of bootstrap samples.
         key: seed of the bootstrap.
 

@@ -1,4 +1,4 @@
-"""Which cells of a study stand for a method under an operator and a noise level, and their values per image."""
+"""The cells of a study that represent a method under an operator and a noise level, and their values per image."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ At = Annotated[
 
 @dataclass(frozen=True)
 class Choice:
-    """The cell that stands for a method under an operator and a noise level."""
+    """The cell that represents a method under an operator and a noise level."""
 
     operator: str
     noise: str
@@ -38,8 +38,8 @@ class Choices:
         entries: the choices.
         operators: names of the operators.
         noises: names of the noise levels, the lowest first where they are numbers.
-        noise_title: what the names of the noise levels are, in words; empty if the noise is not varied.
-        fixed: path to the values, among several, at which it is held, in words.
+        noise_title: the meaning of the names of the noise levels, such as noise std; empty if the noise is not varied.
+        fixed: path to the values, among several, at which it is held, as text.
     """
 
     entries: list[Choice]
@@ -50,7 +50,7 @@ class Choices:
 
     @property
     def in_words(self) -> str:
-        """A sentence on what is fixed; empty if nothing is."""
+        """A sentence on the paths that are held; empty if there are none."""
         if not self.fixed:
             return ""
         return "Held fixed: " + ", ".join(f"{path} at {value}" for path, value in self.fixed.items()) + "."
@@ -59,13 +59,13 @@ class Choices:
 def choose(study: CompletedStudy, at: Mapping[str, Any] | None, free: Sequence[str] = ()) -> Choices:
     """One cell for each method, operator and noise level: that with the values of `at`, else with the last values.
 
-    A path below another method (`methods.other...`) says nothing about a method and is not looked at. A method that
+    A path below another method (`methods.other...`) does not concern a method and is ignored. A method that
     does not occur with a value of `at` is left out.
 
     Args:
         study: the study.
         at: varied path to the value that is shown.
-        free: paths that are not held: with them, several cells stand for a method.
+        free: paths that are not held: with them, several cells represent a method.
 
     Raises:
         SpecError: if `at` names a path or a value that the study does not have, or leaves nothing, or if no cell is
@@ -122,7 +122,7 @@ def methods_of(study: CompletedStudy) -> list[str]:
 
 
 def methods_in(study: CompletedStudy) -> pd.DataFrame:
-    """The methods with their largest numbers of weights: what decides on their colours, in all figures of a study."""
+    """The methods with their largest numbers of weights: which decide on their colours in all figures of a study."""
     import pandas as pd
 
     weights = study.table.groupby("method")["parameters"].max()
@@ -155,7 +155,7 @@ def _operator_name(cell: StudyCell, paths: Sequence[str]) -> str:
 
 
 def _noise_name(cell: StudyCell, paths: Sequence[str]) -> str:
-    """The noise as the tables show it; a single parameter that is varied stands for itself."""
+    """The noise as the tables show it; a single parameter that is varied is shown as its value."""
     if len(paths) == 1 and paths[0] in cell.values:
         return plain_value(cell.values[paths[0]])
     return ", ".join([plain_value(cell.values.get("noise", cell.spec.noise.name)), *_parameters(cell, paths)])
@@ -193,7 +193,7 @@ def _check(study: CompletedStudy, at: Mapping[str, Any]) -> None:
             raise SpecError(f"{path} is not varied", where="at", hint=did_you_mean(path, study.axes))
         if value not in study.axes[path]:
             known = ", ".join(map(plain_value, study.axes[path]))
-            raise SpecError(f"{value!r} is no value of the study", where=f"at.{path}", expected=f"one of {known}")
+            raise SpecError(f"{value!r} is not a value of the study", where=f"at.{path}", expected=f"one of {known}")
 
 
 def _agrees(cell: StudyCell, at: Mapping[str, Any], method: str) -> bool:

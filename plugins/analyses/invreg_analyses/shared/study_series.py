@@ -25,7 +25,7 @@ class Series:
         operator: its name.
         method: the label.
         over: `noise` or `lipschitz`.
-        held: what is held fixed, in words.
+        held: the value that is held fixed, as text.
         entries: the cells, in order.
         names: of the columns.
     """

@@ -1,4 +1,4 @@
-"""How figures look: one palette, one colour per method in all figures, no decoration.
+"""Style of figures: one palette, one colour per method in all figures, no decoration.
 
 Figures are made with matplotlib's objects only (`Figure()`, never pyplot), so that nothing global is changed.
 """
@@ -81,7 +81,7 @@ def drawing() -> Iterator[None]:
 
 
 def new_figure(width: float, height: float, description: str) -> Figure:
-    """An empty figure in inches; `description` says in words what it shows (caption and alternative text)."""
+    """An empty figure in inches; `description` is its caption and alternative text."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(width, height), layout="constrained")

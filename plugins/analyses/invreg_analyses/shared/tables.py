@@ -24,7 +24,7 @@ def float_or_nan(given: Any) -> float:
 
 
 def methods_table(run: CompletedRun) -> pd.DataFrame:
-    """The methods in the order of the spec with their numbers of weights: what decides on their colours."""
+    """The methods in the order of the spec with their numbers of weights: which decide on their colours."""
     import pandas as pd
 
     weights = [sum(p.numel() for p in trained.reconstructor.parameters()) for trained in run.methods.values()]

@@ -1,4 +1,4 @@
-"""How the training of each method went."""
+"""Training curves and parameter searches."""
 
 from __future__ import annotations
 
@@ -123,7 +123,7 @@ def _stopped(row: Mapping[str, Any]) -> bool:
 
 
 def _values_of_trials(metrics: Sequence[str]) -> list[str]:
-    """What the validation value of a trial may be called, likeliest first."""
+    """Possible names of the validation value of a trial, likeliest first."""
     return [*(f"val_{name}" for name in metrics), *metrics, "value", "val_loss", "loss"]
 
 
@@ -144,7 +144,7 @@ def _spans_decades(values: Sequence[float]) -> bool:
 
 
 def _ending(label: str, rows: Sequence[Mapping[str, Any]], summary: Mapping[str, Any], run: CompletedRun) -> str:
-    """One sentence: how much was done, in what time, how good it became."""
+    """One sentence: steps or trials, duration, best validation value."""
     axis = next(iter(rows[0]))
     text = f"{label}: {len(rows)} trials" if axis == "trial" else f"{label}: {float_or_nan(rows[-1][axis]):g} {axis}s"
     stopped = sum(map(_stopped, rows))
