@@ -278,7 +278,7 @@ def test_a_study_of_neither_operator_nor_noise_has_one_group(plain: CompletedStu
         (LipschitzSweep(), ["the study varies methods.net.trainer.steps", "lipschitz: [0.95"]),
         (LipschitzSweep(axis="methods.net.trainer.step"), ["not varied", "did you mean 'methods.net.trainer.steps'"]),
         (MethodComparison(at={"noise.sdt": 1}), ["at: noise.sdt is not varied"]),
-        (ExampleGrid(at={"methods.net.trainer.steps": 5}), ["5 is no value", "one of 1, 2"]),
+        (ExampleGrid(at={"methods.net.trainer.steps": 5}), ["5 is not a value", "one of 1, 2"]),
     ],
 )
 def test_what_a_study_does_not_have_is_refused(plain: CompletedStudy, analyzer: Any, parts: list[str]) -> None:
