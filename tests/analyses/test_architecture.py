@@ -175,6 +175,7 @@ def test_what_is_switched_off_is_not_drawn() -> None:
 # -- the analysis
 
 
+@pytest.mark.slow
 @every_network
 def test_tables_add_up_and_give_the_same_figure_again(name: str, tmp_path: Path) -> None:
     net = built(name)

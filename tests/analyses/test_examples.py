@@ -186,6 +186,7 @@ def test_missing_scores_are_visible() -> None:
     assert "PSNR –" in texts(draw_svgs(Examples(), Examples().analyze(run))["example_1"])
 
 
+@pytest.mark.slow
 def test_perfect_reconstructions_are_drawn() -> None:
     run = make_run({"a": 0.0, "b": 0.0}, count=1)
     found = texts(draw_svgs(Examples(), Examples().analyze(run))["example_1"])

@@ -35,6 +35,7 @@ def test_more_methods_than_colours_differ_in_their_markers() -> None:
     assert len({(style.color, style.marker) for style in method_styles(table).values()}) == 16
 
 
+@pytest.mark.slow
 def test_drawing_leaves_matplotlib_as_it_was() -> None:
     before = matplotlib.rcParams.copy()
     with matplotlib.rc_context({"font.size": 31.0, "axes.facecolor": "pink"}):

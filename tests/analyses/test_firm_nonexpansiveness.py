@@ -122,6 +122,7 @@ def test_any_number_of_images(count: int) -> None:
     assert table["kind"].value_counts().to_dict() == {kind: n for kind, n in expected.items() if n}
 
 
+@pytest.mark.slow
 def test_equal_and_black_images_are_no_obstacle(tmp_path: Path) -> None:
     run = make_run({"a": 0.1}, operator=Halved(), count=2)
     run.images.test.images.zero_()

@@ -100,6 +100,7 @@ def test_the_seed_of_the_run_decides_the_intervals() -> None:
     assert not tables[0]["low"].equals(tables[2]["low"])
 
 
+@pytest.mark.slow
 def test_missing_values_are_left_out_and_shown(tmp_path: Path) -> None:
     run = make_run({"tv": 0.1, "net": 0.05}, count=4, weights=LEARNED)
     set_values(run, "psnr", {"tv": [20.0, math.nan, 28.0, 30.0], "net": [math.inf, 26.0, 29.0, 32.0]})
@@ -129,6 +130,7 @@ def test_a_method_without_a_finite_value_ranks_last() -> None:
     draw_svgs(Quality(), findings)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("count", [1, 2, 60])
 def test_any_number_of_images(count: int, tmp_path: Path) -> None:
     run = make_run({"tv": 0.1, "net": 0.05}, count=count, weights=LEARNED, metrics=("psnr",))

@@ -80,6 +80,7 @@ def test_opposite_responses_disagree() -> None:
     assert (table["agreement"] < 0).all()
 
 
+@pytest.mark.slow
 def test_transfer_is_drawn_from_files_and_says_what_is_seen(tmp_path: Path) -> None:
     findings = RadialTransfer(images=3, rings=6).analyze(run_with(PeriodicBlur(), lambda x: x, channels=3))
     transfer = findings.tables["transfer"].set_index(["map", "ring"])["gain"]

@@ -148,6 +148,7 @@ def test_equal_maps_have_equal_clusters_and_every_time_the_same() -> None:
     assert not np.array_equal(other.arrays["pixels"], findings.arrays["pixels"])
 
 
+@pytest.mark.slow
 def test_perona_malik_keeps_edges_apart() -> None:
     x = contours()
     findings = SaliencyClusters(**(SMALL | {"pixels": 300})).analyze(run_on(x, PeronaMalik()))
@@ -183,6 +184,7 @@ def test_rounding_errors_tell_no_maps_apart() -> None:
             assert len(np.unique(labels)) == min(clusters, 3)
 
 
+@pytest.mark.slow
 def test_a_blur_with_borders_has_one_cluster_inside() -> None:
     run = run_on(contours(), GaussianBlur(kernel_size=9, std=1.5))
     findings = SaliencyClusters(count=1, pixels=200, window=5, references=2, repeats=1).analyze(run)
@@ -324,6 +326,7 @@ def test_maps_that_differ_everywhere_do_not_stall_spectral_clustering() -> None:
         assert set(np.unique(cluster(noise, 3, 0))) <= {0, 1, 2}
 
 
+@pytest.mark.slow
 def test_statistics_find_the_number_of_planted_clusters() -> None:
     rng = np.random.default_rng(1)
     centers = 4 * np.eye(3, 10)

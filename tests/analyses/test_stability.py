@@ -253,6 +253,7 @@ def test_a_symmetric_map_without_a_gradient_is_nearly_solved() -> None:
     assert found_by_search(attacked(net=symmetric), iterations=60)["subspace"] > 1.8
 
 
+@pytest.mark.slow
 def test_values_that_are_not_finite_cost_nothing_else(tmp_path: Path) -> None:
     findings = Stability(iterations=3).analyze(
         attacked({"bad": 3.0}, good=Given(lambda z: 3 * z), bad=Given(lambda z: z * math.nan))
@@ -351,6 +352,7 @@ def test_memory_is_bounded_by_the_batch_size() -> None:
     assert max(largest) == 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("empty", [False, True])
 def test_problems_without_noise_and_black_images(empty: bool, tmp_path: Path) -> None:
     run = make_run({"net": 0.1}, operator=Halved(), count=1, metrics=("psnr",))
@@ -366,6 +368,7 @@ def test_problems_without_noise_and_black_images(empty: bool, tmp_path: Path) ->
     draw_svgs(Stability(), through_files(findings, tmp_path))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("gradient", [True, False])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_measurements_of_any_shape(gradient: bool, dtype: torch.dtype, tmp_path: Path) -> None:

@@ -56,6 +56,7 @@ SPECS = [
 ]
 
 
+@pytest.mark.slow
 def test_it_is_a_schema_with_everything_in_it(schema: dict[str, Any]) -> None:
     jsonschema.Draft202012Validator.check_schema(schema)
     registry = Registry.installed()

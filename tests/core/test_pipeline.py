@@ -89,6 +89,7 @@ def test_a_run_leaves_everything_in_its_folder(registry: Registry, tmp_path: Pat
     assert result.findings["peek"].scalars["count"] == 1
 
 
+@pytest.mark.slow
 def test_the_same_spec_gives_the_same_numbers(registry: Registry, tmp_path: Path) -> None:
     first = run(toy.SPEC, tmp_path / "a", "cpu", progress=False, registry=registry)
     second = run(toy.SPEC, tmp_path / "b", "cpu", progress=False, registry=registry)
@@ -99,12 +100,14 @@ def test_the_same_spec_gives_the_same_numbers(registry: Registry, tmp_path: Path
     assert not numbers(other).equals(numbers(first))
 
 
+@pytest.mark.slow
 def test_the_batch_size_of_the_evaluation_changes_no_number(registry: Registry, tmp_path: Path) -> None:
     one = run(changed(evaluation={"batch_size": 1}), tmp_path, "cpu", progress=False, registry=registry)
     all_ = run(changed(evaluation={"batch_size": 64}), tmp_path, "cpu", progress=False, registry=registry)
     pd.testing.assert_frame_equal(numbers(one), numbers(all_), rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_adding_a_method_changes_no_other(registry: Registry, tmp_path: Path) -> None:
     methods = {"more": {"reconstructor": "gain", "trainer": "least_squares"}, **toy.SPEC["methods"]}
     before = numbers(run(toy.SPEC, tmp_path, "cpu", progress=False, registry=registry))
@@ -122,6 +125,7 @@ def test_a_finished_run_is_only_read(registry: Registry, tmp_path: Path) -> None
     pd.testing.assert_frame_equal(first.metrics, second.metrics)
 
 
+@pytest.mark.slow
 def test_what_is_missing_is_done_again_and_only_that(registry: Registry, tmp_path: Path) -> None:
     first = run(toy.SPEC, tmp_path, "cpu", progress=False, registry=registry)
     (first.folder / "analyses/peek/figures.json").unlink()
@@ -319,6 +323,7 @@ def test_an_unfinished_run_cannot_be_loaded(registry: Registry, tmp_path: Path) 
         load(made.folder, "cpu", registry)
 
 
+@pytest.mark.slow
 def test_another_analysis_joins_a_finished_run(registry: Registry, tmp_path: Path) -> None:
     first = run(changed(analyses=[]), tmp_path, "cpu", progress=False, registry=registry)
     toy.CALLS.clear()

@@ -190,6 +190,7 @@ def test_texts_stay_texts(text: str) -> None:
     assert parse_yaml(json.dumps({"x": text}), "x") == {"x": text}
 
 
+@pytest.mark.slow
 @given(st.text() | st.text("0123456789_.eE+-:xob~=<>%@ \n", max_size=8))
 def test_every_text_stays_the_same_text(text: str) -> None:
     assert parse_yaml(dump_yaml({"x": text}), "x") == {"x": text}

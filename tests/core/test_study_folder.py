@@ -177,6 +177,7 @@ def test_findings_of_an_earlier_time_do_not_pass_for_those_of_now(
     assert "nothing varies here" in redraw(folder, registry).read_text()
 
 
+@pytest.mark.slow
 def test_an_unfinished_study_is_refused(registry: Registry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     fit = toy.LeastSquares.fit
 

@@ -45,6 +45,7 @@ def their_blur(dinv: Any, dtype: torch.dtype = torch.float64) -> Any:
 # -- operators
 
 
+@pytest.mark.slow
 def test_their_blur_is_our_blur(dinv: Any) -> None:
     operator = operator_from_physics(their_blur(dinv), SHAPE)
     assert isinstance(operator, invreg.LinearOperator)

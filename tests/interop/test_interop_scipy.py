@@ -60,6 +60,7 @@ def test_matrices_are_taken_as_well(kind: type, matrix: torch.Tensor) -> None:
     torch.testing.assert_close(found, (x.flatten(1) @ matrix.T).view(2, *RANGE))
 
 
+@pytest.mark.slow
 def test_gradients_are_those_of_the_matrix(operator: invreg.LinearOperator, matrix: torch.Tensor) -> None:
     x, h, v = random(1, 2, *DOMAIN).requires_grad_(), random(2, 2, *DOMAIN), random(3, 2, *RANGE)
     assert torch.autograd.gradcheck(operator, (x,), check_forward_ad=True)
@@ -131,6 +132,7 @@ def test_there_and_back() -> None:
     assert flat.dtype == np.float64
 
 
+@pytest.mark.slow
 def test_tv_on_it_is_tv_on_our_own_operator() -> None:
     blur = REGISTRY.build("operator", {"name": "gaussian_blur"})
     wrapped = operator_from_scipy(operator_to_scipy(blur, (1, 24, 24)), (1, 24, 24))

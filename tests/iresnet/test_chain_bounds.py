@@ -155,6 +155,7 @@ def test_the_worst_slopes_come_near_the_gain_and_a_smaller_one_is_refused(implic
             check_chain_gains(kernels, mixings, implicit, 1, wrong)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("implicit", [True, False])
 def test_scalar_chains_have_their_exact_gains(implicit: bool) -> None:
     """One channel, 1x1 kernels, positive weights: all slopes 1 are the worst."""
@@ -167,6 +168,7 @@ def test_scalar_chains_have_their_exact_gains(implicit: bool) -> None:
     assert exact < float(image_gain(bounds, 1)) < 1.02 * exact
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("implicit", [True, False])
 def test_one_step_is_as_good_as_its_own_bound(implicit: bool) -> None:
     kernels, mixings = weights(5, steps=1, channels=3, hidden=5, size=0.8)
@@ -345,6 +347,7 @@ def test_dead_channels_and_dead_subnetworks_are_left_out() -> None:
         check_chain_gains(kernels, mixings, True, 1, bounds)
 
 
+@pytest.mark.slow
 def test_other_weights_need_other_bounds() -> None:
     kernels, mixings = weights(6, steps=2)
     bounds = bounds_of(kernels, mixings, True)
@@ -354,6 +357,7 @@ def test_other_weights_need_other_bounds() -> None:
         check_chain_gains(kernels[:1], mixings[:1], True, 1, bounds)
 
 
+@pytest.mark.slow
 def test_content_keeps_every_bit() -> None:
     kernels, mixings = weights(6, steps=2)
     bounds = bounds_of(kernels, mixings, True)

@@ -298,6 +298,7 @@ def test_rounding_goes_in_its_direction(value: Fraction) -> None:
 # Edges.
 
 
+@pytest.mark.slow
 def test_kernels_may_be_given_in_several_forms() -> None:
     kernel, mixing = (tensor.float() for tensor in random_net(4, 2, 4, 3, 0.7))
     bounds = certify_subnetwork(kernel, mixing)

@@ -33,6 +33,7 @@ def test_one_iteration_is_a_product_with_the_matrix_and_its_transpose(shape: tup
         torch.testing.assert_close(norm, (matrix @ v.flatten()).norm())
 
 
+@pytest.mark.slow
 def test_norms_grow_towards_the_largest_singular_values_and_stay_below() -> None:
     kernels, vectors = normal(3, 4, 2, 5, 5), normal(3, 2, 6, 7, seed=1)
     true = torch.linalg.matrix_norm(matrices(kernels, 6, 7), ord=2)

@@ -357,6 +357,7 @@ def test_figures_from_files(findings: Findings, tmp_path: Path) -> None:
         one.canvas.draw()  # type: ignore[attr-defined]
 
 
+@pytest.mark.slow
 def test_fewer_images_and_a_single_one(toy: CompletedStudy) -> None:
     few = Convergence(images=2).analyze(toy)
     assert set(few.tables["errors"]["images"]) == {2}
@@ -417,6 +418,7 @@ def test_the_choice_of_a_spec_is_checked() -> None:
             build("study_analyzer", {"name": "convergence", "choice": wrong})
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("changes", "parts"),
     [
@@ -473,6 +475,7 @@ def test_other_paths_are_held_at_their_last_value(tmp_path: Path) -> None:
     assert noise[0] == noise[1] != noise[2]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("changes", [{}, {"wrong": True}, {"broken": True}])
 def test_bounds_of_certificates(tmp_path: Path, changes: dict[str, bool]) -> None:
     study = study_of(tmp_path, spec({"name": "certified", **changes}, matrix=diagonal()))
@@ -496,6 +499,7 @@ def test_bounds_of_certificates(tmp_path: Path, changes: dict[str, bool]) -> Non
     assert ("does not hold for 15 of 15 reconstructions" in found.text) == ("wrong" in changes)
 
 
+@pytest.mark.slow
 def test_measurements_that_are_no_images(tmp_path: Path) -> None:
     """Then F stands for A*A / ||A||^2 = Id, and the inverse sees A* / ||A||^2 of the noise, with ||A|| = 2."""
     study = study_of(tmp_path, spec(operator="doubled", matrix=diagonal()))
@@ -507,6 +511,7 @@ def test_measurements_that_are_no_images(tmp_path: Path) -> None:
     assert rate["exponent"] == pytest.approx(1.5, abs=0.01)
 
 
+@pytest.mark.slow
 def test_exact_networks_have_no_exponent(tmp_path: Path) -> None:
     study = study_of(tmp_path, spec({"name": "scaling", "miss": 0.0}, matrix=diagonal()))
     analyzer = Convergence()

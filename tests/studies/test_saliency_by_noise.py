@@ -198,6 +198,7 @@ def test_cells_can_be_chosen_and_an_image_named(result: StudyResult) -> None:
         SaliencyByNoise(window=6)
 
 
+@pytest.mark.slow
 def test_a_study_about_something_else_is_refused(tmp_path: Path) -> None:
     other = study_of(tmp_path, matrix={"methods.net.trainer.steps": [1, 2]}, study_analyses=[])
     with pytest.raises(SpecError, match="several noise levels"):

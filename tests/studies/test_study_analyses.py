@@ -177,6 +177,7 @@ def test_sweep_of_one_path(result: StudyResult) -> None:
     assert set(means["method"]) == {"small"}
 
 
+@pytest.mark.slow
 def test_sweep_of_another_parameter_has_an_even_axis(plain: CompletedStudy) -> None:
     sweep = LipschitzSweep(axis="methods.net.trainer.steps")
     findings = sweep.analyze(plain)

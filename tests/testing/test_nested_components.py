@@ -104,6 +104,7 @@ def test_parameters_beside_a_component_are_checked() -> None:
         assert found.value.checks == ("bad_parameters",)
 
 
+@pytest.mark.slow
 def test_components_of_a_plugin_may_be_made_of_installed_ones() -> None:
     blur = {"name": "gaussian_blur"}
     check_plugin(

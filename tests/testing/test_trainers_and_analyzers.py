@@ -238,6 +238,7 @@ def test_the_check_that_names_it_finds_a_bug(name: str, check: Callable[[Any], N
     assert name in caught.value.checks, str(caught.value)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "spec",
     [
@@ -257,6 +258,7 @@ def test_our_cheap_analyses_pass(name: str) -> None:
     check_analyzer(Registry.installed().build("analyzer", name))
 
 
+@pytest.mark.slow
 def test_plugins_are_tried_where_something_is_given_for_them() -> None:
     class Plugin:
         @staticmethod

@@ -46,6 +46,7 @@ def fit(
     return trainer.fit(make_method(cls, context), context)
 
 
+@pytest.mark.slow
 def test_training_improves_on_the_measurement_and_logs_it(tmp_path: Path) -> None:
     listener = Listener()
     context = make_context(tmp_path, noise=ToyNoise(0.01), listener=listener)
@@ -92,6 +93,7 @@ def test_training_leaves_the_global_generator_alone(tmp_path: Path) -> None:
     assert torch.equal(torch.rand(3), expected)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("optimizer", ["muon", "adam"])
 @pytest.mark.parametrize("stop", [5, 12])
 def test_resumed_training_ends_with_the_same_weights(tmp_path: Path, optimizer: str, stop: int) -> None:

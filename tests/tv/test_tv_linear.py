@@ -180,6 +180,7 @@ def test_constant_images_are_their_own_reconstruction(grey, weight, dtype):
     torch.testing.assert_close(found.x, z, rtol=0, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_channels_are_reconstructed_one_by_one():
     x = shapes(3, 16).view(1, 3, 16, 16)
     z = x + noise(x, 0.05)
