@@ -326,6 +326,7 @@ def test_white_of_netpbm(tmp_path: Path, white: int, channels: int, text: bool) 
         (b"P2 2 2 255\n1 2 3 -4", "other than numbers"),
         (b"P2 2 2 255\n1 2 3", "is truncated|3 numbers instead of 4"),
         (b"P2 2 2 255\n1 2 3 99999999999999999999999", "above its largest value"),
+        (b"P2 2 2 255\n1 2 3 4" + bytes(70_000), "70007 bytes of text for 4 numbers"),
         (b"P1 2 2\n1 0 1 2", "neither 0 nor 1"),
         (b"P5 0 2 255\n", "has 0x2 pixels"),
         (b"P5 x", "broken header"),

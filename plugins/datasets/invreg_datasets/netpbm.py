@@ -16,6 +16,8 @@ _HINT = "copy or save it again, or take it out of the folder"
 # Blanks and comments, then a number.
 _NUMBER = re.compile(rb"(?:[ \t\n\v\f\r]|#[^\r\n]*[\r\n])+([0-9]{1,10})(?![0-9])")
 _LONGEST_HEADER = 65_536
+# Bytes of text for a number and the blanks behind it, on average: more of them would only fill the memory.
+_LONGEST_NUMBER = 16
 
 
 class _Header(NamedTuple):
@@ -48,6 +50,8 @@ def read(file: BinaryIO) -> Pixels:
         raise Refused(f"is truncated: {available} bytes of pixels instead of {needed}", _EXPECTED, _HINT)
     file.seek(header.start)
     if header.kind < 4:
+        if available > _LONGEST_HEADER + _LONGEST_NUMBER * needed:
+            raise Refused(f"has {available} bytes of text for {needed} numbers", _EXPECTED, _HINT)
         values = _from_text(file.read(), header, needed)
     else:
         if available > needed + 1:

@@ -46,7 +46,7 @@ _NUMBERS = {
 }  # fmt: skip
 # Tags that map values to others, or exclude some.
 _REFUSED = {291: "GrayResponseCurve", 42_113: "GDAL_NODATA", 50_712: "LinearizationTable"}
-_INTEGERS = {1: "B", 3: "H", 4: "I", 13: "I", 16: "Q", 18: "Q"}
+_INTEGERS = {3: "H", 4: "I", 13: "I", 16: "Q", 18: "Q"}
 _SIZES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4, 16: 8, 17: 8, 18: 8}
 
 _COMPRESSIONS = {
