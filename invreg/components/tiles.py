@@ -113,7 +113,7 @@ def reconstruct_in_tiles(
                 result = images.new_empty((len(z), images.shape[1], *z.shape[2:]), device=z.device)
             for one, image in zip(tiles, images, strict=True):
                 result[one.index, :, one.own[0], one.own[1]] = image[:, one.inner[0], one.inner[1]].to(z.device)
-    assert result is not None
+    assert result is not None  # noqa: S101 (for mypy: there is a batch, since there is a tile)
     return result
 
 

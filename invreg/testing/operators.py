@@ -121,7 +121,7 @@ def _accepted(operator: Operator, shape: Shape) -> list[Shape]:
             operator(images(1, 1, *other))
         except ShapeError:
             continue
-        except Exception:  # noqa: BLE001 (the checks will find it)
+        except Exception:  # noqa: BLE001, S110 (the checks will find it)
             pass
         found.append(other)
     several = (3 if channels == 1 else 1, height, width)

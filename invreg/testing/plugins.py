@@ -163,7 +163,7 @@ def _operator_for(reconstructor: Reconstructor) -> dict[str, Any]:
         try:
             operator: Operator = registry.build("operator", name)
             reconstructor.check_operator(operator)
-        except Exception:  # noqa: BLE001 (then another one)
+        except Exception:  # noqa: BLE001, S112 (then another one)
             continue
         return {"operator": operator, "image_shape": image_shape_for(operator)}
     failure = Failure("setup", "no installed operator is accepted", "one", "settings={name: {'operator': ...}}")

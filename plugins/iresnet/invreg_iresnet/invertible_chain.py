@@ -261,7 +261,7 @@ class InvertibleChain(Reconstructor):
         own = (weights_digest(weights), *self._embedding(lifting))
         if self._proven is None or self._proven[0] != own:
             self.certificate()
-        assert self._proven is not None
+        assert self._proven is not None  # noqa: S101 (for mypy: `certificate` keeps it)
         return self._proven[1]
 
     def _keep(self, proven: StabilityCertificate) -> None:

@@ -180,6 +180,6 @@ class IResNet(InvertibleChain):
             return invert_chain(z.to(dtype), stack.weights(), accuracy, self._starts())
 
     def _starts(self) -> Starts:
-        assert self.starts is not None  # `setup` has made it and the next one
-        assert self.gradient_starts is not None
+        assert self.starts is not None  # noqa: S101 (for mypy: `setup` has made it and the next one)
+        assert self.gradient_starts is not None  # noqa: S101
         return Starts(self.starts, self.gradient_starts, learn=self.training)

@@ -167,7 +167,7 @@ class Radon(LinearOperator):
                 hint=f"image_size: [{height}, {width}]",
             )
         if self.image_size not in (None, (height, width)):
-            assert self.image_size is not None
+            assert self.image_size is not None  # noqa: S101 (for mypy: the line above says so)
             raise ShapeError(
                 f"images of {height}x{width} pixels",
                 where="radon",

@@ -246,7 +246,7 @@ def _with_data_error(chain: Chain, bound: Tensor, data_error: float, size: tuple
 
 
 def _warn(found: CertifiedReconstruction, dtype: torch.dtype) -> None:
-    assert found.error_bound is not None
+    assert found.error_bound is not None  # noqa: S101 (for mypy: who calls this has looked)
     name = str(dtype).removeprefix("torch.")
     missed = int((found.error_bound > found.tolerance).sum())
     hint = "net.double() for more precision, or" if dtype == torch.float32 else "more max_iterations, or"

@@ -120,7 +120,7 @@ def verify_chain(certificate: StabilityCertificate, weights: Weights, role: Role
         len(claimed) if isinstance(claimed, Sequence) else claimed,
         f"{len(weights.kernels)} of them",
     )
-    assert isinstance(claimed, Sequence)
+    assert isinstance(claimed, Sequence)  # noqa: S101 (for mypy: refused above if not)
     subnetworks = []
     for number, (pair, one) in enumerate(zip(_pairs(weights, role), claimed, strict=True), 1):
         try:
