@@ -98,7 +98,10 @@ class AnalysisFolder(Folder):
         content = self.read_as(_FINDINGS, _FindingsFile)
         for name in content.tables:
             self._check_name("table", name)
-        tables = {name: self.read_numbers(f"tables/{name}.csv", text) for name, text in content.tables.items()}
+        tables = {
+            name: self.read_numbers(f"tables/{name}.csv", text, may_be_empty=True)
+            for name, text in content.tables.items()
+        }
 
         def arrays(file: bytes) -> dict[str, Any]:
             with np.load(io.BytesIO(file), allow_pickle=False) as archive:

@@ -243,12 +243,15 @@ class Folder:
 
         return self.read(name, read)
 
-    def read_numbers(self, name: str, text: Iterable[str] = ("method", "image")) -> pd.DataFrame:
-        """A table that has the columns named in `text`, and numbers in all others."""
+    def read_numbers(
+        self, name: str, text: Iterable[str] = ("method", "image"), *, may_be_empty: bool = False
+    ) -> pd.DataFrame:
+        """A table that has the columns named in `text`, and numbers in all others (or no rows, where it may)."""
         from pandas.api.types import is_numeric_dtype
 
         table, needed = self.read_table(name, text), set(text)
-        wrong = [str(key) for key in table if key not in needed and not is_numeric_dtype(table[key])]
+        others = [] if may_be_empty and table.empty else [key for key in table if key not in needed]
+        wrong = [str(key) for key in others if not is_numeric_dtype(table[key])]
         if wrong or not needed <= set(table):
             what = f"text in {', '.join(wrong)}" if wrong else f"without {', '.join(sorted(needed - set(table)))}"
             raise StoreError(

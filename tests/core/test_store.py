@@ -100,7 +100,10 @@ def test_tensors_that_share_memory_are_saved_and_loaded(folder: RunFolder) -> No
 def test_findings_survive(folder: RunFolder) -> None:
     findings = Findings(
         scalars={"gap": 0.5, "rule": "elbow"},
-        tables={"means": pd.DataFrame({"method": ["a"], "psnr": [30.0]})},
+        tables={
+            "means": pd.DataFrame({"method": ["a"], "psnr": [30.0]}),
+            "left_out": pd.DataFrame(columns=["method", "image", "series", "reason"]),
+        },
         arrays={"map": np.arange(6.0).reshape(2, 3)},
         text="Seen.",
     )
@@ -110,6 +113,8 @@ def test_findings_survive(folder: RunFolder) -> None:
     assert read.text == "Seen."
     np.testing.assert_array_equal(read.arrays["map"], findings.arrays["map"])
     pd.testing.assert_frame_equal(read.tables["means"], findings.tables["means"])
+    assert list(read.tables["left_out"]) == ["method", "image", "series", "reason"]
+    assert read.tables["left_out"].empty
 
 
 def test_a_failed_write_leaves_the_old_file(folder: RunFolder, monkeypatch: pytest.MonkeyPatch) -> None:
