@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import difflib
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from typing import Self
+from typing import Any, Self
 
 #: No message is longer, in characters.
 LONGEST_MESSAGE = 3600
@@ -154,14 +154,23 @@ def did_you_mean(name: str, known: Iterable[str]) -> str | None:
 
 
 @contextmanager
-def recorded_warnings(messages: list[str]) -> Iterator[None]:
-    """Collects the warnings of invreg raised inside, each once; other warnings pass."""
-    with warnings.catch_warnings(record=True) as caught:
+def recorded_warnings(messages: list[str], keep: Callable[[list[str]], None] | None = None) -> Iterator[None]:
+    """Collects the warnings of invreg raised inside, each once; other warnings pass.
+
+    Args:
+        messages: where they are appended, as soon as they are raised.
+        keep: called with all of them after each new one, for work that may be killed.
+    """
+
+    def collect(message: Warning | str, category: type[Warning], *place: Any, **named: Any) -> None:
+        if not issubclass(category, InvregWarning):
+            show(message, category, *place, **named)
+        elif str(message) not in messages:
+            messages.append(str(message))
+            if keep is not None:
+                keep(messages)
+
+    with warnings.catch_warnings():
         warnings.simplefilter("always", InvregWarning)
+        show, warnings.showwarning = warnings.showwarning, collect
         yield
-    for warning in caught:
-        if issubclass(warning.category, InvregWarning):
-            if str(warning.message) not in messages:
-                messages.append(str(warning.message))
-        else:
-            warnings.warn_explicit(warning.message, warning.category, warning.filename, warning.lineno)

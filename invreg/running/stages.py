@@ -98,9 +98,9 @@ class Stages:
             folder.restore_logs()
             trained = folder.load(build)
         else:
-            messages: list[str] = []
+            messages = folder.early_warnings
             start = time.perf_counter()
-            with recorded_warnings(messages):
+            with recorded_warnings(messages, folder.keep_warnings):
                 trained = self._fit(planned, make_method(self.plan, build))
                 self._finalise(label, trained)
             trained.reconstructor.eval()

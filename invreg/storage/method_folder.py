@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 import shutil
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
@@ -140,6 +141,27 @@ class MethodFolder(Folder):
             StoreError: if it is a link that leads out of the run.
         """
         return self.inside("training/checkpoints").parent
+
+    @property
+    def early_warnings(self) -> list[str]:
+        """The warnings of a training that was interrupted, in the sessions before.
+
+        Raises:
+            StoreError: if their file cannot be read.
+        """
+        path = self.scratch / "warnings.json"
+        try:
+            return [str(message) for message in json.loads(path.read_bytes())]
+        except FileNotFoundError:
+            return []
+        except (OSError, ValueError, TypeError) as error:
+            raise StoreError(
+                f"cannot be read: {error}", where=str(path), hint=f"delete the folder {path.parent} to train again"
+            ) from None
+
+    def keep_warnings(self, messages: list[str]) -> None:
+        """Keeps the warnings of a training that is not done."""
+        self.write_json("training/warnings.json", messages)
 
     def load(self, build: ReconstructorBuilder) -> TrainedMethod:
         """The trained method.

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import threading
 import time
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -151,6 +152,42 @@ def test_a_call_from_python_is_interrupted(
     monkeypatch.setattr(toy.LeastSquares, "fit", fit)
     result = invreg.run(toy.SPEC, tmp_path, "cpu", progress=False, registry=registry)
     assert list(result.summary["method"]) == ["raw", "gain"]
+
+
+def test_warnings_of_interrupted_trainings_are_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    registry, fit = Registry({"invreg": metrics_plugin, "toy": toy}), toy.LeastSquares.fit
+    said = ["early", "late"]
+
+    def warning(self: toy.LeastSquares, *arguments: Any) -> Any:
+        warnings.warn(said[0], invreg.ConvergenceWarning, stacklevel=2)
+        if len(said) == 2:
+            del said[0]
+            signal.raise_signal(signal.SIGINT)
+        return fit(self, *arguments)
+
+    monkeypatch.setattr(toy.LeastSquares, "fit", warning)
+    with pytest.raises(KeyboardInterrupt):
+        invreg.run(toy.SPEC, tmp_path, "cpu", progress=False, registry=registry)
+    result = invreg.run(toy.SPEC, tmp_path, "cpu", progress=False, registry=registry)
+    assert invreg.RunFolder.existing(result.folder).method("gain").training.warnings == ["early", "late"]
+    assert not list(result.folder.rglob("training"))
+
+
+def test_other_warnings_pass_while_those_of_invreg_are_recorded() -> None:
+    messages: list[str] = []
+    kept: list[list[str]] = []
+
+    def work() -> None:
+        with invreg.recorded_warnings(messages, lambda all_of_them: kept.append(list(all_of_them))):
+            for _ in range(2):
+                warnings.warn("ours", invreg.ConvergenceWarning, stacklevel=1)
+            warnings.warn("other", RuntimeWarning, stacklevel=1)
+            raise ZeroDivisionError
+
+    with pytest.warns(RuntimeWarning, match="other") as caught, pytest.raises(ZeroDivisionError):
+        work()
+    assert len(caught) == 1
+    assert (messages, kept) == (["ours"], [["ours"]])
 
 
 SPEC = {
