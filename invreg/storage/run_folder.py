@@ -120,7 +120,7 @@ class ResultFolder(Folder):
                 f"cannot be written: {getattr(error, 'strerror', None) or error}",
                 where=str(self.path),
                 expected="a folder in which files can be made and locked",
-                hint="a copy of it where you can write",
+                hint="a copy of it where you can write; `invreg verify` writes nothing here",
             ) from None
         try:
             remove_unfinished(self.path, leave=CELLS)  # cells have locks of their own
