@@ -24,7 +24,6 @@ from invreg.components.trainer import Trainer
 from invreg.errors import SpecError
 from invreg.plugins.registry import Registry, spec_of
 from invreg.schema.component_spec import ComponentSpec, join_errors
-from invreg.schema.signature import built_with
 from invreg.specs.spec import MethodSpec, Spec
 from invreg.text import unique_names
 
@@ -175,8 +174,6 @@ def check_sizes(plan: Plan) -> None:
         SpecError: with the memory that each would take.
     """
     problems: list[SpecError] = []
-    size = built_with(plan.dataset).get("image_size")
-    shape = (1, size, size) if isinstance(size, int) else (1, 96, 96)
     for label, method in plan.methods.items():
         numbers = list(_whole_numbers(method.spec.reconstructor.parameters))
         if max(numbers, default=0) <= _LARGE_NUMBER and math.prod(numbers) <= _LARGE_PRODUCT:
@@ -185,7 +182,7 @@ def check_sizes(plan: Plan) -> None:
         try:
             second: Reconstructor = plan.registry.build("reconstructor", method.spec.reconstructor, where)
             with torch.random.fork_rng(devices=[]), within_memory(where, fill=False):
-                second.setup(Problem(plan.operator, plan.noise), shape)
+                second.setup(Problem(plan.operator, plan.noise), _SMALL)
         except TooLarge as error:
             problems.append(error)
         except Exception:  # noqa: BLE001, S112 (made for other images: the run will see)

@@ -38,7 +38,9 @@ class GaussianBlur(LinearOperator):
         self,
         kernel_size: Annotated[
             int,
-            Field(description="entries of the kernel on each axis", ge=1, json_schema_extra={"unit": "pixels"}),
+            Field(
+                description="entries of the kernel on each axis", ge=1, le=65_535, json_schema_extra={"unit": "pixels"}
+            ),
             Odd(),
         ] = 11,
         std: Annotated[

@@ -39,7 +39,7 @@ class ImplicitDiffusion(LinearOperator):
             ),
         ] = 0.75,
         steps: Annotated[
-            int, Field(description="implicit Euler steps; the more, the closer to the heat equation", ge=1)
+            int, Field(description="implicit Euler steps; the more, the closer to the heat equation", ge=1, le=100_000)
         ] = 1,
         boundary: DiffusionBoundary = "neumann",
     ) -> None:

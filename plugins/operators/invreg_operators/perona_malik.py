@@ -48,7 +48,7 @@ class PeronaMalik(Operator):
                 json_schema_extra={"unit": "the grey scale"},
             ),
         ] = 0.1,
-        steps: Annotated[int, Field(description="steps of Heun's method", ge=1)] = 5,
+        steps: Annotated[int, Field(description="steps of Heun's method", ge=1, le=100_000)] = 5,
         step_size: Annotated[
             float,
             Field(

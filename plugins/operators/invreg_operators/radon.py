@@ -14,7 +14,7 @@ from invreg_operators.beam_product import back_project, project
 from invreg_operators.parallel_beams import Geometry
 from invreg_operators.ramp_filter import ramp_filtered
 
-Pixels = Annotated[int, Field(ge=1)]
+Pixels = Annotated[int, Field(ge=1, le=65_536)]
 
 
 class Radon(LinearOperator):
@@ -40,7 +40,7 @@ class Radon(LinearOperator):
 
     def __init__(
         self,
-        angles: Annotated[int, Field(ge=1, description="number of angles")] = 60,
+        angles: Annotated[int, Field(ge=1, le=100_000, description="number of angles")] = 60,
         detectors: Annotated[
             int | None,
             Field(
