@@ -72,17 +72,23 @@ class StabilityCertificate:
         return None if bound is None else float(bound)
 
     @property
-    def sentence(self) -> str:
-        """The certificate in words, as far as it is true: that is for `verify` to say."""
+    def statement(self) -> str:
+        """The bound of Lip(R) in words: what the certificate claims."""
         bound = self.reconstruction_lipschitz
         if bound is None:
-            return "No bound could be proven for this network."
+            return "no bound could be proven for this network"
         reads = self.content["reads"]
         which = "two measurements that" if reads == "z" else f"two measurements z whose {reads}"
         return (
-            f"Proven: {which} differ by d in the Euclidean norm have exact reconstructions that differ by at most "
-            f"{_rounded_up(bound)} d."
+            f"{which} differ by d in the Euclidean norm have exact reconstructions that differ by at most "
+            f"{_rounded_up(bound)} d"
         )
+
+    @property
+    def sentence(self) -> str:
+        """The certificate in words, for those who have verified it."""
+        statement = f"{self.statement}."
+        return f"Proven: {statement}" if self.reconstruction_lipschitz is not None else statement.capitalize()
 
 
 def certificate_content(

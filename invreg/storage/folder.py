@@ -167,7 +167,10 @@ class Folder:
             for stage in self.stages:
                 if (path := self.path / (stage + SUFFIX)).is_file():
                     try:
-                        self._seals[stage] = parse_seal(path.read_text(encoding="utf-8"))
+                        digests = parse_seal(path.read_text(encoding="utf-8"))
+                        if self.stages[stage].mark not in digests:
+                            raise ValueError(f"the seal of another stage, without {self.stages[stage].mark}")
+                        self._seals[stage] = digests
                     except (OSError, ValueError) as error:
                         raise StoreError(f"cannot be read: {error}", where=str(path), hint=self.remedy(stage)) from None
         return self._seals

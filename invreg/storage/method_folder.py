@@ -6,6 +6,7 @@ import csv
 import json
 import shutil
 from collections.abc import Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -172,8 +173,11 @@ class MethodFolder(Folder):
         Raises:
             StoreError: if a file is missing or broken, or the weights do not fit.
         """
-        weights = self.read_tensors(_WEIGHTS)
-        reconstructor = build.of(self.reconstructor)
+        # Weights are read, and compared with their seal, while the network is built: hashing runs beside Python.
+        with ThreadPoolExecutor(1) as pool:
+            reading = pool.submit(self.read_tensors, _WEIGHTS)
+            reconstructor = build.of(self.reconstructor)
+            weights = reading.result()
         try:
             reconstructor.load_state_dict(weights)
         except RuntimeError as error:

@@ -21,8 +21,9 @@ def digest(content: bytes) -> str:
 
 
 def seal_text(digests: Mapping[str, str]) -> str:
-    """The seal of files: one line `digest  name` for each."""
-    return "".join(f"{value}  {name}\n" for name, value in digests.items())
+    """The seal of files: one line `digest  name` for each, and a comment with the hash of these lines."""
+    lines = "".join(f"{value}  {name}\n" for name, value in digests.items())
+    return f"{lines}# {digest(lines.encode())}\n"
 
 
 def parse_seal(text: str) -> dict[str, str]:
@@ -31,8 +32,7 @@ def parse_seal(text: str) -> dict[str, str]:
     Raises:
         ValueError: if it is not a seal.
     """
-    found = [_LINE.fullmatch(line) for line in text.splitlines()]
-    digests = {match[2]: match[1] for match in found if match}
-    if not digests or len(digests) < len(found):
-        raise ValueError("not the lines of a seal: `64 hexadecimal digits, two spaces, name`")
+    digests = {match[2]: match[1] for match in map(_LINE.fullmatch, text.splitlines()) if match}
+    if text != seal_text(digests):
+        raise ValueError("not the lines of a seal, or they were changed")
     return digests

@@ -46,7 +46,8 @@ class Certificate(Analyzer):
             parts += _parts(label, certificate)
             proven = certificate.reconstruction_lipschitz
             scalars[f"reconstruction_lipschitz_{label}"] = "not proven" if proven is None else proven
-            sentences.append(f"{label}: {certificate.sentence}")
+            # Weights may be changed later: whether it is proven for those that are there, the report finds out itself.
+            sentences.append(f"{label}, as certified for this analysis: {certificate.statement}.")
         columns = ["method", "of", "proof", "bound"]
         return Findings(
             scalars=scalars,
