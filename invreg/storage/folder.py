@@ -163,16 +163,17 @@ class Folder:
             StoreError: if a seal cannot be read.
         """
         if self._seals is None:
-            self._seals = {}
+            seals = {}  # kept when it is whole: files may be read by several threads
             for stage in self.stages:
                 if (path := self.path / (stage + SUFFIX)).is_file():
                     try:
                         digests = parse_seal(path.read_text(encoding="utf-8"))
                         if self.stages[stage].mark not in digests:
                             raise ValueError(f"the seal of another stage, without {self.stages[stage].mark}")
-                        self._seals[stage] = digests
+                        seals[stage] = digests
                     except (OSError, ValueError) as error:
                         raise StoreError(f"cannot be read: {error}", where=str(path), hint=self.remedy(stage)) from None
+            self._seals = seals
         return self._seals
 
     def check(self, name: str, content: bytes) -> None:

@@ -11,6 +11,7 @@ import sys
 import threading
 import time
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,16 @@ from invreg.plugins.registry import Registry
 from invreg_metrics import plugin as metrics_plugin
 
 NUMBERS = [signal.SIGINT, signal.SIGTERM]
+
+
+@pytest.fixture(autouse=True)
+def usual_handlers() -> Iterator[None]:
+    """A shell that starts the tests in the background lets them ignore SIGINT."""
+    usual = (signal.default_int_handler, signal.SIG_DFL)
+    before = [signal.signal(number, handler) for number, handler in zip(NUMBERS, usual, strict=True)]
+    yield
+    for number, handler in zip(NUMBERS, before, strict=True):
+        signal.signal(number, handler)
 
 
 @pytest.mark.parametrize("number", NUMBERS)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import multiprocessing
+import threading
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -17,8 +19,9 @@ from invreg.components.analyzer import Findings
 from invreg.components.trainer import TrainedMethod, TrainingLog
 from invreg.errors import StoreError
 from invreg.specs.reading import read_spec
-from invreg.storage.method_folder import TrainingRecord
+from invreg.storage.method_folder import MethodFolder, TrainingRecord
 from invreg.storage.run_folder import RunFolder
+from invreg.storage.seal import parse_seal
 
 SPEC = read_spec({"title": "A/B: test!", "data": "photos", "operator": "identity", "methods": {"raw": "observation"}})
 
@@ -268,3 +271,22 @@ def test_progress_is_not_written_through_links(tmp_path: Path, folder: RunFolder
     assert (tmp_path / "victim").read_text() == "mine"
     with pytest.raises(StoreError, match="leads out"):
         _ = method.scratch
+
+
+def test_files_are_read_by_two_threads_at_once(folder: RunFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+    method = folder.method("net")
+    trained = TrainedMethod(torch.nn.Identity(), TrainingLog(ROWS))  # type: ignore[arg-type]
+    method.write_trained(trained, {"name": "net"}, TrainingRecord(1.0, 0))
+    reading = MethodFolder(method.path, is_sealed=True)
+    others: list[dict[str, Any]] = []
+
+    def slow(text: str) -> dict[str, str]:
+        monkeypatch.undo()
+        thread = threading.Thread(target=lambda: others.append(reading.reconstructor))
+        thread.start()
+        thread.join()
+        return parse_seal(text)
+
+    monkeypatch.setattr("invreg.storage.folder.parse_seal", slow)
+    assert reading.reconstructor == {"name": "net"}
+    assert others == [{"name": "net"}]
