@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -82,7 +83,8 @@ def within_memory(where: str = "", fill: bool = True) -> Iterator[None]:
 
     Args:
         where: the path of the component in the spec.
-        fill: whether large tensors get values; without, the system only promises their memory.
+        fill: whether large tensors get values; without, the system only promises their memory, and what takes more
+            than a few seconds ends in a `TimeoutError`.
 
     Raises:
         SpecError: with the memory that would be needed.
@@ -117,6 +119,14 @@ _FILLS = {torch.Tensor.uniform_, torch.Tensor.normal_, torch.Tensor.fill_, torch
     function for name, function in vars(torch.nn.init).items() if name.endswith("_") and name[0] != "_"
 }
 _LARGE = 2**24  # bytes
+_HUGE = 2**28
+_SECONDS = 3.0
+
+# What touches no value of a tensor.
+_FREE = {
+    *("__get__", "__set__", "requires_grad_", "detach", "size", "dim", "numel", "is_floating_point", "is_complex"),
+    *("is_contiguous", "stride", "element_size", "nelement", "view", "reshape", "unsqueeze", "squeeze", "transpose"),
+}
 
 
 class _Watched(TorchFunctionMode):
@@ -125,19 +135,24 @@ class _Watched(TorchFunctionMode):
     def __init__(self, where: str, fill: bool) -> None:
         super().__init__()
         self._where, self._fill = where, fill
+        self._end = math.inf if fill else time.monotonic() + _SECONDS
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
+        if time.monotonic() > self._end:
+            raise TimeoutError(f"a set-up without values takes longer than {_SECONDS:g} s")
         if func in _FACTORIES and "out" not in kwargs:
             shape, dtype = _asked_for(func, args, kwargs)
             size = float(math.prod(shape) * dtype.itemsize)
             require_memory(size, "a single tensor", self._where)
             if not self._fill and size > _LARGE:
                 return torch.empty(shape, dtype=dtype)
-        elif not self._fill and func in _FILLS:
+        elif not self._fill:
             target = kwargs.get("tensor", args[0] if args else None)
-            if isinstance(target, torch.Tensor) and target.nbytes > _LARGE:
+            if func in _FILLS and isinstance(target, torch.Tensor) and target.nbytes > _LARGE:
                 return target
+            if func.__name__ not in _FREE and any(_is_huge(value) for value in (*args, *kwargs.values())):
+                raise TimeoutError(f"{func.__name__} would compute with a tensor that has no values")
         return func(*args, **kwargs)
 
 
@@ -147,6 +162,10 @@ def _asked_for(func: Any, args: Any, kwargs: dict[str, Any]) -> tuple[list[int],
     sides = kwargs.get("size", next((given for given in args if isinstance(given, tuple | list)), args))
     shape = [side for side in sides if isinstance(side, int)]
     return shape or [0], kwargs.get("dtype") or default
+
+
+def _is_huge(value: Any) -> bool:
+    return isinstance(value, torch.Tensor) and not is_lazy(value) and value.nbytes > _HUGE
 
 
 def _size_of(tensor: torch.Tensor) -> float:
