@@ -58,7 +58,7 @@ def test_bounds_are_kept_by_proof(run: CompletedRun, tmp_path: Path) -> None:
         "reconstruction_lipschitz_unproven": "not proven",
     }
     assert "at most 20 d" in findings.text
-    assert "unproven: No bound could be proven" in findings.text
+    assert "unproven, as certified for this analysis: no bound could be proven" in findings.text
     figure = Certificate().draw(findings)["bounds"]
     texts = [text.get_text() for axes in figure.axes for text in axes.texts]
     assert {"1000", "10", "2", "3"} == set(texts)

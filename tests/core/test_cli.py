@@ -117,7 +117,7 @@ def test_describe_alone_lists_the_kinds(invreg) -> None:  # type: ignore[no-unty
 
 def test_descriptions_of_parameters_are_wrapped_and_links_are_plain(invreg) -> None:  # type: ignore[no-untyped-def]
     _, out, _ = invreg("describe", "operator", "radon")
-    assert "image_size: [integer (>= 1), integer (>= 1)] in pixels or nothing" in out
+    assert "image_size: [integer (>= 1, <= 65536), integer (>= 1, <= 65536)] in pixels or nothing" in out
     assert max(map(len, out.partition("Parameters:")[2].splitlines())) <= 120
     _, out, _ = invreg("describe", "dataset", "image_folder")
     assert "train_size: integer in pixels (>= 1, <= 16384) or nothing" in out
