@@ -105,15 +105,30 @@ def _read_file(path: Path) -> Any:
     try:
         with path.open("rb") as file:
             raw = file.read(4 * MOST_CHARACTERS + 1)  # at most: /dev/zero never ends
-        text = raw.decode("utf-8-sig")
     except FileNotFoundError:
         near = did_you_mean(path.name, [p.name for p in path.parent.glob("*.y*ml")]) if path.parent.is_dir() else None
         raise SpecError(
             "no such file", where=str(path), expected="a YAML or JSON file with a spec", hint=near
         ) from None
-    except (OSError, ValueError) as error:  # ValueError: not UTF-8, or a path that no file can have
-        reason = error.strerror if isinstance(error, OSError) else error
-        raise SpecError(f"cannot be read: {reason}", where=str(path), expected="a YAML or JSON file in UTF-8") from None
+    except (OSError, ValueError) as error:  # ValueError: a path that no file can have
+        raise _unreadable(error, path) from None
+    return parse_file(raw, path)
+
+
+def parse_file(raw: bytes, path: Path) -> dict[str, Any]:
+    """The mapping that the content of a spec file holds.
+
+    Args:
+        raw: the content.
+        path: the file, for messages.
+
+    Raises:
+        SpecError: if it is not a mapping in YAML or JSON.
+    """
+    try:
+        text = raw.decode("utf-8-sig")
+    except ValueError as error:
+        raise _unreadable(error, path) from None
     content = parse_yaml(text, str(path))
     if not isinstance(content, dict):
         raise SpecError(
@@ -122,3 +137,8 @@ def _read_file(path: Path) -> Any:
             expected="a mapping with data, operator and methods",
         )
     return content
+
+
+def _unreadable(error: Exception, path: Path) -> SpecError:
+    reason = error.strerror if isinstance(error, OSError) else error
+    return SpecError(f"cannot be read: {reason}", where=str(path), expected="a YAML or JSON file in UTF-8")

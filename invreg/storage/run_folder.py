@@ -21,7 +21,7 @@ from invreg.errors import SpecError, StoreError, did_you_mean
 from invreg.files import remove_unfinished
 from invreg.specs.methods import ReconstructorBuilder
 from invreg.specs.plan import Plan, make_plan
-from invreg.specs.reading import read_spec
+from invreg.specs.reading import parse_file, read_spec
 from invreg.specs.spec import Spec
 from invreg.storage.analysis_folder import AnalysisFolder
 from invreg.storage.folder import Folder, Stage, json_bytes
@@ -209,9 +209,13 @@ class RunFolder(ResultFolder):
             return f"the file as it was, or delete {self.path} and run the same spec again"
         return super().remedy(stage, name)
 
+    _seals_stages = False
+
     @property
     def seals_stages(self) -> bool:
-        return self.has(_IDENTITY) and self.identity.format > 1
+        if not self._seals_stages:  # kept: it is asked for every method and analysis, and `run.json` may be long
+            self._seals_stages = self.has(_IDENTITY) and self.identity.format > 1
+        return self._seals_stages
 
     @classmethod
     def existing(cls, path: str | Path) -> RunFolder:
@@ -232,9 +236,9 @@ class RunFolder(ResultFolder):
     @property
     def spec(self) -> Spec:
         """The resolved spec."""
-        self.read(_SPEC, bytes)  # compares it with its seal
+        content = self.read(_SPEC, bytes)
         try:
-            return read_spec(self.path / _SPEC)
+            return read_spec(parse_file(content, self.path / _SPEC))
         except SpecError as error:
             raise StoreError(f"does not hold a spec: {error}", where=str(self.path / _SPEC)) from None
 
