@@ -12,7 +12,7 @@ from torch import Tensor
 from invreg.components.noise import Noise
 from invreg.components.operator import LinearOperator, NormalOperator, NormEstimate, Operator, Shape, as_linear
 from invreg.components.streams import stream_key
-from invreg.errors import InvregError, InvregWarning, SpecError
+from invreg.errors import InvregError, InvregWarning, SpecError, message_of
 
 # What rounding makes of adjoints: 1e-7 in float32, and up to 4e-5 for operators of other packages. GPUs may convolve
 # in TF32.
@@ -98,7 +98,7 @@ class Problem:
         except InvregError as error:
             what = f"the adjoint cannot be compared with the forward map: {error}"
         except Exception as error:  # noqa: BLE001 (an operator that nobody needs the adjoint of goes on without it)
-            what = f"the adjoint cannot be compared with the forward map: {type(error).__name__}: {error}"
+            what = f"the adjoint cannot be compared with the forward map: {message_of(error)}"
         message = InvregError(
             what[:1000],
             where=f"operator {type(operator).__name__}",

@@ -50,6 +50,11 @@ class Plugin:
     seconds: float = 0.0
     trackers: list[str] = field(default_factory=list)
 
+    @property
+    def watched_as(self) -> str | None:
+        """The name under which `isolated` watches it; None for the plugins of invreg itself, which need no watch."""
+        return None if self.distribution == OWN else self.name
+
 
 @dataclass(frozen=True)
 class _Point:
@@ -90,7 +95,7 @@ def _load(plugin: Plugin, point: metadata.EntryPoint) -> object | None:
         return None
     start = time.process_time()
     try:
-        with isolated(None if plugin.distribution == OWN else plugin.name):
+        with isolated(plugin.watched_as):
             loaded: object = point.load()
     except BaseException as error:
         if isinstance(error, KeyboardInterrupt):

@@ -202,7 +202,7 @@ class Registry:
         registered = f"{plugin.distribution}:{plugin.name}"
         start = time.process_time()
         try:
-            with isolated(None if plugin.distribution == OWN else plugin.name):
+            with isolated(plugin.watched_as):
                 plugin.interface = interface_of(self.manager, loaded)
                 self.manager.register(loaded, registered)
                 check_hooks(self.manager, loaded)

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from invreg.errors import InvregError, PluginError, SpecError, did_you_mean, message_of
-from invreg.plugins.discovery import OWN
 from invreg.plugins.isolation import isolated
 
 if TYPE_CHECKING:
@@ -106,7 +105,7 @@ def offers(registry: Registry) -> list[Offer]:
     for implementation in registry.manager.hook.invreg_trackers.get_hookimpls():
         try:
             plugin = plugins[implementation.plugin_name]
-            with isolated(None if plugin.distribution == OWN else plugin.name):
+            with isolated(plugin.watched_as):
                 offered = implementation.function()
             if not isinstance(offered, Mapping):
                 raise PluginError(f"invreg_trackers() returned a {type(offered).__name__}", expected="a mapping")

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from invreg.components.foreign import blamed, call_unchanged, require_values
+from invreg.components.image_quality import mean_squared_error
 from invreg.components.memory import memory_guard
 from invreg.components.metric import Metric
 from invreg.components.reconstructor import Reconstructor
@@ -83,8 +84,9 @@ def doubt(x_hat: Tensor, x: Tensor, learned: bool) -> str | None:
     """
     if x_hat.shape != x.shape:
         return None
-    errors = [_rms(one - image) for one, image in zip(x_hat, x, strict=True)]
-    greys = [max(_rms(image - image.mean((1, 2), keepdim=True)), _GOOD) if learned else 1.0 for image in x]
+    errors = mean_squared_error(x_hat, x).sqrt().tolist()
+    mean = x.mean((2, 3), keepdim=True).expand_as(x)
+    greys = mean_squared_error(mean, x).sqrt().clamp(min=_GOOD).tolist() if learned else [1.0] * len(x)
     error, grey = (sum(values) / len(values) for values in (errors, greys))
     if error <= grey:
         return None
@@ -103,11 +105,6 @@ def doubt(x_hat: Tensor, x: Tensor, learned: bool) -> str | None:
             hint=hint,
         )
     )
-
-
-def _rms(difference: Tensor) -> float:
-    norm = torch.linalg.vector_norm(difference, dtype=torch.float64)
-    return float(norm) / max(difference.numel(), 1) ** 0.5
 
 
 def measure_quality(

@@ -167,8 +167,7 @@ class Stages:
                         self.plan.spec.evaluation.batch_size,
                         f"methods.{label}",
                     )
-                learned = any(True for _ in trained.reconstructor.parameters())
-                if (found := doubt(x_hat, test.images, learned)) is not None:
+                if (found := doubt(x_hat, test.images, learned=_count_parameters(trained) > 0)) is not None:
                     messages.append(found)
                 table = measure_quality(label, x_hat, test.images, list(test.names), seconds, metrics)
                 folder.write_evaluation(x_hat, table, messages)

@@ -11,7 +11,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, TypeVar
 
-from invreg.errors import InvregError, StoreError
+from invreg.errors import InvregError, StoreError, message_of
 from invreg.files import write_whole
 from invreg.storage.seal import SUFFIX, digest, parse_seal, seal_text
 
@@ -81,9 +81,6 @@ class Folder:
 
     def write_table(self, name: str, table: pd.DataFrame) -> None:
         self.write_bytes(name, table_bytes(table))
-
-    def write_tensors(self, name: str, tensors: Mapping[str, torch.Tensor]) -> None:
-        self.write_bytes(name, tensor_bytes(tensors))
 
     def write_bytes(self, name: str, content: bytes) -> None:
         """Writes a file.
@@ -319,7 +316,7 @@ class Folder:
 
     def write_failure(self, error: Exception) -> str:
         """Saves an error that is being handled, with its traceback; returns its message."""
-        message = str(error) if isinstance(error, InvregError) else f"{type(error).__name__}: {error}"
+        message = str(error) if isinstance(error, InvregError) else message_of(error)
         self.write_json(_FAILURE, {"message": message, "traceback": traceback.format_exc().splitlines()})
         return message
 

@@ -145,7 +145,7 @@ class MethodFolder(Folder):
 
     @property
     def early_warnings(self) -> list[str]:
-        """The warnings of a training that was interrupted, in the sessions before.
+        """The warnings of a training that was interrupted, from before it is taken up again.
 
         Raises:
             StoreError: if their file cannot be read.

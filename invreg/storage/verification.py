@@ -47,12 +47,7 @@ class _Check:
 
 
 def verify_folder(path: Path, registry: Registry) -> pd.DataFrame:
-    """What holds in the folder of a run or a study.
-
-    Returns:
-        One row for each stage that holds, each file that does not, and each certificate: part, what, state, advice.
-        The state is `holds` or `proven`; `changed`, `missing`, `unreadable`, `unsealed`, `unfinished`, `refuted`; or
-        `foreign` for a file that no result depends on.
+    """What holds in the folder of a run or a study: the table of `invreg.verify`.
 
     Raises:
         StoreError: if the folder holds neither.

@@ -19,6 +19,7 @@ from invreg.components.analyzer import Findings
 from invreg.components.trainer import TrainedMethod, TrainingLog
 from invreg.errors import StoreError
 from invreg.specs.reading import read_spec
+from invreg.storage.folder import tensor_bytes
 from invreg.storage.method_folder import MethodFolder, TrainingRecord
 from invreg.storage.run_folder import RunFolder
 from invreg.storage.seal import parse_seal
@@ -70,7 +71,7 @@ def test_tables_tensors_and_json_survive(folder: RunFolder) -> None:
     folder.write_table("t.csv", table)
     pd.testing.assert_frame_equal(folder.read_table("t.csv"), table)
     tensors = {"a": torch.randn(3, 4).t(), "b": torch.tensor(2)}
-    folder.write_tensors("w.safetensors", tensors)
+    folder.write_bytes("w.safetensors", tensor_bytes(tensors))
     read = folder.read_tensors("w.safetensors")
     assert all(torch.equal(read[key], tensors[key]) for key in tensors)
     folder.write_json("x.json", {"nan": float("nan"), "list": [1, float("-inf")]})
@@ -91,7 +92,7 @@ class _Tied(torch.nn.Module):
 
 def test_tensors_that_share_memory_are_saved_and_loaded(folder: RunFolder) -> None:
     saved, loaded = _Tied(), _Tied()
-    folder.write_tensors("w.safetensors", saved.state_dict())
+    folder.write_bytes("w.safetensors", tensor_bytes(saved.state_dict()))
     loaded.load_state_dict(folder.read_tensors("w.safetensors"))
     for name, tensor in saved.state_dict().items():
         assert torch.equal(loaded.state_dict()[name], tensor)

@@ -35,10 +35,13 @@ os.environ["INVREG_CACHE"] = tempfile.mkdtemp(prefix="invreg-folders-")
 
 from matplotlib.figure import Figure
 
+sys.path.insert(0, str(Path(__file__).parents[1]))
+from seals import reseal
+
 import invreg
 from invreg.errors import InvregError
 from invreg.plugins.registry import Registry
-from invreg.storage.seal import SUFFIX, digest, parse_seal, seal_text
+from invreg.storage.seal import digest
 from invreg.storage.verification import GOOD
 
 SPEC: dict[str, Any] = {
@@ -75,16 +78,6 @@ REGISTRY = Registry.installed()
 #: Files that nothing is concluded from.
 HARMLESS = {".lock", "progress.csv", "failure.json"}
 PROVEN = re.compile(r"Proven: [^<]*")
-
-
-def reseal(folder: Path) -> None:
-    """Makes all seals anew, the innermost first."""
-    for seal in sorted(folder.rglob(f"*{SUFFIX}"), key=lambda path: -len(path.parts)):
-        try:
-            names = [name for name in parse_seal(seal.read_text()) if (seal.parent / name).is_file()]
-        except (OSError, ValueError):
-            continue
-        seal.write_text(seal_text({name: digest((seal.parent / name).read_bytes()) for name in names}))
 
 
 # -- the folders

@@ -81,7 +81,7 @@ SPECS = {"run": RUN, "study": STUDY}
 
 @dataclass
 class Row:
-    """What happened to the sessions of one kind."""
+    """What happened to the commands that were ended in one way."""
 
     ended: int = 0
     folders: int = 0

@@ -104,7 +104,7 @@ class TrainingLoop:
         self.reconstructor.train()
         self._started = now() - state.seconds
         reported = saved = now()
-        if state.validation_is_due:  # the session before was interrupted between the two
+        if state.validation_is_due:  # the training was interrupted between the two
             self._tell_progress(state.fraction)
             self._validate()
             self._save()
