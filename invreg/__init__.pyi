@@ -13,7 +13,13 @@ from .components.certificate import (
     certificate_content as certificate_content,
     smallest as smallest,
 )
-from .components.dataset import ImageDataset as ImageDataset, ImageStack as ImageStack, Splits as Splits
+from .components.dataset import (
+    ImageDataset as ImageDataset,
+    ImageStack as ImageStack,
+    MeasuredDataset as MeasuredDataset,
+    MeasuredStack as MeasuredStack,
+    Splits as Splits,
+)
 from .components.device import choose_device as choose_device
 from .components.events import Events as Events
 from .components.hookspecs import INTERFACE_VERSION as INTERFACE_VERSION, hookimpl as hookimpl
@@ -34,6 +40,8 @@ from .components.operator import (
     NormEstimate as NormEstimate,
     Operator as Operator,
     Shape as Shape,
+    UnknownOperator as UnknownOperator,
+    require_known as require_known,
 )
 from .components.problem import Problem as Problem
 from .components.reconstructor import (
@@ -59,7 +67,7 @@ from .components.trainer import (
     search_choices as search_choices,
     search_range as search_range,
 )
-from .components.training_images import TrainingImages as TrainingImages
+from .components.training_images import TrainingImages as TrainingImages, TrainingPairs as TrainingPairs
 from .errors import (
     CertificateError as CertificateError,
     ConvergenceError as ConvergenceError,

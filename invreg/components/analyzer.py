@@ -85,6 +85,9 @@ class Analyzer(Component, ABC):
     #: that no method of a spec can satisfy is refused before anything is computed.
     requires: ClassVar[Sequence[type]] = ()
 
+    #: Whether it evaluates the operator; it is then refused where nothing but measurements is known of that.
+    needs_operator: ClassVar[bool] = False
+
     @abstractmethod
     def analyze(self, run: CompletedRun) -> Findings:
         """Computes the findings."""

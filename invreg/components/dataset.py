@@ -5,16 +5,20 @@ from __future__ import annotations
 import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from itertools import chain
+from typing import TYPE_CHECKING, Any, Self
 
 import torch
 from torch import Tensor
 
-from invreg.components.training_images import TrainingImages
+from invreg.components.training_images import TrainingImages, check_measured
 from invreg.errors import DataError
 from invreg.schema.component import Component
 from invreg.schema.kinds import base_of
+
+if TYPE_CHECKING:
+    from invreg.components.problem import Problem
 
 
 @dataclass(frozen=True)
@@ -52,6 +56,73 @@ class ImageStack:
         channels, height, width = self.images.shape[1:]
         return channels, height, width
 
+    @property
+    def contents(self) -> Sequence[Tensor]:
+        """All values, as a fingerprint of the images sees them."""
+        return [self.images]
+
+    def select(self, positions: Sequence[int]) -> Self:
+        """The images at these positions."""
+        chosen = list(positions)
+        return replace(self, images=self.images[chosen], names=[self.names[index] for index in chosen])
+
+    def measured(
+        self,
+        problem: Problem,
+        split: str,
+        seed: int,
+        batch_size: int,
+        device: torch.device,
+        positions: Sequence[int] | None = None,
+    ) -> Tensor:
+        """Noisy measurements of the images, see [`invreg.components.problem.Problem.measure_split`][]."""
+        return problem.measure_split(self.images, split, seed, batch_size, device, positions)
+
+
+@dataclass(frozen=True)
+class MeasuredStack(ImageStack):
+    """Images of one size for validation or testing, with their measurements.
+
+    Attributes:
+        measurements: `[N, ...range]`, float32.
+    """
+
+    measurements: Tensor
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if len(self.measurements) != len(self.names):
+            raise DataError(
+                f"{len(self.measurements)} measurements for {len(self.names)} images",
+                where="MeasuredStack",
+                expected="one each",
+            )
+        for z, name in zip(self.measurements, self.names, strict=True):
+            check_measured(z, name)
+
+    @property
+    def contents(self) -> Sequence[Tensor]:
+        """All values, as a fingerprint of the images sees them."""
+        return [self.images, self.measurements]
+
+    def select(self, positions: Sequence[int]) -> Self:
+        """The pairs at these positions."""
+        chosen = list(positions)
+        names = [self.names[index] for index in chosen]
+        return replace(self, images=self.images[chosen], measurements=self.measurements[chosen], names=names)
+
+    def measured(
+        self,
+        problem: Problem,
+        split: str,
+        seed: int,
+        batch_size: int,
+        device: torch.device,
+        positions: Sequence[int] | None = None,
+    ) -> Tensor:
+        """The measurements, as they were measured."""
+        return self.measurements
+
 
 @dataclass(frozen=True)
 class Splits:
@@ -64,7 +135,7 @@ class Splits:
     def fingerprint(self) -> dict[str, Any]:
         """Which images these are: names, sizes, and a hash of all pixels, as plain values."""
         digest = hashlib.blake2b(digest_size=16)
-        for tensor in (self.val.images, self.test.images, *map(self.train.image, range(len(self.train.names)))):
+        for tensor in chain(self.val.contents, self.test.contents, self.train.contents):
             digest.update(tensor.cpu().contiguous().numpy().tobytes())
         return {
             "image_shape": list(self.test.image_shape),
@@ -90,6 +161,13 @@ class ImageDataset(Component, ABC):
         Raises:
             DataError: if the images are missing, unreadable or unusable.
         """
+
+
+class MeasuredDataset(ImageDataset):
+    """A source of pairs of image and measurement: `TrainingPairs`, and a `MeasuredStack` for validation and testing.
+
+    In a run, nothing is measured then: the operator and the noise of the spec say how these measurements came about.
+    """
 
 
 def check_images(images: Tensor, names: Sequence[str]) -> None:

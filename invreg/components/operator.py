@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from invreg.components.streams import generator, stream_key
-from invreg.errors import ConvergenceError, InvregError, ShapeError
+from invreg.errors import ConvergenceError, InvregError, ShapeError, SpecError
 from invreg.schema.component import Component
 from invreg.schema.kinds import base_of
 
@@ -65,6 +65,44 @@ class Operator(Component, nn.Module, ABC):
     def linearize(self, x: Tensor) -> Linearization:
         """The derivative F'(x) as a linear operator."""
         return Linearization(self, x)
+
+
+class UnknownOperator(Operator):
+    """An operator of which nothing but measurements is known: F(x) cannot be computed.
+
+    Subclasses say in `range_shape` which shape measurements have.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Refuses every image.
+
+        Raises:
+            InvregError: always.
+        """
+        raise InvregError(
+            "F(x) cannot be computed: nothing but measurements is known of the operator",
+            where=type(self).__name__,
+            expected="a method or an analysis that does not evaluate F",
+            hint="an operator with a formula",
+        )
+
+
+def require_known(operator: Operator, what: str) -> None:
+    """Refuses an operator that cannot be evaluated, for a method that does.
+
+    Args:
+        operator: the forward operator.
+        what: the method, as in "tv".
+
+    Raises:
+        SpecError: if it is an `UnknownOperator`.
+    """
+    if isinstance(operator, UnknownOperator):
+        raise SpecError(
+            f"{what} evaluates the operator, and {type(operator).__name__} cannot be evaluated",
+            expected="an operator with a formula",
+            hint="leave it out, or name the operator of the measurements",
+        )
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from invreg.components.events import Events
 from invreg.schema.component import Component
@@ -41,6 +41,9 @@ class CompletedStudy:
 @base_of("study_analyzer")
 class StudyAnalyzer(Component, ABC):
     """An analysis of a study. It neither writes files nor prints: the harness does."""
+
+    #: Whether it evaluates the operator; it is then refused where nothing but measurements is known of that.
+    needs_operator: ClassVar[bool] = False
 
     @abstractmethod
     def analyze(self, study: CompletedStudy) -> Findings:

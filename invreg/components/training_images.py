@@ -3,14 +3,28 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import lru_cache
+from itertools import chain
+from typing import TYPE_CHECKING, NamedTuple, Self
 
 import torch
 from torch import Tensor
 
 from invreg.components.streams import generator, stream_key
 from invreg.errors import DataError
+
+if TYPE_CHECKING:
+    from invreg.components.problem import Problem
+
+
+class _Crops(NamedTuple):
+    """Where the crops of a batch are: which images, upper left corners, and orientations from 0 to 7."""
+
+    chosen: Tensor
+    tops: Tensor
+    lefts: Tensor
+    orientations: Tensor
 
 
 class TrainingImages:
@@ -83,9 +97,14 @@ class TrainingImages:
         flat = self._pixels[start : start + self.channels * height * width]
         return _to_unit(flat.reshape(self.channels, height, width))
 
-    def to(self, device: torch.device | str) -> TrainingImages:
+    @property
+    def contents(self) -> Iterator[Tensor]:
+        """All values, as a fingerprint of the images sees them."""
+        return map(self.image, range(len(self.names)))
+
+    def to(self, device: torch.device | str) -> Self:
         """The same images with their pixels on `device`."""
-        moved = object.__new__(TrainingImages)
+        moved = object.__new__(type(self))
         moved.__dict__.update(self.__dict__)
         moved._pixels = self._pixels.to(device)
         return moved
@@ -103,6 +122,31 @@ class TrainingImages:
             batch_size: size of the whole batch.
             part: the crops of it that are wanted (one process of several takes its share).
         """
+        return _to_unit(self._gather(self._pixels, self.channels, self._crops(seed, step, batch_size, part)))
+
+    def measured_batch(
+        self,
+        problem: Problem,
+        seed: int,
+        step: int,
+        batch_size: int,
+        generator: torch.Generator,
+        part: slice = slice(None),
+    ) -> tuple[Tensor, Tensor]:
+        """The crops of a training step, as in `batch`, and their measurements `[batch_size, ...range]`.
+
+        Args:
+            problem: it measures the crops, with noise from `generator`.
+            seed: the run's seed for the order and the augmentation.
+            step: number of the step, from 0.
+            batch_size: size of the whole batch.
+            generator: on the device of the images.
+            part: the crops of the batch that are wanted.
+        """
+        x = self.batch(seed, step, batch_size, part)
+        return x, problem.measure(x, generator=generator)
+
+    def _crops(self, seed: int, step: int, batch_size: int, part: slice) -> _Crops:
         chosen = self._images_visited(seed, step * batch_size, batch_size)
         rng = generator(stream_key(seed, "crops", step))
         random = torch.rand(3, batch_size, generator=rng, dtype=torch.float64)
@@ -111,7 +155,7 @@ class TrainingImages:
         lefts = (random[1] * (self._widths[chosen] - width + 1)).long()
         # A rectangle turned by 90 degrees is another rectangle: only square crops use all eight symmetries.
         orientations = (random[2] * (8 if height == width else 4)).long()
-        return self._gather(chosen[part], tops[part], lefts[part], orientations[part])
+        return _Crops(chosen[part], tops[part], lefts[part], orientations[part])
 
     def _images_visited(self, seed: int, first: int, count: int) -> Tensor:
         """The images of `count` consecutive visits, counted through all epochs."""
@@ -123,16 +167,18 @@ class TrainingImages:
             first, count = first + len(order), count - len(order)
         return torch.cat(found)
 
-    def _gather(self, chosen: Tensor, tops: Tensor, lefts: Tensor, orientations: Tensor) -> Tensor:
-        """Reads crops out of the flat buffer.
+    def _gather(self, pixels: Tensor, channels: int, crops: _Crops) -> Tensor:
+        """Reads crops out of a flat buffer of images of these heights and widths, with so many channels.
 
         In the buffer, the pixel (i, j) of a crop lies at origin + i * down + j * across: an orientation is nothing but
         a choice of the corner to start from, of two signs, and of the axis that is read first.
         """
         height, width = self.crop
+        chosen, tops, lefts, orientations = crops
         stride = self._widths[chosen]
         flip_rows, flip_columns, transpose = ((orientations >> bit & 1).bool() for bit in range(3))
-        origin = self._starts[chosen] + tops * stride + lefts
+        start = self._starts[chosen] // self.channels * channels
+        origin = start + tops * stride + lefts
         origin = origin + flip_rows * (height - 1) * stride + flip_columns * (width - 1)
         rows = torch.where(flip_rows, -stride, stride)
         columns = torch.where(flip_columns, -1, 1)
@@ -140,10 +186,130 @@ class TrainingImages:
         plane = self._heights[chosen] * stride
         # One small transfer; the indices of the pixels are computed where the pixels are.
         origin, plane, down, across = torch.stack([origin, plane, down, across]).to(self.device).view(4, -1, 1, 1, 1)
-        index = origin + plane * torch.arange(self.channels, device=self.device).view(-1, 1, 1)
+        index = origin + plane * torch.arange(channels, device=self.device).view(-1, 1, 1)
         index = index + down * torch.arange(height, device=self.device).view(-1, 1)
         index = index + across * torch.arange(width, device=self.device)
-        return _to_unit(self._pixels.index_select(0, index.flatten()).view(index.shape))
+        return pixels.index_select(0, index.flatten()).view(index.shape)
+
+
+class TrainingPairs(TrainingImages):
+    """Training images with their measurements.
+
+    If each measurement has as many rows and columns as its image, both are cropped at the same place. Else images and
+    measurements are used whole: the crop is the size of the images, and all measurements have one shape.
+
+    Pairs are neither flipped nor turned, unless the operator is known to commute with that: the measurement of a turned
+    image is not the turned measurement of the image.
+
+    Args:
+        images: as for `TrainingImages`.
+        names: one name per image.
+        crop: height and width of the crops.
+        measurements: one for each image, `[M, H_i, W_i]` or of the shape of all measurements; float32.
+        turns: whether pairs are flipped and turned, for operators that commute with that.
+
+    Raises:
+        DataError: as `TrainingImages`; and if measurements are missing, not finite, or of shapes that do not fit.
+    """
+
+    def __init__(
+        self,
+        images: Sequence[Tensor],
+        names: Sequence[str],
+        crop: tuple[int, int],
+        measurements: Sequence[Tensor],
+        turns: bool = False,
+    ) -> None:
+        super().__init__(images, names, crop)
+        if len(measurements) != len(images):
+            raise DataError(
+                f"{len(measurements)} measurements for {len(images)} images",
+                where="TrainingPairs",
+                expected="one each",
+            )
+        for z, name in zip(measurements, names, strict=True):
+            check_measured(z, name)
+        self.in_place = all(
+            z.ndim == 3 and z.shape[1:] == x.shape[1:] for x, z in zip(images, measurements, strict=True)
+        )
+        first = tuple(measurements[0].shape)
+        for x, z, name in zip(images, measurements, names, strict=True):
+            own = tuple(z.shape)
+            if (own[0] != first[0]) if self.in_place else own != first:
+                raise DataError(
+                    f"a measurement of shape {own}",
+                    where=f"image {name!r}",
+                    expected=f"{first[0]} channels, as the first one has"
+                    if self.in_place
+                    else f"{first}, as the first",
+                )
+            if not self.in_place and tuple(x.shape[1:]) != self.crop:
+                raise DataError(
+                    f"a measurement of shape {own} for an image of {x.shape[1]}x{x.shape[2]} pixels",
+                    where=f"image {name!r}",
+                    expected=f"images of {self.crop[0]}x{self.crop[1]} pixels: where measurements have other rows and "
+                    "columns than the images, pairs are used whole",
+                )
+        self.turns = turns and self.in_place
+        self.measurement_shape = (first[0], *self.crop) if self.in_place else first
+        self._measured_size = first
+        self._measured = torch.cat([z.reshape(-1) for z in measurements])
+
+    @property
+    def nbytes(self) -> int:
+        """Memory of the pixels and the measurements."""
+        return super().nbytes + self._measured.nbytes
+
+    @property
+    def contents(self) -> Iterator[Tensor]:
+        """All values, as a fingerprint of the images sees them."""
+        return chain(super().contents, [self._measured])
+
+    def to(self, device: torch.device | str) -> Self:
+        """The same pairs on `device`."""
+        moved = super().to(device)
+        moved._measured = self._measured.to(device)
+        return moved
+
+    def measured_batch(
+        self,
+        problem: Problem,
+        seed: int,
+        step: int,
+        batch_size: int,
+        generator: torch.Generator,
+        part: slice = slice(None),
+    ) -> tuple[Tensor, Tensor]:
+        """The crops of a training step and their measurements, both as they were measured."""
+        crops = self._crops(seed, step, batch_size, part)
+        x = _to_unit(self._gather(self._pixels, self.channels, crops))
+        if self.in_place:
+            return x, self._gather(self._measured, self._measured_size[0], crops)
+        chosen = crops.chosen.to(self.device)
+        return x, self._measured.view(-1, *self._measured_size).index_select(0, chosen)
+
+    def _crops(self, seed: int, step: int, batch_size: int, part: slice) -> _Crops:
+        crops = super()._crops(seed, step, batch_size, part)
+        return crops if self.turns else crops._replace(orientations=torch.zeros_like(crops.orientations))
+
+
+def check_measured(z: Tensor, name: str) -> None:
+    """Refuses a measurement that is not made of finite float32 numbers.
+
+    Raises:
+        DataError: naming the image.
+    """
+    if z.dtype != torch.float32 or not z.numel():
+        raise DataError(
+            f"a measurement of shape {tuple(z.shape)}, {z.dtype}",
+            where=f"image {name!r}",
+            expected="float32 and at least one value",
+        )
+    if not torch.isfinite(z).all():
+        bad = int((~torch.isfinite(z)).sum())
+        raise DataError(
+            f"{bad} values of the measurement are NaN or infinite", where=f"image {name!r}", expected="finite values"
+        )
 
 
 def _check_training_image(image: Tensor, name: str, first: Tensor, crop: tuple[int, int]) -> None:

@@ -8,10 +8,11 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from invreg.components.dataset import Splits
+from invreg.components.dataset import ImageStack, Splits
 from invreg.components.foreign import blamed, call_unchanged, require_values
-from invreg.components.operator import Operator, Shape
+from invreg.components.operator import Operator, Shape, UnknownOperator
 from invreg.components.problem import Problem
+from invreg.components.training_images import TrainingPairs
 from invreg.errors import DataError, InvregError, recorded_warnings
 from invreg.running.evaluation import measured
 from invreg.specs.methods import ReconstructorBuilder, make_method
@@ -66,7 +67,9 @@ def load_inputs(plan: Plan, images: Splits, device: torch.device) -> RunInputs:
             where="data",
             expected="the same shape for validation and test images, and the same channels for all",
         )
-    ranges = [_range_shape(plan.operator, shape) for shape in (image_shape, images.train.crop_shape)]
+    range_shape, crop_range = (_range_shape(plan.operator, shape) for shape in (image_shape, images.train.crop_shape))
+    if isinstance(images.train, TrainingPairs):
+        _check_measured("training", images.train.measurement_shape, plan.operator, images.train.crop_shape, crop_range)
     sample = images.test.images[:1]
     for index, metric in enumerate(plan.metrics.values()):
         try:
@@ -75,17 +78,21 @@ def load_inputs(plan: Plan, images: Splits, device: torch.device) -> RunInputs:
             error.where = f"metrics.{index}"
             raise
     problem = Problem(plan.operator, plan.noise).to(device)
-    _check_calls(problem, sample.to(device), ranges[0])
+    if not isinstance(plan.operator, UnknownOperator):
+        _check_calls(problem, sample.to(device), range_shape)
     messages: list[str] = []
     with recorded_warnings(messages):
         problem.check_adjoint(image_shape)
+    measurements = {split: _measure(plan, problem, images, split, device) for split in ("val", "test")}
+    for split, z in measurements.items():
+        _check_measured(split, tuple(z.shape[1:]), plan.operator, image_shape, range_shape)
     images = Splits(images.train.to(device), images.val, images.test)
     return RunInputs(
         problem=problem,
         images=images,
         image_shape=image_shape,
-        val_measurements=_measure(plan, problem, images.val.images, "val", device).to(device),
-        test_measurements=_measure(plan, problem, images.test.images, "test", device),
+        val_measurements=measurements["val"].to(device),
+        test_measurements=measurements["test"],
         warnings=messages,
     )
 
@@ -151,9 +158,26 @@ def _check_calls(problem: Problem, x: Tensor, range_shape: Shape) -> None:
             require_values(noisy, z.shape, problem.noise, "noise")
 
 
-def _measure(plan: Plan, problem: Problem, x: Tensor, split: str, device: torch.device) -> Tensor:
+def _check_measured(split: str, found: Shape, operator: Operator, image_shape: Shape, expected: Shape) -> None:
+    """Whether measurements have the shape that the operator gives them.
+
+    Raises:
+        DataError: if they do not.
+    """
+    if found != expected:
+        unknown = isinstance(operator, UnknownOperator)
+        raise DataError(
+            f"{split} measurements of shape {found}",
+            where="data",
+            expected=f"{expected}, the shape of F(x) for images of shape {image_shape} under {type(operator).__name__}",
+            hint=f"operator: {{name: measured, shape: {list(found)}}}" if unknown else "the operator that made them",
+        )
+
+
+def _measure(plan: Plan, problem: Problem, images: Splits, split: str, device: torch.device) -> Tensor:
+    stack: ImageStack = getattr(images, split)
     with blamed(problem.operator, "operator"):
-        z = problem.measure_split(x, split, plan.spec.seed, plan.spec.evaluation.batch_size, device)
+        z = stack.measured(problem, split, plan.spec.seed, plan.spec.evaluation.batch_size, device)
     if not torch.isfinite(z).all():
         raise InvregError(
             f"the measurements of the {split} images hold NaN or infinite values",

@@ -13,11 +13,11 @@ from typing import Any
 import torch
 
 from invreg.components.analyzer import Analyzer
-from invreg.components.dataset import ImageDataset
+from invreg.components.dataset import ImageDataset, MeasuredDataset
 from invreg.components.memory import TooLarge, within_memory
 from invreg.components.metric import Metric
 from invreg.components.noise import Noise
-from invreg.components.operator import Operator
+from invreg.components.operator import Operator, UnknownOperator
 from invreg.components.problem import Problem
 from invreg.components.reconstructor import Reconstructor, certainly_lacks
 from invreg.components.trainer import Trainer
@@ -101,6 +101,13 @@ def make_plan(spec: Spec, registry: Registry) -> Plan:
         for label, method in methods.items()
         if not (method.trainer and method.trainer.fits_weights()) and needs_training(method, problem, registry)
     ]
+    if dataset is not None and operator is not None:
+        problems += _unmeasured(dataset, operator)
+    problems += [
+        needs_the_operator(f"analyses.{index}", name)
+        for index, (name, analyzer, _) in enumerate(analyses)
+        if isinstance(operator, UnknownOperator) and analyzer is not None and analyzer.needs_operator
+    ]
     problems += _unable(methods, [(name, analyzer) for name, analyzer, _ in analyses if analyzer is not None])
     if problems:
         raise join_errors(problems)
@@ -147,6 +154,31 @@ def _unfit(methods: Mapping[str, PlannedMethod], operator: Operator) -> list[Spe
                 error.at(f"methods.{label}.reconstructor", of=reconstructor)
                 problems.append(error)
     return problems
+
+
+def _unmeasured(dataset: ImageDataset, operator: Operator) -> list[SpecError]:
+    """What speaks against measuring the images of this data set."""
+    if not isinstance(operator, UnknownOperator) or isinstance(dataset, MeasuredDataset):
+        return []
+    return [
+        SpecError(
+            f"{type(operator).__name__} cannot measure the images of {type(dataset).__name__}: nothing but "
+            "measurements is known of it",
+            where="operator",
+            expected="data that bring their measurements along",
+            hint="data: {name: measured_pairs, ...}, or an operator with a formula",
+        )
+    ]
+
+
+def needs_the_operator(where: str, name: str) -> SpecError:
+    """An analysis that evaluates an operator of which nothing but measurements is known."""
+    return SpecError(
+        f"{name!r} evaluates the operator, of which nothing but measurements is known",
+        where=where,
+        expected="an operator with a formula",
+        hint="leave this analysis out",
+    )
 
 
 def _unable(methods: Mapping[str, PlannedMethod], analyses: Sequence[tuple[str, Analyzer]]) -> list[SpecError]:

@@ -74,9 +74,7 @@ class RunImages:
             )
         if which is None:
             return stack
-        if isinstance(which, int):
-            return ImageStack(stack.images[:which], stack.names[:which])
-        return ImageStack(stack.images[list(which)], [stack.names[index] for index in which])
+        return stack.select(range(len(stack))[:which] if isinstance(which, int) else which)
 
     def measurements(self, which: Which = None) -> Tensor:
         """The measurements `[N, ...range]` of these test images, with the noise that the run drew, on the CPU.
@@ -85,5 +83,5 @@ class RunImages:
             DataError: if the data set no longer has the images of the run.
         """
         positions = None if which is None or isinstance(which, int) else which
-        x, size = self.images(which).images, self.spec.evaluation.batch_size
-        return self.problem.measure_split(x, "test", self.spec.seed, size, self.device, positions)
+        size = self.spec.evaluation.batch_size
+        return self.images(which).measured(self.problem, "test", self.spec.seed, size, self.device, positions)

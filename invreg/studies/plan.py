@@ -8,12 +8,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from invreg.components.operator import UnknownOperator
 from invreg.components.study_analyzer import StudyAnalyzer
 from invreg.errors import SpecError
 from invreg.plugins.registry import Registry, plain_form, spec_of
 from invreg.schema.component_spec import ComponentSpec, join_errors
 from invreg.specs.matrix import expand, in_words, value_label
-from invreg.specs.plan import Plan, make_plan
+from invreg.specs.plan import Plan, make_plan, needs_the_operator
 from invreg.specs.spec import parse_spec
 from invreg.text import unique_names
 
@@ -78,6 +79,11 @@ def plan_study(content: Mapping[str, Any], registry: Registry) -> StudyPlan:
         except SpecError as error:
             problems.setdefault(str(error), SpecError(str(error), where=f"cell {in_words(values)}"))
     analyses, specs = _study_analyses(content.get("study_analyses") or [], registry, problems)
+    if any(isinstance(cell.plan.operator, UnknownOperator) for cell in cells):
+        for index, (spec, analyzer) in enumerate(zip(specs, analyses.values(), strict=True)):
+            if analyzer.needs_operator:
+                error = needs_the_operator(f"study_analyses.{index}", spec.name)
+                problems[str(error)] = error
     if problems:
         raise join_errors(list(problems.values()))
     axes = {path: _distinct([cell.values[path] for cell in cells if path in cell.values]) for path in paths}

@@ -11,6 +11,7 @@ from invreg_operators.fourier_sampling import FourierSampling
 from invreg_operators.gaussian_blur import GaussianBlur
 from invreg_operators.identity import Identity
 from invreg_operators.implicit_diffusion import ImplicitDiffusion
+from invreg_operators.measured import Measured
 from invreg_operators.noise import GaussianNoise, NoNoise, PoissonNoise
 from invreg_operators.perona_malik import PeronaMalik
 from invreg_operators.radon import Radon
@@ -27,6 +28,7 @@ def invreg_components() -> Mapping[str, type]:
         "finite_differences": FiniteDifferences,
         "radon": Radon,
         "fourier_sampling": FourierSampling,
+        "measured": Measured,
         "none": NoNoise,
         "gaussian": GaussianNoise,
         "poisson": PoissonNoise,

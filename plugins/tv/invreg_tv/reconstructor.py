@@ -18,6 +18,7 @@ from invreg import (
     Reconstructor,
     Shape,
     ShapeError,
+    require_known,
     search_range,
 )
 from invreg_tv.linear import Identity, primal_dual
@@ -70,6 +71,10 @@ class TotalVariation(Reconstructor):
     ) -> None:
         super().__init__()
         self.weight, self.tolerance, self.max_iterations = weight, tolerance, max_iterations
+
+    def check_operator(self, operator: Operator) -> None:
+        """Refuses an operator that cannot be evaluated."""
+        require_known(operator, "tv")
 
     def setup(self, problem: Problem, image_shape: Shape) -> None:
         """Takes the operator and, if it is linear, its norm (computed once for an operator and an image shape).

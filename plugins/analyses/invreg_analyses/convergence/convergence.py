@@ -70,6 +70,8 @@ class Convergence(StudyAnalyzer):
     Source: Arndt & Nickel 2024, theorem 2.1, equations (2.4) to (2.6), figure 8.
     """
 
+    needs_operator = True
+
     def __init__(
         self,
         choice: Annotated[

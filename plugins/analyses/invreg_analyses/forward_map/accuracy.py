@@ -48,6 +48,8 @@ class ForwardMapAccuracy(StudyAnalyzer):
     Source: Arndt & Nickel 2024, figure 9.
     """
 
+    needs_operator = True
+
     def __init__(self, at: At = None, confidence: Confidence = 0.95, resamples: Resamples = 10_000) -> None:
         self.at = at
         self.confidence = confidence

@@ -34,12 +34,14 @@ def draw_accuracy(findings: Findings) -> Figure:
     away = [(label, styles[label], values_of(label, "relative")) for label in labels]
     away.append(("identity", _IDENTITY, values_of(labels[0], "identity")))
     back = [(label, styles[label], values_of(label, "defect")) for label in labels]
+    target = _target(findings)
+    what = "operator" if target == "F(x)" else "measurement"
     description = (
-        "Left: distance of each learned forward map from the operator, ‖φ(x) − F(x)‖ / ‖F(x)‖, and that of the "
+        f"Left: distance of each learned forward map from the {what}, ‖φ(x) − {target}‖ / ‖{target}‖, and that of the "
         "identity. Right: distance of the reconstruction mapped forward from the data, ‖φ(R(z)) − z‖ / ‖z‖. One "
         f"point per image, boxes from quartile to quartile. Seen here: {findings.text}"
     )
-    titles = ("forward map to operator, %", "reconstruction mapped forward to data, %")
+    titles = (f"forward map to {what}, %", "reconstruction mapped forward to data, %")
     with panels(2, description, width=WIDTH, height=0.5 * len(away), margin=0.9, grid="x") as (figure, grid):
         for axes, rows, title in zip(grid, (away, back), titles, strict=True):
             axes.spines["left"].set_visible(False)
@@ -58,17 +60,24 @@ def draw_forward_maps(findings: Findings, index: int) -> Figure:
     region: Region = (int(image["top"]), int(image["left"]), int(image["height"]), int(image["width"]))
     accuracy = tables["accuracy"][tables["accuracy"]["image"] == image["image"]].set_index("method")
     styles = method_styles(tables["methods"])
+    target = _target(findings)
     columns = [
         Column("x", arrays["truth"][index], None, (shortened(str(image["image"]), 22),), MUTED),
-        Column("F(x)", arrays["target"][0, index], None, (), MUTED),
+        Column(target, arrays["target"][0, index], None, (), MUTED),
     ]
     for position, label in enumerate(dict.fromkeys(tables["accuracy"]["method"])):
-        phi, target = arrays["learned"][position, index], arrays["target"][position, index]
+        phi, f = arrays["learned"][position, index], arrays["target"][position, index]
         line = f"{percent(float(accuracy.loc[label, 'relative']))} away"
-        columns.append(Column(f"φ(x), {label}", phi, phi - target, (line,), styles[str(label)].color))
+        columns.append(Column(f"φ(x), {label}", phi, phi - f, (line,), styles[str(label)].color))
+    what = "the operator F on it" if target == "F(x)" else "its measurement z"
     description = (
-        f"{image['image']}: the image x, the operator F on it and each learned forward map φ on it; below each the "
-        f"framed region enlarged, and the difference φ(x) − F(x), the same scale in all pictures"
+        f"{image['image']}: the image x, {what} and each learned forward map φ on it; below each the "
+        f"framed region enlarged, and the difference φ(x) − {target}, the same scale in all pictures"
     )
     limit = signed_limit(arrays["learned"] - arrays["target"])
-    return draw_columns(columns, region, limit, description, "φ(x) − F(x)")
+    return draw_columns(columns, region, limit, description, f"φ(x) − {target}")
+
+
+def _target(findings: Findings) -> str:
+    """What the forward maps are compared with: F(x), or the measurement z where F is not known."""
+    return str(findings.scalars.get("target", "F(x)"))

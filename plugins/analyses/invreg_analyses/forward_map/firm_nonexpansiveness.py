@@ -75,6 +75,8 @@ class FirmNonexpansiveness(Analyzer):
     Source: Arndt & Nickel 2024, Lemma 3.1.
     """
 
+    needs_operator = True
+
     def __init__(
         self,
         pairs: Annotated[int, Field(ge=1, le=100_000, description="pairs of images, at most")] = 200,

@@ -17,6 +17,7 @@ from invreg import (
     Findings,
     LearnsForwardMap,
     NormalOperator,
+    UnknownOperator,
     mean_squared_error,
     structural_similarity,
 )
@@ -41,6 +42,8 @@ class ForwardMap(Analyzer):
     - `mse` and `ssim` between phi(x) and F(x), and `relative` = ||phi(x) - F(x)|| / ||F(x)||;
     - `identity` = ||x - F(x)|| / ||F(x)||, the value of a network that has learned nothing about F;
     - `defect` = ||phi(R(z)) - z|| / ||z|| for the noisy data z: the distance of R from the inverse of phi, on images.
+
+    Where nothing but measurements is known of F, the measurement z stands for F(x) everywhere, its noise included.
 
     The smaller `relative`, the more of the operator is in the network; training for reconstruction does not make it
     small on what cannot be reconstructed.
@@ -70,10 +73,11 @@ class ForwardMap(Analyzer):
         nets = self.methods_of(run)
         learned, targets, tables = [], [], []
         x = run.images.test.images
+        is_known = not isinstance(run.problem.operator, UnknownOperator)
         progress = Progress(run.events, "forward_map", "images", 2 * len(nets) * len(x))
         for label, net in nets.items():
             phi = on_all(net.forward_map, x, run.device, run.batch_size, progress)
-            target = on_all(net.target_operator, x, run.device, run.batch_size)
+            target = on_all(net.target_operator, x, run.device, run.batch_size) if is_known else run.measurements
             learned.append(phi)
             targets.append(target)
             own = accuracy(x, list(run.images.test.names), phi, target).assign(
@@ -97,10 +101,12 @@ class ForwardMap(Analyzer):
             columns=["top", "left", "height", "width"],
         )
         images.insert(0, "image", [str(run.images.test.names[index]) for index in chosen])
+        target_name = "F(x)" if is_known else "z"
         return Findings(
+            scalars={} if is_known else {"target": target_name},
             tables={"accuracy": joined, "images": images, "methods": methods_table(run)},
             arrays={name: array.to(torch.float32).numpy() for name, array in shown.items()},
-            text=_sentence(joined),
+            text=_sentence(joined, target_name),
         )
 
     def draw(self, findings: Findings) -> Mapping[str, Figure]:
@@ -117,11 +123,12 @@ def _defect(run: CompletedRun, label: str, net: Any, progress: Progress) -> list
     return relative(again, z) if again.shape == z.shape else [math.nan] * len(again)
 
 
-def _sentence(accuracy: pd.DataFrame) -> str:
+def _sentence(accuracy: pd.DataFrame, target: str) -> str:
     means = accuracy.groupby("method", sort=False)[["relative", "identity"]].mean()
     away = ", ".join(f"{percent(row.relative)} for {row.Index}" for row in means.itertuples())
     return (
-        f"The mean distance of φ(x) from F(x), relative to ‖F(x)‖, is {away} "
+        f"The mean distance of φ(x) from {'F(x)' if target == 'F(x)' else 'the measurement z'}, relative to "
+        f"‖{target}‖, is {away} "
         f"({percent(means['identity'].iloc[0])} for the identity)."
     )
 

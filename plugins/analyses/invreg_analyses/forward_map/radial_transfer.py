@@ -52,6 +52,7 @@ class RadialTransfer(Analyzer):
     """
 
     requires = (LearnsForwardMap,)
+    needs_operator = True
 
     def __init__(
         self,

@@ -52,6 +52,7 @@ class RegularizationMap(Analyzer):
     """
 
     requires = (LearnsForwardMap,)
+    needs_operator = True
 
     def __init__(
         self,

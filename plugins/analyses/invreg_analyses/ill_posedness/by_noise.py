@@ -38,6 +38,8 @@ class IllPosednessByNoise(StudyAnalyzer):
     Source: Arndt & Nickel 2024, section 4.3.1, figures 11 and 12.
     """
 
+    needs_operator = True
+
     def __init__(
         self,
         images: Images = 3,

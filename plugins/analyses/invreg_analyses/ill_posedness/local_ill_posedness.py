@@ -82,6 +82,7 @@ class LocalIllPosedness(Analyzer):
     """
 
     requires = (LearnsForwardMap,)
+    needs_operator = True
 
     def __init__(
         self,

@@ -59,6 +59,8 @@ class SaliencyByNoise(StudyAnalyzer):
     Source: Arndt & Nickel 2024, figures 13 to 17.
     """
 
+    needs_operator = True
+
     def __init__(
         self,
         image: Annotated[

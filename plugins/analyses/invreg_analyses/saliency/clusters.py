@@ -64,6 +64,7 @@ class SaliencyClusters(Analyzer):
     """
 
     requires = (LearnsForwardMap,)
+    needs_operator = True
 
     def __init__(
         self,

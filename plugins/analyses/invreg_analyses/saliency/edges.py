@@ -53,6 +53,7 @@ class EdgeSaliency(Analyzer):
     """
 
     requires = (LearnsForwardMap,)
+    needs_operator = True
 
     def __init__(
         self,

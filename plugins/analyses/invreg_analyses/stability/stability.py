@@ -10,7 +10,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from invreg import Analyzer, CompletedRun, Findings, InvregError, recorded_warnings
+from invreg import Analyzer, CompletedRun, Findings, InvregError, UnknownOperator, recorded_warnings, stream_key
 from invreg_analyses.shared.evaluated import as_evaluated
 from invreg_analyses.shared.tables import methods_table
 from invreg_analyses.stability.directions import noise, rounds
@@ -158,6 +158,13 @@ class Stability(Analyzer):
     def _levels(self, run: CompletedRun) -> Tensor:
         """The norm of the noise of each measurement, `[B]`, float64; where there is none, a share of ||z||."""
         z, x = self._measurements(run), run.images.test.images[: self.images]
+        if isinstance(run.problem.operator, UnknownOperator):
+            # What the noise model adds to z is as large as what it has added to F(x).
+            noise_model = run.problem.noise
+            keys = [stream_key(run.seed, "level", str(name)) for name in run.images.test.names[: len(z)]]
+            again = z if noise_model is None else noise_model.sample(z, keys)
+            level, size = norms(again.double() - z.double()), sizes(z)
+            return torch.where(level > _PROBE * size, level, _WITHOUT_NOISE * size)
         clean = []
         with torch.no_grad():
             for batch in x.split(run.batch_size):

@@ -170,9 +170,9 @@ class TrainingLoop:
         settings, context, step = self.settings, self.context, self.state.step
         rank, seed = self.processes.rank, context.seed
         self._tell_progress(self.state.fraction)
-        x = context.images.train.batch(seed, step, settings.batch_size, self.share)
         noise = generator(stream_key(seed, "training noise", step, rank), context.device)
-        z = context.problem.measure(x, generator=noise)
+        train, size = context.images.train, settings.batch_size
+        x, z = train.measured_batch(context.problem, seed, step, size, noise, self.share)
         # Layers that draw random numbers (dropout) draw from the global generators: theirs follow the step, too.
         seed_layers(context.device, stream_key(seed, "layers", step, rank))
         self.optimizers.zero_grad()
