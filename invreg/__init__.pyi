@@ -85,6 +85,9 @@ from .errors import (
     recorded_warnings as recorded_warnings,
 )
 from .files import write_whole as write_whole
+from .imaging.finding import find_images as find_images
+from .imaging.reading import ImageFile as ImageFile, read_image as read_image
+from .imaging.samples import Pixels as Pixels
 from .plugins.registry import Registry as Registry, plain_form as plain_form, spec_of as spec_of
 from .schema.component import Component as Component
 from .schema.constraints import Odd as Odd

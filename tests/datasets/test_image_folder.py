@@ -14,10 +14,9 @@ import pytest
 import torch
 from PIL import Image
 
-from invreg import DataError, Registry, SpecError, spec_of
+from invreg import DataError, Registry, SpecError, find_images, read_image, spec_of
 from invreg.components import memory
-from invreg_datasets.decode import read_image
-from invreg_datasets.files import deal, find_images
+from invreg_datasets.files import deal
 from invreg_datasets.folder import ImageFolder
 from invreg_datasets.patches import centre_crop
 from invreg_datasets.prepare import reduce_by, to_color, to_unit
@@ -153,7 +152,7 @@ def test_only_the_middle_is_converted(tmp_path: Path, parameters: dict[str, obje
     folder = ImageFolder(tmp_path, image_size=17, **parameters)  # type: ignore[arg-type]
     stack = folder._crops(tmp_path, numbered(2), "test")
     for name, image in zip(numbered(2), stack.images, strict=True):
-        whole = reduce_by(to_color(read_image(tmp_path / name), folder.color), folder.downsample)
+        whole = reduce_by(to_color(read_image(tmp_path / name).pixels, folder.color), folder.downsample)
         assert torch.equal(image, torch.from_numpy(to_unit(centre_crop(whole, 17))))
 
 

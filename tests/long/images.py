@@ -1,4 +1,4 @@
-"""Image files in fourteen formats, whole and mutated, through the reader of the data sets.
+"""Image files in fourteen formats, whole and mutated, through the reader of image files.
 
     python tests/long/images.py --count 5000
 
@@ -35,8 +35,7 @@ import numpy as np
 import tifffile
 from PIL import Image
 
-from invreg import DataError
-from invreg_datasets.decode import read_image
+from invreg import DataError, read_image
 
 LONGEST_SECONDS = 10.0
 LONGEST_MESSAGE = 4000
@@ -487,7 +486,7 @@ def trial(seed: int, folder: Path) -> Outcome:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            pixels = read_image(path)
+            pixels = read_image(path).pixels
     except DataError as error:
         refusal = str(error)
     except Exception as error:  # noqa: BLE001 (whatever it is, it is the finding)

@@ -8,12 +8,21 @@ from typing import Annotated
 
 from pydantic import Field
 
-from invreg import DataError, ImageDataset, ImageStack, SpecError, Splits, TrainingImages
-from invreg_datasets.decode import read_image
-from invreg_datasets.files import deal, find_images
+from invreg import (
+    DataError,
+    ImageDataset,
+    ImageStack,
+    Pixels,
+    SpecError,
+    Splits,
+    TrainingImages,
+    find_images,
+    read_image,
+)
+from invreg_datasets.files import deal
 from invreg_datasets.parameters import LARGEST_SIDE, Color, Downsample, Folder, ImageSize, SplitSeed, TrainSize
 from invreg_datasets.patches import centre_crop
-from invreg_datasets.prepare import Pixels, load_all, reduce_by, resize_short_side, to_color, to_stack, to_tensors
+from invreg_datasets.prepare import load_all, reduce_by, resize_short_side, to_color, to_stack, to_tensors
 
 
 class ImageFolder(ImageDataset):
@@ -102,7 +111,7 @@ class ImageFolder(ImageDataset):
         return ImageStack(to_stack(load_all(crop, names)), names)
 
     def _read(self, path: Path, smallest: int, purpose: str, *, whole: bool) -> Pixels:
-        image = read_image(path)
+        image = read_image(path).pixels
         size = f"{_size(image.shape)} pixels"
         if self.short_side is not None:
             if min(image.shape[1:]) < self.short_side:

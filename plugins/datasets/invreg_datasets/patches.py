@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from invreg_datasets.prepare import Pixels
+from invreg import Pixels
 
 
 def centre_crop(image: Pixels, size: int, block: int = 1) -> Pixels:

@@ -8,11 +8,10 @@ from typing import Annotated
 
 from pydantic import Field
 
-from invreg import DataError, ImageDataset, ImageStack, SpecError, Splits, TrainingImages
-from invreg_datasets.decode import read_image
+from invreg import DataError, ImageDataset, ImageStack, Pixels, SpecError, Splits, TrainingImages, read_image
 from invreg_datasets.parameters import Color, Downsample, ImageSize, TrainSize
 from invreg_datasets.patches import centred_grid
-from invreg_datasets.prepare import Pixels, load_all, reduce_by, to_color, to_stack, to_tensors
+from invreg_datasets.prepare import load_all, reduce_by, to_color, to_stack, to_tensors
 
 # Split by photograph. The two views of the motorcycle show the same scene: they must stay on the same side.
 _TRAIN = ("astronaut", "china", "motorcycle_left", "motorcycle_right", "coins", "brick", "grass", "gravel")
@@ -73,7 +72,7 @@ class Photos(ImageDataset):
         )
 
     def _photograph(self, name: str) -> Pixels:
-        return reduce_by(to_color(read_image(_location(name)), self.color), self.downsample)
+        return reduce_by(to_color(read_image(_location(name)).pixels, self.color), self.downsample)
 
     def _patches(self, photographs: dict[str, Pixels]) -> ImageStack:
         patches = {

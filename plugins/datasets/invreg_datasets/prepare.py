@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from os import cpu_count
-from typing import TypeAlias, TypeVar
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -17,11 +17,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
-from invreg import InvregError, require_memory
+from invreg import InvregError, Pixels, require_memory
 from invreg_datasets.parameters import ColorName
-
-#: An image `[C, H, W]`: uint8 in 0..255 or float32 in [0, 1].
-Pixels: TypeAlias = NDArray[np.uint8 | np.float32]
 
 # Luminance of linear ITU-R BT.709 primaries: the weights of scikit-image's rgb2gray.
 _LUMINANCE = (0.2125, 0.7154, 0.0721)

@@ -13,9 +13,9 @@ import torch
 from numpy.typing import NDArray
 from pydantic import Field
 
-from invreg import DataError, ImageDataset, ImageStack, Splits, TrainingImages, generator, stream_key
+from invreg import DataError, ImageDataset, ImageStack, Pixels, Splits, TrainingImages, generator, stream_key
 from invreg_datasets.parameters import Color, Folder, SplitSeed
-from invreg_datasets.prepare import Pixels, to_color, to_stack, to_tensors
+from invreg_datasets.prepare import to_color, to_stack, to_tensors
 
 #: The folder in the official archive.
 FOLDER = "stl10_binary"

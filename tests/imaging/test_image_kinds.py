@@ -12,8 +12,7 @@ import pytest
 import tifffile
 from PIL import Image
 
-from invreg import DataError
-from invreg_datasets.decode import read_image
+from invreg import DataError, read_image
 
 RANDOM = np.random.default_rng(0)
 GREY_8 = RANDOM.integers(0, 256, (13, 17), dtype="u1")
@@ -50,7 +49,7 @@ def write_png_16(path: Path, values: np.ndarray, *more: bytes) -> None:
 
 
 def assert_16_bits(path: Path, values: np.ndarray) -> None:
-    image = read_image(path)
+    image = read_image(path).pixels
     assert image.dtype == np.float32
     expected = np.atleast_3d(values).transpose(2, 0, 1)
     assert image.shape == expected.shape
@@ -69,7 +68,7 @@ def test_orientation_of_tiff(tmp_path: Path, orientation: int, compression: str 
         Image.fromarray(values).save(path, compression=compression, tiffinfo={274: orientation})
     expected = UPRIGHT[orientation](values)
     if values.dtype == np.uint8:
-        assert np.array_equal(read_image(path), expected[None])
+        assert np.array_equal(read_image(path).pixels, expected[None])
     else:
         assert_16_bits(path, expected)
 
@@ -82,7 +81,7 @@ def test_orientation_in_exif(tmp_path: Path, kind: str, orientation: int) -> Non
     path = tmp_path / f"a.{kind.lower()}"
     Image.fromarray(GREY_8).convert("RGB").save(path, kind, exif=exif)
     stored = np.asarray(Image.open(path).convert("RGB"))
-    assert np.array_equal(read_image(path), UPRIGHT[orientation](stored).transpose(2, 0, 1))
+    assert np.array_equal(read_image(path).pixels, UPRIGHT[orientation](stored).transpose(2, 0, 1))
 
 
 @pytest.mark.parametrize("order", ["<", ">"])
@@ -182,7 +181,7 @@ def test_values_of_few_bits(tmp_path: Path, bits: int) -> None:
     lines = packed(values, bits)
     expected = values[None] * (255 // white)
     write_png(tmp_path / "a.png", [line.tobytes() for line in lines], (13, 6), bits, 0)
-    assert np.array_equal(read_image(tmp_path / "a.png"), expected)
+    assert np.array_equal(read_image(tmp_path / "a.png").pixels, expected)
     key = chunk(b"tRNS", b"\0\1")
     write_png(tmp_path / "key.png", [line.tobytes() for line in lines], (13, 6), bits, 0, key)
     with pytest.raises(DataError, match=r"key\.png: has transparent pixels"):
@@ -194,14 +193,14 @@ def test_values_of_few_bits(tmp_path: Path, bits: int) -> None:
             (5, lzw(lines.tobytes())),
         ):
             write_tiff(tmp_path / "a.tif", content, tags(13, 6, (bits,), photometric, compression))
-            assert np.array_equal(read_image(tmp_path / "a.tif"), right), (photometric, compression)
+            assert np.array_equal(read_image(tmp_path / "a.tif").pixels, right), (photometric, compression)
 
 
 @pytest.mark.parametrize("values", [GREY_8, GREY_16], ids=["8", "16"])
 def test_white_is_zero(tmp_path: Path, values: np.ndarray) -> None:
     tifffile.imwrite(tmp_path / "a.tif", values, photometric="miniswhite")
     if values.dtype == np.uint8:
-        assert np.array_equal(read_image(tmp_path / "a.tif"), 255 - values[None])
+        assert np.array_equal(read_image(tmp_path / "a.tif").pixels, 255 - values[None])
     else:
         assert_16_bits(tmp_path / "a.tif", 65_535 - values)
 
@@ -226,7 +225,7 @@ def test_further_samples_of_a_tiff(tmp_path: Path, kind: str) -> None:
 def test_floating_point_tiff(tmp_path: Path, dtype: str, order: Any) -> None:
     values = RANDOM.random((5, 7, 3)).astype(dtype)
     tifffile.imwrite(tmp_path / "a.tif", values, photometric="rgb", byteorder=order)
-    image = read_image(tmp_path / "a.tif")
+    image = read_image(tmp_path / "a.tif").pixels
     assert image.dtype == np.float32
     assert np.array_equal(image, values.astype("f4").transpose(2, 0, 1))
 
@@ -235,7 +234,7 @@ def test_floating_point_tiff(tmp_path: Path, dtype: str, order: Any) -> None:
 def test_floating_point_predictor(tmp_path: Path, compression: str) -> None:
     values = RANDOM.random((5, 7), dtype="f4")
     Image.fromarray(values).save(tmp_path / "a.tif", compression=compression, tiffinfo={317: 3})
-    assert np.array_equal(read_image(tmp_path / "a.tif"), values[None])
+    assert np.array_equal(read_image(tmp_path / "a.tif").pixels, values[None])
 
 
 @pytest.mark.parametrize("dtype", ["i1", "i2", "i4", "u4", "u8", "c8"])
@@ -267,7 +266,7 @@ def test_samples_whose_white_is_not_known(tmp_path: Path, dtype: str) -> None:
 )
 def test_tags_that_are_refused(tmp_path: Path, entries: dict[int, Any], message: str) -> None:
     write_tiff(tmp_path / "a.tif", GREY_8.tobytes(), tags(17, 13, (8,), 1))
-    assert np.array_equal(read_image(tmp_path / "a.tif"), GREY_8[None])
+    assert np.array_equal(read_image(tmp_path / "a.tif").pixels, GREY_8[None])
     write_tiff(tmp_path / "a.tif", GREY_8.tobytes(), tags(17, 13, (8,), 1) | entries)
     with pytest.raises(DataError, match=rf"a\.tif: .*{message}(.|\n)*expected: (.|\n)*try: "):
         read_image(tmp_path / "a.tif")
@@ -297,7 +296,7 @@ def test_palettes_of_tiff(tmp_path: Path, values_of: str) -> None:
     elif values_of == "16 bits":
         assert_16_bits(tmp_path / "a.tif", stored[:, GREY_8].transpose(1, 2, 0))
     else:
-        assert np.array_equal(read_image(tmp_path / "a.tif"), table[:, GREY_8].astype("u1"))
+        assert np.array_equal(read_image(tmp_path / "a.tif").pixels, table[:, GREY_8].astype("u1"))
 
 
 @pytest.mark.parametrize("white", [1, 2, 3, 15, 100, 255, 256, 1000, 65_535])
@@ -309,7 +308,7 @@ def test_white_of_netpbm(tmp_path: Path, white: int, channels: int, text: bool) 
     header = f"P{kind}\n# {white}\n7 6\n{white}\n".encode()
     raw = values.astype(">u2" if white > 255 else "u1").tobytes()
     (tmp_path / "a.ppm").write_bytes(header + (" ".join(map(str, values.ravel())).encode() if text else raw))
-    image = read_image(tmp_path / "a.ppm")
+    image = read_image(tmp_path / "a.ppm").pixels
     assert image.dtype == (np.uint8 if 255 % white == 0 else np.float32)
     unit = image / 255 if image.dtype == np.uint8 else image
     assert np.allclose(unit, values.transpose(2, 0, 1) / white, rtol=0, atol=1e-7)
@@ -365,7 +364,7 @@ def test_colour_management_is_not_applied(tmp_path: Path) -> None:
     lines = [line.tobytes() for line in GREY_8]
     chunks = [chunk(b"gAMA", struct.pack(">I", 100_000)), chunk(b"cHRM", struct.pack(">8I", *range(1, 9)))]
     write_png(tmp_path / "a.png", lines, (17, 13), 8, 0, *chunks, chunk(b"sBIT", b"\5"))
-    assert np.array_equal(read_image(tmp_path / "a.png"), GREY_8[None])
+    assert np.array_equal(read_image(tmp_path / "a.png").pixels, GREY_8[None])
 
 
 def test_a_strip_never_unpacks_to_more_than_its_image(tmp_path: Path) -> None:

@@ -9,8 +9,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 from PIL.PngImagePlugin import PngImageFile
 
-from invreg_datasets.prepare import Pixels
-from invreg_datasets.samples import Refused, several, to_pixels, transparent, use_raw_mode
+from invreg.imaging.samples import Pixels, Refused, several, to_pixels, transparent, use_raw_mode
 
 # Anything else that Pillow knows might start other programs, or mean something that was never looked into. MPO is JPEG.
 _FORMATS = ("PNG", "JPEG", "BMP", "DIB", "GIF", "WEBP")

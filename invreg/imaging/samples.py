@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
-if TYPE_CHECKING:
-    from invreg_datasets.prepare import Pixels
+#: An image `[C, H, W]`: uint8 in 0..255 or float32, 1 for white.
+Pixels: TypeAlias = NDArray[np.uint8 | np.float32]
 
 #: Pixels of the largest image that is decoded: from here on, small files that unpack to gigabytes are more likely.
 LARGEST = 178_956_970
@@ -47,16 +47,16 @@ def to_pixels(samples: NDArray[Any], white: int, *, alpha: bool = False) -> Pixe
     return scaled
 
 
-def unit_float(samples: NDArray[Any], *, alpha: bool = False) -> Pixels:
-    """Floating-point values `[H, W, S]` in [0, 1] as an image `[C, H, W]`.
+def float_pixels(samples: NDArray[Any], *, alpha: bool = False, bounded: bool = True) -> Pixels:
+    """Floating-point values `[H, W, S]` as an image `[C, H, W]`.
 
     Raises:
-        Refused: if they are not finite, or not in [0, 1].
+        Refused: if they are not finite, or, where they are to be `bounded`, not in [0, 1].
     """
     low, high = float(samples.min()), float(samples.max())
     if not (np.isfinite(low) and np.isfinite(high)):
         raise Refused("has pixels that are NaN or infinite", "finite values in [0, 1]", "correct or remove it")
-    if low < 0 or high > 1:
+    if bounded and (low < 0 or high > 1):
         raise Refused(
             f"has floating-point values from {low:.4g} to {high:.4g}",
             "values in [0, 1]",

@@ -22,8 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
-from invreg_datasets.prepare import Pixels
-from invreg_datasets.samples import SAVE_AS, Refused, several, to_pixels, unit_float, use_raw_mode
+from invreg.imaging.samples import SAVE_AS, Pixels, Refused, float_pixels, several, to_pixels, use_raw_mode
 
 _STARTS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 _EXPECTED = "an intact TIFF file"
@@ -148,8 +147,13 @@ def size(file: BinaryIO) -> tuple[int, int]:
     return page.width, page.height
 
 
-def read(file: BinaryIO) -> Pixels:
-    """The image `[C, H, W]`, upright."""
+def holds_floats(file: BinaryIO) -> bool:
+    """Whether the values are floating-point numbers."""
+    return _FORMATS.get(_Page(file).one(_FORMAT, 1)) == "float"
+
+
+def read(file: BinaryIO, *, bounded: bool = True) -> Pixels:
+    """The image `[C, H, W]`, upright; floating-point values outside [0, 1] are refused where it is `bounded`."""
     page = _Page(file)
     if page.pages > 1:
         raise several(page.pages)
@@ -173,7 +177,7 @@ def read(file: BinaryIO) -> Pixels:
         name = _COMPRESSIONS.get(compression, str(compression))
         raise Refused(f"is compressed by {name}", "deflate, LZW, JPEG, PackBits or no compression", SAVE_AS)
     if form == "float":
-        return unit_float(values, alpha=alpha)
+        return float_pixels(values, alpha=alpha, bounded=bounded)
     white = 2**bits - 1
     if colours == 3:
         return _through_palette(values[..., 0], page.tags.get(_COLOURS, ()), white + 1)

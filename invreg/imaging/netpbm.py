@@ -8,8 +8,7 @@ from typing import BinaryIO, NamedTuple
 
 import numpy as np
 
-from invreg_datasets.prepare import Pixels
-from invreg_datasets.samples import Refused, to_pixels
+from invreg.imaging.samples import Pixels, Refused, to_pixels
 
 _EXPECTED = "an intact PBM, PGM or PPM file with one image"
 _HINT = "copy or save it again, or take it out of the folder"

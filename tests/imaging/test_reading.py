@@ -10,8 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from invreg.errors import DataError
-from invreg_datasets.decode import read_image
+from invreg import DataError, read_image
 
 GREY = np.arange(30 * 20, dtype=np.uint8).reshape(20, 30)
 RGB = np.stack([GREY, GREY[::-1], GREY[:, ::-1]], axis=-1)
@@ -20,7 +19,7 @@ RGB = np.stack([GREY, GREY[::-1], GREY[:, ::-1]], axis=-1)
 @pytest.mark.parametrize("name", ["a.png", "a.bmp", "a.tif", "a.tiff", "a.webp", "a.ppm", "A.PNG"])
 def test_lossless_rgb(tmp_path: Path, name: str) -> None:
     Image.fromarray(RGB).save(tmp_path / name, **({"lossless": True} if name.endswith("webp") else {}))
-    image = read_image(tmp_path / name)
+    image = read_image(tmp_path / name).pixels
     assert image.dtype == np.uint8
     assert np.array_equal(image, RGB.transpose(2, 0, 1))
 
@@ -28,7 +27,7 @@ def test_lossless_rgb(tmp_path: Path, name: str) -> None:
 @pytest.mark.parametrize("name", ["a.png", "a.bmp", "a.tif", "a.pgm"])
 def test_lossless_grey(tmp_path: Path, name: str) -> None:
     Image.fromarray(GREY).save(tmp_path / name)
-    image = read_image(tmp_path / name)
+    image = read_image(tmp_path / name).pixels
     assert image.dtype == np.uint8
     assert np.array_equal(image, GREY[None])
 
@@ -36,7 +35,7 @@ def test_lossless_grey(tmp_path: Path, name: str) -> None:
 def test_jpeg(tmp_path: Path) -> None:
     smooth = np.linspace(0, 255, 64 * 64).reshape(64, 64).astype(np.uint8)
     Image.fromarray(smooth).save(tmp_path / "a.jpg", quality=95)
-    image = read_image(tmp_path / "a.jpg")
+    image = read_image(tmp_path / "a.jpg").pixels
     assert image.shape == (1, 64, 64)
     assert np.abs(image[0].astype(int) - smooth).max() < 8
 
@@ -45,7 +44,7 @@ def test_jpeg(tmp_path: Path) -> None:
 def test_16_bit_grey(tmp_path: Path, name: str) -> None:
     values = np.array([[0, 1, 1000], [65535, 40000, 257]], dtype=np.uint16)
     Image.fromarray(values).save(tmp_path / name)
-    image = read_image(tmp_path / name)
+    image = read_image(tmp_path / name).pixels
     assert image.dtype == np.float32
     assert np.allclose(image[0], values / 65535, atol=1e-7)
 
@@ -53,7 +52,7 @@ def test_16_bit_grey(tmp_path: Path, name: str) -> None:
 def test_floating_point(tmp_path: Path) -> None:
     values = np.linspace(0, 1, 12, dtype=np.float32).reshape(3, 4)
     Image.fromarray(values).save(tmp_path / "a.tif")
-    assert np.array_equal(read_image(tmp_path / "a.tif"), values[None])
+    assert np.array_equal(read_image(tmp_path / "a.tif").pixels, values[None])
     for factor, message in ((255.0, "values from 0 to 255"), (-1.0, "values from -1 to"), (np.nan, "NaN")):
         Image.fromarray(values * np.float32(factor)).save(tmp_path / "b.tif")
         with pytest.raises(DataError, match=rf"b\.tif: .*{message}"):
@@ -62,10 +61,12 @@ def test_floating_point(tmp_path: Path) -> None:
 
 def test_one_bit_and_palette(tmp_path: Path) -> None:
     Image.fromarray(GREY > 100).save(tmp_path / "bits.png")
-    assert np.array_equal(read_image(tmp_path / "bits.png")[0], np.where(GREY > 100, 255, 0))
+    assert np.array_equal(read_image(tmp_path / "bits.png").pixels[0], np.where(GREY > 100, 255, 0))
     palette = Image.fromarray(RGB).quantize(16)
     palette.save(tmp_path / "palette.png")
-    assert np.array_equal(read_image(tmp_path / "palette.png"), np.asarray(palette.convert("RGB")).transpose(2, 0, 1))
+    assert np.array_equal(
+        read_image(tmp_path / "palette.png").pixels, np.asarray(palette.convert("RGB")).transpose(2, 0, 1)
+    )
 
 
 def test_opaque_alpha_is_dropped(tmp_path: Path) -> None:
@@ -75,7 +76,7 @@ def test_opaque_alpha_is_dropped(tmp_path: Path) -> None:
         (np.dstack([GREY, opaque]), GREY[None]),
     ):
         Image.fromarray(pixels).save(tmp_path / "a.png")
-        assert np.array_equal(read_image(tmp_path / "a.png"), expected)
+        assert np.array_equal(read_image(tmp_path / "a.png").pixels, expected)
 
 
 def test_transparent_pixels_are_refused(tmp_path: Path) -> None:
@@ -92,7 +93,7 @@ def test_transparent_pixels_are_refused(tmp_path: Path) -> None:
 
 def test_a_transparent_colour_that_no_pixel_has(tmp_path: Path) -> None:
     Image.fromarray(np.minimum(GREY, 200)).save(tmp_path / "a.png", transparency=255)
-    assert np.array_equal(read_image(tmp_path / "a.png")[0], np.minimum(GREY, 200))
+    assert np.array_equal(read_image(tmp_path / "a.png").pixels[0], np.minimum(GREY, 200))
 
 
 @pytest.mark.parametrize(
@@ -120,7 +121,7 @@ def test_exif_orientation(tmp_path: Path, orientation: int) -> None:
         7: GREY[::-1, ::-1].T,
         8: np.rot90(GREY),
     }[orientation]
-    assert np.array_equal(read_image(tmp_path / "a.png")[0], upright)
+    assert np.array_equal(read_image(tmp_path / "a.png").pixels[0], upright)
 
 
 def test_several_pages_are_refused(tmp_path: Path) -> None:

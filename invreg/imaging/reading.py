@@ -5,26 +5,44 @@ from __future__ import annotations
 import os
 import stat
 from contextlib import nullcontext
+from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock
-from typing import TYPE_CHECKING, BinaryIO
+from typing import BinaryIO, Literal, TypeAlias
 
-from invreg import DataError
-from invreg_datasets import netpbm, raster, tiff
-from invreg_datasets.samples import LARGEST, Refused, shown
+import numpy as np
 
-if TYPE_CHECKING:
-    from invreg_datasets.prepare import Pixels
+from invreg.errors import DataError
+from invreg.imaging import netpbm, raster, tiff
+from invreg.imaging.samples import LARGEST, Pixels, Refused, shown
 
 #: File name endings of the images that are looked for (compared in lower case).
 EXTENSIONS = (".bmp", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
+
+#: How values are stored in a file.
+Depth: TypeAlias = Literal["uint8", "uint16", "float32"]
 
 # Images from this number of pixels on are decoded one after the other: many at a time would need memory for many.
 _LARGE = 2**24
 _one_large_image = Lock()
 
 
-def read_image(path: Path) -> Pixels:
+@dataclass(frozen=True)
+class ImageFile:
+    """What an image file holds, and how it holds it.
+
+    Attributes:
+        pixels: `[C, H, W]`, upright, with one (grey) or three (RGB) channels: uint8 in 0..255, or float32, 1 for white.
+        depth: of the values in the file; 1, 2 and 4 bits count as 8, and those of other white points as 16.
+        white: the stored value that is white.
+    """
+
+    pixels: Pixels
+    depth: Depth
+    white: float
+
+
+def read_image(path: str | Path, white: float | None = None) -> ImageFile:
     """The image in a file, upright, `[C, H, W]` with one (grey) or three (RGB) channels.
 
     Grey values and colours of 1, 2, 4 and 8 bits come as uint8, 255 for white. Those with other white points (16 bits,
@@ -32,17 +50,23 @@ def read_image(path: Path) -> Pixels:
     are taken as they are if they lie in [0, 1]. The orientation is applied, a palette replaced by its colours, and
     an alpha channel dropped if the image is opaque. Colour profiles are not applied.
 
+    Args:
+        path: the file; its content says what it is, not its name.
+        white: the stored value that is white, where it is not the largest of the depth (a camera of 12 bits in files of
+            16: 4095). Values are divided by it and come as float32; floating-point values may lie outside [0, 1] then.
+
     Raises:
         DataError: if the file is missing, not a regular file, broken, too large, has transparent pixels, several pages,
             or pixels of a kind that has no plain meaning as grey or RGB (CMYK, Lab, signed or 32-bit integers).
     """
+    path = Path(path)
     where = shown(path)
     try:
         kind = special_kind(path.stat().st_mode)
         if kind is not None:
             raise Refused(f"is {kind}, not an image", "a regular file", "take it out of the folder")
         with path.open("rb") as file:
-            return _decoded(file)
+            return _decoded(file, white)
     except Refused as error:
         raise DataError(str(error), where=where, expected=error.expected, hint=error.hint) from error
     except FileNotFoundError:
@@ -75,7 +99,7 @@ def special_kind(mode: int) -> str | None:
     return None if stat.S_ISREG(mode) else kinds.get(stat.S_IFMT(mode), "a special file")
 
 
-def _decoded(file: BinaryIO) -> Pixels:
+def _decoded(file: BinaryIO, white: float | None) -> ImageFile:
     start = file.read(8)
     file.seek(0)
     kind = next((kind for kind in (tiff, netpbm) if kind.is_of_this_kind(start)), raster)
@@ -88,9 +112,18 @@ def _decoded(file: BinaryIO) -> Pixels:
         )
     if width < 1 or height < 1:
         raise Refused(f"has {width}x{height} pixels", "at least one pixel", "take it out of the folder")
+    depth: Depth
     with _one_large_image if width * height >= _LARGE else nullcontext():
         file.seek(0)
-        return kind.read(file)
+        if kind is tiff and tiff.holds_floats(file):
+            pixels, depth, usual = tiff.read(file, bounded=white is None), "float32", 1
+        else:
+            pixels = kind.read(file)
+            depth, usual = ("uint8", 255) if pixels.dtype == np.uint8 else ("uint16", 65_535)
+    if white is not None and white != usual:
+        factor = 1 if pixels.dtype == np.uint8 else usual
+        pixels = pixels.astype(np.float32) * np.float32(factor / white)
+    return ImageFile(pixels, depth, usual if white is None else white)
 
 
 def file_size(file: BinaryIO) -> int:
