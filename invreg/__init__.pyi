@@ -46,6 +46,7 @@ from .components.operator import (
 from .components.problem import Problem as Problem
 from .components.reconstructor import (
     ActsOnLiftedStates as ActsOnLiftedStates,
+    BoundedReconstruction as BoundedReconstruction,
     CertifiesStability as CertifiesStability,
     DescribesArchitecture as DescribesArchitecture,
     FinalisesWeights as FinalisesWeights,
@@ -53,6 +54,7 @@ from .components.reconstructor import (
     HasLocalForwardMap as HasLocalForwardMap,
     LearnsForwardMap as LearnsForwardMap,
     Reconstructor as Reconstructor,
+    ReconstructsWithBound as ReconstructsWithBound,
 )
 from .components.streams import generator as generator, stream_key as stream_key
 from .components.study_analyzer import CompletedStudy as CompletedStudy, StudyAnalyzer as StudyAnalyzer
@@ -88,6 +90,8 @@ from .files import write_whole as write_whole
 from .imaging.finding import find_images as find_images
 from .imaging.reading import ImageFile as ImageFile, read_image as read_image
 from .imaging.samples import Pixels as Pixels
+from .models.loading import load_model as load_model
+from .models.model import Model as Model, Reconstruction as Reconstruction
 from .plugins.registry import Registry as Registry, plain_form as plain_form, spec_of as spec_of
 from .schema.component import Component as Component
 from .schema.constraints import Odd as Odd

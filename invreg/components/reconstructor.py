@@ -232,6 +232,50 @@ class CertifiesStability(Protocol):
         ...
 
 
+class BoundedReconstruction(Protocol):
+    """Reconstructed images with proven distances to the exact ones.
+
+    Attributes:
+        image: `[B, C, H, W]`.
+        error_bound: `[B]`: proven bounds of the Euclidean distance ||image - R(z)||; None without a proof.
+        data_error_bound: `[B]`: proven bounds of ||image - R(z')|| for all z' as near to z as the data error says; None
+            without one. They exceed the error bounds by the same amount for every image of this size.
+    """
+
+    @property
+    def image(self) -> Tensor: ...
+
+    @property
+    def error_bound(self) -> Tensor | None: ...
+
+    @property
+    def data_error_bound(self) -> Tensor | None: ...
+
+
+@runtime_checkable
+class ReconstructsWithBound(Protocol):
+    """A reconstructor that can prove how far a computed reconstruction is from the exact one."""
+
+    def reconstruct(
+        self, z: Tensor, tolerance: float = 1e-3, certify: bool = True, data_error: float = 0.0
+    ) -> BoundedReconstruction:
+        """Reconstructions of the measurements z `[B, ...range]`, with a proof.
+
+        Args:
+            z: the measurements.
+            tolerance: the Euclidean distance ||x - R(z)|| to reach for each image.
+            certify: whether the distance is proven.
+            data_error: the Euclidean distance between each z and the exact measurement.
+
+        Raises:
+            CertificateError: if nothing can be proven of the weights.
+
+        Warns:
+            ConvergenceWarning: if an image is not proven to be within the tolerance.
+        """
+        ...
+
+
 @runtime_checkable
 class DescribesArchitecture(Protocol):
     """A reconstructor that can say what it is made of."""

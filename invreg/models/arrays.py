@@ -1,0 +1,183 @@
+"""Measurements as people have them, brought to the form that methods take, and images brought back."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from invreg.components.measurements import FAR
+from invreg.errors import DataError, ShapeError
+from invreg.text import plural
+
+if TYPE_CHECKING:
+    from invreg.components.operator import Shape
+    from invreg.components.problem import Problem
+
+#: What is divided by, so that the largest value of a type of image files is 1.
+_WHITE = {torch.uint8: 255.0, torch.uint16: 65535.0}
+
+_COLOURS = {1: "grey", 3: "colour"}
+_ARRAY = "a NumPy array or a torch tensor of numbers on the scale of images in [0, 1], or of 8 or 16 bits"
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Measurements in the form that a method takes, and the way back to the form in which they were given.
+
+    Attributes:
+        z: `[B, ...range]`, floating point.
+        notes: what was done to them.
+    """
+
+    z: Tensor
+    notes: tuple[str, ...]
+    _given: Any
+    _added: int
+    _channels_last: bool
+    _split: int
+
+    def back(self, x: Tensor) -> Any:
+        """Images `[B, C, H, W]` as the measurements were given: kind, device, layout, with or without a batch."""
+        if self._split > 1:
+            x = x.reshape(-1, self._split, *x.shape[-2:])
+        if self._channels_last:
+            x = x.movedim(1, -1)
+        # What one measurement lacks in front of a batch of them (the batch, a single channel), its image lacks, too.
+        x = x.reshape(x.shape[self._added :])
+        if isinstance(self._given, Tensor):
+            return x.to(self._given.device)
+        return x.cpu().numpy()
+
+    def per_measurement(self, values: Tensor) -> Tensor:
+        """`[B]` squares summed up over the channels that were taken apart: one value per measurement as given."""
+        return values.reshape(-1, self._split).sum(1) if self._split > 1 else values
+
+
+def as_batch(measurement: Any, problem: Problem, image_shape: Shape, where: str) -> Batch:
+    """The measurements as a batch.
+
+    Args:
+        measurement: NumPy or torch. For problems whose measurements have the shape of images: `[H, W]`, `[C, H, W]` or
+            `[N, C, H, W]`, channels last as well; colours for a method of grey images are taken apart. For others, in
+            the shape of one measurement, or a batch of them.
+        problem: what the method is for.
+        image_shape: (C, H, W) for which it was set up.
+        where: the method, for messages.
+
+    Raises:
+        DataError: for values that are not numbers on the scale of the problem.
+        ShapeError: for another shape.
+    """
+    notes: list[str] = []
+    z = _on_scale(_tensor(measurement, where), notes, where)
+    shape = tuple(problem.operator.range_shape(image_shape))
+    if shape == tuple(image_shape):
+        z, last, split = _image_batch(z, image_shape[0], notes, where)
+    else:
+        last, split = False, 1
+        if z.ndim == len(shape) or (z.ndim == len(shape) - 1 and shape[0] == 1):
+            z = z.reshape(1, *shape[: len(shape) - z.ndim], *z.shape)
+        if tuple(z.shape[1:]) != shape:
+            raise ShapeError(
+                f"a measurement of shape {list(measurement.shape)}",
+                where=where,
+                expected=f"{list(shape)}, or a batch [N, {', '.join(map(str, shape))}]: what "
+                f"{type(problem.operator).__name__} makes of images {list(image_shape)}",
+                hint="a model is for one size of images where measurements are not images",
+            )
+    if not z.numel():
+        raise ShapeError(f"a measurement of shape {list(measurement.shape)}", where=where, expected="one with values")
+    _check_values(z, problem, image_shape, where)
+    added = z.ndim - measurement.ndim if measurement.ndim < z.ndim else 0
+    return Batch(z, tuple(notes), measurement, added, last, split)
+
+
+def _tensor(measurement: Any, where: str) -> Tensor:
+    if isinstance(measurement, np.ndarray):
+        if measurement.dtype.kind not in "uif":
+            raise DataError(f"an array of type {measurement.dtype}", where=where, expected=_ARRAY)
+        # Its own copy: negative strides, read-only memory and foreign byte orders are not for torch.
+        native = measurement.astype(measurement.dtype.newbyteorder("="), order="C")
+        if native.dtype == np.longdouble:
+            native = native.astype(np.float64)
+        return torch.from_numpy(native)
+    if isinstance(measurement, Tensor):
+        return measurement.detach()
+    hint = "np.asarray(image)" if hasattr(measurement, "__array__") or isinstance(measurement, list) else None
+    raise DataError(f"a measurement of type {type(measurement).__name__}", where=where, expected=_ARRAY, hint=hint)
+
+
+def _on_scale(z: Tensor, notes: list[str], where: str) -> Tensor:
+    if (white := _WHITE.get(z.dtype)) is not None:
+        notes.append(f"values of {z.dtype.itemsize * 8} bits were divided by {white:.0f}; the image is in [0, 1]")
+        return z.to(torch.float64).div(white).to(torch.float32)
+    if not z.is_floating_point():
+        raise DataError(
+            f"values of type {str(z.dtype).removeprefix('torch.')}",
+            where=where,
+            expected=_ARRAY,
+            hint="(z / white).astype(np.float32), where `white` is the value of white",
+        )
+    if z.dtype not in (torch.float32, torch.float64):
+        notes.append(f"values of type {str(z.dtype).removeprefix('torch.')} were taken as float32")
+        z = z.float()
+    return z
+
+
+def _image_batch(z: Tensor, channels: int, notes: list[str], where: str) -> tuple[Tensor, bool, int]:
+    """Images as `[B, C, H, W]` with the channels of the method; whether channels came last; colours taken apart."""
+    shape = list(z.shape)
+    expected = f"[H, W], [{channels}, H, W] or [N, {channels}, H, W]"
+    if z.ndim not in (2, 3, 4):
+        raise ShapeError(f"a measurement of shape {shape}", where=where, expected=expected)
+    known = {channels} | ({3} if channels == 1 else set())
+    last = False
+    if z.ndim == 2:
+        z = z[None, None]
+    elif z.shape[-3] not in known and z.shape[-1] in known:
+        last = True
+        notes.append(f"channels came last, {shape}: taken as [{'N, ' if z.ndim == 4 else ''}C, H, W], and given back")
+        z = z.movedim(-1, -3)
+    if z.ndim == 3:
+        z = z[None]
+    found = z.shape[1]
+    if found == channels:
+        return z, last, 1
+    if channels == 1 and found == 3:
+        notes.append("the method is for grey images: each of the 3 colours was reconstructed alone")
+        return z.reshape(-1, 1, *z.shape[-2:]), last, 3
+    alpha = shape[-1] in (2, 4) or (len(shape) > 2 and shape[-3] in (2, 4))
+    raise ShapeError(
+        f"a measurement of shape {shape}",
+        where=where,
+        expected=f"{expected}: the method is for {_COLOURS.get(channels, f'{channels}-channel')} images",
+        hint="leave out the alpha channel" if alpha else None,
+    )
+
+
+def _check_values(z: Tensor, problem: Problem, image_shape: Shape, where: str) -> None:
+    bad = ~torch.isfinite(z)
+    if bad.any():
+        first = bad.nonzero()[0].tolist()
+        raise DataError(
+            f"{plural(int(bad.sum()), 'value')} NaN or infinite, the first at {first} of the batch {list(z.shape)}",
+            where=where,
+            expected="finite numbers",
+        )
+    low, high = (float(value) for value in torch.aminmax(z))
+    size = max(abs(low), abs(high))
+    if size <= FAR:
+        return
+    device = next(iter([*problem.operator.parameters(), *problem.operator.buffers()]), torch.zeros(())).device
+    largest = problem.largest_measurement(image_shape, torch.zeros((), device=device))
+    if largest is not None and size > FAR * largest:
+        raise DataError(
+            f"values from {low:.4g} to {high:.4g}",
+            where=where,
+            expected=f"at most about {largest:.2g} in size: what the problem makes of images in [0, 1]",
+            hint="divide by the value of white: 255 for 8 bits, 65535 for 16 bits",
+        )

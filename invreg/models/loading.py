@@ -1,0 +1,76 @@
+"""Where models come from: a run, a folder, or invreg itself."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+
+from invreg.components.device import choose_device
+from invreg.components.problem import Problem
+from invreg.components.reconstructor import CertifiesStability
+from invreg.errors import CertificateError, SpecError, StoreError, did_you_mean
+from invreg.files import usable_path
+from invreg.models.model import Model
+from invreg.plugins.registry import Registry
+from invreg.specs.methods import ReconstructorBuilder
+from invreg.specs.plan import make_plan
+from invreg.storage.run_folder import RunFolder
+
+
+def load_model(
+    source: str | Path, method: str | None = None, device: str = "auto", registry: Registry | None = None
+) -> Model:
+    """A trained method, ready to reconstruct; neither images nor the rest of the run are needed.
+
+    Args:
+        source: the folder of a run.
+        method: the label of a method of the run; not needed if only one was trained.
+        device: `auto`, `cpu`, `cuda`, ...
+        registry: where components come from; all installed plugins if None.
+
+    Raises:
+        StoreError: if there is no such model, or a file is missing or was changed.
+        SpecError: if the method is not named where there are several, or a plugin is missing.
+        CertificateError: if there is a certificate that does not hold for the weights.
+    """
+    path, registry = usable_path(source, "model"), registry or Registry.installed()
+    return _of_run(RunFolder.existing(path), method, choose_device(device), registry)
+
+
+def _of_run(run: RunFolder, label: str | None, device: torch.device, registry: Registry) -> Model:
+    plan = make_plan(run.spec, registry)
+    trained = [name for name, method in plan.methods.items() if method.trainer is not None]
+    if label is None:
+        if len(trained) != 1:
+            raise SpecError(
+                f"a run with {len(trained)} trained methods",
+                where=str(run.path),
+                expected=f"the name of one: {', '.join(trained or plan.methods)}",
+                hint="--method, or `method=` in Python",
+            )
+        label = trained[0]
+    if label not in plan.methods:
+        labels = list(plan.methods)
+        raise StoreError(
+            f"no method {label!r} in this run",
+            where=str(run.path),
+            expected=f"one of {', '.join(labels)}",
+            hint=did_you_mean(label, labels),
+        )
+    folder = run.method(label)
+    if not (run.is_begun and folder.is_trained):
+        raise StoreError(
+            f"the method {label!r} is not trained yet",
+            where=str(run.path),
+            hint="run the same spec again: what is done is kept",
+        )
+    problem, shape = Problem(plan.operator, plan.noise).to(device), tuple(run.identity.image_shape)
+    reconstructor = folder.load(ReconstructorBuilder(plan, label, problem, shape, device)).reconstructor
+    certificate = folder.certificate
+    if certificate is not None and isinstance(reconstructor, CertifiesStability):
+        try:
+            reconstructor.verify(certificate)
+        except CertificateError as error:
+            raise error.at(str(folder.certificate_file)) from None
+    return Model(label, reconstructor, problem, shape, certificate, run.path)
