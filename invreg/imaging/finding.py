@@ -11,11 +11,15 @@ from invreg.imaging.reading import EXTENSIONS, special_kind
 from invreg.imaging.samples import shown
 
 
-def find_images(folder: Path) -> list[str]:
+def find_images(folder: Path, endings: tuple[str, ...] = EXTENSIONS) -> list[str]:
     """The images below `folder`, as sorted relative names; hidden files and folders are left out.
 
     What has the name of an image and is not a regular file (a named pipe, a socket, a device, a link that leads
     nowhere) is left out with a warning.
+
+    Args:
+        folder: where to look.
+        endings: of the names, in lower case.
 
     Raises:
         DataError: if the folder does not exist, cannot be read or holds no image, or if a name is not UTF-8.
@@ -30,15 +34,15 @@ def find_images(folder: Path) -> list[str]:
         )
     if not folder.is_dir():
         raise DataError("is a file, not a folder", where=where, expected="a folder of images", hint=str(folder.parent))
-    names = sorted(_walk(folder, where))
+    names = sorted(_walk(folder, where, endings))
     if not names:
         raise DataError(
-            "holds no images", where=where, expected=f"files that end in {', '.join(EXTENSIONS)}, at any depth"
+            "holds no images", where=where, expected=f"files that end in {', '.join(endings)}, at any depth"
         )
     return names
 
 
-def _walk(folder: Path, where: str) -> list[str]:
+def _walk(folder: Path, where: str, endings: tuple[str, ...]) -> list[str]:
     def refuse(error: OSError) -> None:
         raise DataError(
             f"cannot be read: {error.strerror}",
@@ -58,9 +62,9 @@ def _walk(folder: Path, where: str) -> list[str]:
         visited.add(real)
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         for name in folders:
-            if name.lower().endswith(EXTENSIONS):
+            if name.lower().endswith(endings):
                 _warn(Path(parent) / name, "is a folder, not an image; images in it are read like those of any folder")
-        images = (name for name in files if not name.startswith(".") and name.lower().endswith(EXTENSIONS))
+        images = (name for name in files if not name.startswith(".") and name.lower().endswith(endings))
         names += [
             (Path(parent) / name).relative_to(folder).as_posix() for name in images if _is_file(Path(parent) / name)
         ]

@@ -2,25 +2,27 @@
 
 from __future__ import annotations
 
+import math
 import os
 import stat
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock
-from typing import BinaryIO, Literal, TypeAlias
+from typing import BinaryIO
 
 import numpy as np
 
-from invreg.errors import DataError
-from invreg.imaging import netpbm, raster, tiff
-from invreg.imaging.samples import LARGEST, Pixels, Refused, shown
+from invreg.errors import DataError, SpecError
+from invreg.imaging import arrays, netpbm, raster, tiff
+from invreg.imaging.samples import LARGEST, Depth, Pixels, Refused, shown
 
-#: File name endings of the images that are looked for (compared in lower case).
+#: File name endings of images (compared in lower case); those of arrays are looked for only where they are wanted.
 EXTENSIONS = (".bmp", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
+ARRAYS = (".npy", ".npz")
 
-#: How values are stored in a file.
-Depth: TypeAlias = Literal["uint8", "uint16", "float32"]
+#: The stored value that is white, if nothing else is known.
+WHITE: dict[Depth, float] = {"uint8": 255, "uint16": 65_535, "float32": 1}
 
 # Images from this number of pixels on are decoded one after the other: many at a time would need memory for many.
 _LARGE = 2**24
@@ -35,11 +37,13 @@ class ImageFile:
         pixels: `[C, H, W]`, upright, with one (grey) or three (RGB) channels: uint8 in 0..255, or float32, 1 for white.
         depth: of the values in the file; 1, 2 and 4 bits count as 8, and those of other white points as 16.
         white: the stored value that is white.
+        layout: order of the axes in an array, `CHW` for all other files.
     """
 
     pixels: Pixels
     depth: Depth
     white: float
+    layout: arrays.Layout = "CHW"
 
 
 def read_image(path: str | Path, white: float | None = None) -> ImageFile:
@@ -48,25 +52,29 @@ def read_image(path: str | Path, white: float | None = None) -> ImageFile:
     Grey values and colours of 1, 2, 4 and 8 bits come as uint8, 255 for white. Those with other white points (16 bits,
     a PGM whose largest value is 100) are divided by their white point and come as float32. Floating-point values
     are taken as they are if they lie in [0, 1]. The orientation is applied, a palette replaced by its colours, and
-    an alpha channel dropped if the image is opaque. Colour profiles are not applied.
+    an alpha channel dropped if the image is opaque. Colour profiles are not applied. Arrays (`.npy`, and `.npz` with
+    one array) may have channels last, any number of them, and floating-point values of any range.
 
     Args:
-        path: the file; its content says what it is, not its name.
+        path: the file; but for arrays, its content says what it is, not its name.
         white: the stored value that is white, where it is not the largest of the depth (a camera of 12 bits in files of
             16: 4095). Values are divided by it and come as float32; floating-point values may lie outside [0, 1] then.
 
     Raises:
+        SpecError: if `white` is not a positive number.
         DataError: if the file is missing, not a regular file, broken, too large, has transparent pixels, several pages,
             or pixels of a kind that has no plain meaning as grey or RGB (CMYK, Lab, signed or 32-bit integers).
     """
     path = Path(path)
     where = shown(path)
+    if white is not None and not 0 < white < math.inf:
+        raise SpecError(f"white = {white:g}", where=where, expected="a positive number: the stored value of white")
     try:
         kind = special_kind(path.stat().st_mode)
         if kind is not None:
             raise Refused(f"is {kind}, not an image", "a regular file", "take it out of the folder")
         with path.open("rb") as file:
-            return _decoded(file, white)
+            return _decoded(file, path.suffix.lower(), white)
     except Refused as error:
         raise DataError(str(error), where=where, expected=error.expected, hint=error.hint) from error
     except FileNotFoundError:
@@ -99,9 +107,22 @@ def special_kind(mode: int) -> str | None:
     return None if stat.S_ISREG(mode) else kinds.get(stat.S_IFMT(mode), "a special file")
 
 
-def _decoded(file: BinaryIO, white: float | None) -> ImageFile:
+def _decoded(file: BinaryIO, ending: str, white: float | None) -> ImageFile:
+    layout: arrays.Layout
+    if ending in ARRAYS:
+        pixels, depth, layout = arrays.read(file, white)
+    else:
+        layout = "CHW"
+        pixels, depth = _pixels(file, bounded=white is None)
+    usual = WHITE[depth]
+    if white is not None and white != usual:
+        factor = 1 if pixels.dtype == np.uint8 else usual
+        pixels = pixels.astype(np.float32) * np.float32(factor / white)
+    return ImageFile(pixels, depth, usual if white is None else white, layout)
+
+
+def _pixels(file: BinaryIO, *, bounded: bool) -> tuple[Pixels, Depth]:
     start = file.read(8)
-    file.seek(0)
     kind = next((kind for kind in (tiff, netpbm) if kind.is_of_this_kind(start)), raster)
     width, height = kind.size(file)
     if width * height > LARGEST:
@@ -112,18 +133,12 @@ def _decoded(file: BinaryIO, white: float | None) -> ImageFile:
         )
     if width < 1 or height < 1:
         raise Refused(f"has {width}x{height} pixels", "at least one pixel", "take it out of the folder")
-    depth: Depth
     with _one_large_image if width * height >= _LARGE else nullcontext():
         file.seek(0)
         if kind is tiff and tiff.holds_floats(file):
-            pixels, depth, usual = tiff.read(file, bounded=white is None), "float32", 1
-        else:
-            pixels = kind.read(file)
-            depth, usual = ("uint8", 255) if pixels.dtype == np.uint8 else ("uint16", 65_535)
-    if white is not None and white != usual:
-        factor = 1 if pixels.dtype == np.uint8 else usual
-        pixels = pixels.astype(np.float32) * np.float32(factor / white)
-    return ImageFile(pixels, depth, usual if white is None else white)
+            return tiff.read(file, bounded=bounded), "float32"
+        pixels = kind.read(file)
+        return pixels, "uint8" if pixels.dtype == np.uint8 else "uint16"
 
 
 def file_size(file: BinaryIO) -> int:

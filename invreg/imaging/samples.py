@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 #: An image `[C, H, W]`: uint8 in 0..255 or float32, 1 for white.
 Pixels: TypeAlias = NDArray[np.uint8 | np.float32]
+
+#: How values are stored in a file.
+Depth: TypeAlias = Literal["uint8", "uint16", "float32"]
 
 #: Pixels of the largest image that is decoded: from here on, small files that unpack to gigabytes are more likely.
 LARGEST = 178_956_970
