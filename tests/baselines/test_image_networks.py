@@ -192,6 +192,22 @@ def test_translations_commute_away_from_borders(cls: type[ImageNetwork]) -> None
 
 
 @every_network
+def test_pixels_see_no_farther_than_the_reconstruction_radius(cls: type[ImageNetwork]) -> None:
+    network = ready(cls, (1, 80, 80), padding=0).double().eval()
+    radius = network.reconstruction_radius
+    assert radius is not None
+    assert network.memory_per_pixel
+    with torch.no_grad():
+        for weight in network.parameters():
+            weight.add_(0.1 * torch.randn_like(weight))
+    z = images(1, 1, 80, 80, dtype=torch.float64).requires_grad_()
+    network(z)[0, 0, 40, 40].backward()
+    assert z.grad is not None
+    seen = z.grad[0, 0].nonzero()
+    assert 0 < int((seen - 40).abs().max()) <= radius < 40
+
+
+@every_network
 def test_center_and_padding_say_what_they_do(cls: type[ImageNetwork]) -> None:
     framed, bare = ready(cls, center=0.3, padding=4), ready(cls, center=0.0, padding=0)
     z = images(2, 1, 12, 16)

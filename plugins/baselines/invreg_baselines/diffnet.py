@@ -65,6 +65,16 @@ class DiffNet(ImageNetwork):
             *(DiffusionStep(channels, self.hidden, self.kernel_size, self.step_size) for _ in range(self.subnetworks))
         )
 
+    @property
+    def memory_per_pixel(self) -> float | None:
+        """About two layers of hidden activations in float32, and the filters and shifted images of a step."""
+        return 8.0 * self.hidden + 64.0
+
+    @property
+    def reconstruction_radius(self) -> int | None:
+        """Each step sees four half kernels: its filters reach farther than the neighbours that they weigh."""
+        return self.subnetworks * 4 * (self.kernel_size // 2)
+
     def transform(self, x: Tensor) -> Tensor:
         return self.steps(x)
 
