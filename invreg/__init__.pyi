@@ -91,6 +91,7 @@ from .imaging.finding import find_images as find_images
 from .imaging.reading import ImageFile as ImageFile, read_image as read_image
 from .imaging.samples import Pixels as Pixels
 from .imaging.writing import write_image as write_image
+from .models.export import export_model as export_model
 from .models.loading import load_model as load_model
 from .models.model import Model as Model, Reconstruction as Reconstruction
 from .plugins.registry import Registry as Registry, plain_form as plain_form, spec_of as spec_of

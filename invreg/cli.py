@@ -1,5 +1,5 @@
-"""The command line: `invreg run`, `validate`, `plugins`, `describe`, `schema`, `new-plugin`, `report`, `certify`,
-`verify`.
+"""The command line: `invreg run`, `validate`, `plugins`, `describe`, `schema`, `new-plugin`, `report`, `export`,
+`certify`, `verify`.
 
 Everything heavy is imported inside the commands, so that `--help` answers at once.
 """
@@ -233,6 +233,21 @@ def report(folder: Annotated[Path, typer.Argument(help="A run or study folder.")
     from invreg.api import redraw
 
     print(redraw(folder))
+
+
+@app.command()
+def export(
+    run: Annotated[Path, typer.Argument(help="The folder of a finished run.")],
+    method: Annotated[
+        str | None, typer.Argument(help="A method of the run; not needed if only one was trained.")
+    ] = None,
+    to: Annotated[Path, typer.Option(help="Folder to write; it must not exist yet.")] = Path("model"),
+    name: Annotated[str | None, typer.Option(help="Name of the model; without one, that of the method.")] = None,
+) -> None:
+    """Write a trained method as a model that loads without its run; its folder is the last line."""
+    from invreg.models.export import export_model
+
+    print(export_model(run, method, to=to, name=name))
 
 
 @app.command()

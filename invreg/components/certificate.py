@@ -81,7 +81,7 @@ class StabilityCertificate:
         which = "two measurements that" if reads == "z" else f"two measurements z whose {reads}"
         return (
             f"{which} differ by d in the Euclidean norm have exact reconstructions that differ by at most "
-            f"{_rounded_up(bound)} d"
+            f"{rounded_up(bound)} d"
         )
 
     @property
@@ -125,6 +125,6 @@ def smallest(bounds: Mapping[str, float | None]) -> float | None:
     return min((bound for bound in bounds.values() if bound is not None), default=None)
 
 
-def _rounded_up(bound: float) -> str:
+def rounded_up(bound: float) -> str:
     """Four digits, never less than the bound."""
     return f"{Context(prec=4, rounding=ROUND_CEILING).create_decimal_from_float(bound):f}"

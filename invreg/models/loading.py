@@ -9,12 +9,14 @@ import torch
 from invreg.components.device import choose_device
 from invreg.components.problem import Problem
 from invreg.components.reconstructor import CertifiesStability
-from invreg.errors import CertificateError, SpecError, StoreError, did_you_mean
+from invreg.errors import CertificateError, SpecError, StoreError, did_you_mean, near_name
 from invreg.files import usable_path
+from invreg.models.bundled import bundled_model, bundled_models
 from invreg.models.model import Model
+from invreg.models.model_folder import CONFIG, ModelFolder
 from invreg.plugins.registry import Registry
 from invreg.specs.methods import ReconstructorBuilder
-from invreg.specs.plan import make_plan
+from invreg.specs.plan import Plan, make_plan
 from invreg.storage.run_folder import RunFolder
 
 
@@ -24,7 +26,7 @@ def load_model(
     """A trained method, ready to reconstruct; neither images nor the rest of the run are needed.
 
     Args:
-        source: the folder of a run.
+        source: the folder of a run or of a model, or the name of a model that comes with invreg.
         method: the label of a method of the run; not needed if only one was trained.
         device: `auto`, `cpu`, `cuda`, ...
         registry: where components come from; all installed plugins if None.
@@ -35,10 +37,33 @@ def load_model(
         CertificateError: if there is a certificate that does not hold for the weights.
     """
     path, registry = usable_path(source, "model"), registry or Registry.installed()
-    return _of_run(RunFolder.existing(path), method, choose_device(device), registry)
+    if not path.exists() and str(source) in bundled_models():
+        path = bundled_model(str(source))
+    if not (path / CONFIG).is_file():
+        return model_of_run(_run_at(path), method, choose_device(device), registry)[0]
+    model = ModelFolder(path).load(choose_device(device), registry)
+    if method not in (None, model.name):
+        raise StoreError(
+            f"no method {method!r} in this model", where=str(path), expected=f"{model.name}, or no method at all"
+        )
+    return model
 
 
-def _of_run(run: RunFolder, label: str | None, device: torch.device, registry: Registry) -> Model:
+def _run_at(path: Path) -> RunFolder:
+    try:
+        return RunFolder.existing(path)
+    except StoreError as error:
+        if path.exists():
+            error.expected = "the folder of a run or of a model (config.json)"
+        else:
+            names = bundled_models()
+            error.expected = f"the folder of a run or of a model, or one of {', '.join(names)}"
+            error.hint = did_you_mean(str(path), names) if near_name(str(path), names) else None
+        raise
+
+
+def model_of_run(run: RunFolder, label: str | None, device: torch.device, registry: Registry) -> tuple[Model, Plan]:
+    """A trained method of a run, and the plan of the run; see `load_model`."""
     plan = make_plan(run.spec, registry)
     trained = [name for name, method in plan.methods.items() if method.trainer is not None]
     if label is None:
@@ -73,4 +98,4 @@ def _of_run(run: RunFolder, label: str | None, device: torch.device, registry: R
             reconstructor.verify(certificate)
         except CertificateError as error:
             raise error.at(str(folder.certificate_file)) from None
-    return Model(label, reconstructor, problem, shape, certificate, run.path)
+    return Model(label, reconstructor, problem, shape, certificate, run.path), plan

@@ -10,15 +10,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from invreg.components.certificate import StabilityCertificate
-from invreg.components.operator import Shape
+from invreg.components.certificate import StabilityCertificate, rounded_up
+from invreg.components.operator import Shape, UnknownOperator
 from invreg.components.problem import Problem
 from invreg.components.reconstructor import BoundedReconstruction, Reconstructor, ReconstructsWithBound
 from invreg.components.streams import stream_key
 from invreg.components.tiles import MOST_MEMORY, is_too_large, reconstruct_within
 from invreg.errors import CertificateError, DataError, recorded_warnings
+from invreg.files import usable_path
 from invreg.models.arrays import Batch, as_batch
-from invreg.text import number
 
 #: What is asked of a proven reconstruction: an error of a quarter of a step of 8 bits, as a root mean square.
 _TOLERANCE = 1e-3
@@ -80,7 +80,7 @@ class Model:
 
     def __repr__(self) -> str:
         proven = None if self.certificate is None else self.certificate.reconstruction_lipschitz
-        bound = "" if proven is None else f", Lip(R) <= {number(proven)}"
+        bound = "" if proven is None else f", Lip(R) <= {rounded_up(proven)}"
         operator, noise = type(self.problem.operator).__name__, type(self.problem.noise).__name__
         return f"Model({self.name!r}: {type(self.reconstructor).__name__} for {operator} and {noise}{bound})"
 
@@ -125,6 +125,22 @@ class Model:
         distance, data_distance = _largest(batch, found)
         return Reconstruction(batch.back(x), residual, expected, distance, data_distance, tuple(notes))
 
+    def save(self, to: str | Path) -> Path:
+        """Writes the model as a folder, from which `invreg.load_model` makes it again, see `invreg.export_model`.
+
+        Args:
+            to: a folder that does not exist yet.
+
+        Raises:
+            StoreError: if it cannot be written, or holds files already.
+            SpecError: if a component is not registered by a plugin, so that the model could not be loaded again.
+            CertificateError: if its weights cannot be certified.
+        """
+        from invreg.models.model_folder import save_model
+        from invreg.plugins.registry import Registry
+
+        return save_model(self, usable_path(to, "to"), Registry.installed())
+
     def _check(self, data_error: float | None, tolerance: float | None, can_prove: bool) -> None:
         where = f"model {self.name!r}"
         for name, value, least in (("data_error", data_error, 0.0), ("tolerance", tolerance, math.ulp(0.0))):
@@ -164,6 +180,8 @@ class Model:
 
     def _residuals(self, x: Tensor, z: Tensor) -> tuple[float | None, float | None]:
         """Those of x, and of what noise alone makes: drawn for F(x), so for noise that depends on the signal, too."""
+        if isinstance(self.problem.operator, UnknownOperator):
+            return None, None
         sums = torch.zeros(2, dtype=torch.float64)
         for index in range(len(x)):
             clean = self.problem.operator(x[index : index + 1])

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     import pandas as pd
     from torch import Tensor
 
+    from invreg.components.reconstructor import Reconstructor
     from invreg.specs.methods import ReconstructorBuilder
 
 _RECONSTRUCTOR, _WEIGHTS = "reconstructor.json", "weights.safetensors"
@@ -64,6 +65,22 @@ def _before(rows: Iterable[str], value: Any) -> Iterator[str]:
         if reached:
             return
         yield line
+
+
+def fit_weights(reconstructor: Reconstructor, weights: Mapping[str, Tensor], file: Path) -> None:
+    """Gives a reconstructor that is set up the weights of a file.
+
+    Raises:
+        StoreError: if they do not fit.
+    """
+    try:
+        reconstructor.load_state_dict(weights)
+    except RuntimeError as error:
+        raise StoreError(
+            f"the weights do not fit the reconstructor: {error}",
+            where=str(file),
+            hint="the plugin may have changed since: compare environment.json with `invreg plugins`",
+        ) from None
 
 
 class MethodFolder(Folder):
@@ -178,14 +195,7 @@ class MethodFolder(Folder):
             reading = pool.submit(self.read_tensors, _WEIGHTS)
             reconstructor = build.of(self.reconstructor)
             weights = reading.result()
-        try:
-            reconstructor.load_state_dict(weights)
-        except RuntimeError as error:
-            raise StoreError(
-                f"the weights do not fit the reconstructor: {error}",
-                where=str(self.path / _WEIGHTS),
-                hint="the plugin may have changed since: compare environment.json with `invreg plugins`",
-            ) from None
+        fit_weights(reconstructor, weights, self.path / _WEIGHTS)
         return TrainedMethod(reconstructor.eval(), self.log)
 
     def write_trained(self, trained: TrainedMethod, reconstructor: Mapping[str, Any], record: TrainingRecord) -> None:
