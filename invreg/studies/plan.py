@@ -82,8 +82,8 @@ def plan_study(content: Mapping[str, Any], registry: Registry) -> StudyPlan:
     if any(isinstance(cell.plan.operator, UnknownOperator) for cell in cells):
         for index, (spec, analyzer) in enumerate(zip(specs, analyses.values(), strict=True)):
             if analyzer.needs_operator:
-                error = needs_the_operator(f"study_analyses.{index}", spec.name)
-                problems[str(error)] = error
+                refusal = needs_the_operator(f"study_analyses.{index}", spec.name)
+                problems[str(refusal)] = refusal
     if problems:
         raise join_errors(list(problems.values()))
     axes = {path: _distinct([cell.values[path] for cell in cells if path in cell.values]) for path in paths}

@@ -25,6 +25,7 @@ from invreg.components.trainer import Method, TrainedMethod, Trainer, TrainingCo
 from invreg.components.training_images import TrainingPairs
 from invreg.errors import DataError, InvregError, SpecError
 from invreg.plugins.registry import Registry
+from invreg.testing.toys import ToyNoise
 from tests import toy
 
 GAIN = 1.7
@@ -38,7 +39,7 @@ def pairs(count: int = 3, turns: bool = False, rows: int = 9) -> TrainingPairs:
 
 
 def some_problem() -> Problem:
-    return Problem(toy.Halve(), toy.ToyNoise())
+    return Problem(toy.Halve(), ToyNoise())
 
 
 @pytest.mark.parametrize("turns", [False, True])
@@ -253,7 +254,7 @@ def test_a_run_uses_the_measurements_as_they_are(tmp_path: Path) -> None:
     assert float(result.methods["gain"].reconstructor.gain.detach()) == pytest.approx(1 / GAIN, rel=1e-6)
     assert result.metrics["mse"].max() < 1e-12
     assert result.findings["data"].scalars["sum"] == pytest.approx(float(test.measurements.double().sum()))
-    again = load(result.folder, "cpu", registry=registry())
+    again: Any = load(result.folder, "cpu", registry=registry())
     for one in (result, again):
         assert torch.equal(one.measurements(), test.measurements)
         assert torch.equal(one.measurements([1]), test.measurements[1:])
