@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
@@ -40,7 +40,8 @@ def deal(names: Sequence[str], val: int | None, test: int | None, seed: int, whe
 
     Args:
         names: relative file names.
-        val: number of validation images; None: a tenth of all images, from 1 to 32.
+        val: number of validation images; None: all of the val folder that are not tested, else a tenth of all images,
+            from 1 to 32.
         test: number of test images; None: all of the test folder, else a tenth of all images, from 1 to 32.
         seed: seed of the draw.
         where: the folder, for messages.
@@ -48,7 +49,16 @@ def deal(names: Sequence[str], val: int | None, test: int | None, seed: int, whe
     Raises:
         DataError: if there are too few images, or it is unclear where some of them belong.
     """
-    pools = _pools(names, where)
+    return deal_pools(_pools(names, where), val, test, seed, where)
+
+
+def deal_pools(pools: Mapping[str, Sequence[str]], val: int | None, test: int | None, seed: int, where: str) -> Dealt:
+    """As `deal`, with the names that belong to `train`, `val` and `test`; the latter two may have none.
+
+    Raises:
+        DataError: if there are too few images.
+    """
+    names = [name for pool in pools.values() for name in pool]
     shares = {split: _drawn(pool, split, seed) for split, pool in pools.items()}
     tenth = min(_LARGEST_DEFAULT, max(1, len(names) // 10))
     evaluated = "val" if pools["val"] else "train"
@@ -59,7 +69,8 @@ def deal(names: Sequence[str], val: int | None, test: int | None, seed: int, whe
     tested = _take(shares, source, test, "test", where)
 
     if val is None:
-        val = min(tenth, max(1, len(shares[evaluated]) - (evaluated == "train")))
+        # Who has set images aside for validation wants all of them.
+        val = max(1, len(shares["val"])) if pools["val"] else min(tenth, max(1, len(shares["train"]) - 1))
     validated = _take(shares, evaluated, val, "val", where)
     if not shares["train"]:
         raise DataError(
@@ -73,10 +84,10 @@ def deal(names: Sequence[str], val: int | None, test: int | None, seed: int, whe
 
 def _pools(names: Sequence[str], where: str) -> dict[str, list[str]]:
     pools: dict[str, list[str]] = {"train": [], "val": [], "test": []}
-    split_of = {name: _split_folder(name) for name in names}
-    if not any(split_of.values()):
+    splits = {name: _split_folder(name) for name in names}
+    if not any(splits.values()):
         return pools | {"train": list(names)}
-    stray = [name for name, split in split_of.items() if split is None]
+    stray = [name for name, split in splits.items() if split is None]
     if stray:
         raise DataError(
             f"{len(stray)} images are beside the folders of the splits, {stray[0]!r} for one",
@@ -84,7 +95,7 @@ def _pools(names: Sequence[str], where: str) -> dict[str, list[str]]:
             expected="all images in train, val and test, or no folder of such a name",
             hint="move these images, or point path at one folder",
         )
-    for name, split in split_of.items():
+    for name, split in splits.items():
         pools[split or "train"].append(name)
     if not pools["train"]:
         found = ", ".join(split for split, pool in pools.items() if pool)
@@ -97,9 +108,14 @@ def _pools(names: Sequence[str], where: str) -> dict[str, list[str]]:
     return pools
 
 
+def split_of(name: str) -> str | None:
+    """The split that a name stands for, as in "validation"; None if it is another name."""
+    return _SPLIT_FOLDERS.get(name.casefold())
+
+
 def _split_folder(name: str) -> str | None:
     parts = PurePosixPath(name).parts
-    return _SPLIT_FOLDERS.get(parts[0].casefold()) if len(parts) > 1 else None
+    return split_of(parts[0]) if len(parts) > 1 else None
 
 
 def _drawn(names: Sequence[str], split: str, seed: int) -> list[str]:

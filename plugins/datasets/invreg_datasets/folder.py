@@ -20,7 +20,15 @@ from invreg import (
     read_image,
 )
 from invreg_datasets.files import deal
-from invreg_datasets.parameters import LARGEST_SIDE, Color, Downsample, Folder, ImageSize, SplitSeed, TrainSize
+from invreg_datasets.parameters import (
+    LARGEST_SIDE,
+    AnySize,
+    Color,
+    Downsample,
+    Folder,
+    SplitSeed,
+    height_and_width,
+)
 from invreg_datasets.patches import centre_crop
 from invreg_datasets.prepare import load_all, reduce_by, resize_short_side, to_color, to_stack, to_tensors
 
@@ -31,8 +39,8 @@ class ImageFolder(ImageDataset):
     Training takes random crops of whole images; validation and testing take the middle of each image.
 
     Images are split by file. If the folder has sub-folders called train, val (validation) and test, they are the
-    splits; val and test images without a folder of their own are drawn from val, or else from train. Without such
-    sub-folders all are drawn at random, the same for the same file names and seed.
+    splits, whole; val and test images without a folder of their own are drawn from val, or else from train. Without
+    such sub-folders all are drawn at random, the same for the same file names and seed.
     """
 
     def __init__(
@@ -44,8 +52,20 @@ class ImageFolder(ImageDataset):
                 "at the current directory"
             ),
         ],
-        image_size: ImageSize = 96,
-        train_size: TrainSize = None,
+        image_size: Annotated[
+            AnySize,
+            Field(
+                description="height and width of the validation and test images",
+                json_schema_extra={"unit": "pixels"},
+            ),
+        ] = 96,
+        train_size: Annotated[
+            AnySize | None,
+            Field(
+                description="height and width of the random training crops; none: as large as the test images",
+                json_schema_extra={"unit": "pixels"},
+            ),
+        ] = None,
         downsample: Downsample = 1,
         short_side: Annotated[
             int | None,
@@ -59,7 +79,10 @@ class ImageFolder(ImageDataset):
         ] = None,
         color: Color = "grey",
         val: Annotated[
-            int | None, Field(ge=1, description="number of validation images; none: a tenth of all, from 1 to 32")
+            int | None,
+            Field(
+                ge=1, description="number of validation images; none: the folder val, or a tenth of all, from 1 to 32"
+            ),
         ] = None,
         test: Annotated[
             int | None,
@@ -91,7 +114,7 @@ class ImageFolder(ImageDataset):
             lambda name: self._read(folder / name, self.train_size, "training crop", whole=True), dealt.train
         )
         return Splits(
-            TrainingImages(to_tensors(train), dealt.train, (self.train_size, self.train_size)),
+            TrainingImages(to_tensors(train), dealt.train, height_and_width(self.train_size)),
             self._crops(folder, dealt.val, "validation"),
             self._crops(folder, dealt.test, "test"),
         )
@@ -110,7 +133,8 @@ class ImageFolder(ImageDataset):
 
         return ImageStack(to_stack(load_all(crop, names)), names)
 
-    def _read(self, path: Path, smallest: int, purpose: str, *, whole: bool) -> Pixels:
+    def _read(self, path: Path, smallest: AnySize, purpose: str, *, whole: bool) -> Pixels:
+        height, width = height_and_width(smallest)
         image = read_image(path).pixels
         size = f"{_size(image.shape)} pixels"
         if self.short_side is not None:
@@ -121,15 +145,26 @@ class ImageFolder(ImageDataset):
                     expected=f"at least {self.short_side} pixels on the shorter side: images are never enlarged",
                     hint="a smaller short_side, or take this image out of the folder",
                 )
-            return resize_short_side(to_color(image, self.color), self.short_side)
+            resized = resize_short_side(to_color(image, self.color), self.short_side)
+            if resized.shape[1] < height or resized.shape[2] < width:
+                raise DataError(
+                    f"{_size(resized.shape)} pixels after shrinking, smaller than a {height}x{width} {purpose}",
+                    where=str(path),
+                    expected=f"images of at least {height}x{width} pixels",
+                    hint="a larger short_side, or a square image_size and train_size",
+                )
+            return resized
         reduced = tuple(side // self.downsample for side in image.shape)
-        if min(reduced[1:]) < smallest:
+        if reduced[1] < height or reduced[2] < width:
             if self.downsample > 1:
                 size += f", {_size(reduced)} after downsampling by {self.downsample}"
+            least = f"{height * self.downsample}x{width * self.downsample} pixels"
+            if height == width:
+                least = f"{height * self.downsample} pixels on each side"
             raise DataError(
-                f"{size}, smaller than a {smallest}x{smallest} {purpose}",
+                f"{size}, smaller than a {height}x{width} {purpose}",
                 where=str(path),
-                expected=f"images of at least {smallest * self.downsample} pixels on each side",
+                expected=f"images of at least {least}",
                 hint="a smaller image_size and train_size, less downsample, or take this image out of the folder",
             )
         if not whole:
@@ -145,7 +180,7 @@ class ImageFolder(ImageDataset):
                 expected="one of the two: each says how far images are reduced",
                 hint="downsample: 1",
             )
-        largest = max(self.image_size, self.train_size)
+        largest = max(min(height_and_width(size)) for size in (self.image_size, self.train_size))
         if short_side < largest:
             raise SpecError(
                 f"short_side = {short_side}, smaller than crops of {largest} pixels",

@@ -19,6 +19,9 @@ ImageSize = Annotated[
         json_schema_extra={"unit": "pixels"},
     ),
 ]
+Side = Annotated[int, Field(ge=1, le=LARGEST_SIDE)]
+#: One number for squares, or height and width.
+AnySize = Side | tuple[Side, Side]
 TrainSize = Annotated[
     int | None,
     Field(
@@ -56,3 +59,8 @@ def _not_empty(path: Any) -> Any:
 
 #: A folder; `~` is the home directory, a relative path starts at the current directory.
 Folder = Annotated[Path, BeforeValidator(_not_empty)]
+
+
+def height_and_width(size: AnySize) -> tuple[int, int]:
+    """Both sides of images of this size."""
+    return (size, size) if isinstance(size, int) else size

@@ -7,13 +7,14 @@ from collections.abc import Iterator
 from invreg import Pixels
 
 
-def centre_crop(image: Pixels, size: int, block: int = 1) -> Pixels:
-    """The size x size blocks of pixels in the middle of an image `[C, H, W]` that has at least as many.
+def centre_crop(image: Pixels, size: int | tuple[int, int], block: int = 1) -> Pixels:
+    """The blocks of pixels in the middle of an image `[C, H, W]` that has at least as many.
 
-    Blocks are counted from the upper left; incomplete ones at the end do not count.
+    `size` is the side of a square, or height and width. Blocks are counted from the upper left; incomplete ones at the end do not count.
     """
-    top, left = ((side // block - size) // 2 * block for side in image.shape[1:])
-    return image[:, top : top + size * block, left : left + size * block]
+    height, width = (size, size) if isinstance(size, int) else size
+    top, left = ((side // block - own) // 2 * block for side, own in zip(image.shape[1:], (height, width), strict=True))
+    return image[:, top : top + height * block, left : left + width * block]
 
 
 def centred_grid(image: Pixels, size: int) -> Iterator[tuple[int, int, Pixels]]:

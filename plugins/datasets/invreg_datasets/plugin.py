@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 from invreg import hookimpl
 from invreg_datasets.folder import ImageFolder
+from invreg_datasets.pairs import MeasuredPairs
 from invreg_datasets.phantoms import Phantoms
 from invreg_datasets.photos import Photos
 from invreg_datasets.stl10 import STL10
@@ -13,4 +14,10 @@ from invreg_datasets.stl10 import STL10
 
 @hookimpl
 def invreg_components() -> Mapping[str, type]:
-    return {"image_folder": ImageFolder, "phantoms": Phantoms, "photos": Photos, "stl10": STL10}
+    return {
+        "image_folder": ImageFolder,
+        "measured_pairs": MeasuredPairs,
+        "phantoms": Phantoms,
+        "photos": Photos,
+        "stl10": STL10,
+    }
