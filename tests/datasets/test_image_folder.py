@@ -244,9 +244,34 @@ def test_without_a_test_folder_val_is_shared() -> None:
     names = [*numbered(200, "train/"), *numbered(100, "val/")]
     splits = deal(names, None, None, 0, "")
     assert list(splits.train) == numbered(200, "train/")
-    assert (len(splits.val), len(splits.test)) == (30, 30)
-    assert {*splits.val, *splits.test} <= set(numbered(100, "val/"))
+    assert (len(splits.val), len(splits.test)) == (70, 30), "all that were set aside for validation are used"
+    assert {*splits.val, *splits.test} == set(numbered(100, "val/"))
     assert not {*splits.val} & {*splits.test}
+
+
+def test_a_folder_for_validation_is_taken_whole() -> None:
+    names = [*numbered(9, "train/"), *numbered(40, "val/"), *numbered(50, "test/")]
+    splits = deal(names, None, None, 0, "")
+    assert list(splits.val) == numbered(40, "val/")
+    assert list(splits.test) == numbered(50, "test/")
+    assert len(splits.train) == 9
+
+
+def test_images_that_are_not_square(tmp_path: Path) -> None:
+    fill(tmp_path, numbered(6), size=(40, 60))
+    splits = ImageFolder(tmp_path, image_size=(10, 28), train_size=(7, 9), downsample=2).splits()
+    assert splits.test.image_shape == (1, 10, 28)
+    assert splits.train.batch(0, 0, 2).shape == (2, 1, 7, 9)
+    whole = ImageFolder(tmp_path, image_size=(20, 30), train_size=5, downsample=2).splits().test
+    for name, image, all_of_it in zip(splits.test.names, splits.test.images, whole.images, strict=True):
+        assert name in whole.names
+        assert torch.equal(image, all_of_it[:, 5:15, 1:29])
+    with pytest.raises(
+        DataError, match=r"20x30 after downsampling by 2, smaller than a 21x30 (.|\n)*at least 42x60 pix"
+    ):
+        ImageFolder(tmp_path, image_size=(21, 30), train_size=5, downsample=2).splits()
+    with pytest.raises(DataError, match=r"20x30 pixels after shrinking, smaller than a 20x31 (test|validation) image"):
+        ImageFolder(tmp_path, image_size=(20, 31), train_size=5, short_side=20).splits()
 
 
 def test_without_a_val_folder_training_images_are_used() -> None:
@@ -357,10 +382,10 @@ def test_images_are_never_enlarged(tmp_path: Path) -> None:
         ({"short_side": 96, "downsample": 2}, r"^ImageFolder\.short_side: short_side = 96 and downsample = 2"),
         ({"short_side": 48}, "short_side = 48, smaller than crops of 96"),
         ({"short_side": 96, "train_size": 128}, "smaller than crops of 128"),
-        ({"image_size": 0}, r"^ImageFolder\.image_size: .*equal to 1 \(given: 0\)"),
+        ({"image_size": 0}, r"^ImageFolder\.image_size: .*equal to 1 or a list \(given: 0\)"),
         ({"val": 0}, r"^ImageFolder\.val: .*equal to 1 \(given: 0\)"),
         ({"test": -1}, r"^ImageFolder\.test: .*equal to 1 \(given: -1\)"),
-        ({"image_size": 10**9}, r"^ImageFolder\.image_size: .*equal to 16384 \(given: 1000000000\)"),
+        ({"image_size": 10**9}, r"^ImageFolder\.image_size: .*equal to 16384 or a list \(given: 1000000000\)"),
         ({"color": "L"}, r"^ImageFolder\.color: input should be 'grey' or 'rgb' \(given: 'L'\)"),
     ],
 )
@@ -431,7 +456,7 @@ def test_a_real_collection() -> None:
     assert len(splits.train.names) == 200
     assert all(name.startswith("train/") for name in splits.train.names)
     assert splits.test.image_shape == (1, 96, 96)
-    assert (len(splits.val), len(splits.test)) == (30, 30)
+    assert (len(splits.val), len(splits.test)) == (70, 30)
     pixels = np.asarray(Image.open(BSDS / splits.test.names[0]).convert("RGB"), np.float64) / 255
     grey = pixels @ np.array([0.2125, 0.7154, 0.0721])
     height, width = grey.shape[0] // 2, grey.shape[1] // 2

@@ -255,7 +255,7 @@ class MeasuredPairs(MeasuredDataset):
 
     def _read(self, folder: Path, pairs: Mapping[str, _Pair]) -> Iterable[tuple[Pixels, _Values]]:
         def truth(pair: _Pair) -> Pixels:
-            x = to_color(self._channels(folder / pair.truth, self.white), self.color)
+            x = self._channels(folder / pair.truth, self.white)
             if x.dtype != np.uint8 and not (x.min() >= 0 and x.max() <= 1):
                 raise DataError(
                     f"values from {x.min():.4g} to {x.max():.4g}",
@@ -263,13 +263,16 @@ class MeasuredPairs(MeasuredDataset):
                     expected="truth in [0, 1]",
                     hint="white: the stored value that is white",
                 )
-            return x
+            return to_color(x, self.color)
 
         def measured(pair: _Pair) -> Pixels:
             path = folder / pair.measurement
-            pixels = read_image(path, self.measured_white).pixels
-            is_array = path.suffix.lower() in _ARRAYS
-            return to_unit(pixels if is_array else to_color(pixels, self.color))
+            z = to_unit(read_image(path, self.measured_white).pixels)
+            if path.suffix.lower() in _ARRAYS:
+                return z
+            # Grey values are cut off at white, which a measurement may exceed.
+            largest = max(np.float32(1), z.max())
+            return to_color(z / largest, self.color) * largest if largest > 1 else to_color(z, self.color)
 
         # A truth with several measurements is read once.
         truths = {pair.truth: pair for pair in pairs.values()}

@@ -10,7 +10,8 @@ from invreg import Pixels
 def centre_crop(image: Pixels, size: int | tuple[int, int], block: int = 1) -> Pixels:
     """The blocks of pixels in the middle of an image `[C, H, W]` that has at least as many.
 
-    `size` is the side of a square, or height and width. Blocks are counted from the upper left; incomplete ones at the end do not count.
+    `size` is the side of a square, or height and width. Blocks are counted from the upper left; incomplete ones at the
+    end do not count.
     """
     height, width = (size, size) if isinstance(size, int) else size
     top, left = ((side // block - own) // 2 * block for side, own in zip(image.shape[1:], (height, width), strict=True))
