@@ -94,6 +94,7 @@ from .imaging.writing import write_image as write_image
 from .models.export import export_model as export_model
 from .models.loading import load_model as load_model
 from .models.model import Model as Model, Reconstruction as Reconstruction
+from .models.training import train as train
 from .plugins.registry import Registry as Registry, plain_form as plain_form, spec_of as spec_of
 from .schema.component import Component as Component
 from .schema.constraints import Odd as Odd

@@ -1,5 +1,5 @@
-"""The command line: `invreg run`, `validate`, `plugins`, `describe`, `schema`, `new-plugin`, `report`, `export`,
-`certify`, `verify`.
+"""The command line: `invreg run`, `reconstruct`, `validate`, `plugins`, `describe`, `schema`, `new-plugin`, `report`,
+`export`, `certify`, `verify`.
 
 Everything heavy is imported inside the commands, so that `--help` answers at once.
 """
@@ -76,6 +76,54 @@ def run(
     for cell, failure in result.failures.items():
         print(f"failed: {cell}: {failure}", file=sys.stderr)
     print(f"report: {result.report}")
+    print(result.folder)
+    if result.failures:
+        raise typer.Exit(1)
+
+
+@app.command()
+def reconstruct(
+    model: Annotated[str, typer.Argument(help="A run folder, with --method where it has several.")],
+    files: Annotated[
+        list[str], typer.Argument(metavar="FILE...", help="Measurements: files, folders, or patterns as 'scans/*.tif'.")
+    ],
+    method: Annotated[str | None, typer.Option(help="The label of a method of the run.")] = None,
+    output: Annotated[Path, typer.Option(help="Folder for the images, the table and the page.")] = Path(
+        "reconstructions"
+    ),
+    white: Annotated[
+        float | None,
+        typer.Option(help="The stored value that is white, if it is not the largest of 8 or 16 bits, or 1."),
+    ] = None,
+    data_error: Annotated[
+        float | None,
+        typer.Option(help="Euclidean distance of each measurement to the exact one, on the scale of [0, 1]."),
+    ] = None,
+    form: Annotated[
+        str | None,
+        typer.Option("--format", help="png, tiff, jpeg, npy or npz; tiff, npy and npz in floating point."),
+    ] = None,
+    no_proof: Annotated[bool, typer.Option("--no-proof", help="Prove no distances, which takes less time.")] = False,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, ...")] = "auto",
+    quiet: Annotated[bool, typer.Option("--quiet", help="Show no progress.")] = False,
+) -> None:
+    """Reconstruct measurements with a trained method. The last line printed is the output folder."""
+    from invreg.files import usable_path
+    from invreg.models.loading import load_model
+    from invreg.models.measured_files import Options, find_sources, reconstruct_files
+
+    folder = usable_path(output, "--output")
+    options = Options.checked(white, data_error, not no_proof, form)
+    sources = find_sources(files, folder, options.format)
+    result = reconstruct_files(load_model(model, method, device), sources, folder, options, progress=not quiet)
+    if result.files:
+        print(result.summary.to_string(index=False, float_format=lambda value: f"{value:.4g}"))
+    if result.kept:
+        print(f"kept: {result.kept} of {len(sources)} files, as they were reconstructed before")
+    for name, failure in result.failures.items():
+        print(f"failed: {failure}" if name in failure else f"failed: {name}: {failure}", file=sys.stderr)
+    print(f"table: {result.folder / 'reconstructions.csv'}")
+    print(f"page: {result.page}")
     print(result.folder)
     if result.failures:
         raise typer.Exit(1)

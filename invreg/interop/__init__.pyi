@@ -8,5 +8,9 @@ from .deepinverse import (
     reconstructor_from_deepinverse as reconstructor_from_deepinverse,
     to_deepinverse as to_deepinverse,
 )
+from .network import (
+    NetworkReconstructor as NetworkReconstructor,
+    reconstructor_from_torch as reconstructor_from_torch,
+)
 from .pylops import operator_from_pylops as operator_from_pylops, operator_to_pylops as operator_to_pylops
 from .scipy import operator_from_scipy as operator_from_scipy, operator_to_scipy as operator_to_scipy

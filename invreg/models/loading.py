@@ -91,11 +91,12 @@ def model_of_run(run: RunFolder, label: str | None, device: torch.device, regist
             hint="run the same spec again: what is done is kept",
         )
     problem, shape = Problem(plan.operator, plan.noise).to(device), tuple(run.identity.image_shape)
-    reconstructor = folder.load(ReconstructorBuilder(plan, label, problem, shape, device)).reconstructor
+    loaded = folder.load(ReconstructorBuilder(plan, label, problem, shape, device))
+    reconstructor = loaded.reconstructor
     certificate = folder.certificate
     if certificate is not None and isinstance(reconstructor, CertifiesStability):
         try:
             reconstructor.verify(certificate)
         except CertificateError as error:
             raise error.at(str(folder.certificate_file)) from None
-    return Model(label, reconstructor, problem, shape, certificate, run.path), plan
+    return Model(label, reconstructor, problem, shape, certificate, run.path, loaded.log), plan

@@ -16,6 +16,7 @@ from invreg.components.problem import Problem
 from invreg.components.reconstructor import BoundedReconstruction, Reconstructor, ReconstructsWithBound
 from invreg.components.streams import stream_key
 from invreg.components.tiles import MOST_MEMORY, is_too_large, reconstruct_within
+from invreg.components.trainer import TrainingLog
 from invreg.errors import CertificateError, DataError, recorded_warnings
 from invreg.files import usable_path
 from invreg.models.arrays import Batch, as_batch
@@ -60,6 +61,7 @@ class Model:
         image_shape: (C, H, W) of the images that it was set up for.
         certificate: what is proven of its weights, verified; None if nothing is.
         folder: where it was loaded from.
+        log: what happened in its training, where that is known.
     """
 
     def __init__(
@@ -70,6 +72,7 @@ class Model:
         image_shape: Shape,
         certificate: StabilityCertificate | None = None,
         folder: Path | None = None,
+        log: TrainingLog | None = None,
     ) -> None:
         self.name = name
         self.reconstructor = reconstructor.eval().requires_grad_(False)
@@ -77,6 +80,7 @@ class Model:
         self.image_shape = tuple(image_shape)
         self.certificate = certificate
         self.folder = folder
+        self.log = log or TrainingLog()
 
     def __repr__(self) -> str:
         proven = None if self.certificate is None else self.certificate.reconstruction_lipschitz

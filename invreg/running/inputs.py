@@ -10,6 +10,7 @@ from torch import Tensor
 
 from invreg.components.dataset import ImageStack, Splits
 from invreg.components.foreign import blamed, call_unchanged, require_values
+from invreg.components.metric import Metric
 from invreg.components.operator import Operator, Shape, UnknownOperator
 from invreg.components.problem import Problem
 from invreg.components.training_images import TrainingPairs
@@ -53,8 +54,18 @@ class RunInputs:
         return self.images.train.nbytes + self.images.val.images.nbytes + self.images.test.images.nbytes
 
 
-def load_inputs(plan: Plan, images: Splits, device: torch.device) -> RunInputs:
+def load_inputs(
+    problem: Problem, images: Splits, metrics: Mapping[str, Metric], seed: int, batch_size: int, device: torch.device
+) -> RunInputs:
     """Checks the images against the operator and measures them.
+
+    Args:
+        problem: operator and noise; it is moved to the device.
+        images: the splits.
+        metrics: by name.
+        seed: of the noise.
+        batch_size: number of images to measure at once.
+        device: where to compute.
 
     Raises:
         InvregError: if the images cannot be used with this operator.
@@ -67,25 +78,26 @@ def load_inputs(plan: Plan, images: Splits, device: torch.device) -> RunInputs:
             where="data",
             expected="the same shape for validation and test images, and the same channels for all",
         )
-    range_shape, crop_range = (_range_shape(plan.operator, shape) for shape in (image_shape, images.train.crop_shape))
+    operator = problem.operator
+    range_shape, crop_range = (_range_shape(operator, shape) for shape in (image_shape, images.train.crop_shape))
     if isinstance(images.train, TrainingPairs):
-        _check_measured("training", images.train.measurement_shape, plan.operator, images.train.crop_shape, crop_range)
+        _check_measured("training", images.train.measurement_shape, operator, images.train.crop_shape, crop_range)
     sample = images.test.images[:1]
-    for index, metric in enumerate(plan.metrics.values()):
+    for index, metric in enumerate(metrics.values()):
         try:
             measured(metric, sample, sample, f"metrics.{index}")
         except InvregError as error:
             error.where = f"metrics.{index}"
             raise
-    problem = Problem(plan.operator, plan.noise).to(device)
-    if not isinstance(plan.operator, UnknownOperator):
+    problem.to(device)
+    if not isinstance(operator, UnknownOperator):
         _check_calls(problem, sample.to(device), range_shape)
     messages: list[str] = []
     with recorded_warnings(messages):
         problem.check_adjoint(image_shape)
-    measurements = {split: _measure(plan, problem, images, split, device) for split in ("val", "test")}
+    measurements = {split: _measure(problem, images, split, seed, batch_size, device) for split in ("val", "test")}
     for split, z in measurements.items():
-        _check_measured(split, tuple(z.shape[1:]), plan.operator, image_shape, range_shape)
+        _check_measured(split, tuple(z.shape[1:]), operator, image_shape, range_shape)
     images = Splits(images.train.to(device), images.val, images.test)
     return RunInputs(
         problem=problem,
@@ -174,10 +186,10 @@ def _check_measured(split: str, found: Shape, operator: Operator, image_shape: S
         )
 
 
-def _measure(plan: Plan, problem: Problem, images: Splits, split: str, device: torch.device) -> Tensor:
+def _measure(problem: Problem, images: Splits, split: str, seed: int, batch_size: int, device: torch.device) -> Tensor:
     stack: ImageStack = getattr(images, split)
     with blamed(problem.operator, "operator"):
-        z = stack.measured(problem, split, plan.spec.seed, plan.spec.evaluation.batch_size, device)
+        z = stack.measured(problem, split, seed, batch_size, device)
     if not torch.isfinite(z).all():
         raise InvregError(
             f"the measurements of the {split} images hold NaN or infinite values",

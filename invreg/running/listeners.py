@@ -46,6 +46,10 @@ class TerminalProgress:
     @hookimpl
     def invreg_run_started(self, folder: Path, spec: Spec) -> None:
         self._console.print(f"{spec.title}: writing to {folder}", markup=False, soft_wrap=True)
+        self.open()
+
+    def open(self) -> None:
+        """Puts bars up, where a terminal is attached."""
         if self._console.is_terminal:
             self._bars = Progress(
                 TextColumn("{task.fields[label]}", markup=False),

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from invreg.components.events import Events
+from invreg.components.problem import Problem
 from invreg.errors import InvregError, SpecError
 from invreg.plugins.tracking import open_trackers
 from invreg.running.inputs import RunInputs, load_inputs, set_up_methods
@@ -59,7 +60,9 @@ def check_plan(plan: Plan, device: torch.device, shared: SharedWork) -> RunInput
         InvregError: if they do not; its exit status is that of a wrong spec, since nothing has been computed.
     """
     try:
-        inputs = load_inputs(plan, shared.images(plan, device), device)
+        images, batch_size = shared.images(plan, device), plan.spec.evaluation.batch_size
+        problem = Problem(plan.operator, plan.noise)
+        inputs = load_inputs(problem, images, plan.metrics, plan.spec.seed, batch_size, device)
         return replace(inputs, builders=set_up_methods(plan, inputs, device))
     except InvregError as error:
         error.exit_status = SpecError.exit_status

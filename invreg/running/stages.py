@@ -15,16 +15,15 @@ import torch
 
 from invreg.components.analyzer import CompletedRun, Findings
 from invreg.components.events import Events
-from invreg.components.foreign import blamed
-from invreg.components.reconstructor import FinalisesWeights
 from invreg.components.trainer import Method, TrainedMethod, TrainingContext, TrainingLog
-from invreg.errors import InvregError, TrainingError, recorded_warnings
+from invreg.errors import InvregError, recorded_warnings
 from invreg.plugins.registry import spec_of
 from invreg.reporting.report import write_report
 from invreg.running.environment import describe_environment
 from invreg.running.evaluation import doubt, measure_quality, reconstruct, summarize
 from invreg.running.inputs import RunInputs
 from invreg.running.shared_work import SharedWork
+from invreg.running.training import finalise, fit
 from invreg.specs.methods import make_method
 from invreg.specs.plan import Plan, PlannedMethod
 from invreg.storage.certificates import RunCertificates
@@ -102,19 +101,21 @@ class Stages:
             start = time.perf_counter()
             with recorded_warnings(messages, folder.keep_warnings):
                 trained = self._fit(planned, make_method(self.plan, build))
-                self._finalise(label, trained)
-            trained.reconstructor.eval()
             seconds = trained.log.summary.get("seconds", time.perf_counter() - start if planned.trainer else 0.0)
             self._save_method(label, trained, seconds, messages)
         self.events.emit("invreg_method_trained", label=label, trained=trained)
         return trained
 
     def _fit(self, planned: PlannedMethod, method: Method) -> TrainedMethod:
+        where = f"methods.{planned.label}"
         if planned.trainer is None:
-            return TrainedMethod(method.build(), TrainingLog())
-        scratch = self.folder.method(planned.label).scratch
+            return finalise(TrainedMethod(method.build(), TrainingLog()), where)
+        return finalise(fit(planned.trainer, method, self._context(planned.label), where), where)
+
+    def _context(self, label: str) -> TrainingContext:
+        scratch = self.folder.method(label).scratch
         scratch.mkdir(parents=True, exist_ok=True)
-        context = TrainingContext(
+        return TrainingContext(
             problem=self.inputs.problem,
             image_shape=self.inputs.image_shape,
             images=self.inputs.images,
@@ -126,24 +127,6 @@ class Stages:
             metrics=self.plan.metrics,
             batch_size=self.plan.spec.evaluation.batch_size,
         )
-        try:
-            with blamed(planned.trainer, "", TrainingError):
-                trained = planned.trainer.fit(method, context)
-            if not isinstance(trained, TrainedMethod):
-                what = f"{type(planned.trainer).__name__}.fit returned an instance of {type(trained).__name__}"
-                raise TrainingError(what, expected="invreg.TrainedMethod")
-            return trained
-        except InvregError as error:
-            raise error.at(f"methods.{planned.label}") from None
-
-    def _finalise(self, label: str, trained: TrainedMethod) -> None:
-        """After the last step of training and before anything is saved, so that evaluation sees what is saved."""
-        if isinstance(trained.reconstructor, FinalisesWeights):
-            try:
-                with blamed(trained.reconstructor, ""):
-                    trained.reconstructor.finalise()
-            except InvregError as error:
-                raise error.at(f"methods.{label}.reconstructor", of=trained.reconstructor) from None
 
     def _save_method(self, label: str, trained: TrainedMethod, seconds: float, messages: list[str]) -> None:
         record = TrainingRecord(seconds, _count_parameters(trained), trained.log.summary, messages)

@@ -66,18 +66,23 @@ class ReconstructorBuilder:
         return self._set_up(self._plan.registry.build("reconstructor", spec, self._where))
 
     def _set_up(self, reconstructor: Reconstructor) -> Reconstructor:
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(stream_key(self._plan.spec.seed, "initialisation", self.label))
-            try:
-                with within_memory(), blamed(reconstructor, ""):
-                    reconstructor.setup(self._problem, self._image_shape)
-            except InvregError as error:
-                raise error.at(self._where, of=reconstructor) from None
+        try:
+            set_up(reconstructor, self._problem, self._image_shape, self._plan.spec.seed, self.label)
+        except InvregError as error:
+            raise error.at(self._where, of=reconstructor) from None
         return reconstructor.to(self._device)
 
     @property
     def _where(self) -> str:
         return f"methods.{self.label}.reconstructor"
+
+
+def set_up(reconstructor: Reconstructor, problem: Problem, image_shape: Shape, seed: int, label: str) -> None:
+    """Sets a reconstructor up, with the initial weights of a seed and a label."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(stream_key(seed, "initialisation", label))
+        with within_memory(), blamed(reconstructor, ""):
+            reconstructor.setup(problem, image_shape)
 
 
 def make_method(plan: Plan, build: ReconstructorBuilder) -> Method:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +37,11 @@ SPEC: dict[str, Any] = {
     "metrics": ["psnr"],
     "analyses": ["certificate"],
 }
+
+
+@pytest.fixture
+def run_spec() -> dict[str, Any]:
+    return copy.deepcopy(SPEC)
 
 
 @pytest.fixture(scope="session")
