@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import os
+import sys
 import tempfile
 
 # Threads that sleep while they wait: tests must not stall on a busy machine.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 if "PYTEST_XDIST_WORKER" in os.environ:  # the cores are taken by the other workers
     os.environ.setdefault("OMP_NUM_THREADS", "1")
+# To rewrite all assertions takes each worker nine seconds: what is compiled is kept, also by processes that tests start.
+sys.dont_write_bytecode = False
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 # What tests prove stays theirs.
 os.environ["INVREG_CACHE"] = tempfile.mkdtemp(prefix="invreg-tests-")

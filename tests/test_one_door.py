@@ -48,6 +48,7 @@ def is_public(module: str, name: str) -> bool:
     )
 
 
+@pytest.mark.slow
 def test_plugins_import_public_names_only() -> None:
     assert len(SOURCES) > 150
     private = [

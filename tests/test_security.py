@@ -62,6 +62,7 @@ def _call(node: ast.Call) -> Iterator[str]:
         yield "yaml.load without a loader of its own"
 
 
+@pytest.mark.slow
 def test_nothing_pickles_evaluates_or_starts_a_shell() -> None:
     assert len(FILES) > 200
     found = {str(path.relative_to(ROOT)): list(problems(path.read_text(encoding="utf-8"))) for path in FILES}

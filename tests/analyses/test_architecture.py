@@ -208,6 +208,7 @@ def test_the_analysis_is_registered() -> None:
     assert isinstance(Registry.installed().build("analyzer", "architecture"), ArchitectureAnalysis)
 
 
+@pytest.mark.slow
 def test_labels_are_text_whatever_they_look_like(tmp_path: Path) -> None:
     findings = ArchitectureAnalysis().analyze(run_with({"1e3": built("diffnet"), "a $b$": built("iresnet")}))
     figures = draw_svgs(ArchitectureAnalysis(), through_files(findings, tmp_path))

@@ -96,6 +96,7 @@ def test_several_images_without_a_value_are_not_one_image() -> None:
     assert percent(np.nan) == "–"
 
 
+@pytest.mark.slow
 def test_images_without_both_kinds_are_left_out_and_listed() -> None:
     x = steps(3)
     x[1] = 0.4

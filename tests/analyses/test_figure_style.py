@@ -46,6 +46,7 @@ def test_drawing_leaves_matplotlib_as_it_was() -> None:
     assert "#ffc0cb" not in svgs["by_image"]
 
 
+@pytest.mark.slow
 def test_pyplot_is_never_needed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "matplotlib.pyplot", None)  # importing it raises now
     svgs = draw_svgs(Quality(), Quality().analyze(make_run({"a": 0.1})))

@@ -79,6 +79,7 @@ def run_with(operator: Operator, phi: Callable[[Tensor], Tensor], **images: Any)
 # -- against dense matrices
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mask", [EVERYWHERE, box_mask(2, 3, 5, 6), box_mask(0, 0, 9, 8)], ids=["all", "30", "72"])
 def test_eigenvalues_and_directions_are_those_of_the_dense_matrix(mask: np.ndarray) -> None:
     phi, operator = Matrix(1, 1.3), Matrix(2)

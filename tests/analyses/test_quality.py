@@ -54,6 +54,7 @@ def test_pairs_take_away_what_the_images_have_in_common() -> None:
     assert findings.scalars["resamples"] == 10_000
 
 
+@pytest.mark.slow
 def test_lower_is_better_is_respected() -> None:
     run = make_run({"tv": 0.1, "net": 0.05}, weights=LEARNED, metrics=("mse", "psnr"))
     findings = Quality().analyze(run)

@@ -137,6 +137,7 @@ def test_maps_are_drawn_from_files_with_numbers(tmp_path: Path) -> None:
     assert "net" in texts(figures["maps_1"])
 
 
+@pytest.mark.slow
 def test_images_without_edges_have_no_mean_over_them() -> None:
     run = run_with(PeriodicBlur(), lambda x: x)
     run.images.test.images[:] = 0.5

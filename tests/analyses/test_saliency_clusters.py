@@ -173,6 +173,7 @@ def test_equal_maps_everywhere_are_one_cluster() -> None:
     assert "no such" in draw_svgs(SaliencyClusters(), findings)["means_1"]
 
 
+@pytest.mark.slow
 def test_rounding_errors_tell_no_maps_apart() -> None:
     rng = np.random.default_rng(0)
     kinds, which = rng.normal(size=(3, 9, 9)), rng.choice(3, 400, p=[0.9, 0.07, 0.03])

@@ -89,6 +89,7 @@ def test_other_precisions_are_taken(made: Made, name: str, dtype: torch.dtype) -
     torch.testing.assert_close(found.float(), expected.to(found.dtype).float(), atol=2e-3, rtol=0)
 
 
+@pytest.mark.slow
 def test_a_method_in_double_precision_stays_there(made: Made) -> None:
     for name in sorted(HAS_WEIGHTS):
         reconstructor, z = made(name)

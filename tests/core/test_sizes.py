@@ -56,7 +56,7 @@ def method(name: str, **parameters: Any) -> dict[str, Any]:
 
 
 NETWORKS = [
-    method("unet", channels=[10**7, 10**7]),
+    method("unet", channels=[10**6, 10**6]),
     method("unet", kernel_size=10**5 + 1),
     method("iresnet", channels=10**7),
     method("wide", width=10**6),
@@ -95,6 +95,7 @@ def test_ordinary_sizes_pass(registry: invreg.Registry) -> None:
     check_sizes(make_plan(read_spec({**SPEC, **method("wide", width=5000)}), registry))
 
 
+@pytest.mark.slow
 def test_single_tensors_and_many_tensors_are_refused_before_they_are_made() -> None:
     for make in (
         lambda: torch.empty(10**20),

@@ -5,9 +5,12 @@ from __future__ import annotations
 import importlib.util
 from pathlib import Path
 
+import pytest
+
 LONG = Path(__file__).resolve().parents[1] / "long" / "images.py"
 
 
+@pytest.mark.slow
 def test_images_are_read_as_they_are_or_refused() -> None:
     spec = importlib.util.spec_from_file_location("long_images", LONG)
     assert spec is not None

@@ -226,6 +226,7 @@ def _exactly(weights: list[Tensor], before: Tensor, point: Tensor) -> Tensor:
     return torch.tensor(norms, dtype=torch.float64)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("scale", [1.0, 1e6])
 def test_rounding_of_the_residual_is_bounded(scale: float) -> None:
     # Where the equation is solved to rounding, the float64 residual says nothing and the bound must.

@@ -328,6 +328,7 @@ def test_large_subnetworks_are_left_to_their_own_bounds(monkeypatch: pytest.Monk
     assert certify_chain_gains(kernels, mixings, True, 1, single) is None
 
 
+@pytest.mark.slow
 def test_dead_channels_and_dead_subnetworks_are_left_out() -> None:
     kernels, mixings = weights(6, steps=3)
     kernels[0][1] = 0

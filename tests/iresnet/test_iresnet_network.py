@@ -244,6 +244,7 @@ def test_forward_map_is_the_composition_of_its_parts() -> None:
     torch.testing.assert_close(net.forward_map(x), net.unlift(state), rtol=0, atol=1e-13)
 
 
+@pytest.mark.slow
 def test_forward_map_knows_torch_func() -> None:
     net = network()
     x, h, v = torch.randn(3, 1, 1, 10, 12, dtype=torch.float64)

@@ -60,6 +60,7 @@ def test_iterations_can_go_on_where_they_ended() -> None:
     torch.testing.assert_close(scaled, power_iteration(kernels, vectors, iterations=0)[0])
 
 
+@pytest.mark.slow
 def test_gradient_with_fixed_vectors_is_that_of_the_norm_at_the_maximiser() -> None:
     kernels = normal(2, 3, 2, 3, 3).requires_grad_()
     vectors = normal(2, 2, 5, 5, seed=1)

@@ -29,11 +29,14 @@ TRANSFORMS: dict[str, Callable[[Map], Any]] = {
     "linearize": lambda f: torch.func.linearize(f, X)[1](H),
     "vmap": lambda f: torch.func.vmap(lambda h: torch.func.jvp(f, (X,), (h,))[1])(H[None])[0],
 }
+each_transform = pytest.mark.parametrize(
+    "transform", [pytest.param(name, marks=[pytest.mark.slow] if name == "linearize" else []) for name in TRANSFORMS]
+)
 
 
 def network(cls: type[InvertibleChain], state: str) -> InvertibleChain:
     torch.manual_seed(0)
-    sizes = {"subnetworks": 4, "channels": 2, "hidden": 3, "kernel_size": 3, "padding": 2, "lipschitz": 0.9}
+    sizes = {"subnetworks": 2, "channels": 2, "hidden": 3, "kernel_size": 3, "padding": 2, "lipschitz": 0.7}
     net = cls(**sizes)  # type: ignore[arg-type]
     net.setup(Problem(Smooth()), (1, 6, 6))
     net.eval().double()
@@ -57,7 +60,7 @@ def derivative(f: Map) -> Tensor:
 
 
 @pytest.mark.parametrize("state", ["built", "final", "loaded", "changed"])
-@pytest.mark.parametrize("transform", TRANSFORMS)
+@each_transform
 @pytest.mark.parametrize(("cls", "name"), [(IResNet, "forward_map"), (ExplicitIResNet, "__call__")])
 def test_explicit_maps_go_through_torch_func_in_the_first_call(
     cls: type[InvertibleChain], name: str, transform: str, state: str
@@ -91,7 +94,7 @@ def test_what_was_seen_within_a_transform_is_used_outside() -> None:
     assert all(p.grad is not None for p in (net.residuals.kernels, net.residuals.mixings))  # type: ignore[union-attr]
 
 
-@pytest.mark.parametrize("transform", TRANSFORMS)
+@each_transform
 @pytest.mark.parametrize(("cls", "name"), [(IResNet, "__call__"), (ExplicitIResNet, "forward_map")])
 def test_fixed_points_are_refused_by_name(cls: type[InvertibleChain], name: str, transform: str) -> None:
     f = getattr(network(cls, "built"), name)

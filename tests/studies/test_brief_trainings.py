@@ -83,6 +83,7 @@ def test_words_and_table(result: StudyResult) -> None:
     assert "trained too briefly" in result.report.read_text()
 
 
+@pytest.mark.slow
 def test_figure(result: StudyResult) -> None:
     findings = result.findings["method_comparison"]
     (figure,) = MethodComparison().draw(findings).values()

@@ -528,6 +528,7 @@ def test_exact_networks_have_no_exponent(tmp_path: Path) -> None:
             figure.canvas.draw()  # type: ignore[attr-defined]
 
 
+@pytest.mark.slow
 def test_a_training_that_changes_the_parameter_is_left_out(tmp_path: Path) -> None:
     methods = {"net": {"reconstructor": "scaling", "trainer": "changing"}}
     with pytest.raises(SpecError, match=r"its training has changed lipschitz from 0\.95 to 0\.5"):

@@ -132,6 +132,7 @@ def test_progress_is_told_map_by_map_to_the_last_one(result: StudyResult, monkey
     assert len(told) > 8
 
 
+@pytest.mark.slow
 def test_series_run_over_noise_and_over_lipschitz(findings: Findings) -> None:
     series, maps = findings.tables["series"], findings.tables["maps"]
     assert series["over"].tolist() == ["noise", "lipschitz"]
@@ -160,6 +161,7 @@ def test_a_study_with_it_is_reported_with_its_figures(findings: Findings, tmp_pa
     }
 
 
+@pytest.mark.slow
 def test_a_falling_spread_is_decided(findings: Findings) -> None:
     steps = findings.tables["steps"]
     own = steps[(steps["series"] == 0) & (steps["measure"] == "radius") & (steps["area"] == "smooth")]
@@ -183,6 +185,7 @@ def test_a_falling_spread_is_decided(findings: Findings) -> None:
     assert "not decided" not in findings.text.split(";")[0]
 
 
+@pytest.mark.slow
 def test_cells_can_be_chosen_and_an_image_named(result: StudyResult) -> None:
     study = completed(result)
     findings = SaliencyByNoise(**SMALL, at={L_PATH: 0.5}, image="image/2").analyze(study)

@@ -129,6 +129,7 @@ def test_other_paths_can_be_held_at_another_value(result: StudyResult) -> None:
     assert set(choose(study, {"operator": MORE}).operators) == {MORE}
 
 
+@pytest.mark.slow
 def test_comparison_is_drawn_from_files(result: StudyResult, tmp_path: Path) -> None:
     findings = through_files(MethodComparison().analyze(completed(result)), tmp_path)
     figures = MethodComparison().draw(findings)

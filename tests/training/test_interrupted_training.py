@@ -117,6 +117,7 @@ def test_a_full_disk_at_an_interruption_is_said(tmp_path: Path, monkeypatch: pyt
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("trained", [False, True])
 def test_a_search_keeps_its_trials_and_the_step_of_the_one_that_runs(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, trained: bool
