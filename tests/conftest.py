@@ -10,7 +10,7 @@ import tempfile
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 if "PYTEST_XDIST_WORKER" in os.environ:  # the cores are taken by the other workers
     os.environ.setdefault("OMP_NUM_THREADS", "1")
-# To rewrite all assertions takes each worker nine seconds: what is compiled is kept, also by processes that tests start.
+# Rewriting all assertions takes each worker nine seconds: what is compiled is kept, also by processes of tests.
 sys.dont_write_bytecode = False
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 # What tests prove stays theirs.
