@@ -19,6 +19,7 @@ from invreg_analyses.forward_map.radial_transfer import RadialTransfer
 from invreg_analyses.forward_map.regularization_map import RegularizationMap
 from invreg_analyses.ill_posedness.by_noise import IllPosednessByNoise
 from invreg_analyses.ill_posedness.local_ill_posedness import LocalIllPosedness
+from invreg_analyses.measurements.new_measurements import NewMeasurements
 from invreg_analyses.quality.quality import Quality
 from invreg_analyses.saliency.by_noise import SaliencyByNoise
 from invreg_analyses.saliency.clusters import SaliencyClusters
@@ -38,6 +39,7 @@ def invreg_components() -> Mapping[str, type]:
         "local_ill_posedness": LocalIllPosedness,
         "regularization_map": RegularizationMap,
         "radial_transfer": RadialTransfer,
+        "new_measurements": NewMeasurements,
         "architecture": ArchitectureAnalysis,
         "certificate": Certificate,
         "stability": Stability,

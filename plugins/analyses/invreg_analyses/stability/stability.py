@@ -162,8 +162,9 @@ class Stability(Analyzer):
             # What the noise model adds to z is as large as what it has added to F(x).
             noise_model = run.problem.noise
             keys = [stream_key(run.seed, "level", str(name)) for name in run.images.test.names[: len(z)]]
-            again = z if noise_model is None else noise_model.sample(z, keys)
-            level, size = norms(again.double() - z.double()), sizes(z)
+            like = z.clamp(min=0)  # F gives no negative values to images, where noise depends on them
+            again = like if noise_model is None else noise_model.sample(like, keys)
+            level, size = norms(again.double() - like.double()), sizes(z)
             return torch.where(level > _PROBE * size, level, _WITHOUT_NOISE * size)
         clean = []
         with torch.no_grad():
