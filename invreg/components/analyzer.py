@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from invreg.components.events import Events
 from invreg.schema.component import Component
 from invreg.schema.kinds import base_of
+from invreg.summaries import Summarized, Summary
 
 if TYPE_CHECKING:
     import numpy as np
@@ -24,8 +25,8 @@ if TYPE_CHECKING:
     from invreg.components.trainer import TrainedMethod
 
 
-@dataclass
-class Findings:
+@dataclass(repr=False)
+class Findings(Summarized):
     """What an analysis found. The harness saves it and can draw it again without computing anything.
 
     Attributes:
@@ -39,6 +40,15 @@ class Findings:
     tables: dict[str, pd.DataFrame] = field(default_factory=dict)
     arrays: dict[str, np.ndarray] = field(default_factory=dict)
     text: str = ""
+
+    def _summary(self) -> Summary:
+        rows: list[tuple[str, Any]] = list(self.scalars.items())
+        parts = {"tables": self.tables, "arrays": self.arrays}
+        for kind, values in parts.items():
+            shapes = [f"{name} {'x'.join(map(str, value.shape))}" for name, value in values.items()]
+            if shapes:
+                rows.insert(0, (kind, ", ".join(shapes)))
+        return Summary("Findings", (), rows, [self.text] if self.text else [])
 
 
 @dataclass(frozen=True)

@@ -9,13 +9,14 @@ from decimal import ROUND_CEILING, Context
 from typing import Any
 
 from invreg.errors import CertificateError
+from invreg.summaries import Summarized, Summary
 
 _FORMAT = "invreg-certificate-2"
 _KEYS = {"inverse_lipschitz", "forward_lipschitz", "reconstruction_lipschitz", "reads", "weights"}
 
 
-@dataclass(frozen=True)
-class StabilityCertificate:
+@dataclass(frozen=True, repr=False)
+class StabilityCertificate(Summarized):
     """Proven Lipschitz bounds of a network phi, of its inverse, and of the reconstruction R that is made of it.
 
     All bounds are about Euclidean norms, exact arithmetic and the stored weights, whose hash is part of the
@@ -51,6 +52,18 @@ class StabilityCertificate:
                 raise CertificateError("without `certified`", where=f"certificate.{side}", expected="a whole one")
         # A copy: what has been verified cannot be changed from outside.
         object.__setattr__(self, "content", copy.deepcopy(dict(self.content)))
+
+    def _summary(self) -> Summary:
+        maps = {"Lip(φ⁻¹)": self.inverse_lipschitz, "Lip(φ)": self.forward_lipschitz}
+        rows = [
+            (name if way == "certified" else "", "smallest" if way == "certified" else way.replace("_", " "), shown)
+            for name, bounds in maps.items()
+            for way, bound in sorted(bounds.items(), key=lambda item: item[0] != "certified")
+            for shown in ["not proven" if bound is None else rounded_up(bound)]
+        ]
+        bound = self.reconstruction_lipschitz
+        rows.insert(0, ("Lip(R)", "", "not proven" if bound is None else rounded_up(bound)))
+        return Summary("StabilityCertificate", ("of", "proven by", "at most"), rows, [f"It claims: {self.statement}."])
 
     @property
     def inverse_lipschitz(self) -> dict[str, float | None]:

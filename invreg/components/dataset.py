@@ -16,13 +16,15 @@ from invreg.components.training_images import TrainingImages, check_measured
 from invreg.errors import DataError
 from invreg.schema.component import Component
 from invreg.schema.kinds import base_of
+from invreg.summaries import Summarized, Summary, brief
+from invreg.text import count, plural
 
 if TYPE_CHECKING:
     from invreg.components.problem import Problem
 
 
-@dataclass(frozen=True)
-class ImageStack:
+@dataclass(frozen=True, repr=False)
+class ImageStack(Summarized):
     """Images of one size for validation or testing.
 
     Attributes:
@@ -49,6 +51,12 @@ class ImageStack:
 
     def __len__(self) -> int:
         return self.images.shape[0]
+
+    def _summary(self) -> Summary:
+        shape = "x".join(map(str, self.image_shape))
+        return Summary(
+            f"{type(self).__name__}: {plural(len(self), 'image')} {shape}", (), [("names", brief(self.names))]
+        )
 
     @property
     def image_shape(self) -> tuple[int, int, int]:
@@ -79,7 +87,7 @@ class ImageStack:
         return problem.measure_split(self.images, split, seed, batch_size, device, positions)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class MeasuredStack(ImageStack):
     """Images of one size for validation or testing, with their measurements.
 
@@ -124,13 +132,22 @@ class MeasuredStack(ImageStack):
         return self.measurements
 
 
-@dataclass(frozen=True)
-class Splits:
+@dataclass(frozen=True, repr=False)
+class Splits(Summarized):
     """The three splits of a data set. Validation chooses (weights, parameters); test is only reported."""
 
     train: TrainingImages
     val: ImageStack
     test: ImageStack
+
+    def _summary(self) -> Summary:
+        crop = "x".join(map(str, self.train.crop_shape))
+        training = ("train", len(self.train.names), f"crops {crop}, {count(len(self.train))} in an epoch")
+        others = [
+            (name, len(stack), "x".join(map(str, stack.image_shape)))
+            for name, stack in (("val", self.val), ("test", self.test))
+        ]
+        return Summary("Splits", ("split", "images", "size"), [training, *others])
 
     def fingerprint(self) -> dict[str, Any]:
         """Which images these are: names, sizes, and a hash of all pixels, as plain values."""

@@ -13,6 +13,7 @@ from invreg.components.noise import Noise
 from invreg.components.operator import LinearOperator, NormalOperator, NormEstimate, Operator, Shape, as_linear
 from invreg.components.streams import stream_key
 from invreg.errors import InvregError, InvregWarning, SpecError, message_of
+from invreg.summaries import Summary
 
 # What rounding makes of adjoints: 1e-7 in float32, and up to 4e-5 for operators of other packages. GPUs may convolve
 # in TF32.
@@ -43,6 +44,11 @@ class Problem:
 
     def __repr__(self) -> str:
         return f"Problem({self.operator!r}, {self.noise!r})"
+
+    def _repr_html_(self) -> str:
+        return Summary(
+            "Problem: z = F(x) + noise", (), [("F", repr(self.operator)), ("noise", repr(self.noise))]
+        ).html()
 
     def to(self, device: torch.device | str) -> Problem:
         """Moves the operator's buffers to `device`."""

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 from invreg.schema.component import Component
 from invreg.schema.kinds import base_of
 from invreg.schema.parameters import validated_parameters
+from invreg.summaries import Summarized, Summary, cell
+from invreg.text import plural
 
 if TYPE_CHECKING:
     import torch
@@ -91,8 +93,8 @@ class TrainingContext:
     stop_rule: Callable[[int, float], str | None] = never_stop
 
 
-@dataclass
-class TrainingLog:
+@dataclass(repr=False)
+class TrainingLog(Summarized):
     """What happened in a training, as a table.
 
     Attributes:
@@ -102,6 +104,15 @@ class TrainingLog:
 
     rows: list[dict[str, Any]] = field(default_factory=list)
     summary: dict[str, Any] = field(default_factory=dict)
+
+    def _summary(self) -> Summary:
+        columns = list(self.rows[0])[:8] if self.rows else []
+        notes = [", ".join(f"{name} {cell(value)}" for name, value in self.summary.items())] if self.summary else []
+        left_out = [f"the last of {plural(len(self.rows), 'row')}"] if len(self.rows) > 10 else []
+        rows = [[row.get(name) for name in columns] for row in self.rows[-10:]]
+        return Summary(
+            "TrainingLog" if self.rows else "TrainingLog: nothing was trained", columns, rows, left_out + notes
+        )
 
 
 @dataclass(frozen=True)

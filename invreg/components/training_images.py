@@ -13,6 +13,8 @@ from torch import Tensor
 
 from invreg.components.streams import generator, stream_key
 from invreg.errors import DataError
+from invreg.summaries import Summarized, Summary, brief
+from invreg.text import count, plural
 
 if TYPE_CHECKING:
     from invreg.components.problem import Problem
@@ -27,7 +29,7 @@ class _Crops(NamedTuple):
     orientations: Tensor
 
 
-class TrainingImages:
+class TrainingImages(Summarized):
     """Training images in one flat buffer, from which batches of random crops are gathered.
 
     A batch is a pure function of (seed, step): nothing has to be stored to resume, every method of a run sees
@@ -75,6 +77,13 @@ class TrainingImages:
     def __len__(self) -> int:
         """Crops in one epoch."""
         return len(self._visits)
+
+    def _summary(self) -> Summary:
+        crop = "x".join(map(str, self.crop_shape))
+        title = (
+            f"{type(self).__name__}: {plural(len(self.names), 'image')}, crops {crop}, {count(len(self))} in an epoch"
+        )
+        return Summary(title, (), [("names", brief(self.names)), ("memory", f"{self.nbytes / 2**20:.1f} MiB")])
 
     @property
     def device(self) -> torch.device:

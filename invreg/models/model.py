@@ -20,6 +20,7 @@ from invreg.components.trainer import TrainingLog
 from invreg.errors import CertificateError, DataError, recorded_warnings
 from invreg.files import usable_path
 from invreg.models.arrays import Batch, as_batch
+from invreg.summaries import Summary, brief
 
 #: What is asked of a proven reconstruction: an error of a quarter of a step of 8 bits, as a root mean square.
 _TOLERANCE = 1e-3
@@ -87,6 +88,17 @@ class Model:
         bound = "" if proven is None else f", Lip(R) <= {rounded_up(proven)}"
         operator, noise = type(self.problem.operator).__name__, type(self.problem.noise).__name__
         return f"Model({self.name!r}: {type(self.reconstructor).__name__} for {operator} and {noise}{bound})"
+
+    def _repr_html_(self) -> str:
+        proven = None if self.certificate is None else f"{self.certificate.statement}."
+        parts = {
+            "reconstructor": self.reconstructor,
+            "operator": self.problem.operator,
+            "noise": self.problem.noise,
+            "images": f"{list(self.image_shape)}, for which it was set up",
+        }
+        rows = [(name, part if isinstance(part, str) else brief(part)) for name, part in parts.items()]
+        return Summary(f"Model {self.name!r}", (), rows, [proven] if proven else []).html()
 
     @property
     def device(self) -> torch.device:

@@ -28,6 +28,8 @@ from invreg.schema.kinds import KINDS
 from invreg.schema.parameters import Nested, Parameters, parameters_model
 from invreg.schema.signature import built_with
 from invreg.schema.sources import place_of_error
+from invreg.summaries import Summarized, Summary
+from invreg.text import plural
 
 #: What constructors raise for a combination of parameters.
 _WRONG = (ValueError, TypeError)
@@ -43,7 +45,7 @@ class Entry:
     plugin: Plugin
 
 
-class Registry:
+class Registry(Summarized):
     """Components by kind and name.
 
     Args:
@@ -75,6 +77,13 @@ class Registry:
         for name, further in (plugins or {}).items():
             registry._admit(Plugin(name, name, ""), further)
         return registry
+
+    def _summary(self) -> Summary:
+        names = [(kind, ", ".join(self.names(kind))) for kind in KINDS]
+        rows = [(kind, text.count(",") + 1 if text else 0, text) for kind, text in names]
+        broken = [f"set aside: {plugin.distribution} ({plugin.name})" for plugin in self.plugins if plugin.problem]
+        title = f"Registry: {plural(len(self.plugins), 'plugin')}"
+        return Summary(title, ("kind", "components", "names"), rows, broken)
 
     # -- what there is
 

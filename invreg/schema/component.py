@@ -12,6 +12,7 @@ from typing import Any, Self
 from invreg.errors import InvregError
 from invreg.schema.parameters import NestedBuilder, model_or_none, validated_arguments
 from invreg.schema.signature import HasParameters, built_with
+from invreg.summaries import MOST_LINES, Summary, brief, call
 
 
 class Component(HasParameters):
@@ -41,9 +42,24 @@ class Component(HasParameters):
         super().__init__()
 
     def __repr__(self) -> str:
-        if hasattr(self, "extra_repr"):  # torch has a form of its own
-            return super().__repr__()
-        return f"{type(self).__name__}({', '.join(f'{name}={value!r}' for name, value in built_with(self).items())})"
+        children = getattr(self, "children", None)
+        if children is not None:  # a module of torch: its form says nothing of parameters, but of layers
+            text = super().__repr__()
+            if (_says_more(type(self)) or any(children())) and text.count("\n") < MOST_LINES:
+                return text
+        return call(type(self).__name__, built_with(self))
+
+    def _repr_html_(self) -> str:
+        model, said = model_or_none(type(self)), (type(self).__doc__ or "").strip().split("\n")[0]
+        meanings = {} if model is None else {name: field.description for name, field in model.model_fields.items()}
+        rows = [(name, brief(value), meanings.get(name) or "") for name, value in built_with(self).items()]
+        return Summary(type(self).__name__, ("parameter", "value", "meaning") if rows else (), rows, [said]).html()
+
+
+def _says_more(cls: type) -> bool:
+    """Whether a class of modules describes itself."""
+    owner = next((base for base in cls.__mro__ if "extra_repr" in vars(base)), None)
+    return owner is not None and not owner.__module__.startswith("torch.")
 
 
 @contextmanager

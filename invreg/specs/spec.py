@@ -13,6 +13,7 @@ from invreg.plugins.registry import spec_of
 from invreg.schema.component import Component
 from invreg.schema.component_spec import ComponentSpec, NestedError, join_errors, spec_errors
 from invreg.specs.yaml import dump_yaml
+from invreg.summaries import Summarized, Summary, call
 
 
 class MethodSpec(BaseModel):
@@ -47,7 +48,7 @@ _LONGEST_LABEL = 200
 _RESERVED = re.compile(r"(con|prn|aux|nul|com[0-9]|lpt[0-9])(\..*)?", re.IGNORECASE)
 
 
-class Spec(BaseModel):
+class Spec(Summarized, BaseModel):
     """One experiment: a problem, methods that solve it, and what is to be found out about them."""
 
     model_config = ConfigDict(extra="forbid")
@@ -132,6 +133,22 @@ class Spec(BaseModel):
         if len({label.casefold() for label in methods}) < len(methods):
             raise ValueError("two labels differ only in upper and lower case")
         return methods
+
+    def _summary(self) -> Summary:
+        def shown(spec: ComponentSpec | None) -> str:
+            return "" if spec is None else call(spec.name, spec.parameters)
+
+        problem = {"data": self.data, "operator": self.operator, "noise": self.noise}
+        rows = [(name, shown(spec)) for name, spec in problem.items()]
+        rows += [
+            (label, " trained by ".join(filter(None, (shown(method.reconstructor), shown(method.trainer)))))
+            for label, method in self.methods.items()
+        ]
+        notes = [f"analyses: {', '.join(spec.name for spec in self.analyses)}"] if self.analyses else []
+        return Summary(f"Spec: {self.title}", (), rows, notes)
+
+    def __str__(self) -> str:
+        return repr(self)
 
     def to_yaml(self) -> str:
         """The spec as YAML, as it stands in a run folder."""

@@ -8,6 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from invreg.errors import did_you_mean
+from invreg.schema.signature import built_with
+from invreg.summaries import Summarized, Summary, brief, of_table
+from invreg.text import duration, plural
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -26,16 +29,19 @@ if TYPE_CHECKING:
 _Value = TypeVar("_Value")
 
 
-class ByName(dict[str, _Value]):
+class ByName(Summarized, dict[str, _Value]):
     """Values by name; the error for a name that is not there suggests a near one."""
+
+    def _summary(self) -> Summary:
+        return Summary(f"{len(self)} by name", (), [(name, repr(value)) for name, value in self.items()])
 
     def __missing__(self, name: str) -> _Value:
         hint = did_you_mean(name, self)
         raise KeyError(f"{name!r}; {hint}" if hint else name)
 
 
-@dataclass(frozen=True)
-class MethodResult:
+@dataclass(frozen=True, repr=False)
+class MethodResult(Summarized):
     """A method after the run.
 
     Attributes:
@@ -57,14 +63,29 @@ class MethodResult:
         """A trained method with what its files say about its training and its evaluation."""
         return cls(trained.reconstructor, trained.log, folder.training.seconds, folder.warnings, folder)
 
+    def __repr__(self) -> str:
+        return f"MethodResult({brief(self.reconstructor)}, {', '.join(self._in_words)})"
+
+    @property
+    def _in_words(self) -> list[str]:
+        trained = f"trained in {duration(self.training_seconds)}" if self.log.rows else "not trained"
+        return [trained, *([plural(len(self.warnings), "warning")] if self.warnings else [])]
+
+    def _summary(self) -> Summary:
+        net = self.reconstructor
+        rows = [(name, brief(value)) for name, value in built_with(net).items()]
+        weights = sum(parameter.numel() for parameter in net.parameters())
+        title = f"{type(net).__name__}: {plural(weights, 'weight')}, {', '.join(self._in_words)}"
+        return Summary(title, ("parameter", "value") if rows else (), rows, self.warnings)
+
     @cached_property
     def reconstructions(self) -> Tensor:
         """The reconstructed test images, `[N, C, H, W]`, in their order; read when they are first asked for."""
         return self.folder.reconstructions
 
 
-@dataclass(frozen=True)
-class Outcome:
+@dataclass(frozen=True, repr=False)
+class Outcome(Summarized):
     """What is there after a run or a study.
 
     Attributes:
@@ -84,7 +105,7 @@ class Outcome:
         return {}
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Result(Outcome):
     """A finished run.
 
@@ -109,6 +130,12 @@ class Result(Outcome):
     def __post_init__(self) -> None:
         object.__setattr__(self, "methods", ByName(self.methods))
         object.__setattr__(self, "findings", ByName(self.findings))
+
+    def _summary(self) -> Summary:
+        notes = [f"findings: {', '.join(self.findings)}"] if self.findings else []
+        notes += [f"{plural(len(self.warnings), 'warning')}: see .warnings"] if self.warnings else []
+        columns = [name for name in self.summary.columns if not name.endswith("_std")]
+        return of_table(f"Result of {self.spec.title!r} in {self.folder}", self.summary, columns, notes)
 
     @property
     def warnings(self) -> list[str]:
@@ -138,7 +165,7 @@ class Result(Outcome):
         return self._images.measurements(which)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class StudyResult(Outcome):
     """A finished study.
 
@@ -154,6 +181,13 @@ class StudyResult(Outcome):
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "findings", ByName(self.findings))
+
+    def _summary(self) -> Summary:
+        notes = [f"findings: {', '.join(self.findings)}"] if self.findings else []
+        notes += [f"{plural(len(self.failures), 'cell')} failed: see .failures"] if self.failures else []
+        columns = [name for name in self.table.columns if not name.endswith("_std")]
+        title = f"StudyResult: {plural(len(self.cells), 'cell')} in {self.folder}"
+        return of_table(title, self.table, columns, notes)
 
     @property
     def summary(self) -> pd.DataFrame:

@@ -13,6 +13,7 @@ from invreg.errors import StoreError, did_you_mean
 from invreg.storage.certificates import RunCertificates
 from invreg.storage.run_folder import RunFolder
 from invreg.storage.run_images import LastImages, RunImages, Which
+from invreg.summaries import Summarized, Summary
 from invreg.text import unique_names
 
 if TYPE_CHECKING:
@@ -30,8 +31,8 @@ if TYPE_CHECKING:
     from invreg.storage.run_folder import RunIdentity
 
 
-@dataclass(frozen=True)
-class StudyCell:
+@dataclass(frozen=True, repr=False)
+class StudyCell(Summarized):
     """One cell of a study: what its run folder holds, read when it is asked for.
 
     All but `problem`, `images`, `measurements` and what follows from `result` come from files alone: nothing is built.
@@ -54,6 +55,10 @@ class StudyCell:
     registry: Registry
     device: str = "cpu"
     last: LastImages = field(default_factory=LastImages, repr=False, compare=False)
+
+    def _summary(self) -> Summary:
+        state = f"failed: {self.failure}" if self.failure else f"finished, in {self.folder}"
+        return Summary("StudyCell", (), list(self.values.items()), [state])
 
     # -- from files
 

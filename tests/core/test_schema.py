@@ -177,7 +177,7 @@ def test_components_show_what_they_were_built_with() -> None:
             return z
 
     assert repr(White(0.2)) == "White(std=0.2, seed=0)"
-    assert repr(Scale()) == "Scale()"  # as torch shows its modules
+    assert repr(Scale()) == "Scale(factor=1.0, repeats=1, mode='up', taps=(1.0,), inner=None)"
 
 
 def test_too_many_arguments_are_a_type_error() -> None:
