@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 
 import torch
 
-from invreg.components.dataset import ImageDataset, Splits
+from invreg.components.dataset import ImageDataset, ImageStack, MeasuredDataset, MeasuredStack, Splits
 from invreg.testing.checks import Check, Refused, instance_of, run_checks, title_of
 from invreg.testing.constructors import constructor_checks, rebuilt
 from invreg.testing.numbers import demand_equal, demand_same
@@ -45,8 +45,19 @@ def _determinism(dataset: ImageDataset) -> None:
         a, b = getattr(first, name), getattr(second, name)
         demand_equal(list(a.names), list(b.names), f"names of {name}, drawn twice,", fix)
         demand_same(a.images, b.images, f"images of {name}, drawn twice", fix)
+        if isinstance(dataset, MeasuredDataset):
+            z, again = (_measured(stack, name) for stack in (a, b))
+            demand_same(z, again, f"measurements of {name}, drawn twice", fix)
     for step in (0, 3):
         demand_same(first.train.batch(0, step, 4), second.train.batch(0, step, 4), f"batch of step {step}", fix)
+
+
+def _measured(stack: ImageStack, name: str) -> torch.Tensor:
+    if not isinstance(stack, MeasuredStack):
+        raise Refused(
+            f"{name} is of the type {type(stack).__name__}", "invreg.MeasuredStack", "give the measurements along"
+        )
+    return stack.measurements
 
 
 def _shapes(splits: Splits) -> None:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 import torch
 from torch import Tensor
 
-from invreg.components.operator import LinearOperator, Operator, Shape
+from invreg.components.operator import LinearOperator, Operator, Shape, UnknownOperator
 from invreg.errors import ShapeError
 from invreg.schema.component import Component
 from invreg.testing.checks import Check, CheckFailure, Failure, Refused, instance_of, run_checks, title_of
@@ -56,8 +56,24 @@ def check_operator(
             to change.
     """
     tested: Operator = instance_of(operator, Operator)  # type: ignore[type-abstract]
+    if isinstance(tested, UnknownOperator):
+        run_checks(title_of(operator), _checks_of_unknown(tested, tuple(image_shape)))
+        return
     demand_accepted(tested, tuple(image_shape), title_of(operator))
     run_checks(title_of(operator), _checks(tested, tuple(image_shape), other_shapes, tolerance))
+
+
+def _checks_of_unknown(given: UnknownOperator, shape: Shape) -> Iterator[Check]:
+    """Of an operator that cannot be evaluated, there is the shape of measurements."""
+    yield "range_shape", lambda: _shape_of_unknown(given, shape)
+    yield from constructor_checks(given)
+
+
+def _shape_of_unknown(given: UnknownOperator, shape: Shape) -> None:
+    found = given.range_shape(shape)
+    if not isinstance(found, tuple) or not all(isinstance(side, int) and side > 0 for side in found):
+        raise Refused(f"range_shape{shape} is {found!r}", "a tuple of positive numbers", "return the shape of one z")
+    demand_equal(rebuilt(given).range_shape(shape), found, "range_shape of an operator built again", "keep no state")  # type: ignore[attr-defined]
 
 
 def _checks(given: Operator, shape: Shape, others: Sequence[Shape] | None, tolerance: float) -> Iterator[Check]:

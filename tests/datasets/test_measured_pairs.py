@@ -12,8 +12,8 @@ import pytest
 import torch
 from PIL import Image
 
-from invreg import DataError, MeasuredStack, Registry, SpecError, TrainingPairs, write_image
-from invreg.testing import check_dataset
+from invreg import DataError, ImageStack, MeasuredStack, Registry, SpecError, Splits, TrainingPairs, write_image
+from invreg.testing import CheckFailure, check_dataset
 from invreg_datasets.pairs import MeasuredPairs
 
 
@@ -300,3 +300,16 @@ def test_floating_point_tiff(tmp_path: Path) -> None:
         write_image(path, scene(number) / np.float32(255), depth="float32")
     _, _, test = stacks(MeasuredPairs(tmp_path))
     assert torch.allclose(test.measurements, test.images, atol=1e-7)
+
+
+class Forgets(MeasuredPairs):
+    """A data set that gives no measurements for its test images."""
+
+    def splits(self) -> Splits:
+        found = super().splits()
+        return Splits(found.train, found.val, ImageStack(found.test.images, found.test.names))
+
+
+def test_the_checks_find_what_is_not_measured(tmp_path: Path) -> None:
+    with pytest.raises(CheckFailure, match=r"test is of the type ImageStack(.|\n)*invreg.MeasuredStack"):
+        check_dataset(Forgets(fill(tmp_path, numbered(5)), image_size=8))

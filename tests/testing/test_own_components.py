@@ -26,7 +26,7 @@ EXAMPLES: dict[str, Mapping[str, Any]] = {
 }
 
 #: What needs files, minutes or a tolerance of its own, and is tested elsewhere.
-ELSEWHERE = {"image_folder", "stl10", "photos", "finite_differences", "tv"}
+ELSEWHERE = {"image_folder", "measured_pairs", "stl10", "photos", "finite_differences", "tv"}
 
 REGISTRY = Registry.installed()
 OWN = [
