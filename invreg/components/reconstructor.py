@@ -275,6 +275,14 @@ class ReconstructsWithBound(Protocol):
         """
         ...
 
+    def accept(self, certificate: StabilityCertificate) -> None:
+        """Takes a certificate that was verified before, so that no proof has to be made or checked again.
+
+        Raises:
+            CertificateError: if it belongs to other weights.
+        """
+        ...
+
 
 @runtime_checkable
 class DescribesArchitecture(Protocol):

@@ -26,14 +26,16 @@ from invreg.components.certificate import StabilityCertificate
 from invreg.components.foreign import blamed
 from invreg.components.memory import within_memory
 from invreg.components.problem import Problem
-from invreg.components.reconstructor import CertifiesStability
+from invreg.components.reconstructor import CertifiesStability, ReconstructsWithBound
 from invreg.errors import CertificateError, InvregError, SpecError, StoreError
 from invreg.files import whole_folder
 from invreg.models.card import card
 from invreg.models.model import Model
 from invreg.plugins.registry import Registry, spec_of
+from invreg.storage import proofs
 from invreg.storage.folder import Folder, Stage, json_bytes, tensor_bytes
 from invreg.storage.method_folder import fit_weights
+from invreg.storage.seal import digest
 
 if TYPE_CHECKING:
     from invreg.components.reconstructor import Reconstructor
@@ -133,8 +135,13 @@ class ModelFolder(Folder):
         except CertificateError as error:
             raise error.at(str(self.path / _CERTIFICATE)) from None
 
-    def load(self, device: torch.device, registry: Registry) -> Model:
+    def load(self, device: torch.device, registry: Registry, *, is_proven: bool = False) -> Model:
         """The model, ready for measurements.
+
+        Args:
+            device: where it is put.
+            registry: where its components come from.
+            is_proven: whether its certificate is known to hold; otherwise it is verified, once on each machine.
 
         Raises:
             StoreError: if a file is missing or was changed, or the weights do not fit.
@@ -161,7 +168,8 @@ class ModelFolder(Folder):
                 raise error.at(f"{self.path / CONFIG}, reconstructor", of=reconstructor) from None
         fit_weights(reconstructor, self.read_tensors(_WEIGHTS), self.path / _WEIGHTS)
         reconstructor = reconstructor.to(device).eval()
-        return Model(config.name, reconstructor, problem, shape, self._verified(reconstructor), self.path)
+        certificate = self._verified(reconstructor, is_proven)
+        return Model(config.name, reconstructor, problem, shape, certificate, self.path)
 
     def _build(self, kind: str, spec: Mapping[str, Any], config: ModelConfig, registry: Registry) -> Any:
         where = f"{self.path / CONFIG}, {kind}"
@@ -180,15 +188,38 @@ class ModelFolder(Folder):
             ) from None
         return registry.build(kind, dict(spec), where)
 
-    def _verified(self, reconstructor: Reconstructor) -> StabilityCertificate | None:
+    def _verified(self, reconstructor: Reconstructor, is_proven: bool) -> StabilityCertificate | None:
         certificate = self.certificate
-        if certificate is None or not isinstance(reconstructor, CertifiesStability):
+        if certificate is None:
             return None
-        try:
-            reconstructor.verify(certificate)
-        except CertificateError as error:
-            raise error.at(str(self.path / _CERTIFICATE)) from None
+        digests = [self.read(name, digest) for name in (_CERTIFICATE, _WEIGHTS, CONFIG)]
+        is_proven = is_proven or proofs.is_proven(*digests)
+        if not verify(reconstructor, certificate, is_proven, str(self.path / _CERTIFICATE)):
+            return None
+        if not is_proven:
+            proofs.note_proof(*digests)
         return certificate
+
+
+def verify(reconstructor: Reconstructor, certificate: StabilityCertificate, is_proven: bool, where: str) -> bool:
+    """Verifies a certificate against the weights; one that is proven is only given to a method that can take it.
+
+    Returns:
+        False for a method that cannot certify anything, so that nothing is known of the certificate.
+
+    Raises:
+        CertificateError: if it does not hold.
+    """
+    try:
+        if is_proven and isinstance(reconstructor, ReconstructsWithBound):
+            reconstructor.accept(certificate)
+        elif isinstance(reconstructor, CertifiesStability):
+            reconstructor.verify(certificate)
+        else:
+            return False
+    except CertificateError as error:
+        raise error.at(where) from None
+    return True
 
 
 def save_model(model: Model, to: Path, registry: Registry, history: History | None = None) -> Path:
@@ -220,7 +251,7 @@ def save_model(model: Model, to: Path, registry: Registry, history: History | No
     config = _config(model, registry, history or History())
     files = {_WEIGHTS: tensor_bytes(model.reconstructor.state_dict()), CONFIG: json_bytes(asdict(config))}
     if certificate is not None:
-        files[_CERTIFICATE] = json_bytes(certificate.content)
+        files[_CERTIFICATE] = json_bytes(certificate.content, indent=None)
     try:
         with whole_folder(to) as made:
             folder = ModelFolder(made)

@@ -325,8 +325,8 @@ class Folder:
         self.remove(_FAILURE, _OLD_FAILURE)
 
 
-def json_bytes(content: Any) -> bytes:
-    return (json.dumps(_finite(content), indent=2, allow_nan=False) + "\n").encode()
+def json_bytes(content: Any, indent: int | None = 2) -> bytes:
+    return (json.dumps(_finite(content), indent=indent, allow_nan=False) + "\n").encode()
 
 
 def table_bytes(table: pd.DataFrame) -> bytes:

@@ -317,9 +317,14 @@ class MethodFolder(Folder):
         """
         if (certificate := self.certificate) is None:
             return ""
-        if not is_proven(*self._proof()):
+        if not self.certificate_is_proven:
             return "certificate.json has not been verified as it is now on this machine; `invreg verify` does so."
         return certificate.sentence
+
+    @property
+    def certificate_is_proven(self) -> bool:
+        """Whether it was verified for these very files on this machine."""
+        return is_proven(*self._proof())
 
     def write_certificate(self, certificate: StabilityCertificate) -> None:
         self.write_stage("certificate", {_CERTIFICATE: json_bytes(certificate.content)})

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from invreg import (
     Architecture,
+    CertificateError,
     InvregError,
     LinearOperator,
     NormalOperator,
@@ -220,6 +221,17 @@ class InvertibleChain(Reconstructor):
         with torch.no_grad():
             verify_chain(claimed, stack.evaluation_weights(), self.role, self._embedding(lifting))
         self._keep(claimed)
+
+    def accept(self, certificate: StabilityCertificate) -> None:
+        """Takes a certificate that was verified before for these weights: only their hash is compared.
+
+        Raises:
+            CertificateError: if it belongs to other weights.
+        """
+        weights = self._parts()[1].evaluation_weights()
+        if certificate.content["weights"] != weights_digest(weights):
+            raise CertificateError("it belongs to other weights", where="certificate", expected="that of these weights")
+        self._keep(certificate)
 
     def reconstruct(
         self, z: Tensor, tolerance: float = 1e-3, certify: bool = True, data_error: float = 0.0
