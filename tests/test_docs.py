@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 
+import processes
 import pytest
 
 import invreg
@@ -343,9 +344,7 @@ def _with_example(folder: Path) -> Registry:
 
 def _call(folder: Path, *command: str) -> subprocess.CompletedProcess[str]:
     env = {**os.environ, "PYTHONPATH": str(folder / "src")}
-    return subprocess.run(
-        [sys.executable, "-m", *command], cwd=folder, env=env, capture_output=True, text=True, check=False
-    )
+    return processes.call(*command, cwd=folder, env=env)
 
 
 def _listed(folder: Path) -> str:

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
 import pandas as pd
 import pytest
 import torch
+from processes import Command
 
 import invreg
 from invreg.specs.bundled import quickstart_path
@@ -72,25 +71,13 @@ def test_another_batch_size_gives_the_same_numbers(result: invreg.Result, tmp_pa
 def test_a_killed_run_goes_on_and_ends_with_the_same_numbers(result: invreg.Result, tmp_path: Path) -> None:
     settings = [*SHORT, "methods.iresnet.trainer.checkpoint_minutes=0.0", "analyses=[]"]
     arguments = [argument for override in settings for argument in ("--set", override)]
-    command = [
-        sys.executable,
-        "-m",
-        "invreg",
-        "run",
-        "--quiet",
-        "--device",
-        "cpu",
-        "--output",
-        str(tmp_path),
-        *arguments,
-    ]
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+    process = Command("invreg", "run", "--quiet", "--device", "cpu", "--output", tmp_path, *arguments)
     deadline = time.monotonic() + 240
     while not list(tmp_path.glob("*/methods/iresnet/training/checkpoint*")) and time.monotonic() < deadline:
         assert process.poll() is None, "the run ended before it could be killed"
         time.sleep(0.05)
     process.send_signal(signal.SIGKILL)
-    process.wait()
+    assert process.finish().returncode == -signal.SIGKILL
     (folder,) = tmp_path.glob("*/methods")
     assert (folder / "tv" / "training.json").exists()
     assert not (folder / "iresnet" / "training.json").exists()

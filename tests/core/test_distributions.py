@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
+import processes
 import pytest
 
 pytestmark = pytest.mark.slow
@@ -126,13 +125,8 @@ told["text"] = "\\n".join(line for p in plugins for line in describe.describe_pl
 print(json.dumps(told))
 """
     path = os.pathsep.join(filter(None, [str(folder), os.environ.get("PYTHONPATH")]))
-    done = subprocess.run(
-        [sys.executable, "-c", code],
-        env={**os.environ, "PYTHONPATH": path},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    (folder / "asked.py").write_text(code)
+    done = processes.call(folder / "asked.py", env={**os.environ, "PYTHONPATH": path})
     assert done.returncode == 0, done.stderr
     told: dict[str, Any] = json.loads(done.stdout)
     return told

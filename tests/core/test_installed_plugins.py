@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import processes
 import pytest
 
 pytestmark = pytest.mark.slow
@@ -83,8 +84,7 @@ only-include = ["{module(name)}.py"]
 
 
 def invreg(environment: dict[str, str], *arguments: str, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "invreg", *arguments]
-    return subprocess.run(command, env=environment, cwd=cwd, capture_output=True, text=True, check=False)
+    return processes.call("invreg", *arguments, env=environment, cwd=cwd)
 
 
 def test_broken_plugins_are_named_and_the_others_work(environment: dict[str, str]) -> None:

@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import signal
-import subprocess
-import sys
 import threading
 import time
 import warnings
@@ -15,6 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import processes
 import pytest
 
 import invreg
@@ -225,21 +223,17 @@ SPEC = {
 @pytest.mark.parametrize("number", NUMBERS)
 def test_a_command_that_is_stopped_keeps_the_step_and_says_so(tmp_path: Path, number: signal.Signals) -> None:
     (tmp_path / "spec.json").write_text(json.dumps(SPEC))
-    command = [sys.executable, "-m", "invreg", "run", "spec.json", "--device", "cpu", "--quiet"]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    process = subprocess.Popen(
-        command, cwd=tmp_path, env=environment, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    )
+    process = processes.Command("invreg", "run", "spec.json", "--device", "cpu", "--quiet", cwd=tmp_path)
     deadline = time.monotonic() + 120
     while not list(tmp_path.glob("runs/*/methods/unet/progress.csv")):  # the first validation
         assert process.poll() is None
         assert time.monotonic() < deadline
         time.sleep(0.01)
     process.send_signal(number)
-    output, errors = process.communicate(timeout=60)
-    assert process.returncode == 128 + number, errors
-    assert output == ""
-    *first, last, kept = errors.splitlines()
+    done = process.finish(timeout=60)
+    assert done.returncode == 128 + number, done.stderr
+    assert done.stdout == ""
+    *first, last, kept = done.stderr.splitlines()
     assert last == f"interrupted by {number.name}; the same command goes on where this one stopped"
     assert [line.partition(":")[0] for line in first] in ([], [number.name])
     step = int(kept.removeprefix("kept: unet up to step ").removesuffix(" of 4000"))

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
-import sys
 from pathlib import Path
 
+import processes
 import pytest
 
 pytestmark = pytest.mark.slow
@@ -50,15 +49,10 @@ def plugins(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, obj
         (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: invreg-odd-{name}\nVersion: 1.0\n")
         (info / "entry_points.txt").write_text(f"[invreg]\n{name} = odd_{name}\n")
     path = os.pathsep.join(filter(None, [str(site), os.environ.get("PYTHONPATH")]))
-    done = subprocess.run(
-        [sys.executable, "-m", "invreg", "plugins", "--json"],
-        env={**os.environ, "PYTHONPATH": path, "INVREG_PLUGIN_SECONDS": "3"},
-        capture_output=True,
-        check=False,
-        timeout=300,
-    )
+    environment = {**os.environ, "PYTHONPATH": path, "INVREG_PLUGIN_SECONDS": "3"}
+    done = processes.call("invreg", "plugins", "--json", env=environment)
     assert done.returncode == 0, done.stderr
-    assert b"garbage" in done.stderr
+    assert "garbage" in done.stderr
     return {plugin["distribution"]: plugin for plugin in json.loads(done.stdout)}
 
 
@@ -83,7 +77,6 @@ def test_ctrl_c_while_a_plugin_is_imported_ends_the_command(tmp_path: Path) -> N
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: invreg-odd\nVersion: 1.0\n")
     (info / "entry_points.txt").write_text("[invreg]\nslow = odd_slow\n")
     path = os.pathsep.join(filter(None, [str(tmp_path), os.environ.get("PYTHONPATH")]))
-    command = [sys.executable, "-m", "invreg", "plugins"]
-    done = subprocess.run(command, env={**os.environ, "PYTHONPATH": path}, capture_output=True, check=False, timeout=90)
+    done = processes.call("invreg", "plugins", env={**os.environ, "PYTHONPATH": path})
     assert done.returncode == 130
-    assert b"Traceback" not in done.stderr
+    assert "Traceback" not in done.stderr

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 import re
-import subprocess
 import sys
 import tomllib
 from pathlib import Path
+from subprocess import CompletedProcess
 
+import processes
 import pytest
 
 from invreg import cli
@@ -30,10 +31,10 @@ def _install_without_pip(package: Path) -> Path:
     return source
 
 
-def _run(path: list[Path], *command: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+def _run(path: list[Path], *command: str, cwd: Path) -> CompletedProcess[str]:
     python_path = os.pathsep.join([*map(str, path), *filter(None, [os.environ.get("PYTHONPATH")])])
     env = {**os.environ, "PYTHONPATH": python_path}
-    return subprocess.run([sys.executable, *command], cwd=cwd, env=env, capture_output=True, text=True, check=False)
+    return processes.call(*command, cwd=cwd, env=env)
 
 
 @pytest.fixture(scope="module")
@@ -46,7 +47,7 @@ def packages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 def test_the_tests_of_every_kind_pass_as_written_and_their_specs_are_valid(packages: dict[str, Path]) -> None:
     folder = packages["operator"].parent
     path = [_install_without_pip(package) for package in packages.values()]
-    done = _run(path, "-m", "pytest", "-q", "-p", "no:cacheprovider", *map(str, packages.values()), cwd=folder)
+    done = _run(path, "pytest", "-q", "-p", "no:cacheprovider", *map(str, packages.values()), cwd=folder)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "skipped" not in done.stdout
     assert "warning" not in done.stdout
@@ -61,7 +62,8 @@ for path in sys.argv[1:]:
     print(make_plan(read_spec(path), registry).spec.title)
 """
     specs = [str(package / f"own_{kind}.yaml") for kind, package in packages.items()]
-    done = _run(path, "-c", code, *specs, cwd=folder)
+    (folder / "asked.py").write_text(code)
+    done = _run(path, str(folder / "asked.py"), *specs, cwd=folder)
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines() == ["[]", *(f"Trying own_{kind}" for kind in packages)]
 
@@ -71,11 +73,11 @@ def test_a_package_is_built_installed_and_run(tmp_path: Path) -> None:
     package = new_plugin("invreg-lens", "operator", tmp_path)
     target = tmp_path / "site"
     options = ["--quiet", "--no-deps", "--no-build-isolation", "--no-index", "--disable-pip-version-check"]
-    done = _run([], "-m", "pip", "install", *options, "--target", str(target), str(package), cwd=tmp_path)
+    done = _run([], "pip", "install", *options, "--target", str(target), str(package), cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     small = ["--set", "data.image_size=48", "--set", "methods={data: observation}"]
     done = _run(
-        [target], "-m", "invreg", "run", str(package / "lens.yaml"), "--quiet", "--device", "cpu", *small, cwd=tmp_path
+        [target], "invreg", "run", str(package / "lens.yaml"), "--quiet", "--device", "cpu", *small, cwd=tmp_path
     )
     assert done.returncode == 0, done.stderr
     assert (tmp_path / done.stdout.splitlines()[-1] / "report.html").is_file()
@@ -108,7 +110,7 @@ def test_the_files_are_formatted_and_say_what_they_are(packages: dict[str, Path]
         assert names == imported & {"invreg", "matplotlib", "numpy", "pandas", "pydantic", "torch"}
     # Which packages are known as one's own, and which files are tests, is a matter of where they lie: the order of
     # imports is left out, and so is `assert`.
-    done = _run([], "-m", "ruff", "check", "--ignore", "I001,S101", *map(str, packages.values()), cwd=Path.cwd())
+    done = _run([], "ruff", "check", "--ignore", "I001,S101", *map(str, packages.values()), cwd=Path.cwd())
     assert done.returncode == 0, done.stdout
 
 

@@ -13,6 +13,7 @@ import pandas as pd
 import pytest
 import torch
 from matplotlib.figure import Figure
+from processes import CONTEXT
 from seals import reseal
 
 from invreg.components.analyzer import Findings
@@ -169,10 +170,9 @@ def _try_to_lock(path: str, answers: multiprocessing.Queue[str]) -> None:
 
 @pytest.mark.slow
 def test_two_processes_do_not_share_a_run(folder: RunFolder) -> None:
-    context = multiprocessing.get_context("spawn")
-    answers: multiprocessing.Queue[str] = context.Queue()
+    answers: multiprocessing.Queue[str] = CONTEXT.Queue()
     with folder.locked():
-        process = context.Process(target=_try_to_lock, args=(str(folder.path), answers))
+        process = CONTEXT.Process(target=_try_to_lock, args=(str(folder.path), answers))
         process.start()
         assert "another process" in answers.get(timeout=60)
         process.join()

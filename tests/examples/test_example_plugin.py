@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import subprocess
-import sys
 from pathlib import Path
+from subprocess import CompletedProcess
 
+import processes
 import pytest
 
 pytestmark = pytest.mark.slow
@@ -40,12 +40,10 @@ def target(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root / "site"
 
 
-def _call(target: Path, cwd: Path, *command: str) -> subprocess.CompletedProcess[str]:
+def _call(target: Path, cwd: Path, *command: str) -> CompletedProcess[str]:
     path = os.pathsep.join(filter(None, [str(target), os.environ.get("PYTHONPATH")]))
     env = {**os.environ, "PYTHONPATH": path}
-    return subprocess.run(
-        [sys.executable, "-m", *command], cwd=cwd, env=env, capture_output=True, text=True, check=False
-    )
+    return processes.call(*command, cwd=cwd, env=env)
 
 
 def test_it_lies_outside_the_wheel(target: Path) -> None:

@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
-import os
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -15,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from processes import Command
 
 import invreg
 from invreg.storage.result import StudyResult
@@ -55,33 +53,25 @@ def place(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def start(place: Path, output: str) -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        [sys.executable, "-m", "invreg", "run", "spec.json", "--output", output, "--device", "cpu", "--quiet"],
-        cwd=place,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
+def start(place: Path, output: str) -> Command:
+    return Command("invreg", "run", "spec.json", "--output", output, "--device", "cpu", "--quiet", cwd=place)
 
 
-def finish(process: subprocess.Popen[str]) -> Path:
+def finish(process: Command) -> Path:
     """Waits for the end of a study; the last line that it prints is its folder."""
-    output, _ = process.communicate(timeout=WAIT)
-    assert process.returncode == 0, output
-    return Path(output.splitlines()[-1])
+    done = process.finish(WAIT)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return Path(done.stdout.splitlines()[-1])
 
 
-def kill_when(process: subprocess.Popen[str], moment: Callable[[], bool]) -> None:
+def kill_when(process: Command, moment: Callable[[], bool]) -> None:
     deadline = time.monotonic() + WAIT
     while not moment():
-        assert process.poll() is None, f"ended before it could be killed: {process.communicate()[0]}"
+        assert process.poll() is None, f"ended before it could be killed: {process.finish()}"
         assert time.monotonic() < deadline, "the moment has not come"
-        time.sleep(0.001)
+        time.sleep(0.005)
     process.send_signal(signal.SIGKILL)
-    process.communicate()
-    assert process.returncode == -signal.SIGKILL
+    assert process.finish().returncode == -signal.SIGKILL
 
 
 def finished_files(folder: Path) -> dict[Path, int]:

@@ -2,15 +2,13 @@ from __future__ import annotations
 
 import dataclasses
 import math
-import os
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
 import pytest
 import torch
+from processes import Command
 from torch import Tensor, nn
 from training_helpers import (
     BoxBlur,
@@ -123,17 +121,16 @@ def test_resumed_training_ends_with_the_same_weights(tmp_path: Path, optimizer: 
 def test_a_training_killed_at_any_time_goes_on(tmp_path: Path) -> None:
     trainer = ReconstructionTraining(**STEPS)
     whole = fit(tmp_path / "whole", trainer, RestlessConvs, noise=ToyNoise())
-    environment = {**os.environ, "OMP_NUM_THREADS": str(torch.get_num_threads())}
     checkpoint = tmp_path / "killed" / "reconstruction" / "checkpoint.safetensors"
-    command = [sys.executable, str(WORKER), "reconstruction", str(tmp_path / "killed"), str(tmp_path / "never"), "0.05"]
-    with subprocess.Popen(command, env=environment) as process:
-        deadline = time.monotonic() + 60
-        while time.monotonic() < deadline and process.poll() is None:
-            found = read_checkpoint(checkpoint)  # whole at any time, though it is replaced after each step
-            if found is not None and found[1]["state"]["step"] >= 7:
-                break
-            time.sleep(0.01)
-        process.send_signal(signal.SIGKILL)
+    process = Command(WORKER, "reconstruction", tmp_path / "killed", tmp_path / "never", "0.05")
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline and process.poll() is None:
+        found = read_checkpoint(checkpoint)  # whole at any time, though it is replaced after each step
+        if found is not None and found[1]["state"]["step"] >= 7:
+            break
+        time.sleep(0.01)
+    process.send_signal(signal.SIGKILL)
+    assert process.finish().returncode == -signal.SIGKILL
     assert not (tmp_path / "never").exists()
     found = read_checkpoint(checkpoint)
     assert found is not None

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Mapping
 from dataclasses import replace
@@ -16,6 +13,7 @@ from typing import Any
 
 import pytest
 import torch
+from processes import Command
 from search_worker import search
 from training_helpers import Gain, Listener, RestlessConvs, ThreeConvs, make_context, make_method, same_weights
 
@@ -234,21 +232,19 @@ def test_a_search_interrupted_at_every_write_ends_the_same(
 
 @pytest.mark.slow
 def test_a_search_killed_in_the_middle_of_trials_goes_on(tmp_path: Path, uninterrupted: TrainedMethod) -> None:
-    environment = {**os.environ, "OMP_NUM_THREADS": str(torch.get_num_threads())}
     folder, never = tmp_path / "search", tmp_path / "never"
     for number, heard in ((1, 1), (3, 2)):
-        command = [sys.executable, str(WORKER), str(folder), str(never), "0.03"]
-        with subprocess.Popen(command, env=environment) as process:
-            deadline = time.monotonic() + 90
-            while time.monotonic() < deadline and process.poll() is None:
-                # Whole at any time, though it is replaced after each validation.
-                path = folder / "trials.json"
-                running = json.loads(path.read_text())["running"] if path.exists() else None
-                if running and running["number"] == number and len(running["intermediate"]) >= heard:
-                    break
-                time.sleep(0.005)
-            process.send_signal(signal.SIGKILL)
-        assert process.returncode == -signal.SIGKILL
+        process = Command(WORKER, folder, never, "0.03")
+        deadline = time.monotonic() + 90
+        while time.monotonic() < deadline and process.poll() is None:
+            # Whole at any time, though it is replaced after each validation.
+            path = folder / "trials.json"
+            running = json.loads(path.read_text())["running"] if path.exists() else None
+            if running and running["number"] == number and len(running["intermediate"]) >= heard:
+                break
+            time.sleep(0.005)
+        process.send_signal(signal.SIGKILL)
+        assert process.finish().returncode == -signal.SIGKILL
     content = json.loads((folder / "trials.json").read_text())
     assert len(content["trials"]) == 3
     assert content["running"]["number"] == 3

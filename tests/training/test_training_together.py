@@ -2,13 +2,12 @@ from __future__ import annotations
 
 import os
 import socket
-import subprocess
-import sys
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 import torch
+from processes import Command
 from training_helpers import ThreeConvs, make_context, make_method, make_splits
 from training_worker import train
 
@@ -31,20 +30,15 @@ def free_port() -> int:
 @pytest.mark.slow
 def test_two_processes_train_as_one(tmp_path: Path) -> None:
     port, kinds = str(free_port()), "reconstruction,approximation"
-    processes = []
+    commands = []
     for rank in range(2):
         environment = {
             **os.environ,
             **{"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2"},
             **{"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "OMP_NUM_THREADS": "1"},
         }
-        command = [sys.executable, str(WORKER), kinds, str(tmp_path / "run"), str(tmp_path / f"{rank}.pt"), "0"]
-        processes.append(subprocess.Popen(command, env=environment))
-    try:
-        assert [process.wait(timeout=90) for process in processes] == [0, 0]
-    finally:
-        for process in processes:
-            process.kill()
+        commands.append(Command(WORKER, kinds, tmp_path / "run", tmp_path / f"{rank}.pt", "0", env=environment))
+    assert [command.finish(timeout=90).returncode for command in commands] == [0, 0]
     first, second = (torch.load(tmp_path / f"{rank}.pt", weights_only=True) for rank in range(2))
     assert first["processes"] == second["processes"] == 2
     assert first.keys() == second.keys()
