@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import importlib.util
 import json
 import os
 import re
@@ -458,3 +459,24 @@ def test_a_long_list_is_shown_in_part(model: Model, tmp_path: Path, monkeypatch:
     assert len(seen.images) == 4
     assert "The first 2 are shown." in result.page.read_text()
     assert len(result.summary) == 4
+
+
+# -- what is proven
+
+
+@pytest.mark.slow
+def test_no_distance_is_above_its_bound() -> None:
+    """A short form of tests/long/reconstructed_files.py."""
+    path = Path(__file__).resolve().parents[1] / "long" / "reconstructed_files.py"
+    spec = importlib.util.spec_from_file_location("long_reconstructed_files", path)
+    assert spec is not None
+    assert spec.loader is not None
+    long_form = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = long_form  # data classes look for their module
+    spec.loader.exec_module(long_form)
+    found = long_form.campaign(12, seed=2)
+    assert len(found) == 12
+    assert {one.kind for one in found} == set(long_form.NETWORKS)
+    assert [one for one in found if not one.holds] == []
+    assert max(one.computed / one.distance for one in found) > 0.01, "bounds that say something"
+    assert sum(one.near > one.distance for one in found) == 6, "measurements that far away change the image more"
