@@ -83,7 +83,7 @@ def run(
 
 @app.command()
 def reconstruct(
-    model: Annotated[str, typer.Argument(help="A run folder, with --method where it has several.")],
+    model: Annotated[str, typer.Argument(help="A bundled model, a model folder, or a run folder with --method.")],
     files: Annotated[
         list[str], typer.Argument(metavar="FILE...", help="Measurements: files, folders, or patterns as 'scans/*.tif'.")
     ],
