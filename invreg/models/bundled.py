@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from importlib import resources
 from pathlib import Path
 
 from invreg.errors import StoreError, did_you_mean
-
-_FOLDER = Path(str(resources.files("invreg"))) / "models" / "bundled_models"
+from invreg.specs.starting import BUNDLED
 
 
 def bundled_models() -> list[str]:
     """The names of the models that come with invreg."""
-    return sorted(path.parent.name for path in _FOLDER.glob("*/config.json"))
+    return sorted(path.parent.name for path in BUNDLED.glob("*/config.json"))
 
 
 def bundled_model(name: str) -> Path:
@@ -25,4 +23,4 @@ def bundled_model(name: str) -> Path:
         raise StoreError(
             f"there is no model {name!r}", expected=f"one of {', '.join(names)}", hint=did_you_mean(name, names)
         )
-    return _FOLDER / name
+    return BUNDLED / name

@@ -120,7 +120,7 @@ def set_up_methods(plan: Plan, inputs: RunInputs, device: torch.device) -> dict[
     for label, planned in plan.methods.items():
         build = builders[label] = ReconstructorBuilder(plan, label, inputs.problem, inputs.image_shape, device)
         reconstructor = build.first()
-        if planned.trainer is None and has_weights(reconstructor):
+        if planned.trainer is None and planned.spec.start_from is None and has_weights(reconstructor):
             raise nothing_trains(label, planned.spec)
         if planned.trainer is not None:
             try:

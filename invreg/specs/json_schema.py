@@ -11,6 +11,7 @@ from invreg.plugins.registry import Entry, Registry
 from invreg.schema.kinds import KINDS
 from invreg.schema.parameters import NESTED_KEY, Nested, json_schema_of, nested, parameters_model
 from invreg.specs.spec import _LABEL, EvaluationSpec, Spec
+from invreg.specs.starting import StartFrom
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 
@@ -104,6 +105,10 @@ def _method() -> dict[str, Any]:
         "properties": {
             "reconstructor": {"$ref": _reference("reconstructor")},
             "trainer": {"anyOf": [{"$ref": _reference("trainer")}, {"type": "null"}]},
+            "start_from": {
+                "description": "a model whose weights the method starts from",
+                "anyOf": [{"type": "string"}, StartFrom.model_json_schema(), {"type": "null"}],
+            },
         },
         "required": ["reconstructor"],
         "additionalProperties": False,

@@ -11,7 +11,7 @@ from invreg.components.foreign import blamed
 from invreg.components.memory import within_memory
 from invreg.components.streams import stream_key
 from invreg.components.trainer import Method
-from invreg.errors import InvregError
+from invreg.errors import InvregError, SpecError
 from invreg.schema.parameters import parameters_model
 
 if TYPE_CHECKING:
@@ -72,6 +72,24 @@ class ReconstructorBuilder:
             raise error.at(self._where, of=reconstructor) from None
         return reconstructor.to(self._device)
 
+    def started(self, **changes: Any) -> Reconstructor:
+        """As a call, with the weights of the model that the method starts from, if it does.
+
+        Raises:
+            SpecError: if they cannot be read, were changed, or do not fit.
+        """
+        reconstructor = self(**changes)
+        self.give_start(reconstructor)
+        return reconstructor
+
+    def give_start(self, reconstructor: Reconstructor) -> None:
+        """Gives a reconstructor the weights that the method starts from, if it does; see `started`."""
+        if (start := self._planned.spec.start_from) is not None:
+            try:
+                start.give(reconstructor)
+            except SpecError as error:
+                raise error.at(f"methods.{self.label}") from None
+
     @property
     def _where(self) -> str:
         return f"methods.{self.label}.reconstructor"
@@ -92,6 +110,6 @@ def make_method(plan: Plan, build: ReconstructorBuilder) -> Method:
         label=build.label,
         parameters=given.parameters,
         schema=parameters_model(plan.registry.entry("reconstructor", given.name).cls),
-        build=build,
+        build=build.started,
         registry=plan.registry,
     )

@@ -90,7 +90,7 @@ def make_plan(spec: Spec, registry: Registry) -> Plan:
     noise, noise_spec = attempt("noise", spec.noise, "noise")
     metrics = [(given.name, *attempt("metric", given, f"metrics.{i}")) for i, given in enumerate(spec.metrics)]
     analyses = [(given.name, *attempt("analyzer", given, f"analyses.{i}")) for i, given in enumerate(spec.analyses)]
-    methods = {label: _plan_method(label, given, attempt) for label, given in spec.methods.items()}
+    methods = {label: _plan_method(label, given, attempt, problems) for label, given in spec.methods.items()}
     repeated = [name for name, uses in Counter(given.name for given in spec.metrics).items() if uses > 1]
     problems += [SpecError(f"the metric {name!r} is listed twice", where="metrics") for name in sorted(repeated)]
     if operator is not None:
@@ -99,7 +99,9 @@ def make_plan(spec: Spec, registry: Registry) -> Plan:
     problems += [
         nothing_trains(label, method.spec)
         for label, method in methods.items()
-        if not (method.trainer and method.trainer.fits_weights()) and needs_training(method, problem, registry)
+        if not (method.trainer and method.trainer.fits_weights())
+        and method.spec.start_from is None
+        and needs_training(method, problem, registry)
     ]
     if dataset is not None and operator is not None:
         problems += _unmeasured(dataset, operator)
@@ -134,13 +136,21 @@ def make_plan(spec: Spec, registry: Registry) -> Plan:
     )
 
 
-def _plan_method(label: str, given: MethodSpec, attempt: Callable[..., tuple[Any, Any]]) -> PlannedMethod:
+def _plan_method(
+    label: str, given: MethodSpec, attempt: Callable[..., tuple[Any, Any]], problems: list[SpecError]
+) -> PlannedMethod:
     reconstructor, spec = attempt("reconstructor", given.reconstructor, f"methods.{label}.reconstructor")
     trainer, trainer_spec = None, None
     if given.trainer is not None:
         trainer, trainer_spec = attempt("trainer", given.trainer, f"methods.{label}.trainer")
     unused = [] if reconstructor is None else [reconstructor]
-    return PlannedMethod(label, MethodSpec(reconstructor=spec, trainer=trainer_spec), trainer, unused)
+    start = given.start_from
+    try:
+        start = start and start.resolved()
+    except SpecError as error:
+        problems.append(error.at(f"methods.{label}"))
+    planned = MethodSpec(reconstructor=spec, trainer=trainer_spec, start_from=start)
+    return PlannedMethod(label, planned, trainer, unused)
 
 
 def _unfit(methods: Mapping[str, PlannedMethod], operator: Operator) -> list[SpecError]:

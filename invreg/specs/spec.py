@@ -6,23 +6,45 @@ import re
 from collections.abc import Mapping
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    ValidationError,
+    field_validator,
+    model_serializer,
+    model_validator,
+)
 
 from invreg.errors import SpecError, near_name
 from invreg.plugins.registry import spec_of
 from invreg.schema.component import Component
 from invreg.schema.component_spec import ComponentSpec, NestedError, join_errors, spec_errors
+from invreg.specs.starting import StartFrom
 from invreg.specs.yaml import dump_yaml
 from invreg.summaries import Summarized, Summary, call
 
 
 class MethodSpec(BaseModel):
-    """A reconstructor and how it is trained. A bare reconstructor (a name, or with parameters) is not trained."""
+    """A reconstructor and how it is trained. A bare reconstructor (a name, or with parameters) is not trained.
+
+    With `start_from`, it starts from the weights of a model, and needs no trainer.
+    """
 
     model_config = ConfigDict(extra="forbid")
 
     reconstructor: ComponentSpec
     trainer: ComponentSpec | None = None
+    start_from: StartFrom | None = None
+
+    @model_serializer(mode="wrap")
+    def _without_nothing(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Specs without a start look, and are hashed, as before there were any."""
+        content: dict[str, Any] = dump(self)
+        if content.get("start_from", 0) is None:
+            del content["start_from"]
+        return content
 
     @model_validator(mode="before")
     @classmethod
@@ -107,7 +129,7 @@ class Spec(Summarized, BaseModel):
                 )
             for key in method.keys() - MethodSpec.model_fields:
                 near = near_name(str(key), MethodSpec.model_fields)
-                places = " or ".join(f"methods.{label}.{part}.{key}" for part in MethodSpec.model_fields)
+                places = " or ".join(f"methods.{label}.{part}.{key}" for part in ("reconstructor", "trainer"))
                 problems.append(
                     SpecError(
                         "unknown parameter",
