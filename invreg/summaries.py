@@ -109,6 +109,8 @@ def brief(value: Any) -> str:
         return f"{'[' if isinstance(value, list) else '('}{', '.join(map(brief, value[:8]))}{_more(value, 8)}" + (
             "]" if isinstance(value, list) else ",)" if len(value) == 1 else ")"
         )
+    if (arguments := getattr(value, "__dict__", {}).get("_built_with")) is not None:
+        return call(name, arguments)
     text = repr(value)
     return f"{name}(...)" if "\n" in text or len(text) > 200 else text
 

@@ -6,10 +6,13 @@ import copy
 from collections.abc import Mapping
 from dataclasses import dataclass
 from decimal import ROUND_CEILING, Context
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from invreg.errors import CertificateError
 from invreg.summaries import Summarized, Summary
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 _FORMAT = "invreg-certificate-2"
 _KEYS = {"inverse_lipschitz", "forward_lipschitz", "reconstruction_lipschitz", "reads", "weights"}
@@ -64,6 +67,17 @@ class StabilityCertificate(Summarized):
         bound = self.reconstruction_lipschitz
         rows.insert(0, ("Lip(R)", "", "not proven" if bound is None else rounded_up(bound)))
         return Summary("StabilityCertificate", ("of", "proven by", "at most"), rows, [f"It claims: {self.statement}."])
+
+    def plot(self) -> Figure:
+        """The bounds of Lip(phi^-1) and Lip(phi) by the way in which they were proven, as a figure of matplotlib."""
+        from invreg.plots import draw_bounds
+
+        maps = {"Lip(φ⁻¹)": self.inverse_lipschitz, "Lip(φ)": self.forward_lipschitz}
+        proven = {
+            name: {way: bound for way, bound in bounds.items() if bound is not None and way != "certified"}
+            for name, bounds in maps.items()
+        }
+        return draw_bounds({name: bounds for name, bounds in proven.items() if bounds}, self.statement, rounded_up)
 
     @property
     def inverse_lipschitz(self) -> dict[str, float | None]:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from invreg.errors import InvregError
 from invreg.schema.component import Component
 from invreg.schema.kinds import base_of
 from invreg.schema.parameters import validated_parameters
@@ -16,6 +17,7 @@ from invreg.text import plural
 
 if TYPE_CHECKING:
     import torch
+    from matplotlib.figure import Figure
     from pydantic import BaseModel
 
     from invreg.components.dataset import Splits
@@ -104,6 +106,18 @@ class TrainingLog(Summarized):
 
     rows: list[dict[str, Any]] = field(default_factory=list)
     summary: dict[str, Any] = field(default_factory=dict)
+
+    def plot(self) -> Figure:
+        """Loss and validation values over the steps, or the values of the trials, as a figure of matplotlib.
+
+        Raises:
+            InvregError: if nothing was trained.
+        """
+        from invreg.plots import draw_curves
+
+        if not self.rows:
+            raise InvregError("nothing was trained", where="TrainingLog.plot", expected="a log with rows")
+        return draw_curves(self.rows)
 
     def _summary(self) -> Summary:
         columns = list(self.rows[0])[:8] if self.rows else []

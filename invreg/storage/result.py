@@ -8,12 +8,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from invreg.errors import did_you_mean
+from invreg.plots import draw_images, for_notebooks
 from invreg.schema.signature import built_with
+from invreg.storage.analysis_folder import AnalysisFolder
 from invreg.summaries import Summarized, Summary, brief, of_table
-from invreg.text import duration, plural
+from invreg.text import duration, metric_title, number, plural
 
 if TYPE_CHECKING:
     import pandas as pd
+    from matplotlib.figure import Figure
     from torch import Tensor
 
     from invreg.components.analyzer import Findings
@@ -21,6 +24,7 @@ if TYPE_CHECKING:
     from invreg.components.problem import Problem
     from invreg.components.reconstructor import Reconstructor
     from invreg.components.trainer import TrainedMethod, TrainingLog
+    from invreg.plugins.registry import Registry
     from invreg.specs.spec import Spec
     from invreg.storage.method_folder import MethodFolder
     from invreg.storage.run_images import RunImages, Which
@@ -131,6 +135,34 @@ class Result(Outcome):
         object.__setattr__(self, "methods", ByName(self.methods))
         object.__setattr__(self, "findings", ByName(self.findings))
 
+    def plot(self, analysis: str | None = None, figure: str | None = None, *, count: int = 3) -> Figure:
+        """Test images beside their measurements and reconstructions; or a figure of an analysis, from its findings.
+
+        Args:
+            analysis: its name in `findings`; test images if None.
+            figure: its name; the first figure of the analysis if None.
+            count: number of test images, the first ones.
+
+        Returns:
+            A figure of matplotlib.
+
+        Raises:
+            DataError: if the data set no longer has the images of the run.
+            KeyError: if there is no such analysis or figure.
+        """
+        if analysis is not None:
+            return _figure(self, analysis, figure, "analyzer", self._images.registry)
+        images, z = self.images(count), self.measurements(count)
+        columns = {"truth": images.images}
+        if z.shape == images.images.shape:
+            columns["measurement"] = z
+        titles = {label: f"method {label}" if label in ("truth", "measurement") else label for label in self.methods}
+        columns |= {titles[label]: method.reconstructions[: len(images)] for label, method in self.methods.items()}
+        metric = self.spec.metrics[0].name
+        values = self.metrics[["method", "image", metric]].itertuples(index=False, name=None)
+        captions = {(titles[label], name): f"{metric_title(metric)} {number(value)}" for label, name, value in values}
+        return draw_images(columns, list(images.names), captions)
+
     def _summary(self) -> Summary:
         notes = [f"findings: {', '.join(self.findings)}"] if self.findings else []
         notes += [f"{plural(len(self.warnings), 'warning')}: see .warnings"] if self.warnings else []
@@ -182,6 +214,21 @@ class StudyResult(Outcome):
     def __post_init__(self) -> None:
         object.__setattr__(self, "findings", ByName(self.findings))
 
+    def plot(self, analysis: str, figure: str | None = None) -> Figure:
+        """A figure of a study analysis, from its findings.
+
+        Args:
+            analysis: its name in `findings`.
+            figure: its name; the first figure of the analysis if None.
+
+        Returns:
+            A figure of matplotlib.
+
+        Raises:
+            KeyError: if there is no such analysis or figure.
+        """
+        return _figure(self, analysis, figure, "study_analyzer", self.cells[0].registry)
+
     def _summary(self) -> Summary:
         notes = [f"findings: {', '.join(self.findings)}"] if self.findings else []
         notes += [f"{plural(len(self.failures), 'cell')} failed: see .failures"] if self.failures else []
@@ -203,3 +250,12 @@ class StudyResult(Outcome):
     def failures(self) -> dict[str, str]:
         """Why cells failed, by the name of their folder."""
         return {cell.folder.name: cell.failure for cell in self.cells if cell.failure}
+
+
+def _figure(result: Result | StudyResult, analysis: str, figure: str | None, kind: str, registry: Registry) -> Figure:
+    findings = result.findings[analysis]
+    spec = AnalysisFolder(result.folder / "analyses" / analysis).analyzer or analysis
+    figures = ByName(registry.build(kind, spec).draw(findings))
+    if figure is None and not figures:
+        raise KeyError(f"the analysis {analysis!r} has no figures for what it found")
+    return for_notebooks(figures[figure or next(iter(figures))])

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import ast
 import re
+import subprocess
+import sys
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -12,14 +14,17 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from matplotlib.text import Text
 
 import invreg
 from invreg import (
     Findings,
     ImageStack,
+    InvregError,
     Problem,
     Registry,
     Result,
+    RunFolder,
     Spec,
     Splits,
     StabilityCertificate,
@@ -266,3 +271,78 @@ def test_completion_offers_public_names_alone() -> None:
     names = {alias.name for node in public if isinstance(node, ast.ImportFrom) for alias in node.names}
     assert set(dir(invreg)) - {"__version__"} == names
     assert not {"Any", "annotations", "importlib", "lazy_loader", "schema", "components"} & set(dir(invreg))
+
+
+# -- figures
+
+
+def texts(figure: Any) -> list[str]:
+    return [text.get_text() for text in figure.findobj(Text)]
+
+
+def assert_draws(figure: Any) -> None:
+    assert figure._repr_png_().startswith(b"\x89PNG")
+
+
+def test_a_result_draws_its_images(result: Result) -> None:
+    figure = result.plot(count=1)
+    assert_draws(figure)
+    assert len(figure.axes) == 4
+    assert [axes.get_title(loc="left") for axes in figure.axes] == ["truth", "measurement", "data", "unet"]
+    truth, measured = (np.asarray(axes.images[0].get_array()) for axes in figure.axes[:2])
+    assert np.array_equal(truth, result.images(1).images[0, 0].numpy())
+    assert np.allclose(measured, result.measurements(1)[0, 0].clamp(0, 1).numpy())
+    psnr = result.metrics.query("method == 'unet'")["psnr"].iloc[0]
+    assert f"PSNR {psnr:.1f}" in texts(figure)
+    assert len(result.plot().axes) == 8  # there are two images
+
+
+def test_a_result_draws_its_analyses(result: Result) -> None:
+    assert_draws(result.plot("quality"))
+    with pytest.raises(KeyError, match="did you mean 'quality'"):
+        result.plot("qualty")
+    with pytest.raises(KeyError, match="one of"):
+        result.plot("quality", "no such figure")
+    loaded = invreg.load(result.folder, "cpu")
+    assert isinstance(loaded, Result)
+    assert texts(loaded.plot("quality")) == texts(result.plot("quality"))
+
+
+def test_a_study_draws_its_analyses(study: StudyResult) -> None:
+    assert_draws(study.plot("example_grid"))
+    with pytest.raises(KeyError):
+        study.plot("quality")
+
+
+def test_a_log_draws_its_curves(result: Result) -> None:
+    figure = result.methods["unet"].log.plot()
+    assert_draws(figure)
+    assert [axes.get_title(loc="left") for axes in figure.axes] == ["loss", "val_psnr"]
+    with pytest.raises(InvregError, match="nothing was trained"):
+        result.methods["data"].log.plot()
+
+
+def test_a_certificate_draws_its_bounds_rounded_up() -> None:
+    inverse = {"certified": 3.14151, "product": 300.0, "chain_of_parts": 3.14151}
+    certificate = StabilityCertificate(certificate_content(inverse, {"certified": None}, 3.14151, "ab", "z", {}))
+    figure = certificate.plot()
+    assert_draws(figure)
+    assert len(figure.axes) == 1
+    assert {"chain of parts", "3.142", "300"} <= set(texts(figure))
+    unproven = certificate_content({"certified": None}, {"certified": None}, None, "ab", "z", {})
+    assert_draws(StabilityCertificate(unproven).plot())
+
+
+def test_pyplot_is_left_alone(result: Result) -> None:
+    plotted = f"import sys, invreg; invreg.load({str(result.folder)!r}, 'cpu').plot()"
+    code = f"{plotted}; print('matplotlib.pyplot' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "False"
+
+
+def test_a_method_reads_what_was_sealed_after_it_was_asked_first(result: Result) -> None:
+    folder = result.methods["unet"].folder
+    assert folder.certificate is None
+    content = certificate_content({"certified": 2.0}, {"certified": 2.0}, 2.0, "ab", "z", {})
+    RunFolder.existing(result.folder).method("unet").write_certificate(StabilityCertificate(content))
+    assert folder.certificate is not None
