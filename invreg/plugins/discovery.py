@@ -7,7 +7,7 @@ import re
 import sys
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib import metadata
 from pathlib import Path
 
@@ -71,18 +71,17 @@ def installed_plugins() -> Iterator[tuple[Plugin, object | None]]:
     Those named in the environment variable `INVREG_DISABLE_PLUGINS` are not imported.
     """
     disabled = {_normal(name.strip()) for name in os.environ.get("INVREG_DISABLE_PLUGINS", "").split(",")} - {""}
-    points = _entry_points()
-
-    for found in sorted(points, key=lambda p: (p.distribution != OWN, p.distribution, p.point.name)):
+    scan = _scanned()
+    for found in scan.points:
         plugin = Plugin(found.point.name, found.distribution, found.version)
         if disabled & {_normal(plugin.name), _normal(plugin.distribution)}:
             plugin.problem = "switched off by INVREG_DISABLE_PLUGINS"
             yield plugin, None
             continue
         yield plugin, _load(plugin, found.point)
-    for plugin in _without_entry_points({found.distribution for found in points}):
+    for plugin in scan.without_points:
         if _normal(plugin.distribution) not in disabled:
-            yield plugin, None
+            yield replace(plugin, components=[], conflicts=[], trackers=[]), None
 
 
 def _load(plugin: Plugin, point: metadata.EntryPoint) -> object | None:
@@ -125,6 +124,60 @@ def _import_problem(point: metadata.EntryPoint, error: BaseException) -> str:
 
         return f"{problem}\n  try: it may be written for another version of invreg than {__version__}"
     return problem
+
+
+@dataclass(frozen=True)
+class _Scan:
+    """What the folders of `sys.path` hold, and the state in which they were read."""
+
+    folders: dict[Path, int]
+    files: dict[Path, int]
+    points: list[_Point]
+    without_points: list[Plugin]
+
+    @property
+    def is_current(self) -> bool:
+        """Packages are installed and removed by making and removing folders, or by writing their metadata anew."""
+        return _folders() == self.folders and all(_changed(file) == at for file, at in self.files.items())
+
+
+_last_scan: _Scan | None = None
+
+
+def _scanned() -> _Scan:
+    """The plugins that can be found; reading the metadata of some hundred packages takes longer than all the rest."""
+    global _last_scan
+    if _last_scan is None or not _last_scan.is_current:
+        folders = _folders()
+        points = sorted(_entry_points(), key=lambda p: (p.distribution != OWN, p.distribution, p.point.name))
+        names = {found.distribution for found in points}
+        folder_of = [getattr(found.point.dist, "_path", None) for found in points]
+        files = {
+            folder / name
+            for folder in folder_of
+            if isinstance(folder, Path)
+            for name in ("entry_points.txt", "METADATA")
+        }
+        changed = {file: _changed(file) for file in files}
+        _last_scan = _Scan(folders, changed, points, list(_without_entry_points(names)))
+    return _last_scan
+
+
+def _folders() -> dict[Path, int]:
+    """The folders of `sys.path`, the working directory by its name, and when each was last changed."""
+    try:
+        here = Path.cwd()
+    except OSError:  # it was removed
+        here = Path()
+    return {folder: _changed(folder) for folder in (here / one for one in sys.path)}
+
+
+def _changed(path: Path) -> int:
+    """When a folder or a file was last changed; 0 if there is none."""
+    try:
+        return path.stat().st_mtime_ns
+    except OSError:
+        return 0
 
 
 def _entry_points() -> list[_Point]:
