@@ -12,8 +12,11 @@ import pytest
 import torch
 from PIL import Image
 
-from invreg import cli, load, load_model
+from invreg import Problem, Registry, SpecError, cli, load, load_model, run, train
+from invreg.specs.plan import make_plan
+from invreg.specs.spec import parse_spec
 from invreg.storage.result import Result
+from invreg_operators.measured import Measured
 
 SPEC = Path(__file__).parents[2] / "specs" / "measured_pairs.yaml"
 SMALL = {
@@ -107,3 +110,95 @@ def test_one_spec_and_two_commands(
     assert np.abs(written / 255 - np.clip(found.image, 0, 1)).max() <= 0.5 / 255 + 1e-6
     assert found.residual is None
     assert found.distance == pytest.approx(float(row["distance"]), rel=1e-6)
+
+
+def spec_of_pairs(folder: Path, **changes: Any) -> dict[str, Any]:
+    small = {"subnetworks": 1, "channels": 2, "hidden": 4, "kernel_size": 3}
+    reconstructors: dict[str, dict[str, Any]] = {
+        "iresnet": {**small, "lipschitz": 0.9},
+        "explicit_iresnet": {**small, "lipschitz": 0.4},
+        "unet": {"channels": [2, 4], "kernel_size": 3},
+        "diffnet": {"subnetworks": 1, "hidden": 4},
+        "conv_resnet": {"subnetworks": 1, "channels": 2, "hidden": 4},
+    }
+    trainer = {"name": "reconstruction", "steps": 1, "batch_size": 2}
+    methods: dict[str, Any] = {
+        name: {"reconstructor": {"name": name, **given}, "trainer": trainer} for name, given in reconstructors.items()
+    }
+    approximation = {"reconstructor": {"name": "iresnet", **reconstructors["iresnet"]}}
+    methods["phi"] = approximation | {"trainer": trainer | {"name": "approximation", "steps": 20, "lr": 3e-3}}
+    return {
+        "data": {"name": "measured_pairs", "path": str(folder), "train_size": 16},
+        "operator": "measured",
+        "noise": {"name": "gaussian", "std": 0.01},
+        "methods": {"observation": "observation", **methods},
+        "metrics": ["psnr", "ssim"],
+        **changes,
+    }
+
+
+@pytest.mark.slow
+def test_all_that_does_not_evaluate_the_operator_works(tmp_path: Path) -> None:
+    registry = Registry.installed()
+    new = tmp_path / "new"
+    new.mkdir()
+    Image.fromarray(measure(scene(50))).save(new / "a.png")
+    given: dict[str, dict[str, Any]] = {
+        "new_measurements": {"path": str(new)},
+        "stability": {"images": 1, "iterations": 1, "draws": 1},
+        "architecture": {},
+    }
+    analyses = [
+        {"name": name, **given.get(name, {})}
+        for name, entry in registry.entries("analyzer").items()
+        if not entry.cls.needs_operator and entry.plugin.distribution == "invreg"  # type: ignore[attr-defined]
+    ]
+    assert {one["name"] for one in analyses} >= {"quality", "examples", "forward_map", "certificate", *given}
+    spec = spec_of_pairs(pairs(tmp_path / "pairs"), analyses=analyses)
+    result = run(spec, tmp_path / "runs", "cpu", progress=False)
+    assert isinstance(result, Result)
+    assert set(result.findings) == {one["name"] for one in analyses}
+    accuracy = result.findings["forward_map"].tables["accuracy"]
+    assert set(accuracy["method"]) == {"iresnet", "explicit_iresnet", "phi"}
+    # What approximation training fits is the measurement.
+    means = accuracy.groupby("method")[["relative", "identity"]].mean()
+    assert means.loc["phi", "relative"] < 0.8 * means.loc["phi", "identity"]
+    assert (result.findings["stability"].tables["ratios"]["ratio"] > 0).any()
+
+
+def test_what_evaluates_the_operator_says_so_when_the_spec_is_checked(tmp_path: Path) -> None:
+    registry = Registry.installed()
+    refused = {
+        name: entry.cls
+        for name, entry in registry.entries("analyzer").items()
+        if entry.cls.needs_operator  # type: ignore[attr-defined]
+    }
+    assert {"local_ill_posedness", "saliency_clusters", "edge_saliency", "regularization_map"} <= set(refused)
+    spec = spec_of_pairs(tmp_path, analyses=sorted(refused))
+    spec["methods"] |= {"tv": "tv", "adjoint": "adjoint", "fbp": "fbp"}
+    with pytest.raises(SpecError) as caught:
+        make_plan(parse_spec(spec), registry)
+    message = str(caught.value)
+    for index, name in enumerate(sorted(refused)):
+        assert f"analyses.{index}: {name!r} evaluates the operator" in message
+    for name in ("tv", "adjoint", "fbp"):
+        assert f"methods.{name}.reconstructor" in message
+    known = spec_of_pairs(tmp_path, analyses=sorted(refused), operator={"name": "gaussian_blur"})
+    assert make_plan(parse_spec(known), registry).operator is not None
+
+
+@pytest.mark.slow
+def test_training_from_python_takes_measured_pairs(tmp_path: Path) -> None:
+    data = {"name": "measured_pairs", "path": str(pairs(tmp_path / "pairs")), "train_size": 16}
+    spec = spec_of_pairs(tmp_path)
+    model = train(
+        spec["methods"]["iresnet"]["reconstructor"],
+        Problem(Measured()),
+        data,
+        trainer={"name": "reconstruction", "steps": 2, "batch_size": 2},
+        progress=False,
+    )
+    found = model.reconstruct(measure(scene(60, (30, 33))))
+    assert found.residual is None
+    assert found.distance is not None
+    assert found.image.shape == (30, 33)
