@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import csv
 import io
 import json
 import math
 import traceback
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, TypeVar
@@ -231,23 +232,23 @@ class Folder:
         """The content of a JSON file as a data class, a list, a mapping, ...: whatever pydantic can check."""
         return self.read(name, _adapter(kind).validate_json)  # type: ignore[arg-type] # classes can be hashed
 
-    def read_table(self, name: str, text: Iterable[str] = ("method", "image")) -> pd.DataFrame:
+    def read_table(self, name: str, text: Collection[str] = ("method", "image")) -> pd.DataFrame:
         """A table; the columns named in `text` stay text (a label may be `1e3` or `NA`)."""
         import pandas as pd
 
         def read(content: bytes) -> pd.DataFrame:
-            numbers = set(pd.read_csv(io.BytesIO(content), nrows=0).columns) - set(text)
+            names = next(csv.reader(io.StringIO(content.decode())), [])
             return pd.read_csv(
                 io.BytesIO(content),
                 dtype=dict.fromkeys(text, str),
                 keep_default_na=False,
-                na_values={column: ["", "nan", "NaN"] for column in numbers},
+                na_values={column: ["", "nan", "NaN"] for column in names if column not in text},
             )
 
         return self.read(name, read)
 
     def read_numbers(
-        self, name: str, text: Iterable[str] = ("method", "image"), *, may_be_empty: bool = False
+        self, name: str, text: Collection[str] = ("method", "image"), *, may_be_empty: bool = False
     ) -> pd.DataFrame:
         """A table that has the columns named in `text`, and numbers in all others (or no rows, where it may)."""
         from pandas.api.types import is_numeric_dtype
