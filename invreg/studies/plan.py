@@ -80,9 +80,9 @@ def plan_study(content: Mapping[str, Any], registry: Registry) -> StudyPlan:
             problems.setdefault(str(error), SpecError(str(error), where=f"cell {in_words(values)}"))
     analyses, specs = _study_analyses(content.get("study_analyses") or [], registry, problems)
     if any(isinstance(cell.plan.operator, UnknownOperator) for cell in cells):
-        for index, (spec, analyzer) in enumerate(zip(specs, analyses.values(), strict=True)):
+        for index, (given, analyzer) in enumerate(zip(specs, analyses.values(), strict=True)):
             if analyzer.needs_operator:
-                refusal = needs_the_operator(f"study_analyses.{index}", spec.name)
+                refusal = needs_the_operator(f"study_analyses.{index}", given.name)
                 problems[str(refusal)] = refusal
     if problems:
         raise join_errors(list(problems.values()))

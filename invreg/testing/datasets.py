@@ -46,8 +46,7 @@ def _determinism(dataset: ImageDataset) -> None:
         demand_equal(list(a.names), list(b.names), f"names of {name}, drawn twice,", fix)
         demand_same(a.images, b.images, f"images of {name}, drawn twice", fix)
         if isinstance(dataset, MeasuredDataset):
-            z, again = (_measured(stack, name) for stack in (a, b))
-            demand_same(z, again, f"measurements of {name}, drawn twice", fix)
+            demand_same(_measured(a, name), _measured(b, name), f"measurements of {name}, drawn twice", fix)
     for step in (0, 3):
         demand_same(first.train.batch(0, step, 4), second.train.batch(0, step, 4), f"batch of step {step}", fix)
 

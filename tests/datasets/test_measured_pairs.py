@@ -198,6 +198,16 @@ def test_names_that_do_not_match(tmp_path: Path) -> None:
     assert "2 in 'measurement' without a partner in 'truth' (004, 3)" in message
 
 
+def test_accents_may_be_encoded_in_two_ways(tmp_path: Path) -> None:
+    for number in range(3):
+        put(tmp_path / "truth" / f"caf\u00e9 {number}.b.png", scene(number))
+        put(tmp_path / "measurement" / f"cafe\u0301 {number}.b.npy", scene(number))
+    _, _, test = stacks(MeasuredPairs(tmp_path))
+    assert test.names[0].startswith("caf\u00e9 ")
+    assert test.names[0].endswith(".b")
+    assert torch.equal(test.images, test.measurements)
+
+
 def test_two_files_of_one_name(tmp_path: Path) -> None:
     fill(tmp_path, numbered(3))
     put(tmp_path / "truth" / "001.tif", scene(1))

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Annotated, Any
+from unicodedata import normalize
 
 import numpy as np
 import torch
@@ -186,7 +187,8 @@ class MeasuredPairs(MeasuredDataset):
                     hint="take it out, or name the folders by truth and measurement",
                 )
             at = parts.index(kinds[0])
-            key = PurePosixPath(*parts[:at], *parts[at + 1 :]).with_suffix("").as_posix()
+            # One form for names that differ only in how accents are encoded: file systems change that when copying.
+            key = normalize("NFC", PurePosixPath(*parts[:at], *parts[at + 1 :]).with_suffix("").as_posix())
             twin = found[kinds[0]].setdefault(key, name)
             if twin != name:
                 raise DataError(
