@@ -7,6 +7,7 @@ import importlib.util
 import json
 import os
 import re
+import shlex
 import signal
 import subprocess
 import sys
@@ -459,6 +460,28 @@ def test_a_long_list_is_shown_in_part(model: Model, tmp_path: Path, monkeypatch:
     assert len(seen.images) == 4
     assert "The first 2 are shown." in result.page.read_text()
     assert len(result.summary) == 4
+
+
+@pytest.mark.slow
+def test_the_commands_of_the_readme(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    readme = (Path(__file__).resolve().parents[2] / "README.md").read_text(encoding="utf-8")
+    (block,) = [
+        block for block in re.findall(r"```console\n(.*?)```", readme, re.DOTALL) if "invreg reconstruct" in block
+    ]
+    install, command = block.splitlines()
+    assert install.startswith("pip install")
+    monkeypatch.chdir(tmp_path)
+    write_image("my.png", scene(3, 40, 30))
+    monkeypatch.setattr(sys, "argv", shlex.split(command))
+    with pytest.raises(SystemExit) as done:
+        cli.main()
+    assert not done.value.code, capsys.readouterr().err
+    assert read_image("reconstructions/my.png").pixels.shape == (3, 40, 30)
+    row = pd.read_csv(Path("reconstructions") / TABLE).iloc[0]
+    assert 0 < row["distance"] < 0.1
+    assert Path("reconstructions", PAGE).is_file()
 
 
 # -- what is proven
