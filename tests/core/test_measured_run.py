@@ -202,3 +202,45 @@ def test_training_from_python_takes_measured_pairs(tmp_path: Path) -> None:
     assert found.residual is None
     assert found.distance is not None
     assert found.image.shape == (30, 33)
+
+
+@pytest.mark.slow
+def test_sinograms_with_a_known_operator(tmp_path: Path) -> None:
+    registry = Registry.installed()
+    operator = {"name": "radon", "angles": 8}
+    radon: Any = registry.build("operator", operator)
+    for number in range(8):
+        x = torch.from_numpy(scene(number, (16, 16)) / np.float32(255))[None, None]
+        z = radon(x) + 0.01 * torch.randn(radon(x).shape, generator=torch.Generator().manual_seed(number))
+        for kind, values in (("truth", x[0, 0]), ("sinogram", z[0, 0])):
+            (tmp_path / "pairs" / kind).mkdir(parents=True, exist_ok=True)
+            np.save(tmp_path / "pairs" / kind / f"{number}.npy", values.numpy())
+    (tmp_path / "new").mkdir()
+    np.save(tmp_path / "new" / "scan.npy", z[0, 0].numpy())
+    spec = spec_of_pairs(
+        tmp_path / "pairs",
+        data={"name": "measured_pairs", "path": str(tmp_path / "pairs"), "measurement": "sinogram"},
+        operator=operator,
+        analyses=["quality", "examples", {"name": "new_measurements", "path": str(tmp_path / "new")}],
+    )
+    spec["methods"] = {
+        "fbp": "fbp",
+        "tv": {"name": "tv", "weight": 1e-3},
+        "iresnet": spec["methods"]["iresnet"],
+        "unet": spec["methods"]["unet"],
+    }
+    result = run(spec, tmp_path / "runs", "cpu", progress=False)
+    assert isinstance(result, Result)
+    z = result.measurements()
+    assert z.shape[1:] == tuple(radon.range_shape((1, 16, 16)))
+    assert torch.equal(
+        z[0, 0], torch.from_numpy(np.load(tmp_path / "pairs/sinogram" / f"{result.images().names[0]}.npy"))
+    )
+    psnr = result.summary.set_index("method")["psnr"]
+    assert psnr["tv"] > 20
+    table = result.findings["new_measurements"].tables["measurements"].set_index("method")
+    # Regularised little, tv fits the noise, too.
+    assert table.loc["tv", "residual"] < 2 * table.loc["tv", "expected"]
+    assert table.loc["iresnet", "residual"] > 2 * table.loc["iresnet", "expected"]
+    assert table.loc["iresnet", "p"] < 0.05
+    assert table.loc["iresnet", "distance"] > 0

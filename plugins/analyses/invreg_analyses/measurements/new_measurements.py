@@ -56,7 +56,7 @@ class NewMeasurements(Analyzer):
       there is structure in the residual, which the noise does not have.
     - `distance`, proven, of methods that can: ||x - R(z)||_2 with R computed exactly is at most this.
     - `noise_distance`, proven: x is at most this far from the exact reconstruction of every measurement that is as near
-      to z as the noise makes it, in norm.
+      to z as the noise makes it, in norm; where measurements lie in X.
 
     The first four need an operator that is known, the expectations a noise model. Files may have any size where
     measurements have the shape of images; of colours, each is reconstructed alone by a method of grey images.
@@ -140,8 +140,12 @@ class NewMeasurements(Analyzer):
         can_prove = isinstance(net, ReconstructsWithBound)
         if can_prove:
             run.certificates.get(label)  # of these weights: made once
+        # A distance among measurements says nothing of one in X, where they lie elsewhere.
+        is_in_x = tuple(run.problem.operator.range_shape(shape)) == tuple(shape)
         with as_evaluated(net):
-            found = Model(label, net, run.problem, shape).reconstruct(z, size or None if can_prove else None)
+            found = Model(label, net, run.problem, shape).reconstruct(
+                z, size or None if can_prove and is_in_x else None
+            )
         row = {
             "residual": _or_nan(found.residual),
             "expected": _or_nan(found.expected_residual) or math.nan,
