@@ -64,10 +64,15 @@ def test_every_analysis_of_a_run_works_on_sinograms(tmp_path: Path) -> None:
             "count": 1, "pixels": 20, "window": 5, "largest": 3, "references": 2, "repeats": 1,
         },
         "edge_saliency": {"images": 1, "pixels": 3, "window": 5, "resamples": 1000},
+        "regularization_map": {"images": 1, "probes": 8},
+        "radial_transfer": {"images": 1, "rings": 3, "directions": 1},
+        "forward_map": {"count": 1},
+        "new_measurements": {"path": str(tmp_path / "new.npy")},
     }  # fmt: skip
+    np.save(tmp_path / "new.npy", np.ones((12, 34), np.float32))
     names = REGISTRY.names("analyzer")
     spec = tomography(methods=methods, analyses=[{"name": name, **few.get(name, {})} for name in names])
-    result = run(spec, tmp_path, device="cpu", progress=False)
+    result = run(spec, tmp_path / "runs", device="cpu", progress=False)
     assert set(result.findings) == set(names)
     assert set(result.metrics["method"]) == set(methods)
     assert np.isfinite(result.metrics["psnr"]).all()
