@@ -16,7 +16,9 @@ from invreg.components.analyzer import CompletedRun
 from invreg.components.events import Events
 from invreg.components.hookspecs import hookimpl
 from invreg.components.operator import LinearOperator, NormalOperator, Shape
+from invreg.components.problem import Problem
 from invreg_analyses.forward_map.forward_map import ForwardMap
+from invreg_operators.measured import Measured
 from toy import Halved
 
 HALVED = Halved()
@@ -130,3 +132,23 @@ def test_several_networks_colour_and_batches() -> None:
     draw_svgs(ForwardMap(), findings)
     assert np.isfinite(findings.arrays["target"]).all()
     assert not math.isnan(findings.tables["accuracy"]["mse"].sum())
+
+
+def test_measurements_stand_for_an_operator_that_is_not_known() -> None:
+    run = make_run({"net": 0.0}, operator=HALVED)
+    z = run.measurements + 0.01 * torch.randn(run.measurements.shape, generator=torch.Generator().manual_seed(0))
+    run = replace(run, measurements=z, problem=Problem(Measured()))
+    run = with_learners(run, net=Learner(Measured(), lambda x: 0.6 * x))
+    findings = ForwardMap(count=1).analyze(run)
+    x = run.images.test.images
+    away = (0.6 * x - z).flatten(1).norm(dim=1) / z.flatten(1).norm(dim=1)
+    assert findings.tables["accuracy"]["relative"].to_numpy() == pytest.approx(away.numpy(), rel=1e-5)
+    assert findings.scalars == {"target": "z"}
+    assert findings.text.startswith("The mean distance of φ(x) from the measurement z, relative to ‖z‖, is ")
+    drawn = draw_svgs(ForwardMap(count=1), findings)
+    assert "forward map to measurement, %" in texts(drawn["accuracy"])
+    shown = texts(drawn["picture_1"])
+    assert {"x", "z", "φ(x) − z"} <= set(shown)
+    assert "F(x)" not in shown
+    known = with_learners(make_run({"net": 0.0}, operator=HALVED), net=Learner(HALVED, lambda x: 0.6 * x))
+    assert ForwardMap(count=1).analyze(known).scalars == {}

@@ -26,6 +26,8 @@ from invreg.plugins.registry import Registry
 from invreg_analyses.stability.stability import Stability
 from invreg_analyses.stability.text import rounded_down, rounded_up
 from invreg_iresnet.iresnet import IResNet
+from invreg_operators.measured import Measured
+from invreg_operators.noise import GaussianNoise, PoissonNoise
 from invreg_tv.reconstructor import TotalVariation
 from toy import Halved
 
@@ -483,3 +485,18 @@ def test_total_variation_has_no_gradient(tmp_path: Path) -> None:
     assert drawn == draw_svgs(Stability(), findings)
     assert {"random noise", "search without gradients"} <= set(texts(drawn["found"]))
     assert {"z", "R(z)"} <= set(texts(drawn["worst"]))
+
+
+@pytest.mark.parametrize("shift", [0.0, -0.4])
+def test_the_noise_model_gives_the_level_where_the_operator_is_not_known(shift: float) -> None:
+    run = make_run({"net": 0.0})
+    size = math.sqrt(run.measurements[0].numel())
+    run = replace(run, measurements=run.measurements + shift)
+    levels = Stability()._levels(replace(run, problem=Problem(Measured(), GaussianNoise(NOISE))))
+    assert levels.numpy() == pytest.approx(NOISE * size, rel=0.2)
+    assert torch.equal(levels, Stability()._levels(replace(run, problem=Problem(Measured(), GaussianNoise(NOISE)))))
+    bright = run.measurements.clamp(min=0).flatten(1).sum(1)
+    photons = Stability()._levels(replace(run, problem=Problem(Measured(), PoissonNoise(1000.0))))
+    assert photons.numpy() == pytest.approx((bright / 1000).sqrt().numpy(), rel=0.2)
+    nothing = Stability()._levels(replace(run, problem=Problem(Measured())))
+    assert nothing.numpy() == pytest.approx(0.01 * run.measurements.flatten(1).norm(dim=1).numpy(), rel=1e-5)
