@@ -92,6 +92,7 @@ from .imaging.reading import ImageFile as ImageFile, read_image as read_image
 from .imaging.samples import Pixels as Pixels
 from .imaging.writing import write_image as write_image
 from .models.export import export_model as export_model
+from .models.hub import pull_model as pull_model, push_model as push_model
 from .models.loading import load_model as load_model
 from .models.model import Model as Model, Reconstruction as Reconstruction
 from .models.training import train as train

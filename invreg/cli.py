@@ -1,5 +1,5 @@
 """The command line: `invreg run`, `reconstruct`, `validate`, `plugins`, `describe`, `schema`, `new-plugin`, `report`,
-`export`, `certify`, `verify`.
+`export`, `push`, `pull`, `certify`, `verify`.
 
 Everything heavy is imported inside the commands, so that `--help` answers at once.
 """
@@ -291,11 +291,39 @@ def export(
     ] = None,
     to: Annotated[Path, typer.Option(help="Folder to write; it must not exist yet.")] = Path("model"),
     name: Annotated[str | None, typer.Option(help="Name of the model; without one, that of the method.")] = None,
+    torch_export: Annotated[
+        bool, typer.Option("--torch-export", help="Add program.pt2, the method as a program of torch.export.")
+    ] = False,
+    onnx: Annotated[bool, typer.Option("--onnx", help="Add model.onnx, the method as a program of ONNX.")] = False,
 ) -> None:
     """Write a trained method as a model that loads without its run; its folder is the last line."""
     from invreg.models.export import export_model
 
-    print(export_model(run, method, to=to, name=name))
+    print(export_model(run, method, to=to, name=name, torch_export=torch_export, onnx=onnx))
+
+
+@app.command()
+def push(
+    folder: Annotated[Path, typer.Argument(help="The folder of an exported model.")],
+    repository: Annotated[str, typer.Argument(help="Its name on the Hugging Face Hub, user/name.")],
+    private: Annotated[bool, typer.Option("--private", help="Make a repository that does not exist private.")] = False,
+) -> None:
+    """Upload an exported model to the Hugging Face Hub; its address is the last line."""
+    from invreg.models.hub import push_model
+
+    print(push_model(folder, repository, private=private))
+
+
+@app.command()
+def pull(
+    repository: Annotated[str, typer.Argument(help="The name of a model on the Hugging Face Hub, user/name.")],
+    to: Annotated[Path, typer.Option(help="Folder to write; it must not exist yet.")] = Path("model"),
+    revision: Annotated[str | None, typer.Option(help="A branch, a tag or a commit; without one, the newest.")] = None,
+) -> None:
+    """Download a model from the Hugging Face Hub; its folder is the last line."""
+    from invreg.models.hub import pull_model
+
+    print(pull_model(repository, to, revision=revision))
 
 
 @app.command()

@@ -11,6 +11,7 @@ from invreg.errors import StoreError
 from invreg.files import usable_path
 from invreg.models.loading import model_of_run
 from invreg.models.model_folder import History, save_model
+from invreg.models.program import programs
 from invreg.plugins.registry import Registry
 from invreg.specs.plan import Plan
 from invreg.storage.run_folder import RunFolder
@@ -26,6 +27,8 @@ def export_model(
     to: str | Path,
     name: str | None = None,
     further: Mapping[str, pd.DataFrame] | None = None,
+    torch_export: bool = False,
+    onnx: bool = False,
     registry: Registry | None = None,
 ) -> Path:
     """Writes a trained method of a run as a model folder: weights, parameters, problem, certificate, card and hashes.
@@ -40,6 +43,9 @@ def export_model(
         name: of the model; the label if None.
         further: results on other images for the card, by what these are: columns `method` and one for each metric,
             with the name of the model as that of the method.
+        torch_export: whether to add `program.pt2`, the method as a program of torch.export.
+        onnx: whether to add `model.onnx`. Both give the images of the method up to 1e-5, and are for methods without
+            iterations.
         registry: where components come from; all installed plugins if None.
 
     Returns:
@@ -49,13 +55,15 @@ def export_model(
         StoreError: if there is no such method, it is not trained and evaluated, or the folder cannot be written.
         SpecError: if the method is not named where there are several, or a plugin is missing.
         CertificateError: if its weights cannot be certified, or its certificate does not hold.
+        InvregError: if a program was asked for, and the method cannot become one.
     """
     registry, target = registry or Registry.installed(), usable_path(to, "to")
     store = RunFolder.existing(usable_path(run, "run"))
     model, plan = model_of_run(store, method, choose_device("cpu"), registry)
     label, model.name = model.name, name or model.name
     history = _history(store, plan, label, model.name, further or {})
-    return save_model(model, target, registry, history)
+    further_files = programs(model, as_torch=torch_export, as_onnx=onnx)
+    return save_model(model, target, registry, history, further_files)
 
 
 def _history(run: RunFolder, plan: Plan, label: str, name: str, further: Mapping[str, pd.DataFrame]) -> History:

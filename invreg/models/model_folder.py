@@ -4,6 +4,7 @@
 config.json          what it is: components with all parameters, where they come from, training and results
 model.safetensors    its weights
 certificate.json     what is proven of them, if anything is
+program.pt2, model.onnx   programs for other runtimes, if they were asked for
 README.md            the card, for people; the only file that may be edited
 model.sha256         the seal of the others
 ```
@@ -222,7 +223,13 @@ def verify(reconstructor: Reconstructor, certificate: StabilityCertificate, is_p
     return True
 
 
-def save_model(model: Model, to: Path, registry: Registry, history: History | None = None) -> Path:
+def save_model(
+    model: Model,
+    to: Path,
+    registry: Registry,
+    history: History | None = None,
+    programs: Mapping[str, bytes] | None = None,
+) -> Path:
     """Writes a model as a folder, whole or not at all.
 
     A certificate is made if the method can make one and there is none yet.
@@ -232,6 +239,7 @@ def save_model(model: Model, to: Path, registry: Registry, history: History | No
         to: a folder that does not exist yet, or is empty.
         registry: where its components come from.
         history: what its card says of its making.
+        programs: further files, see `programs`.
 
     Returns:
         The folder.
@@ -249,7 +257,11 @@ def save_model(model: Model, to: Path, registry: Registry, history: History | No
     if certificate is None and isinstance(model.reconstructor, CertifiesStability):
         certificate = model.reconstructor.certificate()
     config = _config(model, registry, history or History())
-    files = {_WEIGHTS: tensor_bytes(model.reconstructor.state_dict()), CONFIG: json_bytes(asdict(config))}
+    files = {
+        **(programs or {}),
+        _WEIGHTS: tensor_bytes(model.reconstructor.state_dict()),
+        CONFIG: json_bytes(asdict(config)),
+    }
     if certificate is not None:
         files[_CERTIFICATE] = json_bytes(certificate.content, indent=None)
     try:

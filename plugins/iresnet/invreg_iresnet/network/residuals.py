@@ -165,6 +165,8 @@ class ResidualStack(nn.Module):
         seen = self._seen
         # Compared by content: no way of changing a parameter can be missed, and it takes microseconds.
         known = self._known()
+        if seen is not None and _is_exporting():  # there are no values to compare
+            return seen
         if seen is None or not all(_same(old, new) for old, new in zip(seen.of, known, strict=True)):
             seen = self._seen = outside_transforms(self._see, known[0])
         return seen
@@ -212,6 +214,11 @@ def residual(x: Tensor, weights: Weights, index: int, dtype: torch.dtype) -> Ten
 
 def _per_subnetwork(values: Tensor) -> Tensor:
     return values[:, None, None, None, None]
+
+
+def _is_exporting() -> bool:
+    """Whether torch.export looks at the network; versions before 2.7 do not say so, and cannot export it."""
+    return bool(getattr(torch.compiler, "is_exporting", lambda: False)())
 
 
 def _same(a: Tensor, b: Tensor) -> bool:
