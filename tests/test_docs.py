@@ -213,6 +213,46 @@ def test_python_of_the_quickstart_runs(tmp_path: Path, monkeypatch: pytest.Monke
     assert tuple(names["x_hat"].shape) == (2, 1, 96, 96)  # type: ignore[attr-defined]
 
 
+#: What the page about Python has in these places takes longer.
+BRIEF = {
+    '"photos", trainer={': '{"name": "phantoms", "image_size": 24, "train": 4, "val": 2, "test": 2}, '
+    'trainer={"batch_size": 2, ',
+    "crop=48": "crop=16",
+    "[16, 32]": "[4, 8]",
+    '"subnetworks": 10, "channels": 8, "hidden": 16, "kernel_size": 5, "lipschitz": 0.98': '"subnetworks": 2, '
+    '"channels": 2, "hidden": 2, "kernel_size": 3, "lipschitz": 0.7',
+}
+
+
+def test_python_of_the_python_page_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    names: dict[str, object] = {}
+    for block in _of("python"):
+        if block.page == Path("python.md") and block.title is None:
+            code = re.sub(r'"steps": \d+', '"steps": 1, "validations": 1', block.code)
+            for whole, brief in BRIEF.items():
+                code = code.replace(whole, brief)
+            exec(compile(code, "python.md", "exec"), names)
+    assert names["found"].image.shape == (4, 1, 64, 80)  # type: ignore[attr-defined]
+    assert isinstance(names["model"], invreg.Model)
+    assert isinstance(names["result"], invreg.Result)
+    assert Path("quality.png").is_file()
+    assert Path("training/photographs/checkpoint.safetensors").is_file()
+
+
+def test_the_plugin_of_the_python_page_works_in_a_spec(tmp_path: Path) -> None:
+    registry = Registry.installed({"own": _example("own_network.py")})
+    brief = {"name": "reconstruction", "steps": 1, "batch_size": 2}
+    spec = {
+        "data": {"name": "phantoms", "image_size": 24, "train": 4, "val": 2, "test": 2},
+        "operator": "gaussian_blur",
+        "methods": {"mine": {"reconstructor": {"name": "own_network", "width": 3}, "trainer": brief}},
+    }
+    result = invreg.run(spec, tmp_path, "cpu", progress=False, registry=registry)
+    assert isinstance(result, invreg.Result)
+    assert sum(parameter.numel() for parameter in result.methods["mine"].reconstructor.parameters()) == 30 + 28
+
+
 def _example(title: str) -> ModuleType:
     """The plugin that a page shows in a block with this title."""
     (block,) = [block for block in _of("python") if block.title == title]
