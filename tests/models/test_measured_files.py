@@ -468,7 +468,9 @@ def test_the_commands_of_the_readme(
 ) -> None:
     readme = (Path(__file__).resolve().parents[2] / "README.md").read_text(encoding="utf-8")
     (block,) = [
-        block for block in re.findall(r"```console\n(.*?)```", readme, re.DOTALL) if "invreg reconstruct" in block
+        block
+        for block in re.findall(r"```console\n(.*?)```", readme, re.DOTALL)
+        if "reconstruct gaussian-deblur" in block
     ]
     install, command = block.splitlines()
     assert install.startswith("pip install")
