@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from functools import cache
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import pytest
 import torch
 
 import invreg
-from invreg import CertifiesStability, Model, Registry, StoreError
+from invreg import CertificateError, CertifiesStability, Model, ReconstructsWithBound, Registry, StoreError
 from invreg.models.bundled import bundled_model, bundled_models
 from invreg.specs.plan import make_plan
 from invreg.specs.reading import read_content
@@ -104,3 +105,30 @@ def test_a_folder_of_that_name_goes_first(tmp_path: Path, monkeypatch: pytest.Mo
     monkeypatch.chdir(tmp_path)
     with pytest.raises(StoreError, match="denoise"):
         invreg.load_model("denoise")
+
+
+def test_a_certificate_of_other_weights_is_not_accepted() -> None:
+    strong, weak = _load("denoise-strong"), _load("denoise")
+    assert weak.certificate is not None
+    assert isinstance(strong.reconstructor, ReconstructsWithBound)
+    with pytest.raises(CertificateError, match="other weights"):
+        strong.reconstructor.accept(weak.certificate)
+
+
+def test_a_copy_is_verified_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = _load("denoise")
+    verified: list[str] = []
+
+    def note(self: object, certificate: invreg.StabilityCertificate) -> None:
+        verified.append(certificate.content["weights"])
+
+    monkeypatch.setattr(type(model.reconstructor), "verify", note)
+    _load("denoise")
+    assert verified == []
+    folder = shutil.copytree(bundled_model("denoise"), tmp_path / "copy")
+    (folder / "README.md").write_text("a copy")
+    monkeypatch.setenv("INVREG_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr("invreg.storage.proofs._proven", set())
+    for _ in range(2):
+        invreg.load_model(folder, device="cpu", registry=_installed())
+    assert len(verified) == 1
