@@ -1,32 +1,48 @@
-"""How long it takes until invreg answers: import, `--help`, `plugins`, each in a fresh process."""
+"""How long it takes until invreg answers, each command in a fresh process.
+
+Commands about plugins are timed with an empty cache and with one that they have filled before. Beside the wall-clock
+time is the CPU time, which other programs on the machine change less.
+"""
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
+import shutil
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
+#: As the console script, without the working directory on the search path.
+INVREG = [sys.executable, "-P", "-m", "invreg"]
 COMMANDS = {
     "python -c pass": [sys.executable, "-c", "pass"],
     "python -c 'import torch'": [sys.executable, "-c", "import torch"],
     "python -c 'import invreg'": [sys.executable, "-c", "import invreg"],
-    "invreg --help": [sys.executable, "-m", "invreg", "--help"],
-    "invreg plugins": [sys.executable, "-m", "invreg", "plugins"],
+    "invreg --help": [*INVREG, "--help"],
+    "invreg new-plugin": [*INVREG, "new-plugin", "invreg-new"],
+    "invreg validate": [*INVREG, "validate"],
+}
+CACHED = {
+    "invreg plugins": [*INVREG, "plugins"],
+    "invreg describe operator radon": [*INVREG, "describe", "operator", "radon"],
+    "invreg schema": [*INVREG, "schema"],
 }
 
 
-def seconds(command: list[str], runs: int) -> list[float]:
-    """Wall-clock times of so many runs, after one that warms the disk cache."""
-    times = []
-    for _ in range(runs + 1):
-        start = time.perf_counter()
-        subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
-        times.append(time.perf_counter() - start)
-    return times[1:]
+def seconds(command: list[str], cache: Path | None) -> tuple[float, float]:
+    """Wall-clock and CPU time of a command in a new folder; without a cache, in an empty one."""
+    with tempfile.TemporaryDirectory() as folder, tempfile.TemporaryDirectory() as empty:
+        environment = {**os.environ, "INVREG_CACHE": str(cache or empty)}
+        start, before = time.perf_counter(), os.times()
+        subprocess.run(command, check=True, stdout=subprocess.DEVNULL, cwd=folder, env=environment)
+        wall, after = time.perf_counter() - start, os.times()
+    used = after.children_user + after.children_system - before.children_user - before.children_system
+    return wall, used
 
 
 def main() -> None:
@@ -34,10 +50,24 @@ def main() -> None:
     parser.add_argument("--runs", type=int, default=7)
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
-    measured = {name: seconds(command, options.runs) for name, command in COMMANDS.items()}
-    print("| command | median | fastest | slowest |\n|---|---|---|---|")
+    cache = Path(tempfile.mkdtemp())
+    cases = {name: (command, cache) for name, command in COMMANDS.items()}
+    for name, command in CACHED.items():
+        cases |= {f"{name}, empty cache": (command, None), name: (command, cache)}
+    measured: dict[str, list[tuple[float, float]]] = {name: [] for name in cases}
+    for run in range(options.runs + 1):
+        for name, (command, kept) in cases.items():
+            times = seconds(command, kept)
+            if run:  # the first fills the caches
+                measured[name].append(times)
+    shutil.rmtree(cache)
+    print("| command | median | fastest | slowest | CPU time |\n|---|---|---|---|---|")
     for name, times in measured.items():
-        print(f"| `{name}` | {statistics.median(times):.2f} s | {min(times):.2f} s | {max(times):.2f} s |")
+        walls, used = zip(*times, strict=True)
+        middle = statistics.median(walls)
+        print(
+            f"| `{name}` | {middle:.2f} s | {min(walls):.2f} s | {max(walls):.2f} s | {statistics.median(used):.2f} s |"
+        )
     if options.json:
         options.json.write_text(json.dumps(measured, indent=2))
 

@@ -155,20 +155,22 @@ def validate(spec: _SpecFile = None, overrides: _Overrides = None) -> None:
 @app.command()
 def plugins(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False) -> None:
     """List the installed plugins, what each registers, and what failed and why."""
+    from invreg.plugins.answers import answer
+
+    _print_lines(answer(f"plugins {as_json}", lambda registry: _plugins(registry, as_json)))
+
+
+def _plugins(registry: Registry, as_json: bool) -> str:
     import json
     from dataclasses import asdict
 
     from invreg.plugins.describe import describe_plugin
-    from invreg.plugins.registry import Registry
     from invreg.plugins.tracking import note_trackers
 
-    registry = Registry.installed()
     note_trackers(registry)
     if as_json:
-        print(json.dumps([asdict(plugin) for plugin in registry.plugins], indent=2))
-        return
-    for plugin in registry.plugins:
-        print("\n".join(describe_plugin(plugin)))
+        return json.dumps([asdict(plugin) for plugin in registry.plugins], indent=2)
+    return "\n".join(line for plugin in registry.plugins for line in describe_plugin(plugin))
 
 
 @app.command()
@@ -180,31 +182,31 @@ def describe(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON; the parameters as a JSON Schema.")] = False,
 ) -> None:
     """Say what a component is and what its parameters are."""
+    from invreg.plugins.answers import answer
+
+    question = repr(("describe", kind, name, as_json))
+    _print_lines(answer(question, lambda registry: _described(registry, kind, name, as_json)))
+
+
+def _described(registry: Registry, kind: str | None, name: str | None, as_json: bool) -> str:
     import json
 
     from invreg.plugins.describe import describe_as_data, describe_component, first_sentence
-    from invreg.plugins.registry import Registry
 
-    registry = Registry.installed()
     if kind is None:
-        _describe_kinds(registry, as_json)
-        return
+        return _described_kinds(registry, as_json)
     if kind == "tracker":
-        _describe_trackers(registry, name, as_json)
-        return
+        return _described_trackers(registry, name, as_json)
     if name is None:
         known = registry.entries(kind)
         if as_json:
-            print(json.dumps({key: describe_as_data(entry) for key, entry in known.items()}, indent=2))
-            return
-        for key, entry in known.items():
-            print(f"{key:24} {first_sentence(entry.cls)}")
-        return
+            return json.dumps({key: describe_as_data(entry) for key, entry in known.items()}, indent=2)
+        return "\n".join(f"{key:24} {first_sentence(entry.cls)}" for key, entry in known.items())
     entry = registry.entry(kind, name)
-    print(json.dumps(describe_as_data(entry), indent=2) if as_json else describe_component(entry))
+    return json.dumps(describe_as_data(entry), indent=2) if as_json else describe_component(entry)
 
 
-def _describe_kinds(registry: Registry, as_json: bool) -> None:
+def _described_kinds(registry: Registry, as_json: bool) -> str:
     import json
 
     from invreg.plugins.tracking import offers
@@ -212,10 +214,10 @@ def _describe_kinds(registry: Registry, as_json: bool) -> None:
 
     known = {kind: list(registry.entries(kind)) for kind in KINDS}
     known["tracker"] = sorted({offer.name for offer in offers(registry)})
-    print(json.dumps(known, indent=2) if as_json else "\n".join(f"{k:16} {', '.join(v)}" for k, v in known.items()))
+    return json.dumps(known, indent=2) if as_json else "\n".join(f"{k:16} {', '.join(v)}" for k, v in known.items())
 
 
-def _describe_trackers(registry: Registry, name: str | None, as_json: bool) -> None:
+def _described_trackers(registry: Registry, name: str | None, as_json: bool) -> str:
     """Trackers are not components: they have a name and a description, and no parameters."""
     import json
 
@@ -224,14 +226,11 @@ def _describe_trackers(registry: Registry, name: str | None, as_json: bool) -> N
 
     if name is not None:
         offer = offer_of(registry, name)
-        print(json.dumps(describe_tracker_as_data(offer), indent=2) if as_json else describe_tracker(offer))
-        return
+        return json.dumps(describe_tracker_as_data(offer), indent=2) if as_json else describe_tracker(offer)
     known = {offer.name: offer for offer in reversed(offers(registry))}
     if as_json:
-        print(json.dumps({key: describe_tracker_as_data(known[key]) for key in sorted(known)}, indent=2))
-        return
-    for key in sorted(known):
-        print(f"{key:24} {first_sentence(known[key].cls)}")
+        return json.dumps({key: describe_tracker_as_data(known[key]) for key in sorted(known)}, indent=2)
+    return "\n".join(f"{key:24} {first_sentence(known[key].cls)}" for key in sorted(known))
 
 
 @app.command()
@@ -239,12 +238,9 @@ def schema(
     output: Annotated[Path | None, typer.Option(help="File to write; without one, the schema is printed.")] = None,
 ) -> None:
     """Write the JSON Schema of a spec, with all that is installed, so that an editor can complete and check specs."""
-    import json
+    from invreg.plugins.answers import answer
 
-    from invreg.plugins.registry import Registry
-    from invreg.specs.json_schema import spec_schema
-
-    text = json.dumps(spec_schema(Registry.installed()), indent=2, ensure_ascii=False)
+    text = answer("schema", _schema)
     if output is None:
         print(text)
         return
@@ -257,6 +253,14 @@ def schema(
             expected="a file in a folder that exists",
         ) from None
     print(output)
+
+
+def _schema(registry: Registry) -> str:
+    import json
+
+    from invreg.specs.json_schema import spec_schema
+
+    return json.dumps(spec_schema(registry), indent=2, ensure_ascii=False)
 
 
 @app.command("new-plugin")
@@ -396,6 +400,11 @@ def main() -> None:
             print(in_words(stop), file=sys.stderr)
             status = exit_status(stop)
     sys.exit(status if isinstance(status, int) else 0)
+
+
+def _print_lines(text: str) -> None:
+    if text:
+        print(text)
 
 
 def _print_summary(summary: Any) -> None:

@@ -37,6 +37,14 @@ def write_whole(target: Path, content: bytes) -> None:
         raise
 
 
+def cache_folder() -> Path:
+    """The cache of this user, or the folder that the environment variable INVREG_CACHE names; it may not exist."""
+    from platformdirs import user_cache_path
+
+    given = os.environ.get("INVREG_CACHE")
+    return Path(given).expanduser() if given else user_cache_path("invreg")
+
+
 def usable_path(path: str | Path, where: str) -> Path:
     """The path, with `~` as the home folder.
 

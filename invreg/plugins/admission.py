@@ -12,12 +12,9 @@ import pluggy
 from invreg.components import hookspecs
 from invreg.errors import PluginError, did_you_mean
 from invreg.schema.component import Component
-from invreg.schema.kinds import KINDS, kind_of
+from invreg.schema.kinds import KINDS, NO_TEXTS, kind_of
 from invreg.schema.parameters import parameters_model
 from invreg.schema.sources import place_of
-
-#: Words that YAML does not read as texts, so a spec could not name a component by them.
-NO_TEXTS = {"null", "true", "false", "yes", "no", "on", "off"}
 
 
 def interface_of(manager: pluggy.PluginManager, loaded: object) -> int:

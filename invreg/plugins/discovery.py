@@ -22,6 +22,9 @@ OWN = "invreg"
 #: A plugin that takes more CPU time, in seconds, to be imported and to name its components is called slow.
 SLOW = 1.0
 
+#: The problem of a plugin that is not wanted.
+SWITCHED_OFF = "switched off by INVREG_DISABLE_PLUGINS"
+
 _VALUE = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*(\s*:\s*[^\W\d]\w*(\.[^\W\d]\w*)*)?\s*(\[.*\])?")
 
 
@@ -75,13 +78,38 @@ def installed_plugins() -> Iterator[tuple[Plugin, object | None]]:
     for found in scan.points:
         plugin = Plugin(found.point.name, found.distribution, found.version)
         if disabled & {_normal(plugin.name), _normal(plugin.distribution)}:
-            plugin.problem = "switched off by INVREG_DISABLE_PLUGINS"
+            plugin.problem = SWITCHED_OFF
             yield plugin, None
             continue
         yield plugin, _load(plugin, found.point)
     for plugin in scan.without_points:
         if _normal(plugin.distribution) not in disabled:
             yield replace(plugin, components=[], conflicts=[], trackers=[]), None
+
+
+def files_of_plugins() -> Iterator[Path]:
+    """All files and folders of plugins and of invreg that may change what plugins register, but those of Python."""
+    scan = _scanned()
+    yield from scan.files
+    packages = {OWN, *(found.point.module for found in scan.points)}
+    for folder in {folder for package in packages for folder in _package_folders(package)}:
+        for here, folders, names in os.walk(folder):
+            folders[:] = [name for name in folders if name != "__pycache__"]
+            yield Path(here)
+            yield from (Path(here, name) for name in names)
+    for found in scan.points:
+        listed = (found.point.dist.files if found.point.dist else None) or []
+        yield from (Path(str(file.locate())) for file in listed if file.suffix != ".pyc")
+
+
+def _package_folders(module: str) -> list[str]:
+    """The folders of the outermost imported package that is not a namespace for several distributions."""
+    parts = module.split(".")
+    for count in range(1, len(parts) + 1):
+        found = sys.modules.get(".".join(parts[:count]))
+        if getattr(found, "__file__", None):
+            return list(getattr(found, "__path__", []))
+    return []
 
 
 def _load(plugin: Plugin, point: metadata.EntryPoint) -> object | None:

@@ -11,7 +11,7 @@ from invreg import __version__
 from invreg.components.hookspecs import INTERFACE_VERSION
 from invreg.errors import PluginError, SpecError, near_name
 from invreg.files import whole_folder
-from invreg.plugins.admission import NO_TEXTS
+from invreg.schema.kinds import NO_TEXTS
 
 TEMPLATES = Path(__file__).parent / "templates"
 

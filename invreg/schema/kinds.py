@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TypeVar
 
+#: Words that YAML does not read as texts, so a spec could not name a component by them.
+NO_TEXTS = {"null", "true", "false", "yes", "no", "on", "off"}
+
 KINDS = ("operator", "noise", "dataset", "reconstructor", "metric", "trainer", "analyzer", "study_analyzer")
 
 _bases: dict[str, type] = {}

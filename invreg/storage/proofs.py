@@ -8,11 +8,9 @@ that the environment variable INVREG_CACHE names.
 from __future__ import annotations
 
 import contextlib
-import os
 from pathlib import Path
 
-from platformdirs import user_cache_path
-
+from invreg.files import cache_folder
 from invreg.storage.seal import digest
 
 #: What this process has verified: it stays known where no cache can be written.
@@ -45,5 +43,4 @@ def _key(digests: tuple[str, ...]) -> str:
 
 
 def _note(key: str) -> Path:
-    given = os.environ.get("INVREG_CACHE")
-    return (Path(given).expanduser() if given else user_cache_path("invreg")) / "proofs" / key
+    return cache_folder() / "proofs" / key

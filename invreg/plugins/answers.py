@@ -1,0 +1,146 @@
+"""What commands say of installed plugins, kept for the next process, which then has to import none of them.
+
+Texts lie in the cache of this user, or in the folder that the environment variable INVREG_CACHE names, beside size and
+time of every file from which they were made. This module imports nothing heavy.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import logging
+import os
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from invreg.files import cache_folder, write_whole
+
+if TYPE_CHECKING:
+    from invreg.plugins.registry import Registry
+
+#: What was changed after this may differ from what was imported: file systems count in steps of up to two seconds.
+_STARTED = time.time() - 2.0
+
+#: So many environments (versions, `sys.path`, variables) are kept, and so many files looked at for one.
+_MOST_ENVIRONMENTS, _MOST_FILES = 16, 20_000
+
+_State = dict[str, list[int] | None]
+
+
+def answer(question: str, find: Callable[[Registry], str]) -> str:
+    """The text that a command prints, from the cache if nothing has changed since it was made.
+
+    It is not kept if a plugin has failed or warned: that is found and said each time.
+
+    Args:
+        question: the command with its arguments.
+        find: makes the text.
+    """
+    file = cache_folder() / "answers" / f"{_environment()}.json"
+    state, texts = _read(file)
+    if question in texts:
+        return texts[question]
+    with _warnings() as warned:
+        registry, text = _found(find)
+    if not warned and _works(registry):
+        _keep(file, state, {**texts, question: text})
+    return text
+
+
+def _found(find: Callable[[Registry], str]) -> tuple[Registry, str]:
+    from invreg.plugins.registry import Registry
+
+    registry = Registry.installed()
+    return registry, find(registry)
+
+
+def _works(registry: Registry) -> bool:
+    from invreg.plugins.discovery import SWITCHED_OFF
+
+    return all(plugin.problem in (None, SWITCHED_OFF) for plugin in registry.plugins)
+
+
+@contextlib.contextmanager
+def _warnings() -> Iterator[list[str]]:
+    """What is logged meanwhile."""
+    heard: list[str] = []
+
+    def hear(record: logging.LogRecord) -> bool:
+        heard.append(record.getMessage())
+        return True
+
+    log = logging.getLogger("invreg")
+    log.addFilter(hear)
+    try:
+        yield heard
+    finally:
+        log.removeFilter(hear)
+
+
+def _environment() -> str:
+    """A hash of all but files that decides what is imported."""
+    from invreg import __version__
+
+    variables = sorted(
+        pair for pair in os.environ.items() if pair[0].startswith("INVREG_") and pair[0] != "INVREG_CACHE"
+    )
+    parts = [__version__, sys.version, sys.prefix, str(sys.flags), _search_path(), variables]
+    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
+
+
+def _search_path() -> list[str]:
+    try:
+        here = Path.cwd()
+    except OSError:  # it was removed
+        here = Path()
+    return [str(here / folder) for folder in sys.path]
+
+
+def _read(file: Path) -> tuple[_State, dict[str, str]]:
+    """The state of the files and the texts that were made from them; empty if they do not hold any more."""
+    try:
+        kept = json.loads(file.read_bytes())
+        state, texts = dict(kept["state"]), dict(kept["texts"])
+        if not state or not all(isinstance(text, str) for text in texts.values()):
+            raise ValueError("empty")
+        current = all(_look(path) == seen for path, seen in state.items())
+    except FileNotFoundError:
+        return {}, {}
+    except (OSError, ValueError, TypeError, KeyError, RecursionError) as error:
+        print(f"note: {file} cannot be used and is made anew ({type(error).__name__})", file=sys.stderr)
+        return {}, {}
+    return (state, texts) if current else ({}, {})
+
+
+def _keep(file: Path, before: _State, texts: dict[str, str]) -> None:
+    from invreg.plugins.discovery import files_of_plugins
+
+    modules = (getattr(module, "__file__", None) for module in list(sys.modules.values()))
+    paths = {path for path in modules if isinstance(path, str)} | {str(path) for path in files_of_plugins()}
+    paths |= before.keys() | set(_search_path())
+    if len(paths) > _MOST_FILES:
+        return
+    state = {path: _look(path) for path in sorted(paths)}
+    if any(seen and seen[1] > _STARTED * 1e9 for seen in state.values()):
+        return
+    try:
+        write_whole(file, json.dumps({"state": state, "texts": texts}).encode())
+        others = sorted(file.parent.glob("*.json"), key=lambda path: path.stat().st_mtime, reverse=True)
+        for old in others[_MOST_ENVIRONMENTS:]:
+            old.unlink()
+    except OSError as error:
+        reason = error.strerror or type(error).__name__
+        print(f"note: plugins are imported each time, as {file.parent} cannot be written: {reason}", file=sys.stderr)
+
+
+def _look(path: str) -> list[int] | None:
+    """Size and time of a file or folder; None if there is none."""
+    try:
+        found = Path(path).stat()
+    except (OSError, ValueError):
+        return None
+    return [found.st_size, found.st_mtime_ns]
