@@ -11,8 +11,10 @@ import hashlib
 import json
 import logging
 import os
+import stat
 import sys
 import time
+import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -138,9 +140,20 @@ def _keep(file: Path, before: _State, texts: dict[str, str]) -> None:
 
 
 def _look(path: str) -> list[int] | None:
-    """Size and time of a file or folder; None if there is none."""
+    """Size and time of a file, or a sum over the names in a folder; None if there is none.
+
+    Python's own `__pycache__` comes and goes. Of folders of metadata the time counts as well.
+    """
     try:
         found = Path(path).stat()
+        if not stat.S_ISDIR(found.st_mode):
+            return [found.st_size, found.st_mtime_ns]
+        with os.scandir(path) as entries:
+            names = [
+                f"{entry.name} {entry.stat().st_mtime_ns}" if entry.name.endswith("-info") else entry.name
+                for entry in entries
+                if entry.name != "__pycache__"
+            ]
     except (OSError, ValueError):
         return None
-    return [found.st_size, found.st_mtime_ns]
+    return [zlib.crc32("\n".join(sorted(names)).encode(errors="surrogateescape")), 0]
