@@ -25,7 +25,8 @@ from torch import Tensor
 
 import invreg
 from invreg import ReconstructsWithBound, choose_device
-from invreg.models.measured_files import Options, find_sources, reconstruct_files
+from invreg.models.file_sources import find_sources
+from invreg.models.measured_files import Options, reconstruct_files
 from invreg_datasets.photos import Photos
 
 

@@ -109,8 +109,9 @@ def reconstruct(
 ) -> None:
     """Reconstruct measurements with a trained method. The last line printed is the output folder."""
     from invreg.files import usable_path
+    from invreg.models.file_sources import find_sources
     from invreg.models.loading import load_model
-    from invreg.models.measured_files import Options, find_sources, reconstruct_files
+    from invreg.models.measured_files import Options, reconstruct_files
 
     folder = usable_path(output, "--output")
     options = Options.checked(white, data_error, not no_proof, form)

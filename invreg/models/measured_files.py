@@ -6,12 +6,11 @@ for each file that is done. The same command leaves out what stands there and ha
 
 from __future__ import annotations
 
-import glob
 import hashlib
 import json
 import math
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
@@ -21,12 +20,12 @@ from numpy.typing import NDArray
 
 from invreg.components.interruption import hold_signals
 from invreg.components.reconstructor import ReconstructsWithBound
-from invreg.errors import CertificateError, DataError, InvregError, SpecError, StoreError, did_you_mean, message_of
-from invreg.files import usable_path, write_whole
-from invreg.imaging.finding import find_images
-from invreg.imaging.reading import ARRAYS, EXTENSIONS, WHITE, ImageFile, read_image
+from invreg.errors import CertificateError, InvregError, SpecError, StoreError, did_you_mean, message_of
+from invreg.files import write_whole
+from invreg.imaging.reading import WHITE, ImageFile, read_image
 from invreg.imaging.samples import Depth, Pixels, shown
 from invreg.imaging.writing import DEPTHS, ENDINGS, Format, write_image
+from invreg.models.file_sources import Source
 from invreg.plugins.registry import spec_of
 from invreg.reporting.reconstructions import SHOWN, Entry, before_and_after, render_reconstructions
 from invreg.running.listeners import TerminalProgress
@@ -40,26 +39,6 @@ if TYPE_CHECKING:
 
 #: What lies beside the images.
 TABLE, PAGE, RECORD = "reconstructions.csv", "reconstructions.html", "reconstructions.jsonl"
-#: The ending of each format, where another one is asked for than the file has.
-_ENDING: dict[Format, str] = {"png": ".png", "tiff": ".tif", "jpeg": ".jpg", "npy": ".npy", "npz": ".npz"}
-
-
-@dataclass(frozen=True)
-class Source:
-    """A file to reconstruct.
-
-    Attributes:
-        path: where it lies.
-        target: of its reconstruction, relative to the output folder, with `/`.
-    """
-
-    path: Path
-    target: str
-
-    @property
-    def name(self) -> str:
-        """As it was given."""
-        return shown(self.path)
 
 
 @dataclass(frozen=True)
@@ -190,84 +169,6 @@ class ReconstructedFiles:
         names = list(FileReconstruction.__dataclass_fields__)
         rows = [{**asdict(one), "notes": "; ".join(one.notes)} for one in self.files]
         return pd.DataFrame(rows, columns=names)
-
-
-def find_sources(files: Iterable[str | Path], output: Path, form: Format | None = None) -> list[Source]:
-    """The files to reconstruct, each once: files, those in folders, and those that fit a pattern.
-
-    Files of a folder keep their places below it; all others are put beside each other.
-
-    Args:
-        files: paths of files and folders, and patterns with `*`, `?` and `**`.
-        output: the output folder; what lies in it is left out of folders.
-        form: the format to write, if it is not that of each file.
-
-    Raises:
-        DataError: if a folder or a pattern holds no image.
-        SpecError: if two files would be written to one place, or a file would be overwritten.
-    """
-    found: dict[Path, Source] = {}
-    for path, name in (one for given in files for one in _below(usable_path(given, "FILE"), output)):
-        found.setdefault(path.resolve(), Source(path, _target(name, form)))
-    sources = list(found.values())
-    inputs = {identity: one for one in sources if (identity := _identity(one.path))}
-    places: dict[str, Source] = {}
-    for one in sources:
-        other = places.setdefault(one.target.casefold(), one)
-        if other is not one:
-            raise SpecError(
-                f"{other.name} and {one.name} would both be written to {one.target}",
-                where="reconstruct",
-                expected="files of different names",
-                hint="give the folder above them, or reconstruct them into two folders",
-            )
-        overwritten = inputs.get(_identity(output / one.target) or (-1, -1))
-        if overwritten is not None:
-            raise SpecError(
-                f"the reconstruction of {one.name} would overwrite the measurement {overwritten.name}",
-                where="reconstruct",
-                expected="an output folder without measurements",
-                hint="another --output",
-            )
-    return sources
-
-
-def _below(path: Path, output: Path) -> Iterator[tuple[Path, str]]:
-    """The files of an argument, with the name that each has in the output folder."""
-    if path.is_dir():
-        within = output.resolve()
-        names = [
-            name for name in find_images(path, EXTENSIONS + ARRAYS) if within not in (path / name).resolve().parents
-        ]
-        if not names:
-            raise DataError(
-                "holds no images but those in the output folder", where=shown(path), expected="a folder of measurements"
-            )
-        yield from ((path / name, name) for name in names)
-    elif path.exists() or not glob.has_magic(str(path)):
-        yield path, path.name
-    else:
-        matches = sorted(glob.glob(str(path), recursive=True))  # noqa: PTH207 (Path.glob takes no absolute patterns)
-        if not matches:
-            raise DataError("no file fits this pattern", where=str(path), expected="a pattern of existing files")
-        for match in matches:
-            yield from _below(Path(match), output)
-
-
-def _target(name: str, form: Format | None) -> str:
-    path = Path(name)
-    if form is None:
-        form = ENDINGS.get(path.suffix.lower(), "png")
-    kept = ENDINGS.get(path.suffix.lower()) == form
-    return (path if kept else path.with_suffix(_ENDING[form])).as_posix()
-
-
-def _identity(path: Path) -> tuple[int, int] | None:
-    try:
-        stat = path.stat()
-    except OSError:
-        return None
-    return stat.st_dev, stat.st_ino
 
 
 def reconstruct_files(

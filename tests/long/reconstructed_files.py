@@ -28,7 +28,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from invreg import Model, Problem, Registry, read_image, write_image
-from invreg.models.measured_files import FileReconstruction, Options, Source, find_sources, reconstruct_files
+from invreg.models.file_sources import Source, find_sources
+from invreg.models.measured_files import FileReconstruction, Options, reconstruct_files
 from invreg_iresnet.network.residuals import Weights, residual
 
 NETWORKS: dict[str, tuple[dict[str, Any], int]] = {

@@ -25,7 +25,8 @@ import torch
 import invreg
 from invreg import CertificateError, DataError, Model, cli, read_image, write_image
 from invreg.models import measured_files
-from invreg.models.measured_files import PAGE, RECORD, TABLE, Options, find_sources, reconstruct_files
+from invreg.models.file_sources import find_sources
+from invreg.models.measured_files import PAGE, RECORD, TABLE, Options, reconstruct_files
 
 Call = Callable[..., tuple[int, str, str]]
 
