@@ -1,5 +1,18 @@
-"""`python -m invreg`."""
+"""The console script, and `python -m invreg`. Ctrl-C ends both in words from their first import on."""
 
-from invreg.cli import main
+import sys
 
-main()
+
+def main() -> None:
+    """The command line. Its imports take a moment, in which its own handlers do not listen yet."""
+    try:
+        from invreg.cli import main as command
+
+        command()
+    except KeyboardInterrupt:
+        print("interrupted; the same command goes on where this one stopped", file=sys.stderr)
+        sys.exit(130)
+
+
+if __name__ == "__main__":
+    main()

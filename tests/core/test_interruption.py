@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import signal
+import sys
 import threading
 import time
 import warnings
@@ -108,6 +109,24 @@ def test_what_handles_an_interruption_may_hold_signals_too() -> None:
     with pytest.raises(Interrupted) as caught, listening_to_signals():
         work()
     assert caught.value.__notes__ == ["kept"]
+
+
+def test_a_command_that_is_stopped_while_it_is_imported_says_so(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from invreg import __main__
+
+    class Stopping:
+        def find_spec(self, name: str, *_: object) -> None:
+            if name == "invreg.cli":
+                raise KeyboardInterrupt
+
+    monkeypatch.delitem(sys.modules, "invreg.cli", raising=False)
+    monkeypatch.setattr(sys, "meta_path", [Stopping(), *sys.meta_path])
+    with pytest.raises(SystemExit) as done:
+        __main__.main()
+    assert done.value.code == 130
+    assert capsys.readouterr().err == "interrupted; the same command goes on where this one stopped\n"
 
 
 def test_ignored_signals_stay_ignored() -> None:

@@ -200,7 +200,7 @@ def run_command(name: str, place: Path, folder: Path, prepare: Callable[[], None
         os.chdir(folder)
         if prepare is not None:
             prepare()
-        from invreg.cli import main
+        from invreg.__main__ import main
 
         sys.argv = ["invreg", "run", str(place / f"{name}.json"), "--device", "cpu", "--quiet"]
         main()
