@@ -120,7 +120,8 @@ def test_descriptions_of_parameters_are_wrapped_and_links_are_plain(invreg) -> N
     assert "image_size: [integer (>= 1, <= 65536), integer (>= 1, <= 65536)] in pixels or nothing" in out
     assert max(map(len, out.partition("Parameters:")[2].splitlines())) <= 120
     _, out, _ = invreg("describe", "dataset", "image_folder")
-    assert "train_size: integer in pixels (>= 1, <= 16384) or nothing" in out
+    one = "integer (>= 1, <= 16384)"
+    assert f"train_size: integer in pixels (>= 1, <= 16384) or [{one}, {one}] in pixels or nothing" in out
     _, out, _ = invreg("describe", "reconstructor", "unet")
     assert "See `ImageNetwork` for" in out
     assert "channels: list of integer (>= 1), default (16, 32, 64, 128, 256)" in out
