@@ -13,7 +13,7 @@ from invreg.imaging.samples import Pixels, Refused, several, to_pixels, transpar
 
 # Anything else that Pillow knows might start other programs, or mean something that was never looked into. MPO is JPEG.
 _FORMATS = ("PNG", "JPEG", "BMP", "DIB", "GIF", "WEBP")
-_KINDS = "a PNG, JPEG, TIFF, BMP, WebP, PGM or PPM"
+_KINDS = "a PNG, JPEG, TIFF, BMP, WebP, GIF, PGM or PPM"
 _ALPHA = {"LA": "L", "PA": "RGB", "RGBA": "RGB"}
 # PNGs of 16 bits whose channels Pillow cuts to 8: how each of the two bytes of a value is had from it.
 _DEEP_PNG = {"RGB;16B": "RGB;16L", "RGBA;16B": "RGBA;16L", "LA;16B": "RGBA"}

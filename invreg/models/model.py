@@ -25,6 +25,9 @@ from invreg.summaries import Summary, brief
 #: What is asked of a proven reconstruction: an error of a quarter of a step of 8 bits, as a root mean square.
 _TOLERANCE = 1e-3
 
+#: A residual of more than so many times the expected one says that the measurement is of another problem.
+_FOREIGN = 2.0
+
 #: A proof computes in float64, and keeps more than the reconstruction does.
 _MEMORY_OF_PROOF = 4
 
@@ -138,6 +141,12 @@ class Model:
             found = self._reconstruct(z, data_error, tolerance, prove and can_prove, notes)
             x = torch.cat([one.image for one in found])
             residual, expected = self._residuals(x, z)
+        if residual is not None and expected and residual > _FOREIGN * expected:
+            notes.append(
+                f"the residual is {residual / expected:.1f} times that of the noise, so this does not look like a "
+                f"measurement by {type(self.problem.operator).__name__} with such noise; "
+                "what is proven is the distance to R(z), not to the truth"
+            )
         distance, data_distance = _largest(batch, found)
         return Reconstruction(batch.back(x), residual, expected, distance, data_distance, tuple(notes))
 

@@ -192,7 +192,14 @@ def _method(net: Reconstructor, context: TrainingContext, label: str, registry: 
 def _kept_in(folder: str | Path | None) -> Iterator[Path]:
     if folder is not None:
         path = usable_path(folder, "folder")
-        path.mkdir(parents=True, exist_ok=True)
+        try:
+            path.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise StoreError(
+                f"cannot be made: {error.strerror or error}",
+                where=str(path),
+                expected="a folder, or a place in which one can be made",
+            ) from None
         yield path
         return
     with tempfile.TemporaryDirectory(prefix="invreg-training-") as temporary:

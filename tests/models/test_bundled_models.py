@@ -132,3 +132,11 @@ def test_a_copy_is_verified_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     for _ in range(2):
         invreg.load_model(folder, device="cpu", registry=_installed())
     assert len(verified) == 1
+
+
+def test_a_measurement_of_another_problem_is_noticed() -> None:
+    sharp = torch.rand(1, 1, 40, 40, generator=torch.Generator().manual_seed(0))
+    model = invreg.load_model("gaussian-deblur")
+    blurred = model.problem.operator(sharp)
+    assert any("times that of the noise" in note for note in model.reconstruct(sharp, prove=False).notes)
+    assert not any("times that of the noise" in note for note in model.reconstruct(blurred, prove=False).notes)

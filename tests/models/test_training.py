@@ -252,3 +252,9 @@ def test_what_is_wrong_is_named(problem: Problem, images: np.ndarray, change: di
     given = {"reconstructor": copy.deepcopy(NET), "problem": problem, "trainer": BRIEF, **change}
     with pytest.raises(SpecError, match=message):
         invreg.train(images=images, device="cpu", progress=False, **given)
+
+
+def test_a_folder_that_cannot_be_made_is_refused(problem: Problem, images: np.ndarray, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(StoreError, match="cannot be made"):
+        invreg.train(NET, problem, images, trainer=BRIEF, folder=tmp_path / "file", device="cpu", progress=False)
