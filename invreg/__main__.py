@@ -9,9 +9,11 @@ def main() -> None:
         from invreg.cli import main as command
 
         command()
-    except KeyboardInterrupt:
-        print("interrupted; the same command goes on where this one stopped", file=sys.stderr)
-        sys.exit(130)
+    except KeyboardInterrupt as stop:
+        from invreg.components.interruption import exit_status, in_words
+
+        print(in_words(stop), file=sys.stderr)
+        sys.exit(exit_status(stop))
 
 
 if __name__ == "__main__":

@@ -45,7 +45,7 @@ def aged(folder: Path, at: int) -> None:
 @pytest.fixture
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("INVREG_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(answers, "_STARTED", float("inf"))  # files of this session's own folders are young
+    monkeypatch.setattr(answers, "_STARTED", float("inf"))  # the files that these tests write are young
     return tmp_path / "cache" / "answers"
 
 
