@@ -153,5 +153,6 @@ def smallest(bounds: Mapping[str, float | None]) -> float | None:
 
 
 def rounded_up(bound: float) -> str:
-    """Four digits, never less than the bound."""
-    return f"{Context(prec=4, rounding=ROUND_CEILING).create_decimal_from_float(bound):f}"
+    """Four digits, never less than the bound; with an exponent where plain digits would be many."""
+    digits = Context(prec=4, rounding=ROUND_CEILING).create_decimal_from_float(bound)
+    return f"{digits:{'f' if -4 < digits.adjusted() < 9 else 'e'}}"

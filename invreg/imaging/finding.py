@@ -7,11 +7,11 @@ import warnings
 from pathlib import Path
 
 from invreg.errors import DataError
-from invreg.imaging.reading import EXTENSIONS, special_kind
+from invreg.imaging.reading import ARRAYS, EXTENSIONS, special_kind
 from invreg.imaging.samples import shown
 
 
-def find_images(folder: Path, endings: tuple[str, ...] = EXTENSIONS) -> list[str]:
+def find_images(folder: Path, *, arrays: bool = False) -> list[str]:
     """The images below `folder`, as sorted relative names; hidden files and folders are left out.
 
     What has the name of an image and is not a regular file (a named pipe, a socket, a device, a link that leads
@@ -19,12 +19,12 @@ def find_images(folder: Path, endings: tuple[str, ...] = EXTENSIONS) -> list[str
 
     Args:
         folder: where to look.
-        endings: of the names, in lower case.
+        arrays: whether NPY and NPZ files count as images.
 
     Raises:
         DataError: if the folder does not exist, cannot be read or holds no image, or if a name is not UTF-8.
     """
-    where = shown(folder.absolute())
+    where, endings = shown(folder.absolute()), EXTENSIONS + (ARRAYS if arrays else ())
     if not folder.exists():
         raise DataError(
             "there is no such folder",

@@ -65,6 +65,7 @@ def _pixels(image: Image.Image, raw_mode: Any) -> Pixels:
         key, scale = image.info.pop("transparency"), {"L;2": 85, "L;4": 17}.get(raw_mode, 1)
         if (np.asarray(image.convert("L")) == (255 * bool(key) if image.mode == "1" else key * scale)).any():
             raise transparent()
+    is_gif = image.format == "GIF"
     if image.mode == "P":
         _check_palette(image)
         image = image.convert("RGBA" if "transparency" in image.info else "RGB")
@@ -76,8 +77,9 @@ def _pixels(image: Image.Image, raw_mode: Any) -> Pixels:
         image = image.convert("L")
     if image.mode not in ("L", "RGB"):
         raise Refused(f"its pixels are {image.mode}", "grey, RGB or palette pixels")
-    values = np.asarray(image)
-    return values[None] if values.ndim == 2 else values.transpose(2, 0, 1)
+    values = np.atleast_3d(np.asarray(image)).transpose(2, 0, 1)
+    # A GIF has a palette in any case: it is grey if its colours are.
+    return values[:1] if is_gif and (values == values[:1]).all() else values
 
 
 def _grey_16(image: Image.Image) -> Pixels:

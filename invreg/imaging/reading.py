@@ -18,7 +18,7 @@ from invreg.imaging import arrays, netpbm, raster, tiff
 from invreg.imaging.samples import LARGEST, Depth, Pixels, Refused, shown
 
 #: File name endings of images (compared in lower case); those of arrays are looked for only where they are wanted.
-EXTENSIONS = (".bmp", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
+EXTENSIONS = (".bmp", ".gif", ".jpeg", ".jpg", ".pbm", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
 ARRAYS = (".npy", ".npz")
 
 #: The stored value that is white, if nothing else is known.

@@ -10,7 +10,6 @@ from pathlib import Path
 from invreg.errors import DataError, SpecError
 from invreg.files import usable_path
 from invreg.imaging.finding import find_images
-from invreg.imaging.reading import ARRAYS, EXTENSIONS
 from invreg.imaging.samples import shown
 from invreg.imaging.writing import ENDINGS, Format
 
@@ -80,9 +79,7 @@ def _below(path: Path, output: Path) -> Iterator[tuple[Path, str]]:
     """The files of an argument, with the name that each has in the output folder."""
     if path.is_dir():
         within = output.resolve()
-        names = [
-            name for name in find_images(path, EXTENSIONS + ARRAYS) if within not in (path / name).resolve().parents
-        ]
+        names = [name for name in find_images(path, arrays=True) if within not in (path / name).resolve().parents]
         if not names:
             raise DataError(
                 "holds no images but those in the output folder", where=shown(path), expected="a folder of measurements"

@@ -99,7 +99,8 @@ def make_plan(spec: Spec, registry: Registry) -> Plan:
     problems += [
         nothing_trains(label, method.spec)
         for label, method in methods.items()
-        if not (method.trainer and method.trainer.fits_weights())
+        # Of a trainer that could not be built it is not known what it does.
+        if not (method.trainer.fits_weights() if method.trainer else method.spec.trainer)
         and method.spec.start_from is None
         and needs_training(method, problem, registry)
     ]

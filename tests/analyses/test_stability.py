@@ -431,6 +431,7 @@ def test_numbers_are_rounded_to_the_safe_side() -> None:
     assert (rounded_up(2.00001), rounded_down(1.9999)) == ("2.001", "1.99")
     assert float(rounded_up(123456.7)) >= 123456.7
     assert rounded_down(0.0012345) == "0.00123"
+    assert (rounded_up(1.23456e24), rounded_down(1.23456e24)) == ("1.235e+24", "1.23e+24")
 
 
 # -- real methods

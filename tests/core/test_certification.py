@@ -19,7 +19,7 @@ import toy
 from invreg import api, cli
 from invreg.api import certify, run
 from invreg.components.analyzer import Analyzer, CompletedRun, Findings
-from invreg.components.certificate import StabilityCertificate, certificate_content, smallest
+from invreg.components.certificate import StabilityCertificate, certificate_content, rounded_up, smallest
 from invreg.components.reconstructor import CertifiesStability
 from invreg.errors import CertificateError, InvregError, StoreError
 from invreg.plugins.registry import Registry
@@ -185,4 +185,13 @@ def test_bounds_are_rounded_up(bound: float, text: str) -> None:
     content = certificate_content({"certified": bound}, {"certified": None}, bound, "", "z", {})
     sentence = StabilityCertificate(content).sentence
     assert f"at most {text} d" in sentence
+    assert float(text) >= bound
+
+
+@pytest.mark.parametrize(
+    ("bound", "text"),
+    [(1.23456e24, "1.235e+24"), (9.9999e8, "1.000e+9"), (2e12, "2.000e+12"), (1.00001e-9, "1.001e-9")],
+)
+def test_bounds_of_many_digits_have_an_exponent(bound: float, text: str) -> None:
+    assert rounded_up(bound) == text
     assert float(text) >= bound

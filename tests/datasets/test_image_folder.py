@@ -53,6 +53,8 @@ def test_what_counts_as_an_image(tmp_path: Path) -> None:
         "e.JPeG",
         "f.webp",
         "g.tif",
+        "h.gif",
+        "i.pbm",
         "with space/ä.png",
     ]
     fill(tmp_path, wanted)

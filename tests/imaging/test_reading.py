@@ -59,6 +59,20 @@ def test_floating_point(tmp_path: Path) -> None:
             read_image(tmp_path / "b.tif")
 
 
+def test_a_grey_gif_is_grey(tmp_path: Path) -> None:
+    ramp = np.arange(256, dtype=np.uint8).reshape(16, 16)
+    few, reversed_palette = Image.fromarray(np.where(GREY > 100, 200, 10).astype(np.uint8)), Image.fromarray(255 - ramp)
+    reversed_palette.putpalette([255 - index // 3 for index in range(768)])
+    for name, image in (("few", few), ("ramp", Image.fromarray(ramp)), ("palette", reversed_palette)):
+        image.save(tmp_path / f"{name}.gif")
+        expected = np.asarray(image.convert("L"))
+        assert np.array_equal(read_image(tmp_path / f"{name}.gif").pixels, expected[None])
+    colours = Image.fromarray(RGB).quantize(16)
+    colours.save(tmp_path / "colours.gif")
+    expected = np.asarray(colours.convert("RGB")).transpose(2, 0, 1)
+    assert np.array_equal(read_image(tmp_path / "colours.gif").pixels, expected)
+
+
 def test_one_bit_and_palette(tmp_path: Path) -> None:
     Image.fromarray(GREY > 100).save(tmp_path / "bits.png")
     assert np.array_equal(read_image(tmp_path / "bits.png").pixels[0], np.where(GREY > 100, 255, 0))

@@ -12,7 +12,6 @@ import tifffile
 from PIL import Image
 
 from invreg import DataError, SpecError, StoreError, find_images, read_image, write_image
-from invreg.imaging.reading import ARRAYS, EXTENSIONS
 from invreg.imaging.writing import DEPTHS, ENDINGS
 
 RANDOM = np.random.default_rng(0)
@@ -250,7 +249,7 @@ def test_arrays_are_looked_for_only_where_they_are_wanted(tmp_path: Path) -> Non
     np.save(tmp_path / "a.npy", np.zeros((4, 4)))
     write_image(tmp_path / "b.png", np.zeros((4, 4)))
     assert find_images(tmp_path) == ["b.png"]
-    assert find_images(tmp_path, EXTENSIONS + ARRAYS) == ["a.npy", "b.png"]
+    assert find_images(tmp_path, arrays=True) == ["a.npy", "b.png"]
 
 
 @pytest.mark.parametrize(

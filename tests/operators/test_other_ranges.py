@@ -174,6 +174,20 @@ def test_a_start_that_needs_training_is_refused_when_the_spec_is_checked() -> No
     assert "methods.unet.reconstructor.start: UNet has weights, which nothing has trained" in message
 
 
+def test_a_mistake_in_a_trainer_is_the_only_message_about_it() -> None:
+    wrong = {"name": "parameter_search", "trainer": {"name": "reconstruction", "stepps": 3}, "parameters": {}}
+    for trainer, expected in (
+        ({"name": "reconstruction", "stepps": 3}, "methods.unet.trainer.stepps"),
+        ({"name": "reconstruction", "steps": -1}, "methods.unet.trainer.steps"),
+        ({"name": "reconstructing"}, "methods.unet.trainer"),
+        (wrong, "methods.unet.trainer.trainer.stepps"),
+    ):
+        message = refused(tomography(methods={"unet": {"reconstructor": "unet", "trainer": trainer}}))
+        assert message.startswith(expected), message
+        assert "weights" not in message
+        assert "problems in the spec" not in message
+
+
 def test_a_search_without_a_trainer_is_refused_for_a_network_when_the_spec_is_checked() -> None:
     search: dict[str, Any] = {"name": "parameter_search", "parameters": {"padding": {"low": 1, "high": 3}}}
     message = refused(tomography(methods={"unet": {"reconstructor": "unet", "trainer": search}}))

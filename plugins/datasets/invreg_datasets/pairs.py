@@ -34,7 +34,6 @@ from invreg_datasets.parameters import AnySize, Color, Folder, SplitSeed, height
 from invreg_datasets.patches import centre_crop
 from invreg_datasets.prepare import load_all, to_color, to_stack, to_tensors, to_unit
 
-_ENDINGS = (".bmp", ".jpeg", ".jpg", ".npy", ".npz", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
 _ARRAYS = (".npy", ".npz")
 #: How many names a message lists.
 _SHOWN = 3
@@ -176,7 +175,7 @@ class MeasuredPairs(MeasuredDataset):
 
     def _from_folders(self, folder: Path, where: str) -> tuple[dict[str, _Pair], Dealt]:
         found: dict[str, dict[str, str]] = {self.truth: {}, self.measurement: {}}
-        for name in find_images(folder, _ENDINGS):
+        for name in find_images(folder, arrays=True):
             parts = PurePosixPath(name).parts
             kinds = [part for part in parts[:-1] if part in found]
             if len(kinds) != 1:

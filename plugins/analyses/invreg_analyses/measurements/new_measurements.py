@@ -38,7 +38,6 @@ if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.figure import Figure
 
-_ENDINGS = (".bmp", ".jpeg", ".jpg", ".npy", ".npz", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
 _COLUMNS = ("method", "file", "residual", "expected", "correlation", "p", "distance", "noise_distance")
 #: Residuals count as correlated below this p-value.
 _LEVEL = 0.05
@@ -130,7 +129,7 @@ class NewMeasurements(Analyzer):
             raise DataError(str(error), where=str(self.path), expected="a file or a folder") from error
         if path.is_file():
             return [(path.name, path)]
-        return [(name, path / name) for name in find_images(path, _ENDINGS)]
+        return [(name, path / name) for name in find_images(path, arrays=True)]
 
     def _one(self, run: CompletedRun, label: str, z: Any, key: int) -> tuple[dict[str, float], Any, Any]:
         """The row of a method and a file, the reconstruction and F(x) - z, both as z is."""

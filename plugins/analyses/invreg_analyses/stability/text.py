@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from decimal import ROUND_CEILING, ROUND_FLOOR, Context
+from decimal import ROUND_CEILING, ROUND_FLOOR, Context, Decimal
 from typing import TYPE_CHECKING, Any
 
 from invreg.text import count, number, plural
@@ -27,12 +27,17 @@ def stability_text(summary: pd.DataFrame, images: int) -> str:
 
 def rounded_up(value: float) -> str:
     """Four digits, never less than a bound."""
-    return f"{Context(prec=4, rounding=ROUND_CEILING).create_decimal_from_float(value):f}"
+    return _plain(Context(prec=4, rounding=ROUND_CEILING).create_decimal_from_float(value))
 
 
 def rounded_down(value: float) -> str:
     """Three digits, never more than the value found."""
-    return f"{Context(prec=3, rounding=ROUND_FLOOR).create_decimal_from_float(value):f}"
+    return _plain(Context(prec=3, rounding=ROUND_FLOOR).create_decimal_from_float(value))
+
+
+def _plain(digits: Decimal) -> str:
+    """The digits, with an exponent where zeros would be many."""
+    return f"{digits:{'f' if -4 < digits.adjusted() < 9 else 'e'}}"
 
 
 def _sentence(row: Any) -> str:
