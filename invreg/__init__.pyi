@@ -1,6 +1,13 @@
 """The public names, and where each is defined. `invreg/__init__.py` imports a name when it is first used."""
 
-from .api import certify as certify, load as load, redraw as redraw, run as run, verify as verify
+from .api import (
+    certify as certify,
+    load as load,
+    redraw as redraw,
+    run as run,
+    run_job as run_job,
+    verify as verify,
+)
 from .components.analyzer import Analyzer as Analyzer, CompletedRun as CompletedRun, Findings as Findings
 from .components.architecture import Architecture as Architecture, Layer as Layer, Skip as Skip, Stage as Stage
 from .components.back_projection import (
@@ -22,6 +29,7 @@ from .components.dataset import (
 )
 from .components.device import choose_device as choose_device
 from .components.events import Events as Events
+from .components.executor import Executor as Executor, Job as Job, Watch as Watch
 from .components.hookspecs import INTERFACE_VERSION as INTERFACE_VERSION, hookimpl as hookimpl
 from .components.image_quality import (
     SSIM_WINDOW as SSIM_WINDOW,
@@ -75,6 +83,7 @@ from .errors import (
     ConvergenceError as ConvergenceError,
     ConvergenceWarning as ConvergenceWarning,
     DataError as DataError,
+    ExecutorError as ExecutorError,
     InvregError as InvregError,
     InvregWarning as InvregWarning,
     OutOfMemory as OutOfMemory,

@@ -22,6 +22,7 @@ from invreg.storage.result import Result, StudyResult
 from invreg.storage.run_folder import RunFolder, holds_study
 from invreg.storage.study_folder import StudyFolder
 from invreg.storage.verification import verify_folder
+from invreg.studies.jobs import carry_out
 from invreg.studies.plan import plan_study
 from invreg.studies.study import run_study
 
@@ -68,6 +69,31 @@ def run(
         if "matrix" in content:
             return run_study(plan_study(content, registry), options)
         return run_single(make_plan(parse_spec(content), registry), options)
+
+
+def run_job(
+    study: str | Path, name: str, device: str = "auto", track: Iterable[str] = (), registry: Registry | None = None
+) -> bool:
+    """Carries out one job of a study in this process: a cell, or work that cells share. Executors call it.
+
+    Args:
+        study: the study folder, in which an executor has been given the job.
+        name: of the job.
+        device: `auto`, `cpu`, `cuda`, ...
+        track: names of experiment trackers that follow the cell.
+        registry: where components come from; all installed plugins if None.
+
+    Returns:
+        Whether the job is finished. If it failed, its folder says why; if shared work that it needs is missing, nothing
+        was done.
+
+    Raises:
+        StoreError: if the study is not there: a folder that this machine does not see, say.
+        KeyboardInterrupt: after Ctrl-C; the same call goes on.
+        SystemExit: with status 143 after SIGTERM, likewise.
+    """
+    with interruptible():
+        return carry_out(usable_path(study, "study"), name, device, tuple(track), registry or Registry.installed())
 
 
 def load(folder: str | Path, device: str = "auto", registry: Registry | None = None) -> Result | StudyResult:

@@ -81,6 +81,24 @@ def run(
         raise typer.Exit(1)
 
 
+@app.command(hidden=True)
+def job(
+    study: Annotated[Path, typer.Argument(help="The folder of a study.")],
+    name: Annotated[str, typer.Argument(help="A folder of a cell, or of work that cells share.")],
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, ...")] = "auto",
+    track: Annotated[list[str] | None, typer.Option(help="An experiment tracker.")] = None,
+    attended: Annotated[bool, typer.Option("--attended", help="End when standard input is closed.")] = False,
+) -> None:
+    """Carry out one job of a study; what it did stands in its folder."""
+    from invreg import api
+    from invreg.components.interruption import end_with_input
+
+    if attended:
+        end_with_input()
+    if not api.run_job(study, name, device, track or ()):
+        raise typer.Exit(1)
+
+
 @app.command()
 def reconstruct(
     model: Annotated[str, typer.Argument(help="A bundled model, a model folder, or a run folder with --method.")],

@@ -127,6 +127,10 @@ class CertificateError(InvregError):
     """A certificate cannot be made, or does not hold for these weights."""
 
 
+class ExecutorError(InvregError):
+    """The engine that is to compute the cells of a study cannot be used: a missing package, nobody who answers."""
+
+
 class StoreError(InvregError):
     """A run folder cannot be written, read or resumed."""
 

@@ -6,7 +6,7 @@ import os
 import re
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -79,14 +79,14 @@ def whole_folder(target: Path) -> Iterator[Path]:
         raise
 
 
-def remove_unfinished(folder: Path, *, leave: str = "") -> None:
+def remove_unfinished(folder: Path, *, leave: Collection[str] = ()) -> None:
     """Removes what writers that were killed have left in a folder and below; nobody may be writing there.
 
     Links are neither followed nor removed. What cannot be removed stays.
 
     Args:
         folder: where to look.
-        leave: the name of a folder in it that is passed over.
+        leave: names of folders in it that are passed over.
     """
     for path, folders, files in os.walk(folder):
         here = Path(path)
@@ -97,5 +97,5 @@ def remove_unfinished(folder: Path, *, leave: str = "") -> None:
         for name in filter(_UNFINISHED.fullmatch, folders):
             if not (here / name).is_symlink():
                 shutil.rmtree(here / name, ignore_errors=True)
-        passed = leave if here == folder else ""
-        folders[:] = [name for name in folders if name != passed and not _UNFINISHED.fullmatch(name)]
+        passed = leave if here == folder else ()
+        folders[:] = [name for name in folders if name not in passed and not _UNFINISHED.fullmatch(name)]

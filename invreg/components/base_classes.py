@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from invreg.components.analyzer import Analyzer
 from invreg.components.dataset import ImageDataset
+from invreg.components.executor import Executor
 from invreg.components.metric import Metric
 from invreg.components.noise import Noise
 from invreg.components.operator import Operator
@@ -21,4 +22,5 @@ BASE_CLASSES: dict[str, type[Component]] = {
     "trainer": Trainer,
     "analyzer": Analyzer,
     "study_analyzer": StudyAnalyzer,
+    "executor": Executor,
 }

@@ -61,6 +61,17 @@ class _Process:
 _process = _Process()
 
 
+def end_with_input() -> None:
+    """From now on this process gets SIGTERM when its standard input is closed, as it is when its parent ends."""
+
+    def watch() -> None:
+        while os.read(0, 4096):
+            pass
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
 def _is_main_thread() -> bool:
     return threading.current_thread() is threading.main_thread()
 

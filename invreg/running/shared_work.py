@@ -25,10 +25,11 @@ class SharedWork:
     Args:
         folder: where finished methods are kept; None for a run on its own, which shares nothing.
         before: what has been shared so far, whose images are taken over.
+        keeps: whether methods that are finished are kept for others.
     """
 
-    def __init__(self, folder: Path | None = None, before: SharedWork | None = None) -> None:
-        self._folder = folder
+    def __init__(self, folder: Path | None = None, before: SharedWork | None = None, keeps: bool = True) -> None:
+        self._folder, self._keeps = folder, keeps
         self._images: tuple[str, Splits] | None = before._images if before else None
 
     def images(self, plan: Plan, device: torch.device) -> Splits:
@@ -66,7 +67,7 @@ class SharedWork:
 
     def keep(self, plan: Plan, method: MethodFolder) -> None:
         """Keeps a finished and evaluated method for the other cells."""
-        if self._folder is None:
+        if self._folder is None or not self._keeps:
             return
         target = self._folder / method_digest(plan, method.label)
         if method.is_sealed and not MethodFolder(target).seals:

@@ -34,12 +34,14 @@ class RunOptions:
         device: where to compute.
         progress: whether progress is shown on the terminal.
         tracked: names of experiment trackers that follow the run.
+        waits: whether to wait for another process that writes to the same folder, instead of being turned away.
     """
 
     output: Path
     device: torch.device
     progress: bool = False
     tracked: Sequence[str] = ()
+    waits: bool = False
 
 
 def run_single(plan: Plan, options: RunOptions) -> Result:
@@ -70,12 +72,17 @@ def check_plan(plan: Plan, device: torch.device, shared: SharedWork) -> RunInput
 
 
 def run_plan(
-    plan: Plan, inputs: RunInputs, options: RunOptions, shared: SharedWork, trackers: Mapping[str, Tracker]
+    plan: Plan,
+    inputs: RunInputs,
+    options: RunOptions,
+    shared: SharedWork,
+    trackers: Mapping[str, Tracker],
+    folder: RunFolder | None = None,
 ) -> Result:
-    """Runs a plan, whose check gave the inputs, in its folder."""
-    folder = RunFolder.create(options.output, plan.spec.title, plan.digest)
+    """Runs a plan, whose check gave the inputs, in its folder, by default the one that title and digest name."""
+    folder = folder or RunFolder.create(options.output, plan.spec.title, plan.digest)
     terminal = [TerminalProgress()] if options.progress else []
-    with folder.locked():
+    with folder.locked(options.waits):
         events = Events(plan.registry.manager, [*terminal, TrainingLogFiles(folder)], trackers)
         try:
             return Stages(plan, inputs, folder, options.device, events, shared).execute()

@@ -8,7 +8,7 @@ from typing import TypeVar
 #: Words that YAML does not read as texts, so a spec could not name a component by them.
 NO_TEXTS = {"null", "true", "false", "yes", "no", "on", "off"}
 
-KINDS = ("operator", "noise", "dataset", "reconstructor", "metric", "trainer", "analyzer", "study_analyzer")
+KINDS = ("operator", "noise", "dataset", "reconstructor", "metric", "trainer", "analyzer", "study_analyzer", "executor")
 
 _bases: dict[str, type] = {}
 _Base = TypeVar("_Base", bound=type)

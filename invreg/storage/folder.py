@@ -320,7 +320,9 @@ class Folder:
     def write_failure(self, error: Exception) -> str:
         """Saves an error that is being handled, with its traceback; returns its message."""
         message = str(error) if isinstance(error, InvregError) else message_of(error)
-        self.write_json(_FAILURE, {"message": message, "traceback": traceback.format_exc().splitlines()})
+        status = getattr(error, "exit_status", InvregError.exit_status)
+        content = {"message": message, "exit_status": status, "traceback": traceback.format_exc().splitlines()}
+        self.write_json(_FAILURE, content)
         return message
 
     def clear_failure(self) -> None:

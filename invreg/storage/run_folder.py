@@ -39,6 +39,10 @@ _SPEC, STUDY_SPEC = "spec.yaml", "study.yaml"
 _IDENTITY, _ENVIRONMENT = "run.json", "environment.json"
 _METRICS, _SUMMARY, _REPORT = "metrics.csv", "summary.csv", "report.html"
 METHODS, ANALYSES, CELLS = "methods", "analyses", "cells"
+SHARED, JOBS = "shared", "jobs"
+
+#: Folders of a study in which jobs may be writing while the study is not.
+_WITH_OWN_LOCKS = (CELLS, SHARED, JOBS)
 
 
 @dataclass(frozen=True)
@@ -96,10 +100,13 @@ class ResultFolder(Folder):
         return folder
 
     @contextmanager
-    def locked(self) -> Iterator[None]:
+    def locked(self, waits: bool = False) -> Iterator[None]:
         """Keeps a second process from writing to the same folder; released by the system if this one dies.
 
         What killed writers have left is removed.
+
+        Args:
+            waits: whether to wait until no other process holds it.
 
         Raises:
             StoreError: if another process holds it, or it cannot be written.
@@ -110,7 +117,7 @@ class ResultFolder(Folder):
             raise StoreError("is a link", where=str(path), expected="a file of invreg", hint="delete it")
         lock = FileLock(path)
         try:
-            lock.acquire(timeout=0)
+            lock.acquire(timeout=-1 if waits else 0)
         except Timeout:
             raise StoreError(
                 "is being written by another process", where=str(self.path), hint="wait for it, or another --output"
@@ -123,7 +130,7 @@ class ResultFolder(Folder):
                 hint="a copy of it where you can write; `invreg verify` writes nothing here",
             ) from None
         try:
-            remove_unfinished(self.path, leave=CELLS)  # cells have locks of their own
+            remove_unfinished(self.path, leave=_WITH_OWN_LOCKS)
             yield
         finally:
             lock.release()
@@ -232,6 +239,14 @@ class RunFolder(ResultFolder):
     @property
     def is_begun(self) -> bool:
         return self.has(_IDENTITY)
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether it has run to its end under the spec that is there; files are not compared with their seals."""
+        if self.is_begun and not self.seals_stages:
+            return self.report.is_file()
+        sealed = self.seals.get(self.whole)
+        return sealed is not None and self.has(_SPEC) and sealed.get(_SPEC) == digest((self.path / _SPEC).read_bytes())
 
     @property
     def spec(self) -> Spec:

@@ -16,7 +16,7 @@ from invreg.schema.component_spec import ComponentSpec
 from invreg.specs.yaml import dump_yaml
 from invreg.storage.folder import Stage
 from invreg.storage.result import StudyResult
-from invreg.storage.run_folder import ANALYSES, CELLS, STUDY_SPEC, ResultFolder, RunFolder
+from invreg.storage.run_folder import ANALYSES, CELLS, JOBS, SHARED, STUDY_SPEC, ResultFolder, RunFolder
 from invreg.storage.run_images import LastImages
 from invreg.storage.seal import SUFFIX
 from invreg.storage.study_cell import StudyCell
@@ -25,7 +25,7 @@ from invreg.text import unique_names
 if TYPE_CHECKING:
     import pandas as pd
 
-_RECORD, _TABLE, _SHARED = "study.json", "study.csv", "shared"
+_RECORD, _TABLE = "study.json", "study.csv"
 
 
 class CellRecord(BaseModel):
@@ -96,6 +96,7 @@ class StudyFolder(ResultFolder):
     study.yaml                        the spec
     cells/<name>/                     see `RunFolder`
     shared/                           methods that several cells have in common
+    jobs/                             while an executor computes: what its processes print, shared work
     study.csv  study.json             the table; the record, which says that the study is finished
     analyses/<key>/  report.html      the study analyses; the report
     study.sha256  report.sha256       the seals; that of the study holds those of its cells and analyses
@@ -118,7 +119,12 @@ class StudyFolder(ResultFolder):
 
     @property
     def shared_folder(self) -> Path:
-        return self.path / _SHARED
+        return self.path / SHARED
+
+    @property
+    def jobs_folder(self) -> Path:
+        """What the processes of an executor print, and the run folders of shared work, until the study is finished."""
+        return self.path / JOBS
 
     @property
     def spec_yaml(self) -> str:

@@ -1,0 +1,1 @@
+"""Executors: processes of this machine, a Slurm queue, a Dask cluster."""
