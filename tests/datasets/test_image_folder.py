@@ -174,7 +174,7 @@ def test_no_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_no_images(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("nothing")
     fill(tmp_path, [".hidden/a.png"])
-    with pytest.raises(DataError, match=r"holds no images(.|\n)*\.bmp, \.jpeg, \.jpg(.|\n)*\.webp"):
+    with pytest.raises(DataError, match=r"holds no images(.|\n)*\.bmp, \.gif, \.jpeg, \.jpg, \.pbm(.|\n)*\.webp"):
         ImageFolder(tmp_path).splits()
 
 
