@@ -29,6 +29,10 @@ class Problem:
 
     What is computed of the operator (its norm) is computed once: an operator that is changed afterwards needs a new
     problem.
+
+    Attributes:
+        measured_range: the smallest and the largest value of the measurements in training, where these were measured
+            (`TrainingPairs`); None where they are F(x) + noise.
     """
 
     def __init__(self, operator: Operator, noise: Noise | None = None) -> None:
@@ -37,6 +41,7 @@ class Problem:
             _require("noise", noise, Noise)
         self.operator = operator
         self.noise = noise
+        self.measured_range: tuple[float, float] | None = None
         self._norms: dict[Shape, NormEstimate] = {}
         self._normal_operators: dict[Shape, NormalOperator] = {}
         self._largest: dict[Shape, float | None] = {}
@@ -116,6 +121,8 @@ class Problem:
     def largest_measurement(self, image_shape: Shape, like: Tensor) -> float | None:
         """About the largest size of a measurement of images in [0, 1]: that of a white, a black and a random image.
 
+        Where training has seen measurements that were measured, it is the largest size among them.
+
         Args:
             image_shape: (C, H, W).
             like: a tensor of the device and dtype to compute in.
@@ -123,6 +130,8 @@ class Problem:
         Returns:
             None where the operator, or the noise, does not take such images.
         """
+        if self.measured_range is not None:
+            return max(map(abs, self.measured_range))
         shape = tuple(image_shape)
         if shape not in self._largest:
             start = torch.Generator().manual_seed(0)

@@ -107,6 +107,11 @@ class TrainingImages(Summarized):
         return _to_unit(flat.reshape(self.channels, height, width))
 
     @property
+    def measured_range(self) -> tuple[float, float] | None:
+        """The smallest and the largest value of measurements that are there already; None where images are measured."""
+        return None
+
+    @property
     def contents(self) -> Iterator[Tensor]:
         """All values, as a fingerprint of the images sees them."""
         return map(self.image, range(len(self.names)))
@@ -268,6 +273,12 @@ class TrainingPairs(TrainingImages):
     def nbytes(self) -> int:
         """Memory of the pixels and the measurements."""
         return super().nbytes + self._measured.nbytes
+
+    @property
+    def measured_range(self) -> tuple[float, float]:
+        """The smallest and the largest value of the measurements."""
+        low, high = torch.aminmax(self._measured)
+        return float(low), float(high)
 
     @property
     def contents(self) -> Iterator[Tensor]:

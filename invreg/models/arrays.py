@@ -91,7 +91,7 @@ def as_batch(measurement: Any, problem: Problem, image_shape: Shape, where: str)
             )
     if not z.numel():
         raise ShapeError(f"a measurement of shape {list(measurement.shape)}", where=where, expected="one with values")
-    _check_values(z, problem, image_shape, where)
+    _check_values(z, problem, image_shape, notes, where)
     added = z.ndim - measurement.ndim if measurement.ndim < z.ndim else 0
     return Batch(z, tuple(notes), measurement, added, last, split)
 
@@ -159,7 +159,7 @@ def _image_batch(z: Tensor, channels: int, notes: list[str], where: str) -> tupl
     )
 
 
-def _check_values(z: Tensor, problem: Problem, image_shape: Shape, where: str) -> None:
+def _check_values(z: Tensor, problem: Problem, image_shape: Shape, notes: list[str], where: str) -> None:
     bad = ~torch.isfinite(z)
     if bad.any():
         first = bad.nonzero()[0].tolist()
@@ -170,6 +170,9 @@ def _check_values(z: Tensor, problem: Problem, image_shape: Shape, where: str) -
         )
     low, high = (float(value) for value in torch.aminmax(z))
     size = max(abs(low), abs(high))
+    if problem.measured_range is not None:
+        _compare(low, high, problem.measured_range, notes, where)
+        return
     if size <= FAR:
         return
     device = next(iter([*problem.operator.parameters(), *problem.operator.buffers()]), torch.zeros(())).device
@@ -181,3 +184,19 @@ def _check_values(z: Tensor, problem: Problem, image_shape: Shape, where: str) -
             expected=f"at most about {largest:.2g} in size: what the problem makes of images in [0, 1]",
             hint="divide by the value of white: 255 for 8 bits, 65535 for 16 bits",
         )
+
+
+def _compare(low: float, high: float, trained: tuple[float, float], notes: list[str], where: str) -> None:
+    """Compares values with those of the measured pairs in training."""
+    given, known = (f"values from {a:.4g} to {b:.4g}" for a, b in ((low, high), trained))
+    size, largest = max(abs(low), abs(high)), max(map(abs, trained))
+    if size > FAR * largest:
+        raise DataError(
+            given,
+            where=where,
+            expected=f"the scale of the measurements in training: {known}",
+            hint="divide by what the measurements of the training were divided by: in files, the value of white",
+        )
+    margin = (trained[1] - trained[0]) / 2
+    if size < largest / FAR or low < trained[0] - margin or high > trained[1] + margin:
+        notes.append(f"{given}, where the measurements in training had {known}: are they on the same scale?")

@@ -16,14 +16,20 @@ if TYPE_CHECKING:
 _NOT_METRICS = {"method", "parameters", "training_seconds", "reconstruction_seconds", "seconds"}
 
 
-def card(config: ModelConfig, certificate: StabilityCertificate | None) -> str:
-    """The content of `README.md`, with the front matter that the Hugging Face Hub reads."""
+def card(config: ModelConfig, certificate: StabilityCertificate | None, *, has_residuals: bool = True) -> str:
+    """The content of `README.md`, with the front matter that the Hugging Face Hub reads.
+
+    Args:
+        config: what the model is.
+        certificate: what is proven of it.
+        has_residuals: whether F(x) can be computed.
+    """
     sections = [
         _front_matter(config, certificate),
         f"# {config.name}",
         _introduction(config, certificate),
         "## Use",
-        _use(config),
+        _use(config, has_residuals),
         "## Problem",
         _problem(config),
         "## Training",
@@ -33,7 +39,7 @@ def card(config: ModelConfig, certificate: StabilityCertificate | None) -> str:
         "## What is proven",
         _proven(certificate),
         "## Limits",
-        _limits(config, certificate),
+        _limits(config, certificate, has_residuals),
     ]
     return "\n\n".join(sections) + "\n"
 
@@ -100,12 +106,14 @@ def _kind(config: ModelConfig) -> str:
     return {1: "grey", 3: "colour"}.get(config.image_shape[0], f"{config.image_shape[0]}-channel")
 
 
-def _use(config: ModelConfig) -> str:
+def _use(config: ModelConfig, has_residuals: bool) -> str:
+    scale = "on the scale of the training" if config.measured_range else "on the scale of images in [0, 1]"
+    shown = [*(["residual", "expected_residual"] if has_residuals else []), "distance", "notes"]
     return (
         "```python\nimport invreg\n\n"
         'model = invreg.load_model("PATH OF THIS FOLDER")\n'
-        "found = model.reconstruct(z)  # NumPy or torch, on the scale of images in [0, 1], or of 8 or 16 bits\n"
-        "print(found.residual, found.expected_residual, found.distance, found.notes)\n```"
+        f"found = model.reconstruct(z)  # NumPy or torch, {scale}, or of 8 or 16 bits\n"
+        f"print({', '.join(f'found.{name}' for name in shown)})\n```"
     )
 
 
@@ -116,6 +124,9 @@ def _problem(config: ModelConfig) -> str:
         f"- method: `{component_text(config.reconstructor)}`",
         f"- set up for images of shape {config.image_shape} (channels, rows, columns), with values in [0, 1]",
     ]
+    if config.measured_range is not None:
+        low, high = config.measured_range
+        lines.append(f"- trained on measured pairs, whose measurements have values from {low:.4g} to {high:.4g}")
     return "\n".join(lines)
 
 
@@ -169,11 +180,22 @@ def _proven(certificate: StabilityCertificate | None) -> str:
     )
 
 
-def _limits(config: ModelConfig, certificate: StabilityCertificate | None) -> str:
+def _limit_of_problem(has_residuals: bool) -> str:
+    if has_residuals:
+        return (
+            "It is for measurements of this operator with this noise, and nothing checks that a measurement is one. If "
+            "the residual is far from the expected residual, it is not."
+        )
+    return (
+        "It is for measurements like those that it was trained on. Nothing is known of the operator, so there is no "
+        "residual that would show a measurement of another kind; values far outside of those in training are noticed."
+    )
+
+
+def _limits(config: ModelConfig, certificate: StabilityCertificate | None, has_residuals: bool) -> str:
     trained = config.history.images.get("train")
     lines = [
-        "It is for measurements of this operator with this noise, and nothing checks that a measurement is one. If the "
-        "residual is far from the expected residual, it is not.",
+        _limit_of_problem(has_residuals),
         *([f"It has learned from {plural(trained, 'image')}; others may look different."] if trained else []),
         "Details that the measurement has lost are a guess, which may be wrong, however good the image looks.",
     ]

@@ -26,6 +26,7 @@ from pydantic import Field
 from invreg.components.certificate import StabilityCertificate
 from invreg.components.foreign import blamed
 from invreg.components.memory import within_memory
+from invreg.components.operator import UnknownOperator
 from invreg.components.problem import Problem
 from invreg.components.reconstructor import CertifiesStability, ReconstructsWithBound
 from invreg.errors import CertificateError, InvregError, SpecError, StoreError
@@ -84,6 +85,7 @@ class ModelConfig:
         image_shape: (C, H, W) of the images that it was set up for.
         parameters: number of weights.
         packages: the distribution and its version that each of the three components comes from.
+        measured_range: the smallest and the largest value of the measurements in training, where these were measured.
         history: how it was made.
     """
 
@@ -96,6 +98,7 @@ class ModelConfig:
     parameters: int
     packages: dict[str, list[str]]
     history: History = field(default_factory=History)
+    measured_range: tuple[float, float] | None = None
 
 
 class ModelFolder(Folder):
@@ -159,6 +162,7 @@ class ModelFolder(Folder):
             )
         }
         problem = Problem(built["operator"], built["noise"])
+        problem.measured_range = config.measured_range
         reconstructor: Reconstructor = built["reconstructor"]
         shape = (config.image_shape[0], config.image_shape[1], config.image_shape[2])
         with torch.random.fork_rng(devices=[]):
@@ -267,7 +271,8 @@ def save_model(
     try:
         with whole_folder(to) as made:
             folder = ModelFolder(made)
-            folder.write_text(CARD, card(config, certificate))
+            has_residuals = not isinstance(model.problem.operator, UnknownOperator)
+            folder.write_text(CARD, card(config, certificate, has_residuals=has_residuals))
             folder.write_stage("model", files)
     except OSError as error:
         raise StoreError(
@@ -297,5 +302,6 @@ def _config(model: Model, registry: Registry, history: History) -> ModelConfig:
         parameters=sum(weight.numel() for weight in model.reconstructor.parameters()),
         packages=packages,
         history=history,
+        measured_range=model.problem.measured_range,
         **parts,
     )

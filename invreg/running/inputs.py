@@ -60,7 +60,7 @@ def load_inputs(
     """Checks the images against the operator and measures them.
 
     Args:
-        problem: operator and noise; it is moved to the device.
+        problem: operator and noise; it is moved to the device, and learns which values measured pairs have.
         images: the splits.
         metrics: by name.
         seed: of the noise.
@@ -89,6 +89,7 @@ def load_inputs(
         except InvregError as error:
             error.where = f"metrics.{index}"
             raise
+    problem.measured_range = images.train.measured_range
     problem.to(device)
     if not isinstance(operator, UnknownOperator):
         _check_calls(problem, sample.to(device), range_shape)

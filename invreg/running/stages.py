@@ -129,7 +129,8 @@ class Stages:
         )
 
     def _save_method(self, label: str, trained: TrainedMethod, seconds: float, messages: list[str]) -> None:
-        record = TrainingRecord(seconds, _count_parameters(trained), trained.log.summary, messages)
+        measured_range = self.inputs.problem.measured_range
+        record = TrainingRecord(seconds, _count_parameters(trained), trained.log.summary, messages, measured_range)
         spec = spec_of(trained.reconstructor, self.plan.registry)
         self.folder.method(label).write_trained(trained, spec, record)
 

@@ -36,8 +36,8 @@ class ReconstructorBuilder:
     """
 
     def __init__(self, plan: Plan, label: str, problem: Problem, image_shape: Shape, device: torch.device) -> None:
-        self.label = label
-        self._plan, self._problem, self._image_shape, self._device = plan, problem, image_shape, device
+        self.label, self.problem = label, problem
+        self._plan, self._image_shape, self._device = plan, image_shape, device
         self._first: Reconstructor | None = None
 
     @property
@@ -67,7 +67,7 @@ class ReconstructorBuilder:
 
     def _set_up(self, reconstructor: Reconstructor) -> Reconstructor:
         try:
-            set_up(reconstructor, self._problem, self._image_shape, self._plan.spec.seed, self.label)
+            set_up(reconstructor, self.problem, self._image_shape, self._plan.spec.seed, self.label)
         except InvregError as error:
             raise error.at(self._where, of=reconstructor) from None
         return reconstructor.to(self._device)

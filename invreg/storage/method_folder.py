@@ -40,12 +40,14 @@ class TrainingRecord:
         parameters: number of weights.
         summary: single values from the training: steps, why it ended.
         warnings: convergence warnings.
+        measured_range: the smallest and the largest value of the measurements, where these were measured.
     """
 
     seconds: float
     parameters: int
     summary: dict[str, Any] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
+    measured_range: tuple[float, float] | None = None
 
 
 @dataclass(frozen=True)
@@ -196,6 +198,8 @@ class MethodFolder(Folder):
             reconstructor = build.of(self.reconstructor)
             weights = reading.result()
         fit_weights(reconstructor, weights, self.path / _WEIGHTS)
+        if (measured_range := self.training.measured_range) is not None:
+            build.problem.measured_range = measured_range
         return TrainedMethod(reconstructor.eval(), self.log)
 
     def write_trained(self, trained: TrainedMethod, reconstructor: Mapping[str, Any], record: TrainingRecord) -> None:

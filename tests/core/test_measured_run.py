@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 import sys
 from pathlib import Path
 from typing import Any
@@ -11,8 +12,24 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from seals import reseal
 
-from invreg import Problem, Registry, SpecError, cli, load, load_model, run, train
+from invreg import (
+    DataError,
+    InvregWarning,
+    MeasuredStack,
+    Problem,
+    Registry,
+    SpecError,
+    Splits,
+    TrainingPairs,
+    cli,
+    export_model,
+    load,
+    load_model,
+    run,
+    train,
+)
 from invreg.specs.plan import make_plan
 from invreg.specs.spec import parse_spec
 from invreg.storage.result import Result
@@ -202,6 +219,69 @@ def test_training_from_python_takes_measured_pairs(tmp_path: Path) -> None:
     assert found.residual is None
     assert found.distance is not None
     assert found.image.shape == (30, 33)
+
+
+@pytest.fixture(scope="module")
+def registry() -> Registry:
+    return Registry.installed()
+
+
+def counts(white: float) -> Splits:
+    """Pairs whose measurements are counts of a detector, up to `white`."""
+    x = torch.stack([torch.from_numpy(scene(number) / np.float32(255))[None] for number in range(6)])
+    names = [f"{number}" for number in range(6)]
+    stack = MeasuredStack(x[4:], names[4:], white * x[4:])
+    return Splits(TrainingPairs(list(x[:4]), names[:4], (16, 16), list(white * x[:4])), stack, stack)
+
+
+@pytest.mark.parametrize("operator", ["measured", "identity"])
+def test_measurements_on_another_scale_than_in_training_are_noticed(
+    operator: str, tmp_path: Path, registry: Registry
+) -> None:
+    problem = Problem(registry.build("operator", operator))
+    options: Any = {"trainer": {"name": "reconstruction", "steps": 1, "batch_size": 2}, "progress": False}
+    trained = train({"name": "unet", "channels": [2, 4]}, problem, counts(3000), registry=registry, **options)
+    loaded = load_model(trained.save(tmp_path / "model"), device="cpu")
+    text = (tmp_path / "model" / "README.md").read_text()
+    low, high = trained.problem.measured_range or (0, 0)
+    assert 2900 < high <= 3000
+    assert f"whose measurements have values from {low:.4g} to {high:.4g}" in text
+    assert ("found.residual" in text, "the residual is far" in text) == 2 * (operator == "identity",)
+    x = scene(60) / np.float32(255)
+    for model in (trained, loaded):
+        where = f"model {model.name!r}: values from 0 to 1e"
+        with pytest.raises(DataError, match=rf"{where}(.|\n)*measurements in training: values from 0 to {high:.4g}"):
+            model.reconstruct(100_000 * x)
+        assert not any("scale" in note for note in model.reconstruct(2900 * x).notes)
+        for wrong, given in (
+            (x, "values from 0 to 1"),
+            (9000 * x, "values from 0 to 9000"),
+            (x - 2500, "values from -2"),
+        ):
+            (note,) = [note for note in model.reconstruct(wrong).notes if "scale" in note]
+            assert note.startswith(given)
+            assert note.endswith(f"had values from 0 to {high:.4g}: are they on the same scale?")
+
+
+def test_a_run_remembers_the_scale_of_its_pairs(tmp_path: Path) -> None:
+    folder = pairs(tmp_path / "pairs")
+    spec = spec_of_pairs(folder)
+    spec["methods"] = {"unet": spec["methods"]["unet"]}
+    result = run(spec, tmp_path / "runs", "cpu", progress=False)
+    assert isinstance(result, Result)
+    largest = max(np.asarray(Image.open(path)).max() for path in folder.glob("train/measurement/*.png")) / 255
+    record = json.loads((result.folder / "methods" / "unet" / "training.json").read_text())
+    assert record["measured_range"] == pytest.approx([0, largest])
+    for model in (load_model(result.folder, device="cpu"), load_model(export_model(result.folder, to=tmp_path / "m"))):
+        assert model.problem.measured_range == pytest.approx((0, largest))
+    reconstructor = load(result.folder, "cpu").methods["unet"].reconstructor
+    with pytest.warns(InvregWarning, match="measurements from 0 to 2e"):
+        reconstructor(200 * torch.rand(1, 1, 24, 30).round())
+    # Runs of earlier versions have no such record.
+    del record["measured_range"]
+    (result.folder / "methods" / "unet" / "training.json").write_text(json.dumps(record))
+    reseal(result.folder)
+    assert load_model(result.folder, device="cpu").problem.measured_range is None
 
 
 @pytest.mark.slow
