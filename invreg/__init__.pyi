@@ -64,6 +64,7 @@ from .components.reconstructor import (
     Reconstructor as Reconstructor,
     ReconstructsWithBound as ReconstructsWithBound,
 )
+from .components.stored_images import StoredImages as StoredImages
 from .components.streams import generator as generator, stream_key as stream_key
 from .components.study_analyzer import CompletedStudy as CompletedStudy, StudyAnalyzer as StudyAnalyzer
 from .components.tiles import reconstruct_in_tiles as reconstruct_in_tiles, reconstruct_within as reconstruct_within
@@ -97,6 +98,7 @@ from .errors import (
 )
 from .files import write_whole as write_whole
 from .imaging.finding import find_images as find_images
+from .imaging.gathering import file_identity as file_identity, gather_images as gather_images
 from .imaging.reading import ImageFile as ImageFile, read_image as read_image
 from .imaging.samples import Pixels as Pixels
 from .imaging.writing import write_image as write_image

@@ -153,7 +153,7 @@ class Splits(Summarized):
         """Which images these are: names, sizes, and a hash of all pixels, as plain values."""
         digest = hashlib.blake2b(digest_size=16)
         for tensor in chain(self.val.contents, self.test.contents, self.train.contents):
-            digest.update(tensor.cpu().contiguous().numpy().tobytes())
+            digest.update(tensor.cpu().contiguous().numpy().data)
         return {
             "image_shape": list(self.test.image_shape),
             "train": {

@@ -75,6 +75,12 @@ def require_memory(size: float, what: str, where: str = "") -> None:
         )
 
 
+def share_of_memory(share: float) -> float:
+    """So much of the memory of this machine, in bytes; infinite where the system does not say."""
+    there = _physical_memory()
+    return math.inf if there is None else share * there
+
+
 @contextmanager
 def within_memory(where: str = "", fill: bool = True) -> Iterator[None]:
     """While a component is built or set up: what exceeds the memory of this machine is refused before it is made.

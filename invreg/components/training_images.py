@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple, Self
 import torch
 from torch import Tensor
 
+from invreg.components.stored_images import StoredImages
 from invreg.components.streams import generator, stream_key
 from invreg.errors import DataError
 from invreg.summaries import Summarized, Summary, brief
@@ -18,6 +19,10 @@ from invreg.text import count, plural
 
 if TYPE_CHECKING:
     from invreg.components.problem import Problem
+
+
+#: Stored images are copied to a GPU if they take at most this share of its free memory.
+_SHARE_OF_GPU = 0.25
 
 
 class _Crops(NamedTuple):
@@ -34,13 +39,15 @@ class TrainingImages(Summarized):
 
     A batch is a pure function of (seed, step): nothing has to be stored to resume, every method of a run sees
     the same crops in the same order, and any worker or process can make any batch. The buffer moves to the
-    GPU once; a step copies no image.
+    GPU once; a step copies no image. Stored images stay in their file, and only crops are read, unless a GPU has
+    room for all of them.
 
     An epoch visits each image as often as crops fit into it side by side, in random order, each time at a random
     place and in one of the eight orientations (flips and quarter turns).
 
     Args:
-        images: tensors `[C, H_i, W_i]`, float32 in [0, 1], or uint8 in 0..255 (kept so, to save memory).
+        images: tensors `[C, H_i, W_i]`, float32 in [0, 1], or uint8 in 0..255 (kept so, to save memory); or
+            [`StoredImages`][invreg.components.stored_images.StoredImages] of such values.
         names: one name per image.
         crop: height and width of the crops.
 
@@ -56,18 +63,20 @@ class TrainingImages(Summarized):
         height, width = crop
         if height < 1 or width < 1:
             raise DataError(f"crops of {height}x{width} pixels", where="TrainingImages", expected="at least 1x1")
-        for image, name in zip(images, names, strict=True):
-            _check_training_image(image, name, images[0], crop)
+        shapes, dtypes = _shapes(images), _dtypes(images)
+        for shape, dtype, name in zip(shapes, dtypes, names, strict=True):
+            _check_training_image(shape, dtype, name, shapes[0], dtypes[0], crop)
         self.names = list(names)
         self.crop = (int(height), int(width))
-        self.channels = int(images[0].shape[0])
-        self._heights = torch.tensor([image.shape[1] for image in images])
-        self._widths = torch.tensor([image.shape[2] for image in images])
-        sizes = torch.tensor([image.numel() for image in images])
+        self.channels = int(shapes[0][0])
+        self._heights = torch.tensor([shape[1] for shape in shapes])
+        self._widths = torch.tensor([shape[2] for shape in shapes])
+        sizes = torch.tensor([math.prod(shape) for shape in shapes])
         self._starts = torch.cumsum(sizes, 0) - sizes
-        self._pixels = torch.cat([image.reshape(-1) for image in images])
+        self._pixels = _flat(images)
+        self._device = self._pixels.device
         if self._pixels.dtype == torch.float32:
-            low, high = torch.aminmax(self._pixels)
+            low, high = _extremes(self._pixels)
             # One pass over everything; only if something is wrong (NaN compares false), look for where it is.
             if not (low >= 0 and high <= 1):
                 _check_values(images, names)
@@ -83,16 +92,20 @@ class TrainingImages(Summarized):
         title = (
             f"{type(self).__name__}: {plural(len(self.names), 'image')}, crops {crop}, {count(len(self))} in an epoch"
         )
-        return Summary(title, (), [("names", brief(self.names)), ("memory", f"{self.nbytes / 2**20:.1f} MiB")])
+        notes = [("names", brief(self.names)), ("memory", f"{self.nbytes / 2**20:.1f} MiB")]
+        if isinstance(self._pixels, StoredImages):
+            notes.append(("file", f"{self._pixels.path}, {self._pixels.nbytes / 2**20:.1f} MiB"))
+        return Summary(title, (), notes)
 
     @property
     def device(self) -> torch.device:
-        return self._pixels.device
+        """Where batches are."""
+        return self._device
 
     @property
     def nbytes(self) -> int:
-        """Memory of the pixels."""
-        return self._pixels.nbytes
+        """Memory of the pixels; none for those that stay in a file."""
+        return _memory(self._pixels)
 
     @property
     def crop_shape(self) -> tuple[int, int, int]:
@@ -102,6 +115,8 @@ class TrainingImages(Summarized):
     def image(self, index: int) -> Tensor:
         """The whole image number `index`, `[C, H, W]`, float32 in [0, 1]."""
         height, width = int(self._heights[index]), int(self._widths[index])
+        if isinstance(self._pixels, StoredImages):
+            return _to_unit(self._pixels[index].to(self.device))
         start = int(self._starts[index])
         flat = self._pixels[start : start + self.channels * height * width]
         return _to_unit(flat.reshape(self.channels, height, width))
@@ -117,10 +132,12 @@ class TrainingImages(Summarized):
         return map(self.image, range(len(self.names)))
 
     def to(self, device: torch.device | str) -> Self:
-        """The same images with their pixels on `device`."""
+        """The same images with their batches on `device`, and their pixels, too, unless they stay in a file."""
         moved = object.__new__(type(self))
         moved.__dict__.update(self.__dict__)
-        moved._pixels = self._pixels.to(device)
+        moved._device, moved._pixels = torch.device(device), _moved(self._pixels, device)
+        if isinstance(moved._pixels, Tensor):
+            moved._device = moved._pixels.device  # "cuda" has become "cuda:0"
         return moved
 
     def steps_per_epoch(self, batch_size: int) -> int:
@@ -181,7 +198,7 @@ class TrainingImages(Summarized):
             first, count = first + len(order), count - len(order)
         return torch.cat(found)
 
-    def _gather(self, pixels: Tensor, channels: int, crops: _Crops) -> Tensor:
+    def _gather(self, pixels: Tensor | StoredImages, channels: int, crops: _Crops) -> Tensor:
         """Reads crops out of a flat buffer of images of these heights and widths, with so many channels.
 
         In the buffer, the pixel (i, j) of a crop lies at origin + i * down + j * across: an orientation is nothing but
@@ -199,10 +216,13 @@ class TrainingImages(Summarized):
         down, across = torch.where(transpose, columns, rows), torch.where(transpose, rows, columns)
         plane = self._heights[chosen] * stride
         # One small transfer; the indices of the pixels are computed where the pixels are.
-        origin, plane, down, across = torch.stack([origin, plane, down, across]).to(self.device).view(4, -1, 1, 1, 1)
-        index = origin + plane * torch.arange(channels, device=self.device).view(-1, 1, 1)
-        index = index + down * torch.arange(height, device=self.device).view(-1, 1)
-        index = index + across * torch.arange(width, device=self.device)
+        place = pixels.device
+        origin, plane, down, across = torch.stack([origin, plane, down, across]).to(place).view(4, -1, 1, 1, 1)
+        index = origin + plane * torch.arange(channels, device=place).view(-1, 1, 1)
+        index = index + down * torch.arange(height, device=place).view(-1, 1)
+        index = index + across * torch.arange(width, device=place)
+        if isinstance(pixels, StoredImages):
+            return pixels.take(index).to(self.device)
         return pixels.index_select(0, index.flatten()).view(index.shape)
 
 
@@ -219,7 +239,8 @@ class TrainingPairs(TrainingImages):
         images: as for `TrainingImages`.
         names: one name per image.
         crop: height and width of the crops.
-        measurements: one for each image, `[M, H_i, W_i]` or of the shape of all measurements; float32.
+        measurements: one for each image, `[M, H_i, W_i]` or of the shape of all measurements; float32. They may be
+            stored, as images may.
         turns: whether pairs are flipped and turned, for operators that commute with that.
 
     Raises:
@@ -241,14 +262,13 @@ class TrainingPairs(TrainingImages):
                 where="TrainingPairs",
                 expected="one each",
             )
-        for z, name in zip(measurements, names, strict=True):
-            check_measured(z, name)
-        self.in_place = all(
-            z.ndim == 3 and z.shape[1:] == x.shape[1:] for x, z in zip(images, measurements, strict=True)
-        )
-        first = tuple(measurements[0].shape)
-        for x, z, name in zip(images, measurements, names, strict=True):
-            own = tuple(z.shape)
+        if not isinstance(measurements, StoredImages) or not all(map(math.isfinite, _extremes(measurements))):
+            for z, name in zip(measurements, names, strict=True):
+                check_measured(z, name)
+        sizes, measured_sizes = _shapes(images), _shapes(measurements)
+        self.in_place = all(len(z) == 3 and z[1:] == x[1:] for x, z in zip(sizes, measured_sizes, strict=True))
+        first = measured_sizes[0]
+        for x, own, name in zip(sizes, measured_sizes, names, strict=True):
             if (own[0] != first[0]) if self.in_place else own != first:
                 raise DataError(
                     f"a measurement of shape {own}",
@@ -257,9 +277,9 @@ class TrainingPairs(TrainingImages):
                     if self.in_place
                     else f"{first}, as the first",
                 )
-            if not self.in_place and tuple(x.shape[1:]) != self.crop:
+            if not self.in_place and x[1:] != self.crop:
                 raise DataError(
-                    f"a measurement of shape {own} for an image of {x.shape[1]}x{x.shape[2]} pixels",
+                    f"a measurement of shape {own} for an image of {x[1]}x{x[2]} pixels",
                     where=f"image {name!r}",
                     expected=f"images of {self.crop[0]}x{self.crop[1]} pixels: where measurements have other rows and "
                     "columns than the images, pairs are used whole",
@@ -267,12 +287,12 @@ class TrainingPairs(TrainingImages):
         self.turns = turns and self.in_place
         self.measurement_shape = (first[0], *self.crop) if self.in_place else first
         self._measured_size = first
-        self._measured = torch.cat([z.reshape(-1) for z in measurements])
+        self._measured = _flat(measurements)
 
     @property
     def nbytes(self) -> int:
         """Memory of the pixels and the measurements."""
-        return super().nbytes + self._measured.nbytes
+        return super().nbytes + _memory(self._measured)
 
     @property
     def measured_range(self) -> tuple[float, float]:
@@ -283,12 +303,13 @@ class TrainingPairs(TrainingImages):
     @property
     def contents(self) -> Iterator[Tensor]:
         """All values, as a fingerprint of the images sees them."""
-        return chain(super().contents, [self._measured])
+        measured = self._measured if isinstance(self._measured, StoredImages) else [self._measured]
+        return chain(super().contents, measured)
 
     def to(self, device: torch.device | str) -> Self:
         """The same pairs on `device`."""
         moved = super().to(device)
-        moved._measured = self._measured.to(device)
+        moved._measured = _moved(self._measured, device)
         return moved
 
     def measured_batch(
@@ -305,6 +326,8 @@ class TrainingPairs(TrainingImages):
         x = _to_unit(self._gather(self._pixels, self.channels, crops))
         if self.in_place:
             return x, self._gather(self._measured, self._measured_size[0], crops)
+        if isinstance(self._measured, StoredImages):
+            return x, torch.stack([self._measured[index] for index in crops.chosen.tolist()]).to(self.device)
         chosen = crops.chosen.to(self.device)
         return x, self._measured.view(-1, *self._measured_size).index_select(0, chosen)
 
@@ -332,23 +355,64 @@ def check_measured(z: Tensor, name: str) -> None:
         )
 
 
-def _check_training_image(image: Tensor, name: str, first: Tensor, crop: tuple[int, int]) -> None:
+def _shapes(images: Sequence[Tensor]) -> Sequence[tuple[int, ...]]:
+    return images.shapes if isinstance(images, StoredImages) else [tuple(image.shape) for image in images]
+
+
+def _dtypes(images: Sequence[Tensor]) -> Sequence[torch.dtype]:
+    return [images.dtype] * len(images) if isinstance(images, StoredImages) else [image.dtype for image in images]
+
+
+def _flat(images: Sequence[Tensor]) -> Tensor | StoredImages:
+    return images if isinstance(images, StoredImages) else torch.cat([image.reshape(-1) for image in images])
+
+
+def _extremes(values: Tensor | StoredImages) -> tuple[float, float]:
+    """The smallest and the largest value; NaN if there is one."""
+    if isinstance(values, StoredImages):
+        return values.low, values.high
+    low, high = torch.aminmax(values)
+    return float(low), float(high)
+
+
+def _memory(values: Tensor | StoredImages) -> int:
+    return values.nbytes if isinstance(values, Tensor) else 0
+
+
+def _moved(values: Tensor | StoredImages, device: torch.device | str) -> Tensor | StoredImages:
+    """The values on a device, or still in their file: on the CPU, and where they would fill a GPU."""
+    device = torch.device(device)
+    if isinstance(values, Tensor):
+        return values.to(device)
+    if device.type == "cuda" and values.nbytes <= _SHARE_OF_GPU * torch.cuda.mem_get_info(device)[0]:
+        return values.load(device)
+    return values
+
+
+def _check_training_image(
+    shape: tuple[int, ...],
+    dtype: torch.dtype,
+    name: str,
+    first_shape: tuple[int, ...],
+    first_dtype: torch.dtype,
+    crop: tuple[int, int],
+) -> None:
     where = f"image {name!r}"
-    if image.ndim != 3 or image.shape[0] != first.shape[0] or image.dtype != first.dtype:
+    if len(shape) != 3 or shape[0] != first_shape[0] or dtype != first_dtype:
         raise DataError(
-            f"shape {tuple(image.shape)}, {image.dtype}",
+            f"shape {shape}, {dtype}",
             where=where,
-            expected=f"[C, H, W] with C = {first.shape[0]}, {first.dtype}, as the first image has it",
+            expected=f"[C, H, W] with C = {first_shape[0]}, {first_dtype}, as the first image has it",
         )
-    if image.shape[1] < crop[0] or image.shape[2] < crop[1]:
+    if shape[1] < crop[0] or shape[2] < crop[1]:
         raise DataError(
-            f"{image.shape[1]}x{image.shape[2]} pixels, smaller than the {crop[0]}x{crop[1]} crop",
+            f"{shape[1]}x{shape[2]} pixels, smaller than the {crop[0]}x{crop[1]} crop",
             where=where,
             expected="images at least as large as the crop",
             hint="a smaller crop, less downsampling, or leave this image out",
         )
-    if image.dtype not in (torch.uint8, torch.float32):
-        raise DataError(f"values of type {image.dtype}", where=where, expected="float32 in [0, 1], or uint8")
+    if dtype not in (torch.uint8, torch.float32):
+        raise DataError(f"values of type {dtype}", where=where, expected="float32 in [0, 1], or uint8")
 
 
 def _check_values(images: Sequence[Tensor], names: Sequence[str]) -> None:

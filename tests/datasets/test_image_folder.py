@@ -119,11 +119,11 @@ def test_a_file_without_permission_is_named(tmp_path: Path) -> None:
         ImageFolder(tmp_path, image_size=8).splits()
 
 
-def test_too_many_images_for_the_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_too_many_validation_images_for_the_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     fill(tmp_path, numbered(9), size=(100, 100))
     monkeypatch.setattr(memory, "_physical_memory", lambda: 2 * 35_000)
     with pytest.raises(SpecError, match=r"^data: 4 of 7 images would take 0\.0 GiB of memory(.|\n)*of this machine"):
-        ImageFolder(tmp_path, image_size=8, val=1, test=1).splits()
+        ImageFolder(tmp_path, image_size=100, val=7, test=1).splits()
 
 
 @pytest.mark.slow

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
@@ -16,7 +17,9 @@ from invreg import (
     SpecError,
     Splits,
     TrainingImages,
+    file_identity,
     find_images,
+    gather_images,
     read_image,
 )
 from invreg_datasets.files import deal
@@ -30,7 +33,7 @@ from invreg_datasets.parameters import (
     height_and_width,
 )
 from invreg_datasets.patches import centre_crop
-from invreg_datasets.prepare import load_all, reduce_by, resize_short_side, to_color, to_stack, to_tensors
+from invreg_datasets.prepare import load_all, load_each, reduce_by, resize_short_side, to_color, to_stack
 
 
 class ImageFolder(ImageDataset):
@@ -103,18 +106,26 @@ class ImageFolder(ImageDataset):
             self._check_short_side(short_side)
 
     def splits(self) -> Splits:
-        """The three splits; reads and decodes all images.
+        """The three splits; reads and decodes all images, those for training once if they are too many for the memory.
 
         Raises:
             DataError: if the folder or an image is missing, unreadable or too small, or there are too few images.
         """
         folder = self._folder()
         dealt = deal(find_images(folder), self.val, self.test, self.seed, str(folder.absolute()))
-        train = load_all(
+        train = load_each(
             lambda name: self._read(folder / name, self.train_size, "training crop", whole=True), dealt.train
         )
+        identity = {
+            "folder": os.path.realpath(folder),
+            "files": {name: file_identity(folder / name) for name in dealt.train},
+            "downsample": self.downsample,
+            "short_side": self.short_side,
+            "color": self.color,
+        }
+        images = gather_images(train, dealt.train, identity)
         return Splits(
-            TrainingImages(to_tensors(train), dealt.train, height_and_width(self.train_size)),
+            TrainingImages(images, dealt.train, height_and_width(self.train_size)),
             self._crops(folder, dealt.val, "validation"),
             self._crops(folder, dealt.test, "test"),
         )

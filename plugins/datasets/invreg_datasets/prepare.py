@@ -6,8 +6,9 @@ work, in one thread for each image: many images are prepared at a time.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from os import cpu_count
 from typing import TypeVar
 
@@ -17,7 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
-from invreg import InvregError, Pixels, require_memory
+from invreg import Pixels, require_memory
 from invreg_datasets.parameters import ColorName
 
 # Luminance of linear ITU-R BT.709 primaries: the weights of scikit-image's rgb2gray.
@@ -87,22 +88,36 @@ def to_stack(images: Sequence[Pixels]) -> Tensor:
     return torch.from_numpy(np.stack([to_unit(image) for image in images]))
 
 
+def load_each(load: Callable[[Item], Pixels], items: Sequence[Item]) -> Iterator[Pixels]:
+    """`load` applied to all items in threads (decoders release the interpreter lock), a few ahead of who takes them.
+
+    The first error wins.
+    """
+    workers = min(16, cpu_count() or 1)
+    with ThreadPoolExecutor(max_workers=workers) as pool:
+        ahead: deque[Future[Pixels]] = deque()
+        try:
+            for item in items:
+                ahead.append(pool.submit(load, item))
+                if len(ahead) > 2 * workers:
+                    yield ahead.popleft().result()
+            while ahead:
+                yield ahead.popleft().result()
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+
 def load_all(load: Callable[[Item], Pixels], items: Sequence[Item]) -> list[Pixels]:
-    """`load` applied to all items in threads (decoders release the interpreter lock); the first error wins.
+    """All that `load_each` gives.
 
     Raises:
         SpecError: as soon as the images are too many for the memory of this machine.
     """
     images: list[Pixels] = []
     size = 0
-    with ThreadPoolExecutor(max_workers=min(16, cpu_count() or 1)) as pool:
-        try:
-            for image in pool.map(load, items):
-                images.append(image)
-                size += image.nbytes
-                # They are copied once into one buffer.
-                require_memory(2 * size, f"{len(images):,} of {len(items):,} images", "data")
-        except InvregError:
-            pool.shutdown(cancel_futures=True)
-            raise
+    for image in load_each(load, items):
+        images.append(image)
+        size += image.nbytes
+        # They are copied once into one buffer.
+        require_memory(2 * size, f"{len(images):,} of {len(items):,} images", "data")
     return images

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import warnings
 from collections.abc import Iterator
 from hashlib import blake2b
@@ -13,9 +14,20 @@ import torch
 from numpy.typing import NDArray
 from pydantic import Field
 
-from invreg import DataError, ImageDataset, ImageStack, Pixels, Splits, TrainingImages, generator, stream_key
+from invreg import (
+    DataError,
+    ImageDataset,
+    ImageStack,
+    Pixels,
+    Splits,
+    TrainingImages,
+    file_identity,
+    gather_images,
+    generator,
+    stream_key,
+)
 from invreg_datasets.parameters import Color, Folder, SplitSeed
-from invreg_datasets.prepare import to_color, to_stack, to_tensors
+from invreg_datasets.prepare import to_color, to_stack
 
 #: The folder in the official archive.
 FOLDER = "stl10_binary"
@@ -39,7 +51,8 @@ class STL10(ImageDataset):
     taken once, so no image is in two splits. Grey values are rounded to 8 bits, which is how they are stored.
 
     The files must be there: `python -m invreg_datasets.stl10_download FOLDER` (2.6 GB) fetches them. They are
-    memory-mapped: only the chosen images are read.
+    memory-mapped: only the chosen images are read, and training images that are too many for the memory are read
+    crop by crop.
     """
 
     def __init__(
@@ -75,24 +88,34 @@ class STL10(ImageDataset):
         self.seed = seed
 
     def splits(self) -> Splits:
-        """The three splits; reads the chosen images.
+        """The three splits; reads the chosen images. Those for training are prepared once if they are too many for the
+        memory.
 
         Raises:
             DataError: if a file is missing, truncated or holds too few images.
         """
         folder = self._folder()
-        files = {split: open_images(folder / SOURCES[split]) for split in self.counts}
+        files = {split: folder / SOURCES[split] for split in self.counts}
+        sizes = {split: len(open_images(path)) for split, path in files.items()}
         seen: set[bytes] = set()
         names, images = {}, {}
         for split, count in self.counts.items():
-            chosen = self._choose(split, files[split], count, seen, folder)
+            chosen = self._choose(split, files[split], sizes[split], count, seen)
             stem = SOURCES[split].removesuffix("_X.bin")
             names[split] = [f"{stem}-{index}" for index in chosen]
             images[split] = self._converted(files[split], chosen)
+        source = files["train"]
+        identity = {
+            "file": os.path.realpath(source),
+            "state": file_identity(source),
+            "images": names["train"],
+            "color": self.color,
+        }
+        train = gather_images(images["train"], names["train"], identity)
         return Splits(
-            TrainingImages(to_tensors(images["train"]), names["train"], (self.train_size, self.train_size)),
-            ImageStack(to_stack(images["val"]), names["val"]),
-            ImageStack(to_stack(images["test"]), names["test"]),
+            TrainingImages(train, names["train"], (self.train_size, self.train_size)),
+            ImageStack(to_stack(list(images["val"])), names["val"]),
+            ImageStack(to_stack(list(images["test"])), names["test"]),
         )
 
     def _folder(self) -> Path:
@@ -102,32 +125,31 @@ class STL10(ImageDataset):
             raise DataError(str(error), where=str(self.root), expected="the folder that holds stl10_binary") from error
         return root / FOLDER if (root / FOLDER).is_dir() else root
 
-    def _choose(self, split: str, images: NDArray[np.uint8], count: int, seen: set[bytes], folder: Path) -> list[int]:
-        order = torch.randperm(len(images), generator=generator(stream_key(self.seed, "stl10", split)))
+    def _choose(self, split: str, path: Path, size: int, count: int, seen: set[bytes]) -> list[int]:
+        order = torch.randperm(size, generator=generator(stream_key(self.seed, "stl10", split)))
         chosen: list[int] = []
-        for index in order.tolist():
-            digest = blake2b(images[index].tobytes(), digest_size=16).digest()
-            if digest not in seen:
-                seen.add(digest)
-                chosen.append(index)
-            if len(chosen) == count:
-                return sorted(chosen)
+        for indices in _chunks(order.tolist()):
+            images = _mapped(path)
+            for index in indices:
+                digest = blake2b(images[index].tobytes(), digest_size=16).digest()
+                if digest not in seen:
+                    seen.add(digest)
+                    chosen.append(index)
+                if len(chosen) == count:
+                    return sorted(chosen)
         raise DataError(
-            f"holds {len(images)} images, {len(chosen)} of them not in another split",
-            where=str(folder / SOURCES[split]),
+            f"holds {size} images, {len(chosen)} of them not in another split",
+            where=str(path),
             expected=f"{split} = {count} different images",
             hint=f"the complete file, or a smaller {split}",
         )
 
-    def _converted(self, images: NDArray[np.uint8], chosen: list[int]) -> list[Pixels]:
-        """The chosen images `[C, 96, 96]`, uint8, read a few at a time: their colours need not fit into memory."""
-        parts: list[Pixels] = []
+    def _converted(self, path: Path, chosen: list[int]) -> Iterator[Pixels]:
+        """The chosen images `[C, 96, 96]`, uint8, read a few at a time."""
         for indices in _chunks(chosen):
-            for image in images[indices]:
+            for image in _mapped(path)[indices]:
                 pixels = to_color(image, self.color)
-                rounded = pixels if pixels.dtype == np.uint8 else np.rint(pixels * np.float32(255)).astype(np.uint8)
-                parts.append(rounded)
-        return parts
+                yield pixels if pixels.dtype == np.uint8 else np.rint(pixels * np.float32(255)).astype(np.uint8)
 
 
 def holds_images(path: Path) -> bool:
@@ -167,6 +189,11 @@ def open_images(path: Path) -> NDArray[np.uint8]:
             "differs from that of the complete file",
             stacklevel=2,
         )
+    return _mapped(path)
+
+
+def _mapped(path: Path) -> NDArray[np.uint8]:
+    # Made anew for every part of the images: a map that is kept would fill the process with pages.
     return np.memmap(path, dtype=np.uint8, mode="r").reshape(-1, *_SHAPE).transpose(0, 1, 3, 2)
 
 
