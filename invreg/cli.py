@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from invreg.components.interruption import exit_status, in_words, listening_to_signals
+from invreg.components.waiting import said
 from invreg.errors import CertificateError, InvregError, StoreError
 
 if TYPE_CHECKING:
@@ -134,7 +135,8 @@ def reconstruct(
     folder = usable_path(output, "--output")
     options = Options.checked(white, data_error, not no_proof, form)
     sources = find_sources(files, folder, options.format)
-    result = reconstruct_files(load_model(model, method, device), sources, folder, options, progress=not quiet)
+    found = load_model(model, method, device, progress=not quiet)
+    result = reconstruct_files(found, sources, folder, options, progress=not quiet)
     if result.files:
         print(result.summary.to_string(index=False, float_format=lambda value: f"{value:.4g}"))
     if result.kept:
@@ -354,7 +356,8 @@ def certify(folder: Annotated[Path, typer.Argument(help="A run folder.")]) -> No
     """Prove stability bounds for the trained networks of a run, or verify those that lie there."""
     from invreg import api
 
-    certificates = api.certify(folder)
+    with said(f"{folder}: proving the stability of its networks, or verifying what is proven"):
+        certificates = api.certify(folder)
     if not certificates:
         raise CertificateError(
             "no method of this run can certify its stability",
@@ -376,7 +379,8 @@ def verify(
     from invreg import api
     from invreg.storage.verification import GOOD
 
-    table = api.verify(folder)
+    with said(f"{folder}: comparing files with their hashes, and proving certificates again"):
+        table = api.verify(folder)
     if as_json:
         print(table.to_json(orient="records", indent=2))
     else:

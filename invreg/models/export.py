@@ -59,7 +59,7 @@ def export_model(
     """
     registry, target = registry or Registry.installed(), usable_path(to, "to")
     store = RunFolder.existing(usable_path(run, "run"))
-    model, plan = model_of_run(store, method, choose_device("cpu"), registry)
+    model, plan = model_of_run(store, method, choose_device("cpu"), registry, progress=True)
     label, model.name = model.name, name or model.name
     history = _history(store, plan, label, model.name, further or {})
     further_files = programs(model, as_torch=torch_export, as_onnx=onnx)

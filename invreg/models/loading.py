@@ -8,6 +8,7 @@ import torch
 
 from invreg.components.device import choose_device
 from invreg.components.problem import Problem
+from invreg.components.waiting import said
 from invreg.errors import SpecError, StoreError, did_you_mean, near_name
 from invreg.files import usable_path
 from invreg.models.bundled import bundled_model, bundled_models
@@ -20,7 +21,11 @@ from invreg.storage.run_folder import RunFolder
 
 
 def load_model(
-    source: str | Path, method: str | None = None, device: str = "auto", registry: Registry | None = None
+    source: str | Path,
+    method: str | None = None,
+    device: str = "auto",
+    registry: Registry | None = None,
+    progress: bool = True,
 ) -> Model:
     """A trained method, ready to reconstruct; neither images nor the rest of the run are needed.
 
@@ -29,6 +34,7 @@ def load_model(
         method: the label of a method of the run; not needed if only one was trained.
         device: `auto`, `cpu`, `cuda`, ...
         registry: where components come from; all installed plugins if None.
+        progress: whether standard error says so if a certificate is verified for long.
 
     Raises:
         StoreError: if there is no such model, or a file is missing or was changed.
@@ -40,9 +46,9 @@ def load_model(
     if is_bundled:
         path = bundled_model(str(source))
     if not (path / CONFIG).is_file():
-        return model_of_run(_run_at(path), method, choose_device(device), registry)[0]
+        return model_of_run(_run_at(path), method, choose_device(device), registry, progress=progress)[0]
     # Who could change a model that comes with invreg, could change invreg; a test has verified its certificate.
-    model = ModelFolder(path).load(choose_device(device), registry, is_proven=is_bundled)
+    model = ModelFolder(path).load(choose_device(device), registry, is_proven=is_bundled, progress=progress)
     if method not in (None, model.name):
         raise StoreError(
             f"no method {method!r} in this model", where=str(path), expected=f"{model.name}, or no method at all"
@@ -63,7 +69,9 @@ def _run_at(path: Path) -> RunFolder:
         raise
 
 
-def model_of_run(run: RunFolder, label: str | None, device: torch.device, registry: Registry) -> tuple[Model, Plan]:
+def model_of_run(
+    run: RunFolder, label: str | None, device: torch.device, registry: Registry, *, progress: bool = False
+) -> tuple[Model, Plan]:
     """A trained method of a run, and the plan of the run; see `load_model`."""
     plan = make_plan(run.spec, registry)
     trained = [name for name, method in plan.methods.items() if method.trainer is not None]
@@ -97,6 +105,9 @@ def model_of_run(run: RunFolder, label: str | None, device: torch.device, regist
     certificate = folder.certificate
     if certificate is not None:
         is_proven = folder.certificate_is_proven
-        if verify(reconstructor, certificate, is_proven, str(folder.certificate_file)) and not is_proven:
+        what = f"{label}: verifying its certificate against the weights, once on this machine"
+        with said(what, progress=progress and not is_proven):
+            holds = verify(reconstructor, certificate, is_proven, str(folder.certificate_file))
+        if holds and not is_proven:
             folder.mark_certificate_verified()
     return Model(label, reconstructor, problem, shape, certificate, run.path, loaded.log), plan

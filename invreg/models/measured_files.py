@@ -202,6 +202,8 @@ def reconstruct_files(
                     done.append(before)
                     kept += 1
                 else:
+                    if options.prove:
+                        model.certify(progress=progress)
                     computed = _compute(model, source, options)
                     with hold_signals():
                         done.append(_keep(computed, source, output, options, record))

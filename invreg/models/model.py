@@ -13,10 +13,16 @@ from torch import Tensor
 from invreg.components.certificate import StabilityCertificate, rounded_up
 from invreg.components.operator import Shape, UnknownOperator
 from invreg.components.problem import Problem
-from invreg.components.reconstructor import BoundedReconstruction, Reconstructor, ReconstructsWithBound
+from invreg.components.reconstructor import (
+    BoundedReconstruction,
+    CertifiesStability,
+    Reconstructor,
+    ReconstructsWithBound,
+)
 from invreg.components.streams import stream_key
 from invreg.components.tiles import MOST_MEMORY, is_too_large, reconstruct_within
 from invreg.components.trainer import TrainingLog
+from invreg.components.waiting import said
 from invreg.errors import CertificateError, DataError, recorded_warnings
 from invreg.files import usable_path
 from invreg.models.arrays import Batch, as_batch
@@ -137,6 +143,8 @@ class Model:
         batch = as_batch(measurement, self.problem, self.image_shape, f"model {self.name!r}")
         z = batch.z.to(self.device)
         notes = list(batch.notes)
+        if prove and can_prove:
+            self.certify()
         with torch.no_grad(), recorded_warnings(notes):
             found = self._reconstruct(z, data_error, tolerance, prove and can_prove, notes)
             x = torch.cat([one.image for one in found])
@@ -149,6 +157,25 @@ class Model:
             )
         distance, data_distance = _largest(batch, found)
         return Reconstruction(batch.back(x), residual, expected, distance, data_distance, tuple(notes))
+
+    def certify(self, *, progress: bool = True) -> StabilityCertificate | None:
+        """The certificate of a method that can certify its stability; it is made now if there is none yet.
+
+        That takes seconds for small networks, and minutes for large ones. `reconstruct` needs it for its proofs.
+
+        Args:
+            progress: whether standard error says so, if it takes more than a second.
+
+        Returns:
+            None for methods that cannot certify anything.
+
+        Raises:
+            CertificateError: if the weights cannot be certified.
+        """
+        if self.certificate is None and isinstance(self.reconstructor, CertifiesStability):
+            with said(f"{self.name}: proving the stability of the network, once", progress=progress):
+                self.certificate = self.reconstructor.certificate()
+        return self.certificate
 
     def save(self, to: str | Path) -> Path:
         """Writes the model as a folder, from which `invreg.load_model` makes it again, see `invreg.export_model`.

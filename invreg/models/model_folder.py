@@ -29,6 +29,7 @@ from invreg.components.memory import within_memory
 from invreg.components.operator import UnknownOperator
 from invreg.components.problem import Problem
 from invreg.components.reconstructor import CertifiesStability, ReconstructsWithBound
+from invreg.components.waiting import said
 from invreg.errors import CertificateError, InvregError, SpecError, StoreError
 from invreg.files import whole_folder
 from invreg.models.card import card
@@ -44,6 +45,8 @@ if TYPE_CHECKING:
 
 CONFIG, CARD = "config.json", "README.md"
 _WEIGHTS, _CERTIFICATE = "model.safetensors", "certificate.json"
+#: What a certificate is about: a file that was changed has another hash.
+_PROVEN = (_CERTIFICATE, _WEIGHTS, CONFIG)
 _FORMAT: Literal["invreg-model-1"] = "invreg-model-1"
 
 
@@ -139,13 +142,16 @@ class ModelFolder(Folder):
         except CertificateError as error:
             raise error.at(str(self.path / _CERTIFICATE)) from None
 
-    def load(self, device: torch.device, registry: Registry, *, is_proven: bool = False) -> Model:
+    def load(
+        self, device: torch.device, registry: Registry, *, is_proven: bool = False, progress: bool = False
+    ) -> Model:
         """The model, ready for measurements.
 
         Args:
             device: where it is put.
             registry: where its components come from.
             is_proven: whether its certificate is known to hold; otherwise it is verified, once on each machine.
+            progress: whether standard error says so, if that takes more than a second.
 
         Raises:
             StoreError: if a file is missing or was changed, or the weights do not fit.
@@ -173,7 +179,7 @@ class ModelFolder(Folder):
                 raise error.at(f"{self.path / CONFIG}, reconstructor", of=reconstructor) from None
         fit_weights(reconstructor, self.read_tensors(_WEIGHTS), self.path / _WEIGHTS)
         reconstructor = reconstructor.to(device).eval()
-        certificate = self._verified(reconstructor, is_proven)
+        certificate = self._verified(reconstructor, is_proven, progress)
         return Model(config.name, reconstructor, problem, shape, certificate, self.path)
 
     def _build(self, kind: str, spec: Mapping[str, Any], config: ModelConfig, registry: Registry) -> Any:
@@ -193,13 +199,16 @@ class ModelFolder(Folder):
             ) from None
         return registry.build(kind, dict(spec), where)
 
-    def _verified(self, reconstructor: Reconstructor, is_proven: bool) -> StabilityCertificate | None:
+    def _verified(self, reconstructor: Reconstructor, is_proven: bool, progress: bool) -> StabilityCertificate | None:
         certificate = self.certificate
         if certificate is None:
             return None
-        digests = [self.read(name, digest) for name in (_CERTIFICATE, _WEIGHTS, CONFIG)]
+        digests = [self.read(name, digest) for name in _PROVEN]
         is_proven = is_proven or proofs.is_proven(*digests)
-        if not verify(reconstructor, certificate, is_proven, str(self.path / _CERTIFICATE)):
+        what = f"{self.path}: verifying the certificate against the weights, once on this machine"
+        with said(what, progress=progress and not is_proven):
+            holds = verify(reconstructor, certificate, is_proven, str(self.path / _CERTIFICATE))
+        if not holds:
             return None
         if not is_proven:
             proofs.note_proof(*digests)
@@ -257,9 +266,7 @@ def save_model(
         raise StoreError(
             "exists already", where=str(to), expected="a folder that does not exist yet", hint="another --to"
         )
-    certificate = model.certificate
-    if certificate is None and isinstance(model.reconstructor, CertifiesStability):
-        certificate = model.reconstructor.certificate()
+    certificate = model.certify()
     config = _config(model, registry, history or History())
     files = {
         **(programs or {}),
@@ -281,6 +288,8 @@ def save_model(
             expected="a folder that can be made",
             hint="free space, or another --to",
         ) from None
+    if certificate is not None:
+        proofs.note_proof(*(digest(files[name]) for name in _PROVEN))
     return to
 
 

@@ -7,6 +7,7 @@ import re
 import shutil
 import subprocess
 import sys
+import time
 from functools import cache
 from pathlib import Path
 
@@ -16,6 +17,7 @@ import torch
 
 import invreg
 from invreg import CertificateError, Model, Registry, SpecError, StoreError, cli
+from invreg.models.bundled import bundled_model
 from invreg.models.export import without_paths
 from invreg.models.model_folder import ModelFolder
 from invreg.specs.yaml import parse_yaml
@@ -109,6 +111,48 @@ def test_a_missing_certificate_is_made(run_folder: Path, tmp_path: Path) -> None
         (run / "methods" / "net" / name).unlink()
     folder = invreg.export_model(run, "net", to=tmp_path / "net")
     assert load(folder).certificate is not None
+
+
+def test_what_is_proven_at_an_export_is_not_proven_again(
+    run_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("INVREG_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr("invreg.storage.proofs._proven", set())
+    folder = invreg.export_model(run_folder, "net", to=tmp_path / "net")
+    verified: list[str] = []
+    model = load(run_folder, "net")
+    monkeypatch.setattr(type(model.reconstructor), "verify", lambda self, certificate: verified.append("net"))
+    assert load(folder).certificate == model.certificate
+    assert verified == []
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**config, "name": "other"}))
+    _reseal(folder)
+    load(folder)
+    assert verified == ["net"]
+
+
+def test_a_certificate_that_takes_long_is_told(
+    run_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("invreg.components.waiting._FIRST", 0.02)
+    monkeypatch.setattr("invreg.components.waiting._NEXT", 0.02)
+    folder = Path(shutil.copytree(bundled_model("denoise"), tmp_path / "copy"))
+    (folder / "README.md").write_text("a copy")
+    monkeypatch.setenv("INVREG_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr("invreg.storage.proofs._proven", set())
+    kind = type(load(run_folder, "net").reconstructor)
+    monkeypatch.setattr(kind, "verify", lambda self, certificate: time.sleep(0.3))
+    for progress in (False, True):
+        monkeypatch.setattr("invreg.storage.proofs._proven", set())
+        shutil.rmtree(tmp_path / "cache", ignore_errors=True)
+        capsys.readouterr()
+        invreg.load_model(folder, device="cpu", registry=_installed(), progress=progress)
+        lines = capsys.readouterr().err.splitlines()
+        assert bool(lines) == progress
+    assert lines[0] == f"{folder}: verifying the certificate against the weights, once on this machine"
+    assert lines[1] == f"{lines[0]}: 0 s so far"
+    load(folder)
+    assert capsys.readouterr().err == "", "on this machine, it has been verified"
 
 
 def test_models_can_be_saved_and_exported_models_again(exported: Path, tmp_path: Path, z: np.ndarray) -> None:

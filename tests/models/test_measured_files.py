@@ -8,6 +8,7 @@ import json
 import os
 import re
 import shlex
+import shutil
 import signal
 import subprocess
 import sys
@@ -161,6 +162,33 @@ def test_a_data_error_adds_what_it_can_do(call: Call, model: Model, tmp_path: Pa
     assert model.certificate.reconstruction_lipschitz is not None
     assert row["data_distance"] > row["distance"] + 0.25
     assert "every measurement within 0.5" in html.unescape((tmp_path / "reconstructions" / PAGE).read_text())
+
+
+def test_a_certificate_is_made_before_the_clock_of_the_first_file(
+    run_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = Path(shutil.copytree(run_folder, tmp_path / "run"))
+    for name in ("certificate.json", "certificate.sha256"):
+        (run / "methods" / "net" / name).unlink()
+    model = invreg.load_model(run, "net", device="cpu")
+    certificate, made = type(model.reconstructor).certificate, []
+
+    def slow(self: Any) -> invreg.StabilityCertificate:
+        made.append(time.sleep(1.5))
+        return certificate(self)
+
+    monkeypatch.setattr(type(model.reconstructor), "certificate", slow)
+    for name in "ab":
+        write_image(tmp_path / f"{name}.png", scene(1, 20, 20))
+    sources = find_sources([tmp_path / "a.png", tmp_path / "b.png"], tmp_path / "out")
+    result = reconstruct_files(model, sources, tmp_path / "out", Options(prove=False), progress=False)
+    assert made == []
+    result = reconstruct_files(model, sources, tmp_path / "out", Options(), progress=True)
+    assert len(made) == 1
+    assert all(one.seconds < 1.4 and one.distance is not None for one in result.files)
+    assert "net: proving the stability of the network, once" in capsys.readouterr().err
+    assert model.certificate is not None
+    assert "Stability" in result.page.read_text()
 
 
 def test_without_proofs(call: Call, run_folder: Path, tmp_path: Path) -> None:
