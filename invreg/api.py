@@ -15,21 +15,22 @@ from invreg.reporting.redrawing import redraw_run, redraw_study
 from invreg.reporting.report import write_report
 from invreg.running.single import RunOptions, run_single
 from invreg.specs.plan import make_plan
-from invreg.specs.reading import read_content
 from invreg.specs.spec import Spec, parse_spec
 from invreg.storage.certificates import RunCertificates
 from invreg.storage.result import Result, StudyResult
 from invreg.storage.run_folder import RunFolder, holds_study
 from invreg.storage.study_folder import StudyFolder
 from invreg.storage.verification import verify_folder
+from invreg.studies.execution import Execution
 from invreg.studies.jobs import carry_out
-from invreg.studies.plan import plan_study
+from invreg.studies.plan import plan_study, study_content
 from invreg.studies.study import run_study
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from invreg.components.certificate import StabilityCertificate
+    from invreg.components.executor import Executor
 
 
 def run(
@@ -40,6 +41,8 @@ def run(
     overrides: Iterable[str] = (),
     registry: Registry | None = None,
     track: Iterable[str] | None = None,
+    executor: str | Mapping[str, Any] | Executor | None = None,
+    retries: int = 2,
 ) -> Result | StudyResult:
     """Runs a spec, or goes on with a run of the same spec that was interrupted. A spec with a `matrix` is a study.
 
@@ -52,6 +55,9 @@ def run(
         registry: where components come from; all installed plugins if None.
         track: names of experiment trackers that follow the run (`tensorboard`, `mlflow`); those in the environment
             variable `INVREG_TRACK` if None.
+        executor: where the cells of a study are computed (`local`, `slurm`, `dask`, with parameters as in a spec); as
+            the spec says if None.
+        retries: how often a cell that failed, or whose process died, is started again by the executor.
 
     Returns:
         The result; its reconstructors are ready to use. For a study, the table over all cells, and the cells.
@@ -64,10 +70,11 @@ def run(
     """
     with interruptible():
         registry = registry or Registry.installed()
-        content = read_content(spec, overrides)
+        content = study_content(spec, overrides, executor)
         options = RunOptions(usable_path(output, "output"), choose_device(device), progress, asked_for(track))
         if "matrix" in content:
-            return run_study(plan_study(content, registry), options)
+            execution = Execution(device, retries, tuple(options.tracked), progress)
+            return run_study(plan_study(content, registry), options, execution)
         return run_single(make_plan(parse_spec(content), registry), options)
 
 

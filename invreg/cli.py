@@ -1,5 +1,5 @@
-"""The command line: `invreg run`, `reconstruct`, `validate`, `plugins`, `describe`, `schema`, `new-plugin`, `report`,
-`export`, `push`, `pull`, `certify`, `verify`.
+"""The command line: `invreg run`, `reconstruct`, `validate`, `plugins`, `describe`, `schema`, `new-plugin`, `status`,
+`report`, `export`, `push`, `pull`, `certify`, `verify`.
 
 Everything heavy is imported inside the commands, so that `--help` answers at once.
 """
@@ -64,13 +64,27 @@ def run(
     track: Annotated[
         list[str] | None, typer.Option(help="An experiment tracker: tensorboard or mlflow. May be repeated.")
     ] = None,
+    executor: Annotated[
+        str | None, typer.Option(help="Where the cells of a study are computed: local, slurm or dask.")
+    ] = None,
+    jobs: Annotated[int | None, typer.Option(help="How many jobs the executor runs at a time.")] = None,
+    retries: Annotated[int, typer.Option(min=0, help="How often a failed or killed job is started again.")] = 2,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print what would be done, and compute nothing.")] = False,
 ) -> None:
     """Run a spec, or go on with it. The last line printed is the run folder."""
     from invreg import api
     from invreg.specs.bundled import quickstart_path
 
-    source, changes = spec or quickstart_path(), overrides or ()
-    result = api.run(source, output, device, progress=not quiet, overrides=changes, track=track or None)
+    source, changes = spec or quickstart_path(), list(overrides or ())
+    if jobs is not None:
+        changes.append(f"executor.jobs={jobs}")
+    if dry_run:
+        from invreg.studies.execution import dry_run as plan_of
+
+        print(plan_of(source, output, changes, executor))
+        return
+    shown = not quiet
+    result = api.run(source, output, device, shown, changes, track=track or None, executor=executor, retries=retries)
     _print_summary(result.summary)
     for warning in result.warnings:
         print(f"warning: {warning}", file=sys.stderr)
@@ -163,7 +177,7 @@ def validate(spec: _SpecFile = None, overrides: _Overrides = None) -> None:
     if "matrix" in content:
         from invreg.studies.plan import plan_study
 
-        for cell in plan_study(content, Registry.installed()).cells:
+        for cell in plan_study(content, Registry.installed(), to_look_at=True).cells:
             check_sizes(cell.plan)
             print("---")
             print(cell.plan.spec.to_yaml(), end="")
@@ -298,6 +312,15 @@ def new_plugin(
     folder = scaffold.new_plugin(name, kind, output)
     print(f'next: pip install -e "{folder}[test]" && pytest {folder}')
     print(folder)
+
+
+@app.command()
+def status(folder: Annotated[Path, typer.Argument(help="A study folder.")]) -> None:
+    """Say how far a study is: its cells, and what each running one has reached."""
+    from invreg.files import usable_path
+    from invreg.studies.status import read_status
+
+    print(read_status(usable_path(folder, "STUDY")))
 
 
 @app.command()

@@ -78,12 +78,13 @@ def run_plan(
     shared: SharedWork,
     trackers: Mapping[str, Tracker],
     folder: RunFolder | None = None,
+    listeners: Sequence[object] = (),
 ) -> Result:
     """Runs a plan, whose check gave the inputs, in its folder, by default the one that title and digest name."""
     folder = folder or RunFolder.create(options.output, plan.spec.title, plan.digest)
     terminal = [TerminalProgress()] if options.progress else []
     with folder.locked(options.waits):
-        events = Events(plan.registry.manager, [*terminal, TrainingLogFiles(folder)], trackers)
+        events = Events(plan.registry.manager, [*terminal, TrainingLogFiles(folder), *listeners], trackers)
         try:
             return Stages(plan, inputs, folder, options.device, events, shared).execute()
         finally:

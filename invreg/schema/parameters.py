@@ -125,8 +125,9 @@ def validated_arguments(
         SpecError: if a value is wrong, missing or unknown; `where` is the parameter.
         TypeError: if there are more positional arguments than the constructor takes.
     """
-    signature = inspect.signature(init)
-    positional = [p.name for p in list(signature.parameters.values())[1:] if p.kind is p.POSITIONAL_OR_KEYWORD]
+    # Looked at only where it is needed, because it takes as long as the validation: specs give all by name.
+    known = list(inspect.signature(init).parameters.values())[1:] if args else []
+    positional = [p.name for p in known if p.kind is p.POSITIONAL_OR_KEYWORD]
     if len(args) > len(positional):
         raise TypeError(f"{model.__name__}() takes {len(positional)} positional arguments, and {len(args)} were given")
     named = dict(zip(positional, args, strict=False))

@@ -53,6 +53,10 @@ def spec_schema(registry: Registry) -> dict[str, Any]:
     properties["evaluation"] = EvaluationSpec.model_json_schema()
     properties["matrix"] = _matrix()
     properties["study_analyses"] = {"type": ["array", "null"], "items": {"$ref": _reference("study_analyzer")}}
+    properties["executor"] = {
+        "description": "where the cells of a study are computed, as in local or {name: local, jobs: 4}",
+        "$ref": _reference("executor"),
+    }
     return {
         "$schema": DIALECT,
         "title": "invreg spec",
@@ -62,7 +66,7 @@ def spec_schema(registry: Registry) -> dict[str, Any]:
         "additionalProperties": False,
         # What a matrix varies need not stand in the spec itself.
         "anyOf": [{"required": ["data", "operator", "methods"]}, {"required": ["matrix"]}],
-        "dependentRequired": {"study_analyses": ["matrix"]},
+        "dependentRequired": {"study_analyses": ["matrix"], "executor": ["matrix"]},
         "$defs": definitions,
     }
 

@@ -75,6 +75,8 @@ def expand(content: Mapping[str, Any], matrix: Mapping[str, Any]) -> list[Matrix
 
 def value_label(value: Any, among: Sequence[Any]) -> Any:
     """A value as a table shows it: numbers and texts as they are, a component by its name where that is enough."""
+    if not isinstance(value, str | list | Mapping):
+        return value
     components = [other for other in among if isinstance(other, Mapping)]
     if isinstance(value, str) and any(other.get("name") == value for other in components):
         value = {"name": value}  # the shorthand, beside the same component with parameters

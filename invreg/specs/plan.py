@@ -69,8 +69,14 @@ class Plan:
     analyses: dict[str, Analyzer]
 
 
-def make_plan(spec: Spec, registry: Registry) -> Plan:
+def make_plan(spec: Spec, registry: Registry, built: dict[tuple[str, str], Any] | None = None) -> Plan:
     """Builds everything that the spec names; no data is read. What was built remembers its spec with all defaults.
+
+    Args:
+        spec: what to plan.
+        registry: where components come from.
+        built: components of other plans, by kind and spec, to which those of this one are added: plans that are only
+            looked at share them.
 
     Raises:
         SpecError: with all problems that were found, each with its path in the spec.
@@ -78,9 +84,15 @@ def make_plan(spec: Spec, registry: Registry) -> Plan:
     problems: list[SpecError] = []
 
     def attempt(kind: str, given: ComponentSpec, where: str) -> tuple[Any, Any]:
+        key = (kind, given.model_dump_json()) if built is not None else ("", "")
         try:
+            if built and key in built:
+                return built[key]
             component = registry.build(kind, given, where)
-            return component, ComponentSpec.model_validate(spec_of(component, registry))
+            made = component, ComponentSpec.model_validate(spec_of(component, registry))
+            if built is not None:
+                built[key] = made
+            return made
         except SpecError as error:
             problems.append(error)
             return None, given

@@ -183,6 +183,13 @@ def parse_spec(content: Mapping[str, Any]) -> Spec:
     Raises:
         SpecError: if the structure is wrong, with every problem at its path.
     """
+    if "executor" in content:
+        raise SpecError(
+            "this spec is a single run",
+            where="executor",
+            expected="a spec with a matrix, whose cells an executor computes",
+            hint="matrix: {seed: [0, 1, 2]}, or leave the executor out",
+        )
     try:
         return Spec.model_validate(content)
     except ValidationError as error:

@@ -313,15 +313,24 @@ class Folder:
         return None
 
     @property
+    def failure_status(self) -> int:
+        """The exit status of the error that ended the work in this folder; 2 if the spec or the images are wrong."""
+        try:
+            return int(json.loads((self.path / _FAILURE).read_bytes())["exit_status"])
+        except (OSError, ValueError, TypeError, KeyError):
+            return InvregError.exit_status
+
+    @property
     def failure_file(self) -> Path:
         """Where the failure lies with its traceback."""
         return self.path / (_FAILURE if self.has(_FAILURE) else _OLD_FAILURE)
 
     def write_failure(self, error: Exception) -> str:
-        """Saves an error that is being handled, with its traceback; returns its message."""
+        """Saves an error with its traceback; returns its message."""
         message = str(error) if isinstance(error, InvregError) else message_of(error)
         status = getattr(error, "exit_status", InvregError.exit_status)
-        content = {"message": message, "exit_status": status, "traceback": traceback.format_exc().splitlines()}
+        trace = "".join(traceback.format_exception(error)).splitlines()
+        content = {"message": message, "exit_status": status, "traceback": trace}
         self.write_json(_FAILURE, content)
         return message
 

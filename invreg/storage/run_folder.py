@@ -68,6 +68,14 @@ class RunIdentity:
     format: int = 1
 
 
+def folder_name(title: str, digest: str) -> str:
+    """The name of the folder of a run or a study."""
+    # Letters lose their accents: file systems differ in how they write them.
+    plain = unicodedata.normalize("NFKD", title).encode("ascii", "ignore").decode()
+    slug = re.sub(r"[^a-z0-9]+", "-", plain.lower()).strip("-")[:48] or "run"
+    return f"{slug}-{digest[:8]}"
+
+
 class ResultFolder(Folder):
     """What the folders of runs and studies have in common: a name, a lock, analyses and a report."""
 
@@ -80,10 +88,7 @@ class ResultFolder(Folder):
         Raises:
             StoreError: if it cannot be written.
         """
-        # Letters lose their accents: file systems differ in how they write them.
-        plain = unicodedata.normalize("NFKD", title).encode("ascii", "ignore").decode()
-        slug = re.sub(r"[^a-z0-9]+", "-", plain.lower()).strip("-")[:48] or "run"
-        folder = cls(output / f"{slug}-{digest[:8]}")
+        folder = cls(output / folder_name(title, digest))
         if folder.path.is_symlink():
             raise StoreError("is a link", where=str(folder.path), expected="a folder", hint="another --output")
         try:
@@ -329,6 +334,10 @@ class RunFolder(ResultFolder):
             findings={key: self.analysis(key).findings for key in plan.analyses},
             _images=RunImages(self, plan.spec, problem, where, registry, last or LastImages()),
         )
+
+    def holds(self, spec: Spec) -> bool:
+        """Whether this very spec lies there."""
+        return self.has(_SPEC) and (self.path / _SPEC).read_bytes() == spec.to_yaml().encode()
 
     def write_spec(self, spec: Spec) -> None:
         self.write_text(_SPEC, spec.to_yaml())

@@ -19,6 +19,7 @@ from invreg.specs.plan import Plan, make_plan
 from invreg.storage.method_folder import MethodFolder
 from invreg.storage.run_folder import RunFolder, holds_study
 from invreg.storage.study_folder import StudyFolder
+from invreg.studies.status import Record
 
 if TYPE_CHECKING:
     from invreg.specs.spec import Spec
@@ -81,8 +82,9 @@ def carry_out(path: Path, name: str, device: str, track: Sequence[str], registry
         # Shared work keeps its method; that of a cell is its own.
         shared = SharedWork(study.shared_folder, keeps=is_shared(name))
         folder.clear_failure()
-        with open_trackers(registry, track) as trackers:
-            run_plan(plan, check_plan(plan, options.device, shared), options, shared, trackers, folder)
+        with open_trackers(registry, track) as trackers, Record(study.jobs_folder / f"{name}.json") as record:
+            inputs = check_plan(plan, options.device, shared)
+            run_plan(plan, inputs, options, shared, trackers, folder, [record])
     except KeyboardInterrupt:
         raise
     except Exception as error:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
+from invreg.components.executor import Executor
 from invreg.components.operator import UnknownOperator
 from invreg.components.study_analyzer import StudyAnalyzer
 from invreg.errors import SpecError
@@ -15,7 +17,8 @@ from invreg.plugins.registry import Registry, plain_form, spec_of
 from invreg.schema.component_spec import ComponentSpec, join_errors
 from invreg.specs.matrix import expand, in_words, value_label
 from invreg.specs.plan import Plan, make_plan, needs_the_operator
-from invreg.specs.spec import parse_spec
+from invreg.specs.reading import read_content
+from invreg.specs.spec import Spec, parse_spec
 from invreg.text import unique_names
 
 
@@ -39,6 +42,7 @@ class StudyPlan:
         analyses: the study analyses by the names under which their findings lie.
         specs: their specs with all defaults.
         registry: where the components come from.
+        executor: where the cells are computed; None for this process, one after the other.
     """
 
     title: str
@@ -48,6 +52,7 @@ class StudyPlan:
     analyses: dict[str, StudyAnalyzer]
     specs: list[ComponentSpec]
     registry: Registry
+    executor: Executor | None = None
 
     @property
     def digest(self) -> str:
@@ -56,26 +61,33 @@ class StudyPlan:
         return hashlib.blake2b(json.dumps(content).encode(), digest_size=16).hexdigest()
 
 
-def plan_study(content: Mapping[str, Any], registry: Registry) -> StudyPlan:
+def plan_study(content: Mapping[str, Any], registry: Registry, *, to_look_at: bool = False) -> StudyPlan:
     """All cells of a study with everything checked that can be checked without data.
+
+    Args:
+        content: the spec of the study.
+        registry: where components come from.
+        to_look_at: whether no cell will be run with this plan; equal components of cells are then built once.
 
     Raises:
         SpecError: with the problems of all cells, each said once.
     """
     # As a file would give it: components as their specs, and numbers of Python.
     content = json.loads(json.dumps({key: plain_form(value, key, registry) for key, value in content.items()}))
-    base = {key: value for key, value in content.items() if key not in ("matrix", "study_analyses")}
+    base = {key: value for key, value in content.items() if key not in ("matrix", "study_analyses", "executor")}
     title = str(base.get("title", "Study"))
     expanded = expand(base, _mapping(content["matrix"]))
     paths = list(dict.fromkeys(path for cell in expanded for path in cell.values))
     raw = {path: _distinct([cell.values[path] for cell in expanded if path in cell.values]) for path in paths}
     cells: list[PlannedCell] = []
     problems: dict[str, SpecError] = {}
+    executor = _executor(content.get("executor"), registry, problems)
+    built: dict[tuple[str, str], Any] | None = {} if to_look_at or executor is not None else None
     for cell in expanded:
         values = {path: value_label(cell.values[path], raw[path]) for path in paths if path in cell.values}
         try:
             spec = parse_spec({**cell.content, "title": f"{title}: {in_words(values)}"})
-            cells.append(PlannedCell(values, make_plan(spec, registry)))
+            cells.append(PlannedCell(values, make_plan(spec, registry, built)))
         except SpecError as error:
             problems.setdefault(str(error), SpecError(str(error), where=f"cell {in_words(values)}"))
     analyses, specs = _study_analyses(content.get("study_analyses") or [], registry, problems)
@@ -87,7 +99,35 @@ def plan_study(content: Mapping[str, Any], registry: Registry) -> StudyPlan:
     if problems:
         raise join_errors(list(problems.values()))
     axes = {path: _distinct([cell.values[path] for cell in cells if path in cell.values]) for path in paths}
-    return StudyPlan(title, content, axes, cells, analyses, specs, registry)
+    return StudyPlan(title, content, axes, cells, analyses, specs, registry, executor)
+
+
+def study_content(
+    source: Spec | Mapping[str, Any] | str | Path, overrides: Iterable[str], executor: Any = None
+) -> dict[str, Any]:
+    """What a spec says, with an executor in place of its own, and then `path=value` overrides.
+
+    An executor that is given by its name alone keeps the parameters that the spec has for it.
+
+    Raises:
+        SpecError: if the file is missing or malformed, or an override has no place.
+    """
+    content = read_content(source)
+    own = content.get("executor")
+    if executor is not None and not (isinstance(own, Mapping) and own.get("name") == executor):
+        content["executor"] = executor
+    content = read_content(content, overrides)
+    if isinstance(own := content.get("executor"), Mapping) and "name" not in own:
+        content["executor"] = {"name": "local", **own}  # `--jobs 4` alone
+    return content
+
+
+def _executor(given: Any, registry: Registry, problems: dict[str, SpecError]) -> Executor | None:
+    try:
+        return None if given is None else registry.build("executor", given, "executor")
+    except SpecError as error:
+        problems[str(error)] = error
+        return None
 
 
 def _study_analyses(

@@ -6,6 +6,7 @@ by cell. A cell that fails is reported with its cause and does not stop the othe
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -22,35 +23,49 @@ from invreg.running.shared_work import SharedWork
 from invreg.running.single import RunOptions, check_plan, run_plan
 from invreg.specs.matrix import in_words
 from invreg.storage.result import StudyResult
-from invreg.storage.run_folder import RunFolder
+from invreg.storage.run_folder import JOBS, RunFolder
 from invreg.storage.run_images import LastImages
 from invreg.storage.study_cell import StudyCell
 from invreg.storage.study_folder import StudyFolder, StudyRecord, tidy_table
+from invreg.studies.execution import Execution, JobPlan, check_executor, execute
+from invreg.studies.status import Record
 
 if TYPE_CHECKING:
     import pandas as pd
     import torch
 
+    from invreg.components.executor import Executor
     from invreg.studies.plan import PlannedCell, StudyPlan
 
 #: Images, measurements and networks that are kept from the check of all cells until each is run, in bytes.
 _KEPT = 2**30
 
 
-def run_study(plan: StudyPlan, options: RunOptions) -> StudyResult:
+def run_study(plan: StudyPlan, options: RunOptions, execution: Execution | None = None) -> StudyResult:
     """Runs all cells of a study that are not finished, then its analyses.
 
+    Args:
+        plan: of the study.
+        options: where its folder is made, and how this process computes.
+        execution: how an executor carries out the cells, if the plan has one.
+
     Raises:
-        InvregError: if the images or methods of any cell do not fit; nothing has been computed.
+        InvregError: if the images or methods of any cell do not fit, or the executor cannot be used; nothing has been
+            computed.
     """
     with open_trackers(plan.registry, options.tracked):
         pass  # a tracker that cannot be made is refused before anything else
     checking = SharedWork()
-    all_inputs = _check_cells(plan, options.device, checking)
+    all_inputs = _check_cells(plan, options.device, checking) if plan.executor is None else []
+    if plan.executor is not None:
+        check_executor(plan, plan.executor)
     folder = StudyFolder.create(options.output, plan.title, plan.digest)
     with folder.locked():
         folder.begin(plan.content)
-        cells = _run_cells(plan, all_inputs, folder, options, SharedWork(folder.shared_folder, checking))
+        if plan.executor is None:
+            cells = _run_cells(plan, all_inputs, folder, options, SharedWork(folder.shared_folder, checking))
+        else:
+            cells = _have_cells_run(plan, plan.executor, folder, execution or Execution())
         table = tidy_table(cells, list(plan.axes))
         folder.write_study_table(table)
         events = Events(plan.registry.manager, [TerminalProgress()] if options.progress else [])
@@ -85,6 +100,18 @@ def _check_cells(plan: StudyPlan, device: torch.device, shared: SharedWork) -> l
     return all_inputs
 
 
+def _have_cells_run(plan: StudyPlan, executor: Executor, folder: StudyFolder, execution: Execution) -> list[StudyCell]:
+    jobs = JobPlan(plan, folder)
+    execute(jobs, executor, execution)
+    last, cells = LastImages(), []
+    for name, cell in zip(jobs.names, plan.cells, strict=True):
+        run = RunFolder(folder.cells_folder / name)
+        cells.append(StudyCell(cell.values, cell.plan.spec, run.path, run.failure, plan.registry, last=last))
+    if not any(cell.failure for cell in cells):
+        shutil.rmtree(folder.jobs_folder, ignore_errors=True)
+    return cells
+
+
 def _run_cells(
     plan: StudyPlan, all_inputs: list[RunInputs | None], study: StudyFolder, options: RunOptions, shared: SharedWork
 ) -> list[StudyCell]:
@@ -102,10 +129,12 @@ def _run_cell(
     plan = cell.plan
     folder = RunFolder.create(options.output, plan.spec.title, plan.digest)
     folder.write_spec(plan.spec)
+    record = Record(folder.path.parents[1] / JOBS / f"{folder.path.name}.json")
     failure = None
     try:
-        with open_trackers(plan.registry, options.tracked) as trackers:
-            run_plan(plan, inputs or check_plan(plan, options.device, shared), options, shared, trackers)
+        with open_trackers(plan.registry, options.tracked) as trackers, record:
+            inputs = inputs or check_plan(plan, options.device, shared)
+            run_plan(plan, inputs, options, shared, trackers, listeners=[record])
     except KeyboardInterrupt:
         raise
     except Exception as error:  # noqa: BLE001 (one cell that fails must not stop the others)
