@@ -6,8 +6,9 @@ from collections.abc import Mapping
 
 from invreg import hookimpl
 from invreg_executors.local import Local
+from invreg_executors.slurm import Slurm
 
 
 @hookimpl
 def invreg_components() -> Mapping[str, type]:
-    return {"local": Local}
+    return {"local": Local, "slurm": Slurm}
