@@ -107,7 +107,7 @@ class Slurm(Executor):
             ),
         ] = None,
         set_up: Annotated[
-            Sequence[str],
+            tuple[str, ...],
             Field(description="lines of shell that are run on the node before, such as `module load cuda`"),
         ] = (),
         options: Annotated[
