@@ -150,7 +150,7 @@ def certify(folder: str | Path, registry: Registry | None = None) -> dict[str, S
         StoreError: if the folder holds no finished run.
     """
     registry = registry or Registry.installed()
-    store = RunFolder.existing(folder)
+    store = RunFolder.existing(usable_path(folder, "folder"))
     result = store.load("cpu", registry)
     with store.locked():
         certificates = RunCertificates(store, {label: one.reconstructor for label, one in result.methods.items()})

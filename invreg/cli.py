@@ -7,6 +7,7 @@ Everything heavy is imported inside the commands, so that `--help` answers at on
 from __future__ import annotations
 
 import os
+import re
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -15,7 +16,8 @@ import typer
 
 from invreg.components.interruption import exit_status, in_words, listening_to_signals
 from invreg.components.waiting import said
-from invreg.errors import CertificateError, InvregError, StoreError
+from invreg.errors import CertificateError, InvregError
+from invreg.files import cannot_write, usable_path
 
 if TYPE_CHECKING:
     from invreg.plugins.registry import Registry
@@ -141,22 +143,23 @@ def reconstruct(
     quiet: Annotated[bool, typer.Option("--quiet", help="Show no progress.")] = False,
 ) -> None:
     """Reconstruct measurements with a trained method. The last line printed is the output folder."""
-    from invreg.files import usable_path
     from invreg.models.file_sources import find_sources
     from invreg.models.loading import load_model
     from invreg.models.measured_files import Options, reconstruct_files
 
-    folder = usable_path(output, "--output")
+    folder = usable_path(output, "output")
     options = Options.checked(white, data_error, not no_proof, form)
     sources = find_sources(files, folder, options.format)
     found = load_model(model, method, device, progress=not quiet)
     result = reconstruct_files(found, sources, folder, options, progress=not quiet)
     if result.files:
         print(result.summary.to_string(index=False, float_format=lambda value: f"{value:.4g}"))
+        print(result.units)
     if result.kept:
         print(f"kept: {result.kept} of {len(sources)} files, as they were reconstructed before")
     for name, failure in result.failures.items():
-        print(f"failed: {failure}" if name in failure else f"failed: {name}: {failure}", file=sys.stderr)
+        text = _with_flags(failure)
+        print(f"failed: {text}" if name in text else f"failed: {name}: {text}", file=sys.stderr)
     print(f"table: {result.folder / 'reconstructions.csv'}")
     print(f"page: {result.page}")
     print(result.folder)
@@ -282,11 +285,7 @@ def schema(
     try:
         output.write_text(text + "\n", encoding="utf-8")
     except OSError as error:
-        raise StoreError(
-            f"cannot be written: {error.strerror or error}",
-            where=str(output),
-            expected="a file in a folder that exists",
-        ) from None
+        raise cannot_write(output, error, "a file in a folder that exists") from None
     print(output)
 
 
@@ -429,7 +428,9 @@ def main() -> None:
                 import traceback
 
                 traceback.print_exc()
-            print(f"error: {error}", file=sys.stderr)
+            first, space, rest = (error.where or "").partition(" ")
+            error.where = _flags().get(first, first) + space + rest or None
+            print(f"error: {_with_flags(str(error))}", file=sys.stderr)
             sys.exit(error.exit_status)
         except (typer.Abort, KeyboardInterrupt):
             status = _INTERRUPTED
@@ -446,6 +447,26 @@ def main() -> None:
             print(in_words(stop), file=sys.stderr)
             status = exit_status(stop)
     sys.exit(status if isinstance(status, int) else 0)
+
+
+def _flags() -> dict[str, str]:
+    """The options of the command that was called, by the names that they have as parameters in Python."""
+    commands = getattr(typer.main.get_command(app), "commands", {})
+    command = commands.get(sys.argv[1]) if len(sys.argv) > 1 else None
+    flags = {}
+    for parameter in command.params if command else ():
+        for flag in parameter.opts:
+            if flag.startswith("--"):
+                flags[parameter.name] = flags[flag[2:].replace("-", "_")] = flag
+    if "no_proof" in flags:
+        flags["prove"] = flags["no_proof"]
+    return flags
+
+
+def _with_flags(text: str) -> str:
+    """A message in which parameters that stand in backticks are called as on the command line."""
+    flags = _flags()
+    return re.sub(r"`(\w+)`", lambda name: flags.get(name[1], name[0]), text)
 
 
 def _print_lines(text: str) -> None:

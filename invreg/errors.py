@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import difflib
 import warnings
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Self
 
@@ -94,9 +94,43 @@ def _names(component: object) -> list[str]:
 
 
 class SpecError(InvregError):
-    """The spec, or a parameter of a component, is wrong; nothing has been computed."""
+    """The spec, or a parameter of a component, is wrong; nothing has been computed.
+
+    Attributes:
+        problems: where there are several, each with its place.
+    """
 
     exit_status = 2
+    problems: Sequence[SpecError] = ()
+
+    def __str__(self) -> str:
+        if not self.problems:
+            return super().__str__()
+        lines = [self.what]
+        for number, problem in enumerate(self.problems):
+            line = readable(str(problem), LONGEST_MESSAGE // 3)
+            if sum(map(len, lines)) + len(line) > LONGEST_MESSAGE - 2 * len(self.problems[:50]):
+                lines.append(f"... and {len(self.problems) - number} more")
+                break
+            lines.append(line)
+        return "\n".join(lines)
+
+    def at(self, where: str, of: object = None) -> Self:
+        """The same error, with its place, or those of all its problems, prefixed by `where`."""
+        if not self.problems:
+            return super().at(where, of)
+        for problem in self.problems:
+            problem.at(where, of)
+        return self
+
+
+def join_errors(problems: Sequence[SpecError]) -> SpecError:
+    """One error for several problems, so that a spec need not be corrected one message at a time."""
+    if len(problems) == 1:
+        return problems[0]
+    joined = SpecError(f"{len(problems)} problems in the spec")
+    joined.problems = problems
+    return joined
 
 
 class PluginError(InvregError):

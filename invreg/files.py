@@ -10,7 +10,7 @@ from collections.abc import Collection, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from invreg.errors import SpecError
+from invreg.errors import SpecError, StoreError
 
 #: What is being written beside its place: `.metrics.csv.k3x_91ab`.
 _UNFINISHED = re.compile(r"\..+\.[a-z0-9_]{8}", re.DOTALL)
@@ -45,20 +45,61 @@ def cache_folder() -> Path:
     return Path(given).expanduser() if given else user_cache_path("invreg")
 
 
+def as_path(path: str | Path, where: str) -> Path:
+    """The path as it is.
+
+    Raises:
+        SpecError: if it is not one.
+    """
+    if not isinstance(path, str | os.PathLike):
+        given = f"an instance of {type(path).__name__}" if path is not None else "None"
+        raise SpecError(given, where=where, expected="the path of a file or a folder, as text or a Path")
+    return Path(path)
+
+
 def usable_path(path: str | Path, where: str) -> Path:
     """The path, with `~` as the home folder.
 
     Raises:
-        SpecError: if no file system can have it: NUL, half a character, or too long.
+        SpecError: if it is not a path, or no file system can have it: NUL, half a character, or too long.
     """
     try:
-        found = Path(path).expanduser()
+        found = as_path(path, where).expanduser()
         longest = max(map(len, map(os.fsencode, found.parts)), default=0)
         if b"\0" not in os.fsencode(found) and longest <= 255 and len(os.fsencode(found)) < 4096:
             return found
     except (ValueError, RuntimeError):  # not encodable; no home folder
         pass
     raise SpecError(f"{str(path)!r} cannot be a path", where=where, expected="a path that a file system can have")
+
+
+def cannot_write(
+    path: Path, error: OSError | NotImplementedError, expected: str, hint: str | None = None
+) -> StoreError:
+    """What to say of a file or a folder that cannot be written; see `InvregError` for the last two."""
+    reason = getattr(error, "strerror", None) or error
+    where = os.fsencode(path).decode("utf-8", "backslashreplace")
+    return StoreError(f"cannot be written: {reason}", where=where, expected=expected, hint=hint)
+
+
+def make_folder(path: Path, parameter: str) -> None:
+    """Makes a folder, if it is not there, in which files can be made.
+
+    Args:
+        path: the folder.
+        parameter: by which it was given.
+
+    Raises:
+        StoreError: if it cannot be made, or files in it; its exit status says that nothing has been computed.
+    """
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=path):
+            pass
+    except OSError as error:
+        refused = cannot_write(path, error, "a folder in which files can be made", f"another `{parameter}`")
+        refused.exit_status = SpecError.exit_status
+        raise refused from None
 
 
 @contextmanager

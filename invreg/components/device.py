@@ -27,6 +27,8 @@ def choose_device(name: str) -> torch.device:
     """
     import torch
 
+    if not isinstance(name, str):
+        raise SpecError(repr(name), where="device", expected="auto, cpu, cuda, cuda:1, ...")
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     kind = name.partition(":")[0]

@@ -297,8 +297,7 @@ class TrainingPairs(TrainingImages):
     @property
     def measured_range(self) -> tuple[float, float]:
         """The smallest and the largest value of the measurements."""
-        low, high = torch.aminmax(self._measured)
-        return float(low), float(high)
+        return _extremes(self._measured)
 
     @property
     def contents(self) -> Iterator[Tensor]:

@@ -59,6 +59,19 @@ def arranged(pixels: NDArray[Any], layout: Layout) -> NDArray[Any]:
 
 
 def _array(file: BinaryIO) -> NDArray[Any]:
+    try:
+        return _loaded(file)
+    except ValueError as error:
+        if "allow_pickle" not in str(error):
+            raise
+        raise Refused(
+            "holds objects of Python, not numbers",
+            "an array of numbers",
+            "np.save(path, np.stack(images)) for arrays of one shape, or each as a file of its own",
+        ) from error
+
+
+def _loaded(file: BinaryIO) -> NDArray[Any]:
     loaded = np.load(file, allow_pickle=False)
     if not isinstance(loaded, NpzFile):
         return loaded

@@ -7,11 +7,12 @@ import warnings
 from pathlib import Path
 
 from invreg.errors import DataError
+from invreg.files import as_path
 from invreg.imaging.reading import ARRAYS, EXTENSIONS, special_kind
 from invreg.imaging.samples import shown
 
 
-def find_images(folder: Path, *, arrays: bool = False) -> list[str]:
+def find_images(folder: str | Path, *, arrays: bool = False) -> list[str]:
     """The images below `folder`, as sorted relative names; hidden files and folders are left out.
 
     What has the name of an image and is not a regular file (a named pipe, a socket, a device, a link that leads
@@ -24,6 +25,7 @@ def find_images(folder: Path, *, arrays: bool = False) -> list[str]:
     Raises:
         DataError: if the folder does not exist, cannot be read or holds no image, or if a name is not UTF-8.
     """
+    folder = as_path(folder, "folder")
     where, endings = shown(folder.absolute()), EXTENSIONS + (ARRAYS if arrays else ())
     if not folder.exists():
         raise DataError(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import os
 import stat
 from contextlib import nullcontext
@@ -13,9 +12,10 @@ from typing import BinaryIO
 
 import numpy as np
 
-from invreg.errors import DataError, SpecError
+from invreg.errors import DataError
+from invreg.files import as_path
 from invreg.imaging import arrays, netpbm, raster, tiff
-from invreg.imaging.samples import LARGEST, Depth, Pixels, Refused, shown
+from invreg.imaging.samples import LARGEST, Depth, Pixels, Refused, check_white, shown
 
 #: File name endings of images (compared in lower case); those of arrays are looked for only where they are wanted.
 EXTENSIONS = (".bmp", ".gif", ".jpeg", ".jpg", ".pbm", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
@@ -65,10 +65,9 @@ def read_image(path: str | Path, white: float | None = None) -> ImageFile:
         DataError: if the file is missing, not a regular file, broken, too large, has transparent pixels, several pages,
             or pixels of a kind that has no plain meaning as grey or RGB (CMYK, Lab, signed or 32-bit integers).
     """
-    path = Path(path)
+    path = as_path(path, "path")
     where = shown(path)
-    if white is not None and not 0 < white < math.inf:
-        raise SpecError(f"white = {white:g}", where=where, expected="a positive number: the stored value of white")
+    check_white(white, where)
     try:
         kind = special_kind(path.stat().st_mode)
         if kind is not None:

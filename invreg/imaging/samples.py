@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import math
 import os
+from numbers import Real
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
+
+from invreg.errors import SpecError
 
 #: An image `[C, H, W]`: uint8 in 0..255 or float32, 1 for white.
 Pixels: TypeAlias = NDArray[np.uint8 | np.float32]
@@ -33,6 +37,16 @@ class Refused(Exception):
 def shown(path: Path) -> str:
     """The path as text that can be printed: bytes that are not UTF-8 are escaped."""
     return os.fsencode(path).decode("utf-8", "backslashreplace")
+
+
+def check_white(white: float | None, where: str) -> None:
+    """Refuses a white that is not a positive number.
+
+    Raises:
+        SpecError: naming what was given.
+    """
+    if white is not None and not (isinstance(white, Real) and 0 < white < math.inf):
+        raise SpecError(f"white = {white!r}", where=where, expected="a positive number: the stored value of white")
 
 
 def to_pixels(samples: NDArray[Any], white: int, *, alpha: bool = False) -> Pixels:

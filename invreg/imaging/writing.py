@@ -12,11 +12,11 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from invreg.errors import DataError, StoreError, did_you_mean
-from invreg.files import write_whole
+from invreg.errors import DataError, did_you_mean
+from invreg.files import as_path, cannot_write, write_whole
 from invreg.imaging.arrays import Layout, arranged
 from invreg.imaging.reading import WHITE
-from invreg.imaging.samples import Depth, shown
+from invreg.imaging.samples import Depth, check_white, shown
 
 #: The formats that can be written.
 Format: TypeAlias = Literal["png", "tiff", "jpeg", "npy", "npz"]
@@ -66,8 +66,9 @@ def write_image(
         DataError: if the format does not hold such an image.
         StoreError: if the file cannot be written.
     """
-    path = Path(path)
+    path = as_path(path, "path")
     where = shown(path)
+    check_white(white, where)
     kind = ENDINGS.get(path.suffix.lower())
     if kind is None:
         raise DataError(
@@ -87,11 +88,7 @@ def write_image(
     try:
         write_whole(path, content)
     except OSError as error:
-        raise StoreError(
-            f"cannot be written: {error.strerror or error}",
-            where=where,
-            expected="a file in a folder that you may write to",
-        ) from error
+        raise cannot_write(path, error, "a file in a folder that you may write to") from error
 
 
 def _stored(pixels: NDArray[Any], depth: Depth, white: float | None, where: str) -> NDArray[Any]:

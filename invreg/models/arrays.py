@@ -1,4 +1,4 @@
-"""Measurements as people have them, brought to the form that methods take, and images brought back."""
+"""Arrays as people have them: measurements in the form that methods take, and images brought back."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def as_batch(measurement: Any, problem: Problem, image_shape: Shape, where: str)
         ShapeError: for another shape.
     """
     notes: list[str] = []
-    z = _on_scale(_tensor(measurement, where), notes, where)
+    z = on_scale(as_tensor(measurement, where, _ARRAY), where, _ARRAY, notes)
     shape = tuple(problem.operator.range_shape(image_shape))
     if shape == tuple(image_shape):
         z, last, split = _image_batch(z, image_shape[0], notes, where)
@@ -96,36 +96,56 @@ def as_batch(measurement: Any, problem: Problem, image_shape: Shape, where: str)
     return Batch(z, tuple(notes), measurement, added, last, split)
 
 
-def _tensor(measurement: Any, where: str) -> Tensor:
-    if isinstance(measurement, np.ndarray):
-        if measurement.dtype.kind not in "uif":
-            raise DataError(f"an array of type {measurement.dtype}", where=where, expected=_ARRAY)
+def as_tensor(given: Any, where: str, expected: str) -> Tensor:
+    """Numbers of NumPy or torch as a tensor; whole numbers stay what they are, see `on_scale`.
+
+    Args:
+        given: as a person has it.
+        where: its place, for messages.
+        expected: what would be accepted.
+
+    Raises:
+        DataError: for anything else.
+    """
+    if isinstance(given, np.ndarray):
+        if given.dtype.kind not in "uif":
+            raise DataError(f"an array of type {given.dtype}", where=where, expected=expected)
         # Its own copy: negative strides, read-only memory and foreign byte orders are not for torch.
-        native = measurement.astype(measurement.dtype.newbyteorder("="), order="C")
-        if native.dtype == np.longdouble:
-            native = native.astype(np.float64)
-        return torch.from_numpy(native)
-    if isinstance(measurement, Tensor):
-        return measurement.detach()
-    hint = "np.asarray(image)" if hasattr(measurement, "__array__") or isinstance(measurement, list) else None
-    raise DataError(f"a measurement of type {type(measurement).__name__}", where=where, expected=_ARRAY, hint=hint)
+        native = given.astype(given.dtype.newbyteorder("="), order="C")
+        return torch.from_numpy(native.astype(np.float64) if native.dtype == np.longdouble else native)
+    if isinstance(given, Tensor):
+        return given.detach()
+    hint = "np.asarray(image)" if hasattr(given, "__array__") or isinstance(given, list) else None
+    raise DataError(f"an instance of {type(given).__name__}", where=where, expected=expected, hint=hint)
 
 
-def _on_scale(z: Tensor, notes: list[str], where: str) -> Tensor:
-    if (white := _WHITE.get(z.dtype)) is not None:
-        notes.append(f"values of {z.dtype.itemsize * 8} bits were divided by {white:.0f}; the image is in [0, 1]")
-        return z.to(torch.float64).div(white).to(torch.float32)
-    if not z.is_floating_point():
+def on_scale(values: Tensor, where: str, expected: str, notes: list[str]) -> Tensor:
+    """Values in float32 or float64: those of 8 and 16 bits are divided by the value of white.
+
+    Args:
+        values: from `as_tensor`.
+        where: their place, for messages.
+        expected: what would be accepted.
+        notes: where it is said what was done.
+
+    Raises:
+        DataError: for other whole numbers, and for complex ones.
+    """
+    if (white := _WHITE.get(values.dtype)) is not None:
+        notes.append(f"values of {values.dtype.itemsize * 8} bits were divided by {white:.0f}; the image is in [0, 1]")
+        return values.to(torch.float64).div(white).to(torch.float32)
+    kind = str(values.dtype).removeprefix("torch.")
+    if not values.is_floating_point():
         raise DataError(
-            f"values of type {str(z.dtype).removeprefix('torch.')}",
+            f"values of type {kind}",
             where=where,
-            expected=_ARRAY,
-            hint="(z / white).astype(np.float32), where `white` is the value of white",
+            expected=expected,
+            hint="(values / white).astype(np.float32), where `white` is the value of white",
         )
-    if z.dtype not in (torch.float32, torch.float64):
-        notes.append(f"values of type {str(z.dtype).removeprefix('torch.')} were taken as float32")
-        z = z.float()
-    return z
+    if values.dtype not in (torch.float32, torch.float64):
+        notes.append(f"values of type {kind} were taken as float32")
+        values = values.float()
+    return values
 
 
 def _image_batch(z: Tensor, channels: int, notes: list[str], where: str) -> tuple[Tensor, bool, int]:

@@ -70,7 +70,7 @@ def find_sources(files: Iterable[str | Path], output: Path, form: Format | None 
                 f"the reconstruction of {one.name} would overwrite the measurement {overwritten.name}",
                 where="reconstruct",
                 expected="an output folder without measurements",
-                hint="another --output",
+                hint="another `output`",
             )
     return sources
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from invreg.errors import InvregError, StoreError, message_of
-from invreg.files import usable_path, whole_folder
+from invreg.files import cannot_write, usable_path, whole_folder
 from invreg.models.model_folder import CONFIG, ModelFolder
 
 
@@ -52,7 +52,7 @@ def pull_model(repository: str, to: str | Path, *, revision: str | None = None) 
     target = usable_path(to, "to")
     if target.exists():
         raise StoreError(
-            "exists already", where=str(target), expected="a folder that does not exist yet", hint="another --to"
+            "exists already", where=str(target), expected="a folder that does not exist yet", hint="another `to`"
         )
     hub = _hub(repository)
     try:
@@ -64,9 +64,7 @@ def pull_model(repository: str, to: str | Path, *, revision: str | None = None) 
             shutil.rmtree(made / ".cache", ignore_errors=True)
             _checked(made, name=repository)
     except OSError as error:
-        raise StoreError(
-            f"cannot be written: {error.strerror or error}", where=str(target), expected="a folder that can be made"
-        ) from None
+        raise cannot_write(target, error, "a folder that can be made", "free space, or another `to`") from None
     return target
 
 

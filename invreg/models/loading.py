@@ -41,7 +41,7 @@ def load_model(
         SpecError: if the method is not named where there are several, or a plugin is missing.
         CertificateError: if there is a certificate that does not hold for the weights.
     """
-    path, registry = usable_path(source, "model"), registry or Registry.installed()
+    path, registry = usable_path(source, "source"), registry or Registry.installed()
     is_bundled = not path.exists() and str(source) in bundled_models()
     if is_bundled:
         path = bundled_model(str(source))
@@ -51,7 +51,7 @@ def load_model(
     model = ModelFolder(path).load(choose_device(device), registry, is_proven=is_bundled, progress=progress)
     if method not in (None, model.name):
         raise StoreError(
-            f"no method {method!r} in this model", where=str(path), expected=f"{model.name}, or no method at all"
+            f"no method {method!r} in this model", where=str(source), expected=f"{model.name}, or no method at all"
         )
     return model
 
@@ -81,7 +81,7 @@ def model_of_run(
                 f"a run with {len(trained)} trained methods",
                 where=str(run.path),
                 expected=f"the name of one: {', '.join(trained or plan.methods)}",
-                hint="--method, or `method=` in Python",
+                hint="`method`",
             )
         label = trained[0]
     if label not in plan.methods:

@@ -6,8 +6,6 @@ for each file that is done. The same command leaves out what stands there and ha
 
 from __future__ import annotations
 
-import hashlib
-import json
 import math
 import time
 from collections.abc import Sequence
@@ -19,17 +17,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from invreg.components.interruption import hold_signals
-from invreg.components.reconstructor import ReconstructsWithBound
-from invreg.errors import CertificateError, InvregError, SpecError, StoreError, did_you_mean, message_of
-from invreg.files import write_whole
+from invreg.errors import InvregError, SpecError, message_of, near_name
+from invreg.files import cannot_write, write_whole
 from invreg.imaging.reading import WHITE, ImageFile, read_image
-from invreg.imaging.samples import Depth, Pixels, shown
+from invreg.imaging.samples import Depth, Pixels, check_white
 from invreg.imaging.writing import DEPTHS, ENDINGS, Format, write_image
+from invreg.models.file_record import FileReconstruction, Record, key_of
 from invreg.models.file_sources import Source
-from invreg.plugins.registry import spec_of
 from invreg.reporting.reconstructions import SHOWN, Entry, before_and_after, render_reconstructions
 from invreg.running.listeners import TerminalProgress
-from invreg.schema.component import Component
 from invreg.text import MISSING, duration, number, plural
 
 if TYPE_CHECKING:
@@ -38,7 +34,7 @@ if TYPE_CHECKING:
     from invreg.models.model import Model, Reconstruction
 
 #: What lies beside the images.
-TABLE, PAGE, RECORD = "reconstructions.csv", "reconstructions.html", "reconstructions.jsonl"
+TABLE, PAGE = "reconstructions.csv", "reconstructions.html"
 
 
 @dataclass(frozen=True)
@@ -64,61 +60,13 @@ class Options:
         Raises:
             SpecError: if one of them makes no sense.
         """
-        if white is not None and not 0 < white < math.inf:
-            raise SpecError(
-                f"white {white:g}", where="--white", expected="a positive number: the stored value of white"
-            )
-        if data_error is not None and not 0 <= data_error < math.inf:
-            raise SpecError(f"data error {data_error:g}", where="--data-error", expected="a distance, 0 or more")
-        if data_error is not None and not prove:
-            raise SpecError("a data error without proofs", where="--no-proof", expected="one of the two options")
+        check_white(white, "white")
         known = {ending[1:]: kind for ending, kind in ENDINGS.items()}
         if form is not None and form.lower() not in known:
-            raise SpecError(f"{form!r}", where="--format", expected=", ".join(DEPTHS), hint=did_you_mean(form, known))
+            near = near_name(form.lower(), known)
+            hint = f"did you mean {near!r}?" if near else None
+            raise SpecError(f"{form!r}", where="format", expected=f"one of {', '.join(DEPTHS)}", hint=hint)
         return cls(white, data_error, prove, None if form is None else known[form.lower()])
-
-
-@dataclass(frozen=True)
-class FileReconstruction:
-    """What was made of a file: a row of the table.
-
-    Attributes:
-        file: as it was given.
-        output: the image, relative to the output folder.
-        height: of the image, in pixels.
-        width: of the image, in pixels.
-        channels: of the image.
-        depth: of the values in the written file.
-        white: the value that is white in it.
-        seconds: that the reconstruction took, with its proof; reading and writing come on top.
-        residual: root mean square of F(x) - z.
-        expected_residual: what it would be if x were the true image.
-        distance: proven Euclidean distance to the exact reconstruction, before the image was written.
-        data_distance: proven distance to the exact reconstruction of every measurement within the data error.
-        rounding: distance between the image as it was computed and as it stands in the file; what is in the file is
-            proven to be within the sum of the two.
-        notes: what was done to it, and the warnings.
-    """
-
-    file: str
-    output: str
-    height: int
-    width: int
-    channels: int
-    depth: Depth
-    white: float
-    seconds: float
-    residual: float | None
-    expected_residual: float | None
-    distance: float | None
-    data_distance: float | None
-    rounding: float
-    notes: tuple[str, ...]
-
-    @property
-    def size(self) -> tuple[int, ...]:
-        """Height and width, and the number of channels where there are several."""
-        return (self.height, self.width) if self.channels == 1 else (self.height, self.width, self.channels)
 
 
 @dataclass(frozen=True)
@@ -162,13 +110,26 @@ class ReconstructedFiles:
         return pd.DataFrame(shown)
 
     @property
+    def units(self) -> str:
+        """What is to be known of the numbers in the summary."""
+        residuals = "residuals are root mean squares; " if any(one.residual is not None for one in self.files) else ""
+        proven = any(one.distance is not None for one in self.files)
+        euclidean = "distances and rounding are" if proven else "rounding is"
+        return (
+            f"White is 1; {residuals}{euclidean} Euclidean, over all values of an image: e in each of n values is e "
+            "times the square root of n."
+        )
+
+    @property
     def table(self) -> pd.DataFrame:
-        """A row for each file."""
+        """A row for each file; of one that is not reconstructed, its name and why."""
         import pandas as pd
 
-        names = list(FileReconstruction.__dataclass_fields__)
-        rows = [{**asdict(one), "notes": "; ".join(one.notes)} for one in self.files]
-        return pd.DataFrame(rows, columns=names)
+        names = [*FileReconstruction.__dataclass_fields__, "error"]
+        rows: list[dict[str, Any]] = [{**asdict(one), "notes": "; ".join(one.notes)} for one in self.files]
+        rows += [{"file": name, "error": " ".join(error.split())} for name, error in self.failures.items()]
+        whole = dict.fromkeys(("height", "width", "channels"), "Int64")
+        return pd.DataFrame(rows, columns=names).astype(whole)
 
 
 def reconstruct_files(
@@ -177,17 +138,12 @@ def reconstruct_files(
     """Reconstructs each file, and writes the images and the table; a file that cannot be does not stop the others.
 
     Raises:
+        SpecError: if the data error is not a distance, or to be without proofs.
         CertificateError: if a data error is given and the model proves nothing.
         StoreError: if the output folder cannot be written.
     """
-    if options.data_error is not None and not isinstance(model.reconstructor, ReconstructsWithBound):
-        raise CertificateError(
-            f"a data error of {options.data_error:g} for {type(model.reconstructor).__name__}, which proves nothing",
-            where=f"model {model.name!r}",
-            expected="a method with proofs, as iresnet and explicit_iresnet",
-            hint="leave out --data-error",
-        )
-    record = _Record(output, _key(model, options))
+    model.check(options.data_error, options.prove)
+    record = Record(output, key_of(model, asdict(options)))
     done: list[FileReconstruction] = []
     failures: dict[str, str] = {}
     kept = 0
@@ -202,9 +158,7 @@ def reconstruct_files(
                     done.append(before)
                     kept += 1
                 else:
-                    if options.prove:
-                        model.certify(progress=progress)
-                    computed = _compute(model, source, options)
+                    computed = _compute(model, source, options, progress)
                     with hold_signals():
                         done.append(_keep(computed, source, output, options, record))
             except InvregError as error:
@@ -245,7 +199,9 @@ def _page(model: Model, sources: Sequence[Source], result: ReconstructedFiles, o
     ]
     if model.certificate is not None:
         facts.append(("Stability", model.certificate.sentence))
-    return render_reconstructions("Reconstructions", headline, facts, entries, result.summary, result.failures)
+    return render_reconstructions(
+        "Reconstructions", headline, facts, entries, result.summary, result.units, result.failures
+    )
 
 
 def _entry(one: FileReconstruction, source: Source, folder: Path, options: Options) -> Entry:
@@ -259,7 +215,9 @@ def _entry(one: FileReconstruction, source: Source, folder: Path, options: Optio
         noise = MISSING if one.expected_residual is None else number(one.expected_residual)
         numbers.append(("Residual", f"{number(one.residual)} (the noise alone: {noise})"))
     if one.distance is not None:
-        numbers.append(("Proven distance", f"{number(one.distance)} to the exact reconstruction"))
+        each = number(one.distance / math.sqrt(one.height * one.width * one.channels))
+        what = f"{number(one.distance)} to the exact reconstruction: {each} in each value, as a root mean square"
+        numbers.append(("Proven distance", what))
     if one.data_distance is not None:
         near = f"{number(one.data_distance)} to that of every measurement within {number(options.data_error or 0)}"
         numbers.append(("With data error", near))
@@ -274,8 +232,10 @@ class _Computed:
     seconds: float
 
 
-def _compute(model: Model, source: Source, options: Options) -> _Computed:
+def _compute(model: Model, source: Source, options: Options, progress: bool) -> _Computed:
     measured = read_image(source.path, options.white)
+    if options.prove:
+        model.certify(progress=progress)  # once, and not in the time of this file
     start = time.perf_counter()
     found = model.reconstruct(_unit(measured.pixels), options.data_error, prove=options.prove)
     return _Computed(measured, found, time.perf_counter() - start)
@@ -285,7 +245,7 @@ def _unit(pixels: Pixels) -> NDArray[np.float32]:
     return pixels / np.float32(255) if pixels.dtype == np.uint8 else pixels.astype(np.float32, copy=False)
 
 
-def _keep(computed: _Computed, source: Source, output: Path, options: Options, record: _Record) -> FileReconstruction:
+def _keep(computed: _Computed, source: Source, output: Path, options: Options, record: Record) -> FileReconstruction:
     """Writes the image, reads it again to see how far it is from what was computed, and notes that it is done."""
     measured, found = computed.measured, computed.found
     target = output / source.target
@@ -339,119 +299,8 @@ def _difference(image: NDArray[Any], written: NDArray[Any], *, exact: bool) -> t
     return distance, float(((computed < 0) | (computed > 1)).mean())
 
 
-class _Record:
-    """The lines of `reconstructions.jsonl`: which outputs are ours, and which are done.
-
-    Args:
-        output: the output folder, which is made.
-        key: of the model and the options; what was done with others is done again.
-
-    Raises:
-        StoreError: if the folder cannot be written.
-    """
-
-    def __init__(self, output: Path, key: str) -> None:
-        self._output, self._key = output, key
-        self._done: dict[str, dict[str, Any]] = {}
-        self._ours: set[str] = set()
-        self._path = output / RECORD
-        try:
-            output.mkdir(parents=True, exist_ok=True)
-            text = self._path.read_text(encoding="utf-8") if self._path.exists() else ""
-            self._append("" if text.endswith("\n") or not text else "\n")
-        except (OSError, UnicodeDecodeError) as error:
-            raise _unwritable(self._path, error) from error
-        for line in text.splitlines():
-            try:
-                entry = json.loads(line)
-                self._ours.add(entry["output"])
-                if entry.get("row"):
-                    self._done[entry["output"]] = entry
-            except (ValueError, KeyError, TypeError):
-                continue  # a line that a kill has cut short
-
-    def kept(self, source: Source) -> FileReconstruction | None:
-        """What an earlier call made of the file, if neither it nor the output has changed since.
-
-        Raises:
-            StoreError: if something else lies in the place of the output.
-        """
-        target = self._output / source.target
-        if not target.exists():
-            return None
-        if source.target not in self._ours:
-            raise StoreError(
-                "exists, and is not a reconstruction by invreg",
-                where=shown(target),
-                expected="a free place",
-                hint="another --output, or move the file",
-            )
-        entry = self._done.get(source.target)
-        if entry is None or entry["key"] != self._key or not source.path.is_file():
-            return None
-        if entry["input_sha256"] != _sha256(source.path) or entry["output_sha256"] != _sha256(target):
-            return None
-        return FileReconstruction(**{**entry["row"], "file": source.name, "notes": tuple(entry["row"]["notes"])})
-
-    def begin(self, source: Source) -> None:
-        """Says that the output is ours, before it is there."""
-        if source.target not in self._ours:
-            self._ours.add(source.target)
-            self._append(json.dumps({"output": source.target}) + "\n")
-
-    def end(self, source: Source, done: FileReconstruction) -> None:
-        """Says that it is done."""
-        entry = {
-            "output": source.target,
-            "key": self._key,
-            "input_sha256": _sha256(source.path),
-            "output_sha256": _sha256(self._output / source.target),
-            "row": asdict(done),
-        }
-        self._append(json.dumps(entry) + "\n")
-
-    def _append(self, text: str) -> None:
-        try:
-            with self._path.open("a", encoding="utf-8") as file:
-                file.write(text)
-        except OSError as error:
-            raise _unwritable(self._path, error) from error
-
-
 def _write(path: Path, text: str) -> None:
     try:
         write_whole(path, text.encode())
     except OSError as error:
-        raise _unwritable(path, error) from error
-
-
-def _unwritable(path: Path, error: Exception) -> StoreError:
-    return StoreError(
-        f"cannot be written: {getattr(error, 'strerror', None) or error}",
-        where=shown(path),
-        expected="an output folder that you may write to",
-        hint="another --output",
-    )
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _key(model: Model, options: Options) -> str:
-    """A hash of the components, the weights and the options."""
-    digest = hashlib.sha256()
-    parts = (model.reconstructor, model.problem.operator, model.problem.noise)
-    digest.update(json.dumps([model.name, asdict(options), *map(_described, parts)]).encode())
-    for name, tensor in sorted(model.reconstructor.state_dict().items()):
-        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
-        digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
-    return digest.hexdigest()
-
-
-def _described(component: Component | None) -> Any:
-    try:
-        return None if component is None else spec_of(component)
-    except SpecError:  # not registered
-        return repr(component)
+        raise cannot_write(path, error, "a file in the output folder", "another `output`") from None

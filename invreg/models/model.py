@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
+from numbers import Real
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ from invreg.components.streams import stream_key
 from invreg.components.tiles import MOST_MEMORY, is_too_large, reconstruct_within
 from invreg.components.trainer import TrainingLog
 from invreg.components.waiting import said
-from invreg.errors import CertificateError, DataError, recorded_warnings
+from invreg.errors import CertificateError, ShapeError, SpecError, recorded_warnings
 from invreg.files import usable_path
 from invreg.models.arrays import Batch, as_batch
 from invreg.summaries import Summary, brief
@@ -134,19 +135,24 @@ class Model:
             tolerance: the Euclidean distance to reach; one of 0.001 in each value if None.
 
         Raises:
-            DataError: for values that are not numbers on the scale of the problem, or a negative data error.
+            SpecError: for a data error or a tolerance that is not a distance, or a data error without proofs.
+            DataError: for values that are not numbers on the scale of the problem.
             ShapeError: for a shape that is not one of a measurement.
             CertificateError: if a data error is given and the method cannot prove anything.
         """
+        self.check(data_error, prove, tolerance)
         can_prove = isinstance(self.reconstructor, ReconstructsWithBound)
-        self._check(data_error, tolerance, can_prove)
         batch = as_batch(measurement, self.problem, self.image_shape, f"model {self.name!r}")
         z = batch.z.to(self.device)
         notes = list(batch.notes)
         if prove and can_prove:
             self.certify()
         with torch.no_grad(), recorded_warnings(notes):
-            found = self._reconstruct(z, data_error, tolerance, prove and can_prove, notes)
+            try:
+                found = self._reconstruct(z, data_error, tolerance, prove and can_prove, notes)
+            except ShapeError as error:  # to a trained method, another padding is not advice
+                error.where, error.hint = f"model {self.name!r}", None
+                raise
             x = torch.cat([one.image for one in found])
             residual, expected = self._residuals(x, z)
         if residual is not None and expected and residual > _FOREIGN * expected:
@@ -193,17 +199,21 @@ class Model:
 
         return save_model(self, usable_path(to, "to"), Registry.installed())
 
-    def _check(self, data_error: float | None, tolerance: float | None, can_prove: bool) -> None:
-        where = f"model {self.name!r}"
-        for name, value, least in (("data_error", data_error, 0.0), ("tolerance", tolerance, math.ulp(0.0))):
-            if value is not None and not (value >= least and math.isfinite(value)):
-                raise DataError(f"{name} {value}", where=where, expected="a Euclidean distance, 0 or more")
-        if data_error is not None and not can_prove:
+    def check(self, data_error: float | None = None, prove: bool = True, tolerance: float | None = None) -> None:
+        """Refuses what `reconstruct` cannot be asked for; see there."""
+        for name, value, least in (("data_error", data_error, "0 or more"), ("tolerance", tolerance, "more than 0")):
+            if value is None:
+                continue
+            if not isinstance(value, Real) or not 0 <= value < math.inf or (value == 0 and name == "tolerance"):
+                raise SpecError(repr(value), where=name, expected=f"a Euclidean distance, {least}")
+        if data_error is not None and not prove:
+            raise SpecError("a data error without proofs", where="prove", expected="proofs, or no `data_error`")
+        if data_error is not None and not isinstance(self.reconstructor, ReconstructsWithBound):
             raise CertificateError(
                 f"a data error of {data_error:g} for {type(self.reconstructor).__name__}, which proves nothing",
-                where=where,
+                where=f"model {self.name!r}",
                 expected="a method with proofs, as iresnet and explicit_iresnet",
-                hint="leave out the data error",
+                hint="leave out `data_error`",
             )
 
     def _reconstruct(

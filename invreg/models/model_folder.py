@@ -31,7 +31,7 @@ from invreg.components.problem import Problem
 from invreg.components.reconstructor import CertifiesStability, ReconstructsWithBound
 from invreg.components.waiting import said
 from invreg.errors import CertificateError, InvregError, SpecError, StoreError
-from invreg.files import whole_folder
+from invreg.files import cannot_write, whole_folder
 from invreg.models.card import card
 from invreg.models.model import Model
 from invreg.plugins.registry import Registry, spec_of
@@ -264,7 +264,7 @@ def save_model(
     """
     if to.is_symlink() or (to.exists() and not (to.is_dir() and not any(to.iterdir()))):
         raise StoreError(
-            "exists already", where=str(to), expected="a folder that does not exist yet", hint="another --to"
+            "exists already", where=str(to), expected="a folder that does not exist yet", hint="another `to`"
         )
     certificate = model.certify()
     config = _config(model, registry, history or History())
@@ -282,12 +282,7 @@ def save_model(
             folder.write_text(CARD, card(config, certificate, has_residuals=has_residuals))
             folder.write_stage("model", files)
     except OSError as error:
-        raise StoreError(
-            f"cannot be written: {error.strerror or error}",
-            where=str(to),
-            expected="a folder that can be made",
-            hint="free space, or another --to",
-        ) from None
+        raise cannot_write(to, error, "a folder that can be made", "free space, or another `to`") from None
     if certificate is not None:
         proofs.note_proof(*(digest(files[name]) for name in _PROVEN))
     return to

@@ -99,7 +99,7 @@ def _onnx(exported: Any, where: str) -> bytes:
             program: Any = torch.onnx.export(exported, dynamo=True, verbose=False)
         content: bytes = program.model_proto.SerializeToString()
     except Exception as error:
-        raise InvregError(f"cannot become ONNX: {_first_line(error)}", where=where, hint="--torch-export") from error
+        raise InvregError(f"cannot become ONNX: {_first_line(error)}", where=where, hint="`torch_export`") from error
     return content
 
 

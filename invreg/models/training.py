@@ -7,7 +7,9 @@ import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field, Strict
 
 from invreg.components.dataset import ImageDataset, Splits
 from invreg.components.device import choose_device
@@ -20,7 +22,7 @@ from invreg.components.problem import Problem
 from invreg.components.reconstructor import Reconstructor
 from invreg.components.trainer import Method, Trainer, TrainingContext
 from invreg.errors import InvregError, SpecError, StoreError
-from invreg.files import usable_path, write_whole
+from invreg.files import make_folder, usable_path, write_whole
 from invreg.models.model import Model
 from invreg.models.training_data import splits_of
 from invreg.plugins.registry import Registry
@@ -28,11 +30,28 @@ from invreg.running.inputs import load_inputs
 from invreg.running.listeners import TerminalProgress
 from invreg.running.training import finalise, fit
 from invreg.schema.component import Component
-from invreg.schema.parameters import Parameters, model_or_none
+from invreg.schema.parameters import Parameters, model_or_none, validated_parameters
 from invreg.schema.signature import built_with
 from invreg.specs.methods import set_up
 
 _WHERE = "training"
+
+
+_Side = Annotated[int, Field(ge=1)]
+
+
+class _Settings(BaseModel):
+    """The parameters of `train` that are plain values."""
+
+    model_config = ConfigDict(strict=True)
+
+    seed: Annotated[int, Field(ge=0, description="a whole number, 0 or more")]
+    name: Annotated[str | None, Field(min_length=1, description="a text")]
+    batch_size: Annotated[int, Field(ge=1, description="number of validation images to reconstruct at once")]
+    crop: Annotated[
+        _Side | Annotated[tuple[_Side, _Side], Strict(False)] | None,
+        Field(description="the side of a square, or height and width"),
+    ]
 
 
 def train(
@@ -94,6 +113,7 @@ def train(
         ```
     """
     registry = registry or Registry.installed()
+    validated_parameters(_Settings, {"seed": seed, "name": name, "batch_size": batch_size, "crop": crop})
     if not isinstance(problem, Problem):
         raise SpecError(
             f"an instance of {type(problem).__name__}",
@@ -192,14 +212,7 @@ def _method(net: Reconstructor, context: TrainingContext, label: str, registry: 
 def _kept_in(folder: str | Path | None) -> Iterator[Path]:
     if folder is not None:
         path = usable_path(folder, "folder")
-        try:
-            path.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise StoreError(
-                f"cannot be made: {error.strerror or error}",
-                where=str(path),
-                expected="a folder, or a place in which one can be made",
-            ) from None
+        make_folder(path, "folder")
         yield path
         return
     with tempfile.TemporaryDirectory(prefix="invreg-training-") as temporary:

@@ -12,10 +12,13 @@ from torch import Tensor
 from invreg.components.dataset import ImageDataset, ImageStack, Splits
 from invreg.components.training_images import TrainingImages
 from invreg.errors import DataError
+from invreg.models.arrays import as_tensor, on_scale
 from invreg.plugins.registry import Registry
 
 #: Sides of the training crops, where nothing else is asked for: at most this.
 _CROP = 96
+
+_KINDS = {1: "a grey image", 3: "a colour image"}
 
 _EXPECTED = (
     "images [N, H, W] or [N, C, H, W] (NumPy or torch, floating point in [0, 1], or 8 or 16 bits), a list of images of "
@@ -73,34 +76,30 @@ def _as_images(given: Any, where: str) -> list[Tensor]:
     if not given:
         raise DataError("no images", where=where, expected=_EXPECTED)
     images = [_as_image(image, f"{where}[{index}]") for index, image in enumerate(given)]
+    other = next((index for index, image in enumerate(images) if len(image) != len(images[0])), None)
+    if other is not None:
+        first, second = (_KINDS.get(len(image), f"{len(image)} channels") for image in (images[0], images[other]))
+        raise DataError(
+            f"{first} in {where}[0], and {second} in {where}[{other}]",
+            where=where,
+            expected="grey images alone, or colour images alone",
+            hint="the mean of the colours as grey: image.mean(axis=-1)",
+        )
     if any(image.dtype != torch.uint8 for image in images):
         images = [image / 255 if image.dtype == torch.uint8 else image for image in images]
     return images
 
 
 def _as_image(given: Any, where: str) -> Tensor:
-    if isinstance(given, np.ndarray) and given.dtype.kind in "uif":
-        native = given.astype(given.dtype.newbyteorder("="), order="C")
-        given = torch.from_numpy(native.astype(np.float64) if native.dtype == np.longdouble else native)
-    if not isinstance(given, Tensor) or given.ndim not in (2, 3):
-        shape = f" of shape {tuple(given.shape)}" if isinstance(given, np.ndarray | Tensor) else ""
-        raise DataError(f"an instance of {type(given).__name__}{shape}", where=where, expected=_EXPECTED)
-    image = given.detach().cpu()
+    image = as_tensor(given, where, _EXPECTED).cpu()
+    if image.ndim not in (2, 3):
+        raise DataError(f"an array of shape {tuple(image.shape)}", where=where, expected=_EXPECTED)
     image = image[None] if image.ndim == 2 else image
     if image.shape[0] not in (1, 3) and image.shape[2] in (1, 3):  # channels last
         image = image.movedim(2, 0)
-    if image.dtype == torch.uint8:
-        return image.contiguous()
-    if image.dtype == torch.uint16:
-        return image.to(torch.float64).div(65535).float()
-    if not image.is_floating_point():
-        raise DataError(
-            f"values of type {str(image.dtype).removeprefix('torch.')}",
-            where=where,
-            expected=_EXPECTED,
-            hint="(image / white).astype(np.float32), where `white` is the value of white",
-        )
-    return image.float().contiguous()
+    # Those of 8 bits stay as they are, which saves memory.
+    image = image if image.dtype == torch.uint8 else on_scale(image, where, _EXPECTED, []).float()
+    return image.contiguous()
 
 
 def _cut(images: list[Tensor]) -> list[Tensor]:

@@ -49,7 +49,7 @@ def new_plugin(name: str, kind: str = "operator", output: str | Path = ".") -> P
         near = near_name(kind, PLUGIN_KINDS)
         raise SpecError(
             f"{kind!r} is not a kind that a new plugin can start with",
-            where="--kind",
+            where="kind",
             expected=f"one of {', '.join(PLUGIN_KINDS)}",
             hint=f"did you mean {near!r}?" if near else None,
         )
@@ -134,7 +134,7 @@ def _write(output: Path, name: str, texts: dict[str, str]) -> Path:
             "is there already, and nothing is overwritten",
             where=str(folder),
             expected="a folder that does not exist",
-            hint="another name, or another folder by --output",
+            hint="another name, or another `output`",
         )
     try:
         with whole_folder(folder) as made:

@@ -106,6 +106,7 @@ def render_reconstructions(
     facts: Sequence[tuple[str, str]],
     entries: Sequence[Entry],
     table: pd.DataFrame,
+    units: str,
     failures: Mapping[str, str],
 ) -> str:
     """The page as one HTML document: no scripts, no network; everything that is shown is escaped.
@@ -115,11 +116,20 @@ def render_reconstructions(
         headline: what was done, in a sentence.
         facts: about the model, with their names.
         entries: the files that are shown.
-        table: all files.
+        table: all files that are reconstructed.
+        units: of its numbers.
         failures: the files that could not be reconstructed, with the reason.
     """
     return (
         report_environment()
         .get_template("reconstructions.html")
-        .render(title=title, headline=headline, facts=facts, entries=entries, table=table, failures=failures)
+        .render(
+            title=title,
+            headline=headline,
+            facts=facts,
+            entries=entries,
+            table=table,
+            units=units,
+            failures=failures,
+        )
     )

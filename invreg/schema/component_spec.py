@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Self
+from typing import Any
 
 from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 from pydantic_core import ErrorDetails
 
-from invreg.errors import LONGEST_MESSAGE, SpecError, did_you_mean, readable
+from invreg.errors import SpecError, did_you_mean, join_errors
 from invreg.schema.signature import HasParameters
 
 
@@ -107,31 +107,3 @@ def _message(detail: ErrorDetails) -> str:
     message = detail["msg"].removeprefix("Value error, ")
     # A sentence of pydantic; others stay as their authors wrote them.
     return message[0].lower() + message[1:] if message == detail["msg"] else message
-
-
-def join_errors(problems: Sequence[SpecError]) -> SpecError:
-    """One error for several problems, so that a spec need not be corrected one message at a time."""
-    return problems[0] if len(problems) == 1 else _SeveralProblems(problems)
-
-
-class _SeveralProblems(SpecError):
-    """Several problems of one spec, each with its place."""
-
-    def __init__(self, problems: Sequence[SpecError]) -> None:
-        super().__init__(f"{len(problems)} problems in the spec")
-        self._problems = problems
-
-    def __str__(self) -> str:
-        lines = [self.what]
-        for number, problem in enumerate(self._problems):
-            line = readable(str(problem), LONGEST_MESSAGE // 3)
-            if sum(map(len, lines)) + len(line) > LONGEST_MESSAGE - 2 * len(self._problems[:50]):
-                lines.append(f"... and {len(self._problems) - number} more")
-                break
-            lines.append(line)
-        return "\n".join(lines)
-
-    def at(self, where: str, of: object = None) -> Self:
-        for problem in self._problems:
-            problem.at(where, of)
-        return self

@@ -35,8 +35,8 @@ def apply_override(content: Any, override: str) -> Any:
     """
     path, equals, text = (part.strip() for part in override.partition("="))
     if not equals or not all(path.split(".")):
-        raise SpecError(f"cannot set {override!r}", where="--set", expected="path=value, as in noise.std=0.02")
-    where = f"--set {path}"
+        raise SpecError(f"cannot set {override!r}", where="overrides", expected="path=value, as in noise.std=0.02")
+    where = f"overrides {path}"
     return set_path(content, path, parse_yaml(text, where), where)
 
 

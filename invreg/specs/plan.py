@@ -21,9 +21,9 @@ from invreg.components.operator import Operator, UnknownOperator
 from invreg.components.problem import Problem
 from invreg.components.reconstructor import Reconstructor, certainly_lacks
 from invreg.components.trainer import Trainer
-from invreg.errors import SpecError
+from invreg.errors import SpecError, join_errors
 from invreg.plugins.registry import Registry, spec_of
-from invreg.schema.component_spec import ComponentSpec, join_errors
+from invreg.schema.component_spec import ComponentSpec
 from invreg.specs.spec import MethodSpec, Spec
 from invreg.text import unique_names
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from invreg.errors import SpecError, did_you_mean
+from invreg.files import usable_path
 from invreg.specs.overrides import apply_override
 from invreg.specs.spec import Spec, parse_spec
 from invreg.specs.yaml import INTEGERS, MOST_CHARACTERS, MOST_LEVELS, MOST_VALUES, parse_yaml
@@ -34,7 +35,9 @@ def read_content(source: Spec | Mapping[str, Any] | str | Path, overrides: Itera
     elif isinstance(source, Mapping):
         content = dict(source)
     else:
-        content = _read_file(Path(source).expanduser())
+        content = _read_file(usable_path(source, "spec"))
+    if isinstance(overrides, str) or not isinstance(overrides, Iterable):
+        raise SpecError(repr(overrides), where="overrides", expected="a list of texts, as in ['noise.std=0.02']")
     for override in overrides:
         content = apply_override(content, override)
     check_values(content)

@@ -17,10 +17,10 @@ from pydantic import (
     model_validator,
 )
 
-from invreg.errors import SpecError, near_name
+from invreg.errors import SpecError, join_errors, near_name
 from invreg.plugins.registry import spec_of
 from invreg.schema.component import Component
-from invreg.schema.component_spec import ComponentSpec, NestedError, join_errors, spec_errors
+from invreg.schema.component_spec import ComponentSpec, NestedError, spec_errors
 from invreg.specs.starting import StartFrom
 from invreg.specs.yaml import dump_yaml
 from invreg.summaries import Summarized, Summary, call

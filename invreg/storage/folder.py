@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, TypeVar
 
 from invreg.errors import InvregError, StoreError, message_of
-from invreg.files import write_whole
+from invreg.files import cannot_write, write_whole
 from invreg.storage.seal import SUFFIX, digest, parse_seal, seal_text
 
 if TYPE_CHECKING:
@@ -93,11 +93,7 @@ class Folder:
         try:
             write_whole(path, content)
         except OSError as error:
-            raise StoreError(
-                f"cannot be written: {error.strerror or error}",
-                where=str(path),
-                hint="free space, or another --output",
-            ) from None
+            raise cannot_write(path, error, "a place for a file", "free space, or another `output`") from None
 
     def inside(self, name: str) -> Path:
         """The path of a file to write or remove.

@@ -7,7 +7,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-from invreg.errors import did_you_mean
+from invreg.errors import SpecError, did_you_mean
 from invreg.plots import draw_images, for_notebooks
 from invreg.schema.signature import built_with
 from invreg.storage.analysis_folder import AnalysisFolder
@@ -40,7 +40,7 @@ class ByName(Summarized, dict[str, _Value]):
         return Summary(f"{len(self)} by name", (), [(name, repr(value)) for name, value in self.items()])
 
     def __missing__(self, name: str) -> _Value:
-        hint = did_you_mean(name, self)
+        hint = did_you_mean(str(name), self)
         raise KeyError(f"{name!r}; {hint}" if hint else name)
 
 
@@ -149,7 +149,13 @@ class Result(Outcome):
         Raises:
             DataError: if the data set no longer has the images of the run.
             KeyError: if there is no such analysis or figure.
+            SpecError: if it is not a name, or the count not a number of images.
         """
+        for name, text in (("analysis", analysis), ("figure", figure)):
+            if not isinstance(text, str | None):
+                raise SpecError(repr(text), where=name, expected="a name", hint=f"plot(count={text!r}) for test images")
+        if not isinstance(count, int) or count < 1:
+            raise SpecError(repr(count), where="count", expected="a number of test images, 1 or more")
         if analysis is not None:
             return _figure(self, analysis, figure, "analyzer", self._images.registry)
         images, z = self.images(count), self.measurements(count)

@@ -6,7 +6,6 @@ A stage of work counts as done when its last file exists.
 from __future__ import annotations
 
 import re
-import tempfile
 import unicodedata
 import warnings
 from collections.abc import Iterable, Iterator, Mapping
@@ -18,7 +17,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 from invreg.components.device import choose_device
 from invreg.components.problem import Problem
 from invreg.errors import SpecError, StoreError, did_you_mean
-from invreg.files import remove_unfinished
+from invreg.files import cannot_write, make_folder, remove_unfinished
 from invreg.specs.methods import ReconstructorBuilder
 from invreg.specs.plan import Plan, make_plan
 from invreg.specs.reading import parse_file, read_spec
@@ -90,18 +89,8 @@ class ResultFolder(Folder):
         """
         folder = cls(output / folder_name(title, digest))
         if folder.path.is_symlink():
-            raise StoreError("is a link", where=str(folder.path), expected="a folder", hint="another --output")
-        try:
-            folder.path.mkdir(parents=True, exist_ok=True)
-            with tempfile.TemporaryFile(dir=folder.path):
-                pass
-        except OSError as error:
-            raise StoreError(
-                f"cannot be written: {error.strerror or error}",
-                where=str(folder.path),
-                expected="a folder in which files can be made",
-                hint="another --output",
-            ) from None
+            raise StoreError("is a link", where=str(folder.path), expected="a folder", hint="another `output`")
+        make_folder(folder.path, "output")
         return folder
 
     @contextmanager
@@ -125,14 +114,14 @@ class ResultFolder(Folder):
             lock.acquire(timeout=-1 if waits else 0)
         except Timeout:
             raise StoreError(
-                "is being written by another process", where=str(self.path), hint="wait for it, or another --output"
+                "is being written by another process", where=str(self.path), hint="wait for it, or another `output`"
             ) from None
         except (OSError, NotImplementedError) as error:  # the latter from file systems without locks
-            raise StoreError(
-                f"cannot be written: {getattr(error, 'strerror', None) or error}",
-                where=str(self.path),
-                expected="a folder in which files can be made and locked",
-                hint="a copy of it where you can write; `invreg verify` writes nothing here",
+            raise cannot_write(
+                self.path,
+                error,
+                "a folder in which files can be made and locked",
+                "a copy of it where you can write; `invreg verify` writes nothing here",
             ) from None
         try:
             remove_unfinished(self.path, leave=_WITH_OWN_LOCKS)
@@ -355,7 +344,7 @@ class RunFolder(ResultFolder):
                     "was begun with other images under the same spec",
                     where=str(self.path),
                     expected="the same files as then",
-                    hint="another --output, or delete this folder",
+                    hint="another `output`, or delete this folder",
                 )
             identity = found
         files = {
@@ -403,6 +392,13 @@ def _no_run(path: Path) -> StoreError:
     if not path.is_dir():
         what = "is a file, no folder" if path.exists() else "no such folder"
         return StoreError(what, where=str(path), expected=expected)
+    if all((path / name).is_file() for name in ("config.json", "model.safetensors")):
+        return StoreError(
+            "holds a model, not a run",
+            where=str(path),
+            expected=expected,
+            hint="invreg.load_model, or `invreg reconstruct`: a model needs no run",
+        )
     if holds_study(path):
         return StoreError(
             "holds a study, no run", where=str(path), expected="a single run", hint=f"a cell below {path / CELLS}"

@@ -12,9 +12,9 @@ from typing import Any
 from invreg.components.executor import Executor
 from invreg.components.operator import UnknownOperator
 from invreg.components.study_analyzer import StudyAnalyzer
-from invreg.errors import SpecError
+from invreg.errors import SpecError, join_errors
 from invreg.plugins.registry import Registry, plain_form, spec_of
-from invreg.schema.component_spec import ComponentSpec, join_errors
+from invreg.schema.component_spec import ComponentSpec
 from invreg.specs.matrix import expand, in_words, value_label
 from invreg.specs.plan import Plan, make_plan, needs_the_operator
 from invreg.specs.reading import read_content

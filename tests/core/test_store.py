@@ -139,7 +139,7 @@ def test_unwritable_output(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(StoreError, match="cannot be written") as caught:
         RunFolder.create(tmp_path / "file", SPEC.title, "0" * 32)
-    assert caught.value.exit_status == 1
+    assert caught.value.exit_status == 2
 
 
 def test_no_run_here(tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import asdict
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -26,8 +27,14 @@ import torch
 import invreg
 from invreg import CertificateError, DataError, Model, cli, read_image, write_image
 from invreg.models import measured_files
+from invreg.models.file_record import RECORD, key_of
 from invreg.models.file_sources import find_sources
-from invreg.models.measured_files import PAGE, RECORD, TABLE, Options, reconstruct_files
+from invreg.models.measured_files import PAGE, TABLE, Options, reconstruct_files
+
+UNITS = (
+    "White is 1; residuals are root mean squares; distances and rounding are Euclidean, over all values of an image: "
+    "e in each of n values is e times the square root of n."
+)
 
 Call = Callable[..., tuple[int, str, str]]
 
@@ -92,7 +99,7 @@ def test_every_kind_of_file_in_its_own_format_and_depth(call: Call, model: Model
     depths = write_all(tmp_path / "in")
     status, out, err = call("in", "--output", "out", "--quiet")
     assert (status, err) == (0, "")
-    assert out.splitlines()[-3:] == [f"table: out/{TABLE}", f"page: out/{PAGE}", "out"]
+    assert out.splitlines()[-4:] == [UNITS, f"table: out/{TABLE}", f"page: out/{PAGE}", "out"]
     table = pd.read_csv(tmp_path / "out" / TABLE).set_index("output")
     assert dict(table["depth"]) == depths
     for name, row in table.iterrows():
@@ -196,6 +203,7 @@ def test_without_proofs(call: Call, run_folder: Path, tmp_path: Path) -> None:
     status, out, _ = call("a.png", "--no-proof", "--quiet")
     assert status == 0
     assert "distance" not in out
+    assert "White is 1; residuals are root mean squares; rounding is Euclidean" in out
     assert np.isnan(pd.read_csv(tmp_path / "reconstructions" / TABLE)["distance"]).all()
     assert call("a.png", "--method", "unet", "--output", "unet", "--quiet")[0] == 0
     unproven = invreg.load_model(run_folder, "unet")
@@ -291,11 +299,35 @@ def test_bad_files_do_not_stop_the_others(call: Call, tmp_path: Path) -> None:
     assert failed == {f"in/{name}" for name in names} | {"missing.png"}
     assert "divide by the value of white" in err
     table = pd.read_csv(tmp_path / "out" / TABLE)
-    assert list(table["output"]) == ["good.png", "last.png"]
+    assert list(table["output"].dropna()) == ["good.png", "last.png"]
+    assert list(table["height"].dropna()) == [20, 20]
+    assert ",20,20,1," in (tmp_path / "out" / TABLE).read_text()
+    errors = dict(table[["file", "error"]].dropna().itertuples(index=False))
+    assert set(errors) == failed
+    assert "divide by the value of white" in errors["in/large.npy"]
+    assert table["error"].isna().sum() == 2
     page = (tmp_path / "out" / PAGE).read_text()
     assert "2 of 9 files reconstructed by net" in page
     assert "<script" not in page
     assert "broken&lt;script&gt;.png" in page
+
+
+def test_where_no_file_could_be_reconstructed_no_empty_table_is_shown(call: Call, tmp_path: Path) -> None:
+    np.save(tmp_path / "objects.npy", np.array([None, {}], dtype=object))
+    np.savez(tmp_path / "objects.npz", np.array([None, {}], dtype=object))
+    status, out, err = call("objects.npy", "objects.npz", "missing.png", "--output", "out", "--quiet")
+    assert status == 1
+    assert err.count("holds objects of Python, not numbers") == 2
+    assert out.splitlines()[0] == f"table: out/{TABLE}"
+    page = (tmp_path / "out" / PAGE).read_text()
+    assert "0 of 3 files reconstructed by net" in page
+    assert "<table" not in page
+    assert "All files" not in page
+    assert page.count("holds objects of Python") == 2
+    table = pd.read_csv(tmp_path / "out" / TABLE)
+    assert list(table["file"]) == ["objects.npy", "objects.npz", "missing.png"]
+    assert table["output"].isna().all()
+    assert "no such file" in table["error"][2]
 
 
 def test_an_error_that_nobody_foresaw_is_of_its_file(
@@ -320,11 +352,12 @@ def test_an_error_that_nobody_foresaw_is_of_its_file(
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--white", "0"], "--white: white 0"),
-        (["--white", "nan"], "--white: white nan"),
-        (["--data-error", "-1"], "--data-error: data error -1"),
-        (["--data-error", "1", "--no-proof"], "a data error without proofs"),
+        (["--white", "0"], "--white: white = 0"),
+        (["--white", "nan"], "--white: white = nan"),
+        (["--data-error", "-1"], "--data-error: -1"),
+        (["--data-error", "1", "--no-proof"], "--no-proof: a data error without proofs(.|\n)*or no --data-error"),
         (["--format", "pgn"], "--format: 'pgn'(.|\n)*did you mean 'png'"),
+        (["--format", "xyz"], "--format: 'xyz'\n  expected: one of png, jpeg, tiff, npy, npz\n\\Z"),
         (["--method", "nett"], "did you mean 'net'"),
         (["--output", "x" * 300], "cannot be a path"),
     ],
@@ -342,8 +375,8 @@ def test_a_folder_that_cannot_be_written(call: Call, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     for output in ("file", "file/below"):
         status, out, err = call("a.png", "--output", output)
-        assert (status, out) == (1, "")
-        assert re.search(r"cannot be written(.|\n)*another --output", err)
+        assert (status, out) == (2, "")
+        assert re.search(rf"error: {output}: cannot be written(.|\n)*another --output", err)
 
 
 # -- going on
@@ -361,9 +394,9 @@ def test_the_same_again_computes_nothing(
     computed: list[str] = []
     compute = measured_files._compute
 
-    def counted(model: Model, source: Any, options: Options) -> Any:
+    def counted(model: Model, source: Any, *arguments: Any) -> Any:
         computed.append(source.name)
-        return compute(model, source, options)
+        return compute(model, source, *arguments)
 
     monkeypatch.setattr(measured_files, "_compute", counted)
 
@@ -391,9 +424,9 @@ def test_the_same_again_computes_nothing(
     assert again("c.png", "a.png") == []
     with torch.no_grad():
         weight = next(model.reconstructor.parameters())
-        before = measured_files._key(model, Options())
+        before = key_of(model, asdict(Options()))
         weight.add_(1)
-        assert measured_files._key(model, Options()) != before
+        assert key_of(model, asdict(Options())) != before
         weight.sub_(1)
 
 
@@ -401,7 +434,7 @@ def test_a_kill_before_the_record_leaves_a_place_that_is_ours(
     call: Call, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     write_image(tmp_path / "a.png", scene(1, 20, 20))
-    monkeypatch.setattr(measured_files._Record, "end", lambda *_: (_ for _ in ()).throw(OSError("killed")))
+    monkeypatch.setattr(measured_files.Record, "end", lambda *_: (_ for _ in ()).throw(OSError("killed")))
     assert call("a.png", "--quiet")[0] == 1
     monkeypatch.undo()
     monkeypatch.chdir(tmp_path)
@@ -476,6 +509,8 @@ def test_the_page_shows_before_and_after_without_scripts(call: Call, tmp_path: P
     assert [int(str(image["width"])) for image in seen.images] == [240, 240, 880, 880, 400, 400]
     assert html.escape(name) in page
     assert "Every computed image is proven to be within" in page
+    assert html.escape(UNITS) in page
+    assert "in each value, as a root mean square" in page
 
 
 def test_a_long_list_is_shown_in_part(model: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -226,6 +226,17 @@ def test_own_validation_images_and_crops_are_used() -> None:
         (np.zeros((4, 20, 20)), {"crop": 21}, "smaller than the 21x21 crop"),
         (np.zeros((4, 20, 20)), {"val": [np.zeros((9, 9)), np.zeros((8, 9))]}, "one shape"),
         ("photos", {"crop": 9}, "crop beside a data set"),
+        (
+            [*np.zeros((9, 20, 20)), np.zeros((20, 20, 3))],
+            {},
+            r"^images: a grey image in images\[0\], and a colour image in",
+        ),
+        (
+            [np.zeros((20, 20, 3)), *np.zeros((9, 20, 20))],
+            {},
+            r"^images: a colour image in images\[0\], and a grey image",
+        ),
+        (np.zeros((4, 20, 20)), {"val": [np.zeros((9, 9)), np.zeros((9, 9, 3))]}, r"^val: a grey image in val\[0\]"),
     ],
 )
 def test_what_is_no_image_is_named(images: Any, keywords: dict[str, Any], message: str) -> None:
@@ -246,6 +257,12 @@ def test_what_is_no_image_is_named(images: Any, keywords: dict[str, Any], messag
         ({"reconstructor": "observation"}, "no weights to train"),
         ({"problem": "gaussian_blur"}, r"invreg.Problem\(operator, noise\)"),
         ({"metric": 3}, "an invreg.Metric"),
+        ({"seed": "x"}, "seed: "),
+        ({"batch_size": 0}, "batch_size: .*greater than or equal to 1"),
+        ({"crop": "x"}, "crop: "),
+        ({"crop": (8,)}, "crop.1: missing"),
+        ({"name": 3}, "name: "),
+        ({"folder": 3}, "folder: an instance of int"),
     ],
 )
 def test_what_is_wrong_is_named(problem: Problem, images: np.ndarray, change: dict[str, Any], message: str) -> None:
@@ -256,5 +273,5 @@ def test_what_is_wrong_is_named(problem: Problem, images: np.ndarray, change: di
 
 def test_a_folder_that_cannot_be_made_is_refused(problem: Problem, images: np.ndarray, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    with pytest.raises(StoreError, match="cannot be made"):
+    with pytest.raises(StoreError, match=r"file: cannot be written(.|\n)*another `folder`"):
         invreg.train(NET, problem, images, trainer=BRIEF, folder=tmp_path / "file", device="cpu", progress=False)
