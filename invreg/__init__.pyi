@@ -37,7 +37,7 @@ from .components.image_quality import (
     peak_signal_to_noise_ratio as peak_signal_to_noise_ratio,
     structural_similarity as structural_similarity,
 )
-from .components.interruption import hold_signals as hold_signals
+from .components.interruption import hold_signals as hold_signals, interrupt as interrupt, signal_heard as signal_heard
 from .components.memory import memory_guard as memory_guard, require_memory as require_memory
 from .components.metric import Metric as Metric
 from .components.noise import Noise as Noise
@@ -52,6 +52,7 @@ from .components.operator import (
     require_known as require_known,
 )
 from .components.problem import Problem as Problem
+from .components.processes import Processes as Processes, processes as processes
 from .components.reconstructor import (
     ActsOnLiftedStates as ActsOnLiftedStates,
     BoundedReconstruction as BoundedReconstruction,
@@ -89,6 +90,7 @@ from .errors import (
     InvregWarning as InvregWarning,
     OutOfMemory as OutOfMemory,
     PluginError as PluginError,
+    ProcessError as ProcessError,
     ShapeError as ShapeError,
     SpecError as SpecError,
     StoreError as StoreError,

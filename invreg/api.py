@@ -8,11 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 from invreg.components.device import choose_device
 from invreg.components.interruption import interruptible
+from invreg.components.processes import processes
 from invreg.files import usable_path
 from invreg.plugins.registry import Registry
 from invreg.plugins.tracking import asked_for
 from invreg.reporting.redrawing import redraw_run, redraw_study
 from invreg.reporting.report import write_report
+from invreg.running.agreement import check_agreement
 from invreg.running.single import RunOptions, run_single
 from invreg.specs.plan import make_plan
 from invreg.specs.spec import Spec, parse_spec
@@ -46,6 +48,8 @@ def run(
 ) -> Result | StudyResult:
     """Runs a spec, or goes on with a run of the same spec that was interrupted. A spec with a `matrix` is a study.
 
+    Several processes that `torchrun` or `accelerate launch` has started carry it out together; each gets the result.
+
     Args:
         spec: a `Spec`, a mapping, or the path of a YAML or JSON file.
         output: the folder in which the run folder is made.
@@ -69,13 +73,18 @@ def run(
         SystemExit: with status 143 after SIGTERM, likewise. Both only from the main thread, which hears signals.
     """
     with interruptible():
+        is_main = processes().is_main
         registry = registry or Registry.installed()
         content = study_content(spec, overrides, executor)
-        options = RunOptions(usable_path(output, "output"), choose_device(device), progress, asked_for(track))
+        heard_by = asked_for(track) if is_main else ()
+        options = RunOptions(usable_path(output, "output"), choose_device(device), progress and is_main, heard_by)
         if "matrix" in content:
-            execution = Execution(device, retries, tuple(options.tracked), progress)
-            return run_study(plan_study(content, registry), options, execution)
-        return run_single(make_plan(parse_spec(content), registry), options)
+            study = plan_study(content, registry)
+            check_agreement(study.content, options.device)
+            return run_study(study, options, Execution(device, retries, tuple(options.tracked), progress))
+        plan = make_plan(parse_spec(content), registry)
+        check_agreement(plan.spec.model_dump(mode="json"), options.device)
+        return run_single(plan, options)
 
 
 def run_job(

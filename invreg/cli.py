@@ -10,11 +10,11 @@ import os
 import re
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn, TypeVar
 
 import typer
 
-from invreg.components.interruption import exit_status, in_words, listening_to_signals
+from invreg.components.interruption import exit_status, in_words, is_one_of_several, listening_to_signals
 from invreg.components.waiting import said
 from invreg.errors import CertificateError, InvregError
 from invreg.files import cannot_write, usable_path
@@ -34,6 +34,8 @@ _SpecFile = Annotated[Path | None, typer.Argument(help="YAML or JSON file; witho
 _Overrides = Annotated[
     list[str] | None, typer.Option("--set", metavar="PATH=VALUE", help="Change a value of the spec.")
 ]
+
+_Error = TypeVar("_Error", bound=BaseException)
 
 #: The exit status by which typer says that something, Ctrl-C or another signal, has stopped a command.
 _INTERRUPTED = 130
@@ -75,6 +77,7 @@ def run(
 ) -> None:
     """Run a spec, or go on with it. The last line printed is the run folder."""
     from invreg import api
+    from invreg.components.processes import processes
     from invreg.specs.bundled import quickstart_path
 
     source, changes = spec or quickstart_path(), list(overrides or ())
@@ -87,6 +90,8 @@ def run(
         return
     shown = not quiet
     result = api.run(source, output, device, shown, changes, track=track or None, executor=executor, retries=retries)
+    if not processes().is_main:
+        raise typer.Exit(1 if result.failures else 0)
     _print_summary(result.summary)
     for warning in result.warnings:
         print(f"warning: {warning}", file=sys.stderr)
@@ -423,7 +428,9 @@ def main() -> None:
     with listening_to_signals() as heard:
         try:
             status: Any = app(standalone_mode=False)
+            _part()
         except InvregError as error:
+            error = _own_words(error)
             if os.environ.get("INVREG_TRACEBACK"):
                 import traceback
 
@@ -431,12 +438,16 @@ def main() -> None:
             first, space, rest = (error.where or "").partition(" ")
             error.where = _flags().get(first, first) + space + rest or None
             print(f"error: {_with_flags(str(error))}", file=sys.stderr)
-            sys.exit(error.exit_status)
+            _leave(error.exit_status)
         except (typer.Abort, KeyboardInterrupt):
             status = _INTERRUPTED
         except typer.Exit as done:
+            _part()
             sys.exit(done.exit_code)
         except Exception as error:
+            if isinstance(lost := _own_words(error), InvregError):  # it failed because another process is gone
+                print(f"error: {lost}", file=sys.stderr)
+                _leave(lost.exit_status)
             show = getattr(error, "show", None)  # a usage error of the command line
             if show is None:
                 raise
@@ -444,8 +455,9 @@ def main() -> None:
             sys.exit(getattr(error, "exit_code", 2))
         if status == _INTERRUPTED:  # some versions of typer return it, and others raise; all lose what was raised
             stop = heard() or KeyboardInterrupt()
+            _own_words(stop)
             print(in_words(stop), file=sys.stderr)
-            status = exit_status(stop)
+            _leave(exit_status(stop))
     sys.exit(status if isinstance(status, int) else 0)
 
 
@@ -467,6 +479,35 @@ def _with_flags(text: str) -> str:
     """A message in which parameters that stand in backticks are called as on the command line."""
     flags = _flags()
     return re.sub(r"`(\w+)`", lambda name: flags.get(name[1], name[0]), text)
+
+
+def _part() -> None:
+    """Ends the work together, if there are several processes."""
+    if is_one_of_several():
+        from invreg.components.processes import part
+
+        part()
+
+
+def _own_words(error: _Error) -> _Error | InvregError:
+    """What this process says about the error that ends it; the process ends here if another one says it."""
+    if not is_one_of_several():
+        return error
+    from invreg.components.processes import last_words
+
+    words = last_words(error)
+    if words is None:
+        _leave(exit_status(error) if isinstance(error, KeyboardInterrupt) else getattr(error, "exit_status", 1))
+    return words
+
+
+def _leave(status: int) -> NoReturn:
+    """Ends this process, also while a thread of it waits for another process."""
+    if not is_one_of_several():
+        sys.exit(status)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(status)
 
 
 def _print_lines(text: str) -> None:

@@ -169,6 +169,10 @@ class StoreError(InvregError):
     """A run folder cannot be written, read or resumed."""
 
 
+class ProcessError(InvregError):
+    """Processes that carry out one command together cannot go on: one has failed or is gone."""
+
+
 class InvregWarning(UserWarning):
     """What has to be known of a result; a run keeps it, and shows it in the report and on the terminal."""
 

@@ -8,10 +8,19 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, NoReturn
 
 #: The signals that interrupt a run: Ctrl-C, and what schedulers and `kill` send. One that is ignored stays so.
 SIGNALS = ("SIGINT", "SIGTERM")
+
+
+#: By what `torchrun` and `accelerate launch` tell a process which of how many it is, and where they meet.
+LAUNCHED = ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
+
+
+def is_one_of_several() -> bool:
+    """Whether several processes were started for this command."""
+    return os.environ.get("WORLD_SIZE", "1") != "1" and all(os.environ.get(name) for name in LAUNCHED)
 
 
 class Interrupted(KeyboardInterrupt):
@@ -49,13 +58,20 @@ class _Process:
             signal.signal(*self.handlers.popitem())
 
     def hear(self, number: int, frame: object) -> None:
-        self.put_back()  # a second signal does what it does elsewhere: it ends the process at once
+        if is_one_of_several():  # the terminal and the launcher both send one; a launcher that is in a hurry kills
+            if self.heard is not None:
+                return
+        else:
+            self.put_back()  # a second signal does what it does elsewhere: it ends the process at once
         self.heard = Interrupted(number)
         if self.holds == 0:
             raise self.heard
         name = signal.Signals(number).name
         # Not print(): the signal may have come in the middle of one.
-        os.write(2, f"{name}: ends after this step, which is kept; a second signal ends at once\n".encode())
+        second = "" if is_one_of_several() else "; a second signal ends at once"
+        if not second and os.environ["RANK"] != "0":
+            return
+        os.write(2, f"{name}: ends after this step, which is kept{second}\n".encode())
 
 
 _process = _Process()
@@ -70,6 +86,21 @@ def end_with_input() -> None:
         os.kill(os.getpid(), signal.SIGTERM)
 
     threading.Thread(target=watch, daemon=True).start()
+
+
+def signal_heard() -> int:
+    """The number of the signal that has come and is held; 0 if none has."""
+    return 0 if _process.heard is None else _process.heard.number
+
+
+def interrupt(number: int) -> NoReturn:
+    """Interrupts this process as the signal would, which another process of the same command has heard.
+
+    Raises:
+        KeyboardInterrupt: always.
+    """
+    _process.heard = _process.heard or Interrupted(number)
+    raise _process.heard
 
 
 def _is_main_thread() -> bool:

@@ -145,6 +145,13 @@ class Trainer(Component, ABC):
         """Whether it fits weights; one that does not is refused for a network when the spec is checked."""
         return True
 
+    def shares_work(self) -> bool:
+        """Whether `fit` shares a training among the processes of a command, each of which calls it.
+
+        If it does not, the main process trains alone, and the others get the trained method from it.
+        """
+        return False
+
     def check(self, method: Method, reconstructor: Reconstructor) -> None:
         """Refuses a method that this trainer cannot train, before anything is computed.
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -14,9 +14,10 @@ from invreg.components.foreign import blamed, call_unchanged, require_values
 from invreg.components.image_quality import mean_squared_error
 from invreg.components.memory import memory_guard
 from invreg.components.metric import Metric
+from invreg.components.processes import processes
 from invreg.components.reconstructor import Reconstructor
 from invreg.components.tiles import MOST_MEMORY, is_too_large, reconstruct_within
-from invreg.errors import InvregError, ShapeError
+from invreg.errors import InvregError, ShapeError, recorded_warnings
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -32,8 +33,10 @@ _SMALLER = "a smaller evaluation.batch_size; or, in Python, invreg.reconstruct_i
 
 def reconstruct(
     reconstructor: Reconstructor, z: Tensor, device: torch.device, batch_size: int, where: str = ""
-) -> tuple[Tensor, list[float]]:
-    """Reconstructions of all measurements, and the seconds that each image took (its share of its batch).
+) -> tuple[Tensor, list[float], list[str]]:
+    """Reconstructions of all measurements, the seconds that each image took (its share of its batch), and the warnings.
+
+    The processes of a command share the batches, which are those of a single process: so the values are the same.
 
     Args:
         reconstructor: the method.
@@ -46,20 +49,11 @@ def reconstruct(
         InvregError: if a reconstruction is not finite, or the method raises anything or changes its input.
         OutOfMemory: naming the size of the images.
     """
-    within: Callable[[Tensor], Any] = reconstructor
-    # On a CPU, a lack of memory ends the process; a GPU says it.
-    if device.type == "cpu" and is_too_large(reconstructor, z, MOST_MEMORY):
-        within = partial(reconstruct_within, reconstructor)
-    parts, seconds = [], []
-    with torch.no_grad():
-        for batch in z.split(batch_size):
-            start = time.perf_counter()
-            with memory_guard(f"reconstruction by {type(reconstructor).__name__} on {device}", batch.shape, _SMALLER):
-                x_hat = call_unchanged(within, batch.to(device), where)
-                x_hat = require_values(x_hat, None, reconstructor, where).cpu()
-            seconds += [(time.perf_counter() - start) / len(batch)] * len(batch)
-            parts.append(x_hat)
-    result = torch.cat(parts)
+    together = processes()
+    mine = slice(together.rank, None, together.count)
+    shares = together.gather(lambda: _reconstructed(reconstructor, z, device, batch_size, where, mine))
+    batches = [share[number] for number in range(len(shares[0])) for share in shares if number < len(share)]
+    result = torch.cat([batch.x_hat for batch in batches])
     if not torch.isfinite(result).all():
         count = int((~torch.isfinite(result)).flatten(1).any(1).sum())
         raise InvregError(
@@ -67,7 +61,38 @@ def reconstruct(
             where=type(reconstructor).__name__,
             hint="a smaller learning rate, or more training",
         )
-    return result, seconds
+    seconds = [batch.seconds / len(batch.x_hat) for batch in batches for _ in batch.x_hat]
+    return result, seconds, [message for batch in batches for message in batch.warnings]
+
+
+class _Batch(NamedTuple):
+    """The reconstructions of a batch, on the CPU, the seconds that it took, and the warnings of invreg."""
+
+    x_hat: Tensor
+    seconds: float
+    warnings: list[str]
+
+
+def _reconstructed(
+    reconstructor: Reconstructor, z: Tensor, device: torch.device, batch_size: int, where: str, batches: slice
+) -> list[_Batch]:
+    within: Callable[[Tensor], Any] = reconstructor
+    # On a CPU, a lack of memory ends the process; a GPU says it.
+    if device.type == "cpu" and is_too_large(reconstructor, z, MOST_MEMORY):
+        within = partial(reconstruct_within, reconstructor)
+    found = []
+    with torch.no_grad():
+        for batch in z.split(batch_size)[batches]:
+            messages: list[str] = []
+            start = time.perf_counter()
+            with (
+                recorded_warnings(messages),
+                memory_guard(f"reconstruction by {type(reconstructor).__name__} on {device}", batch.shape, _SMALLER),
+            ):
+                x_hat = call_unchanged(within, batch.to(device), where)
+                x_hat = require_values(x_hat, None, reconstructor, where).cpu()
+            found.append(_Batch(x_hat, time.perf_counter() - start, messages))
+    return found
 
 
 def doubt(x_hat: Tensor, x: Tensor, learned: bool) -> str | None:

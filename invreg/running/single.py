@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from invreg.components.events import Events
 from invreg.components.problem import Problem
+from invreg.components.processes import processes
 from invreg.errors import InvregError, SpecError
 from invreg.plugins.tracking import open_trackers
 from invreg.running.inputs import RunInputs, load_inputs, set_up_methods
@@ -81,7 +82,12 @@ def run_plan(
     listeners: Sequence[object] = (),
 ) -> Result:
     """Runs a plan, whose check gave the inputs, in its folder, by default the one that title and digest name."""
-    folder = folder or RunFolder.create(options.output, plan.spec.title, plan.digest)
+    together = processes()
+    given = folder
+    path = together.from_main(lambda: (given or RunFolder.create(options.output, plan.spec.title, plan.digest)).path)
+    if not together.is_main:
+        return Stages(plan, inputs, RunFolder(path), options.device, Events(), shared).execute()
+    folder = RunFolder(path)
     terminal = [TerminalProgress()] if options.progress else []
     with folder.locked(options.waits):
         events = Events(plan.registry.manager, [*terminal, TrainingLogFiles(folder), *listeners], trackers)

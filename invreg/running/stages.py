@@ -7,18 +7,21 @@ on where it was, and running a finished spec again only reads.
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
 
 import pandas as pd
 import torch
 
 from invreg.components.analyzer import CompletedRun, Findings
 from invreg.components.events import Events
+from invreg.components.processes import processes
 from invreg.components.trainer import Method, TrainedMethod, TrainingContext, TrainingLog
-from invreg.errors import InvregError, recorded_warnings
+from invreg.errors import DataError, InvregError, recorded_warnings
 from invreg.plugins.registry import spec_of
 from invreg.reporting.report import write_report
+from invreg.running.agreement import require_equal
 from invreg.running.environment import describe_environment
 from invreg.running.evaluation import doubt, measure_quality, reconstruct, summarize
 from invreg.running.inputs import RunInputs
@@ -27,7 +30,7 @@ from invreg.running.training import finalise, fit
 from invreg.specs.methods import make_method
 from invreg.specs.plan import Plan, PlannedMethod
 from invreg.storage.certificates import RunCertificates
-from invreg.storage.method_folder import TrainingRecord
+from invreg.storage.method_folder import MethodFolder, TrainingRecord
 from invreg.storage.result import MethodResult, Result
 from invreg.storage.run_folder import RunFolder, RunIdentity
 from invreg.storage.run_images import RunImages
@@ -36,6 +39,9 @@ from invreg.storage.run_images import RunImages
 @dataclass(frozen=True)
 class Stages:
     """One run in its folder.
+
+    Several processes that carry out a run together execute its stages side by side. The folder belongs to the main
+    one: what has to be read or written there, it does for all.
 
     Attributes:
         plan: what to do.
@@ -54,56 +60,112 @@ class Stages:
     shared: SharedWork
 
     def execute(self) -> Result:
+        together = processes()
         self._begin()
         methods = {label: self._train(planned) for label, planned in self.plan.methods.items()}
-        reconstructions, metrics = self._evaluate(methods)
-        results = {label: MethodResult.of(trained, self.folder.method(label)) for label, trained in methods.items()}
-        summary = summarize(
-            metrics,
-            {label: _count_parameters(trained) for label, trained in methods.items()},
-            {label: result.training_seconds for label, result in results.items()},
-        )
-        self.folder.write_results(metrics, summary)
-        findings = self._analyse(methods, reconstructions, metrics)
-        write_report(self.folder, self.plan)
-        self.folder.finish(self.plan)
+        for label, trained in methods.items():
+            self._evaluate(label, trained)
+        outcome = together.from_main(lambda: self._conclude(methods))
         result = Result(
             folder=self.folder.path,
             spec=self.plan.spec,
             problem=self.inputs.problem,
-            metrics=metrics,
-            summary=summary,
-            methods=results,
-            findings=findings,
+            metrics=outcome.metrics,
+            summary=outcome.summary,
+            methods={
+                label: MethodResult(
+                    trained.reconstructor,
+                    trained.log,
+                    outcome.seconds[label],
+                    outcome.warnings[label],
+                    self.folder.method(label),
+                )
+                for label, trained in methods.items()
+            },
+            findings=outcome.findings,
             _images=RunImages(self.folder, self.plan.spec, self.inputs.problem, self.device, self.plan.registry),
         )
-        self._fail_if_an_analysis_failed()
+        together.from_main(self._fail_if_an_analysis_failed)
         self.events.emit("invreg_run_finished", result=result)
         return result
 
     def _begin(self) -> None:
+        together = processes()
         identity = RunIdentity(**self.inputs.images.fingerprint(), digest=self.plan.digest, format=2)
-        self.folder.begin(self.plan, identity, describe_environment(self.plan.registry, self.device))
-        self.events.emit("invreg_run_started", folder=self.folder.path, spec=self.plan.spec)
+        require_equal(together.gather(lambda: asdict(identity)), "images", DataError)
+
+        def begin() -> None:
+            self.folder.begin(self.plan, identity, describe_environment(self.plan.registry, self.device))
+            self.events.emit("invreg_run_started", folder=self.folder.path, spec=self.plan.spec)
+
+        together.from_main(begin)
+
+    def _conclude(self, methods: Mapping[str, TrainedMethod]) -> _Outcome:
+        """Tables, analyses and report of the methods, trained and evaluated."""
+        folders = {label: self.folder.method(label) for label in methods}
+        metrics = pd.concat([folder.metrics for folder in folders.values()], ignore_index=True)
+        seconds = {label: folder.training.seconds for label, folder in folders.items()}
+        warnings = {label: folder.warnings for label, folder in folders.items()}
+        sizes = {label: _count_parameters(trained) for label, trained in methods.items()}
+        summary = summarize(metrics, sizes, seconds)
+        self.folder.write_results(metrics, summary)
+        reconstructions = {label: folder.reconstructions for label, folder in folders.items()}
+        findings = self._analyse(methods, reconstructions, metrics)
+        write_report(self.folder, self.plan)
+        self.folder.finish(self.plan)
+        return _Outcome(metrics, summary, findings, seconds, warnings)
 
     # -- training
 
     def _train(self, planned: PlannedMethod) -> TrainedMethod:
-        label, folder = planned.label, self.folder.method(planned.label)
-        build = self.inputs.builders[label]
+        together, label, folder = processes(), planned.label, self.folder.method(planned.label)
+        trainer, build = planned.trainer, self.inputs.builders[planned.label]
+        if together.from_main(lambda: self._is_trained(folder)):
+            trained = self._from_main(label, lambda: folder.load(build))
+        elif together.count > 1 and trainer is not None and not trainer.shares_work():
+            trained = self._from_main(label, lambda: self._fit_and_save(planned))
+        else:
+            trained = self._fit_and_save(planned)
+        self.events.emit("invreg_method_trained", label=label, trained=trained)
+        return trained
+
+    def _is_trained(self, folder: MethodFolder) -> bool:
         self.shared.copy_to(self.plan, folder)
         if folder.is_trained:
             folder.remove_scratch()
             folder.restore_logs()
-            trained = folder.load(build)
-        else:
-            messages = folder.early_warnings
-            start = time.perf_counter()
-            with recorded_warnings(messages, folder.keep_warnings):
-                trained = self._fit(planned, make_method(self.plan, build))
-            seconds = trained.log.summary.get("seconds", time.perf_counter() - start if planned.trainer else 0.0)
-            self._save_method(label, trained, seconds, messages)
-        self.events.emit("invreg_method_trained", label=label, trained=trained)
+        return folder.is_trained
+
+    def _from_main(self, label: str, work: Callable[[], TrainedMethod]) -> TrainedMethod:
+        """A trained method, which the main process has from this work."""
+        together, made = processes(), list[TrainedMethod]()
+
+        def sent() -> tuple[dict[str, Any], dict[str, torch.Tensor], TrainingLog] | None:
+            made.append(work())
+            if together.count == 1:
+                return None
+            net = made[0].reconstructor
+            weights = {name: value.cpu() for name, value in net.state_dict().items()}
+            return spec_of(net, self.plan.registry), weights, made[0].log
+
+        received = together.from_main(sent)
+        if made or received is None:
+            return made[0]
+        spec, weights, log = received
+        reconstructor = self.inputs.builders[label].of(spec)
+        reconstructor.load_state_dict(weights)
+        return TrainedMethod(reconstructor.eval(), log)
+
+    def _fit_and_save(self, planned: PlannedMethod) -> TrainedMethod:
+        together, folder = processes(), self.folder.method(planned.label)
+        messages = together.from_main(lambda: folder.early_warnings)
+        keep = folder.keep_warnings if together.is_main else None
+        start = time.perf_counter()
+        with recorded_warnings(messages, keep):
+            trained = self._fit(planned, make_method(self.plan, self.inputs.builders[planned.label]))
+        seconds = trained.log.summary.get("seconds", time.perf_counter() - start if planned.trainer else 0.0)
+        heard = [message for told in together.gather(lambda: messages) for message in told]
+        together.from_main(lambda: self._save_method(planned.label, trained, seconds, list(dict.fromkeys(heard))))
         return trained
 
     def _fit(self, planned: PlannedMethod, method: Method) -> TrainedMethod:
@@ -114,7 +176,8 @@ class Stages:
 
     def _context(self, label: str) -> TrainingContext:
         scratch = self.folder.method(label).scratch
-        scratch.mkdir(parents=True, exist_ok=True)
+        if processes().is_main:
+            scratch.mkdir(parents=True, exist_ok=True)
         return TrainingContext(
             problem=self.inputs.problem,
             image_shape=self.inputs.image_shape,
@@ -136,30 +199,31 @@ class Stages:
 
     # -- evaluation
 
-    def _evaluate(self, methods: Mapping[str, TrainedMethod]) -> tuple[dict[str, torch.Tensor], pd.DataFrame]:
-        reconstructions, tables = {}, []
-        test, metrics = self.inputs.images.test, self.plan.metrics
-        for label, trained in methods.items():
-            folder = self.folder.method(label)
-            if not folder.is_evaluated:
-                messages = list(self.inputs.warnings)
-                with recorded_warnings(messages):
-                    x_hat, seconds = reconstruct(
-                        trained.reconstructor,
-                        self.inputs.test_measurements,
-                        self.device,
-                        self.plan.spec.evaluation.batch_size,
-                        f"methods.{label}",
-                    )
-                if (found := doubt(x_hat, test.images, learned=_count_parameters(trained) > 0)) is not None:
-                    messages.append(found)
-                table = measure_quality(label, x_hat, test.images, list(test.names), seconds, metrics)
-                folder.write_evaluation(x_hat, table, messages)
-            # Also what was there already: the run may have been killed just before it was kept.
-            self.shared.keep(self.plan, folder)
-            reconstructions[label] = folder.reconstructions
-            tables.append(folder.metrics)
-        return reconstructions, pd.concat(tables, ignore_index=True)
+    def _evaluate(self, label: str, trained: TrainedMethod) -> None:
+        together, folder = processes(), self.folder.method(label)
+        if not together.from_main(lambda: folder.is_evaluated):
+            evaluation = self.plan.spec.evaluation
+            x_hat, seconds, messages = reconstruct(
+                trained.reconstructor,
+                self.inputs.test_measurements,
+                self.device,
+                evaluation.batch_size,
+                f"methods.{label}",
+            )
+            together.from_main(lambda: self._save_evaluation(label, trained, x_hat, seconds, messages))
+        # Also what was there already: the run may have been killed just before it was kept.
+        together.from_main(lambda: self.shared.keep(self.plan, folder))
+
+    def _save_evaluation(
+        self, label: str, trained: TrainedMethod, x_hat: torch.Tensor, seconds: list[float], said: list[str]
+    ) -> None:
+        test, messages = self.inputs.images.test, list(self.inputs.warnings)
+        messages += [message for message in said if message not in messages]
+        with recorded_warnings(messages):
+            if (found := doubt(x_hat, test.images, learned=_count_parameters(trained) > 0)) is not None:
+                messages.append(found)
+            table = measure_quality(label, x_hat, test.images, list(test.names), seconds, self.plan.metrics)
+        self.folder.method(label).write_evaluation(x_hat, table, messages)
 
     # -- analyses
 
@@ -204,6 +268,17 @@ class Stages:
                 hint=f"see {first.failure_file}; the rest of the run is complete, and the same command takes up this "
                 "analysis only",
             )
+
+
+@dataclass(frozen=True)
+class _Outcome:
+    """What a run gave: its tables and findings; the seconds of training and the warnings, by label."""
+
+    metrics: pd.DataFrame
+    summary: pd.DataFrame
+    findings: dict[str, Findings]
+    seconds: dict[str, float]
+    warnings: dict[str, list[str]]
 
 
 def _count_parameters(trained: TrainedMethod) -> int:

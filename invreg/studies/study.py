@@ -8,13 +8,17 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Sequence
+from contextlib import ExitStack, nullcontext
 from dataclasses import replace
+from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from invreg.components.analyzer import Findings
 from invreg.components.events import Events
+from invreg.components.processes import processes
 from invreg.components.study_analyzer import CompletedStudy
-from invreg.errors import InvregError
+from invreg.errors import InvregError, SpecError
 from invreg.plugins.tracking import open_trackers
 from invreg.reporting.study_report import write_study_report
 from invreg.running.inputs import RunInputs
@@ -55,25 +59,42 @@ def run_study(plan: StudyPlan, options: RunOptions, execution: Execution | None 
     """
     with open_trackers(plan.registry, options.tracked):
         pass  # a tracker that cannot be made is refused before anything else
+    together, executor = processes(), plan.executor
+    if executor is not None and together.count > 1:
+        raise SpecError(
+            f"an executor for {together.count} processes, which carry out each cell together",
+            where="executor",
+            expected="one or the other",
+            hint="the same command without torchrun or accelerate launch, or without the executor",
+        )
     checking = SharedWork()
-    all_inputs = _check_cells(plan, options.device, checking) if plan.executor is None else []
-    if plan.executor is not None:
-        check_executor(plan, plan.executor)
-    folder = StudyFolder.create(options.output, plan.title, plan.digest)
-    with folder.locked():
-        folder.begin(plan.content)
-        if plan.executor is None:
+    all_inputs = _check_cells(plan, options.device, checking) if executor is None else []
+    if executor is not None:
+        check_executor(plan, executor)
+    path = together.from_main(lambda: StudyFolder.create(options.output, plan.title, plan.digest).path)
+    folder = StudyFolder(path)
+    with folder.locked() if together.is_main else nullcontext():
+        together.from_main(lambda: folder.begin(plan.content))
+        if executor is None:
             cells = _run_cells(plan, all_inputs, folder, options, SharedWork(folder.shared_folder, checking))
         else:
-            cells = _have_cells_run(plan, plan.executor, folder, execution or Execution())
-        table = tidy_table(cells, list(plan.axes))
-        folder.write_study_table(table)
-        events = Events(plan.registry.manager, [TerminalProgress()] if options.progress else [])
-        findings = _analyse(plan, folder, cells, table, events)
-        record = StudyRecord.of(plan.title, plan.axes, cells, plan.specs)
-        write_study_report(folder, record, cells, table, plan.registry)
-        folder.finish(record)
+            cells = _have_cells_run(plan, executor, folder, execution or Execution())
+        table, findings = together.from_main(lambda: _conclude(plan, folder, cells, options))
     return StudyResult(folder.path, table, cells, findings)
+
+
+def _conclude(
+    plan: StudyPlan, folder: StudyFolder, cells: list[StudyCell], options: RunOptions
+) -> tuple[pd.DataFrame, dict[str, Findings]]:
+    """The table of a study whose cells have been run, its analyses and its report."""
+    table = tidy_table(cells, list(plan.axes))
+    folder.write_study_table(table)
+    events = Events(plan.registry.manager, [TerminalProgress()] if options.progress else [])
+    findings = _analyse(plan, folder, cells, table, events)
+    record = StudyRecord.of(plan.title, plan.axes, cells, plan.specs)
+    write_study_report(folder, record, cells, table, plan.registry)
+    folder.finish(record)
+    return table, findings
 
 
 def _check_cells(plan: StudyPlan, device: torch.device, shared: SharedWork) -> list[RunInputs | None]:
@@ -126,21 +147,29 @@ def _run_cells(
 def _run_cell(
     cell: PlannedCell, inputs: RunInputs | None, options: RunOptions, shared: SharedWork, last: LastImages
 ) -> StudyCell:
-    plan = cell.plan
-    folder = RunFolder.create(options.output, plan.spec.title, plan.digest)
-    folder.write_spec(plan.spec)
-    record = Record(folder.path.parents[1] / JOBS / f"{folder.path.name}.json")
+    plan, together = cell.plan, processes()
+
+    def begin() -> Path:
+        folder = RunFolder.create(options.output, plan.spec.title, plan.digest)
+        folder.write_spec(plan.spec)
+        return folder.path
+
+    folder = RunFolder(together.from_main(begin))
+    listeners = [Record(folder.path.parents[1] / JOBS / f"{folder.path.name}.json")] if together.is_main else []
     failure = None
     try:
-        with open_trackers(plan.registry, options.tracked) as trackers, record:
+        with open_trackers(plan.registry, options.tracked) as trackers, ExitStack() as records:
+            for record in listeners:
+                records.enter_context(record)
             inputs = inputs or check_plan(plan, options.device, shared)
-            run_plan(plan, inputs, options, shared, trackers, listeners=[record])
+            run_plan(plan, inputs, options, shared, trackers, listeners=listeners)
     except KeyboardInterrupt:
         raise
     except Exception as error:  # noqa: BLE001 (one cell that fails must not stop the others)
-        failure = folder.write_failure(error)
+        together.failed_alike(error)
+        failure = together.from_main(partial(folder.write_failure, error))
     else:
-        folder.clear_failure()
+        together.from_main(folder.clear_failure)
     return StudyCell(cell.values, plan.spec, folder.path, failure, plan.registry, last=last)
 
 

@@ -15,8 +15,10 @@ from invreg.components.operator import LinearOperator, NormalOperator, Shape
 from invreg.components.problem import Problem
 from invreg.errors import SpecError, TrainingError
 from invreg.testing.toys import ToyNet, ToyNoise
+from invreg_training.gradient import trainer
 from invreg_training.gradient.approximation import ApproximationTraining
-from invreg_training.processes import Processes
+from invreg_training.gradient.trainer import ReconstructionTraining
+from invreg_training.processes import DataParallel
 
 WORKER = Path(__file__).with_name("training_worker.py")
 
@@ -53,17 +55,20 @@ def test_two_processes_train_as_one(tmp_path: Path) -> None:
         torch.testing.assert_close(first[name], value, rtol=1e-3, atol=1e-4)
 
 
-def test_each_process_has_an_equal_part_of_a_batch() -> None:
-    processes = Processes(torch.device("cpu"))
-    assert processes.share(6) == slice(0, 6)
-    processes.count, processes.rank = 3, 1
-    assert processes.share(6) == slice(2, 4)
-    with pytest.raises(TrainingError, match="a batch of 8 for 3 processes"):
-        processes.share(8)
+def test_each_process_has_an_equal_part_of_a_batch(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    parallel = DataParallel(torch.device("cpu"))
+    assert parallel.share(6) == slice(0, 6)
+    parallel.count, parallel.rank = 3, 1
+    assert parallel.share(6) == slice(2, 4)
+    context = make_context(tmp_path)
+    method = make_method(ThreeConvs, context)
+    monkeypatch.setattr(trainer, "processes", lambda: SimpleNamespace(count=3))
+    with pytest.raises(SpecError, match=r"batch_size: a batch of 8 for 3 processes\n.*multiple of 3[^\n]*\n.*6 or 9"):
+        ReconstructionTraining(batch_size=8).check(method, method.build())
 
 
 def test_a_contradicting_setup_of_accelerate_is_refused() -> None:
-    processes = Processes(torch.device("cpu"))
+    processes = DataParallel(torch.device("cpu"))
     setup = {"mixed_precision": "bf16", "distributed_type": "DistributedType.NO", "device": torch.device("cpu")}
     processes._accelerator = SimpleNamespace(**setup)
     with pytest.raises(TrainingError, match="`precision` is a parameter of the trainer"):

@@ -1,16 +1,20 @@
-"""The processes that train together, by way of accelerate."""
+"""The processes that share the steps of a training, by way of accelerate."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 
-from invreg import TrainingError
+from invreg import Noise, Problem, TrainingError, processes
+from invreg_training.statistics import share_statistics
+
+if TYPE_CHECKING:
+    from accelerate import Accelerator
 
 
-class Processes:
+class DataParallel:
     """The processes of one training: a single one, or those that `accelerate launch` or `torchrun` started.
 
     accelerate keeps one state in each process. So it is not given anything that may differ between two trainings:
@@ -33,8 +37,8 @@ class Processes:
         except ValueError:
             # Set up earlier in this process for another device or precision; one process needs only the precision.
             self._accelerator = Accelerator(device_placement=False, gradient_accumulation_steps=1)
-        self.count: int = self._accelerator.num_processes
-        self.rank: int = self._accelerator.process_index
+        self.together = processes()  # a single one, where the others do not take part in this training
+        self.count, self.rank = self.together.count, self.together.rank
         self._check(device)
 
     def _check(self, device: torch.device) -> None:
@@ -56,41 +60,52 @@ class Processes:
                 hint="device: auto",
             )
 
-    @property
-    def is_main(self) -> bool:
-        """Whether this process writes files and emits events."""
-        return self.rank == 0
-
     def share(self, batch_size: int) -> slice:
-        """This process's part of a batch.
-
-        Raises:
-            TrainingError: if the processes cannot have equal parts.
-        """
-        if batch_size % self.count:
-            raise TrainingError(
-                f"a batch of {batch_size} for {self.count} processes",
-                where="trainer.batch_size",
-                expected=f"a multiple of {self.count}",
-            )
+        """This process's part of a batch, whose size is a multiple of their number."""
         part = batch_size // self.count
         return slice(self.rank * part, (self.rank + 1) * part)
 
     def wrap(self, module: nn.Module) -> nn.Module:
-        """The module with gradients averaged over the processes; its `forward` must be what is differentiated."""
+        """The module with gradients averaged over the processes; its `forward` must be what is differentiated.
+
+        Batch normalisation sees the whole batch.
+        """
+        if self._is_apart:
+            return module
+        if self.count > 1:
+            self.together.gather(lambda: None)  # from here on, nobody waits long for another
+            share_statistics(module)
         wrapped: nn.Module = self._accelerator.prepare_model(module)
         return wrapped
 
     def backward(self, loss: Tensor) -> None:
-        self._accelerator.backward(loss)
+        if self._is_apart:
+            loss.backward()  # type: ignore[no-untyped-call]
+        else:
+            self._accelerator.backward(loss)
 
-    def sum(self, values: Sequence[float], device: torch.device) -> list[float]:
-        """The sums of the values over all processes, the same numbers in each of them."""
-        if self.count == 1:
-            return list(values)
-        summed: Tensor = self._accelerator.reduce(torch.tensor(values, dtype=torch.float64, device=device), "sum")
-        return [float(value) for value in summed]
+    def mean(self, value: Tensor) -> Tensor:
+        """The mean of a value over the processes, where it is: nobody waits for a device."""
+        return self.together.sum(value) / self.count if self.count > 1 else value
 
-    def agree(self, value: float, device: torch.device) -> float:
-        """The main process's value, in all of them."""
-        return self.sum([value if self.is_main else 0.0], device)[0]
+    def problem(self, problem: Problem) -> Problem:
+        """The problem whose noise on the parts of a batch is that of a single process on the whole batch."""
+        if self.count == 1 or problem.noise is None:
+            return problem
+        return Problem(problem.operator, _WholeNoise(problem.noise, self._accelerator, self.rank))
+
+    @property
+    def _is_apart(self) -> bool:
+        """Whether there are others, which do not take part."""
+        return self.count < self._accelerator.num_processes
+
+
+class _WholeNoise(Noise):
+    """The noise of a whole batch, of which each process has a part of the measurements."""
+
+    def __init__(self, noise: Noise, accelerator: Accelerator, rank: int) -> None:
+        self.noise, self.accelerator, self.rank = noise, accelerator, rank
+
+    def draw(self, z: Tensor, generator: torch.Generator) -> Tensor:
+        whole = self.accelerator.gather(z.contiguous())
+        return self.noise.draw(whole, generator)[self.rank * len(z) : (self.rank + 1) * len(z)]

@@ -7,11 +7,10 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from invreg import Metric, ShapeError, TrainingError
+from invreg import Metric, ShapeError, TrainingError, processes
 
 if TYPE_CHECKING:
-    from invreg import Reconstructor, TrainingContext
-    from invreg_training.processes import Processes
+    from invreg import Processes, Reconstructor, TrainingContext
 
 
 def deciding_metric(context: TrainingContext) -> tuple[str, Metric]:
@@ -25,7 +24,7 @@ def deciding_metric(context: TrainingContext) -> tuple[str, Metric]:
     raise TrainingError("the run has no metric to choose by", where="metrics", expected="at least one metric")
 
 
-def validate(reconstructor: Reconstructor, context: TrainingContext, processes: Processes) -> float:
+def validate(reconstructor: Reconstructor, context: TrainingContext) -> float:
     """Mean of the deciding metric over the validation images; the processes share the work.
 
     The reconstructor is left in evaluation mode.
@@ -42,12 +41,25 @@ def validate(reconstructor: Reconstructor, context: TrainingContext, processes: 
             where="trainer",
             expected="at least one image, and a measurement of each",
         )
-    mine = slice(processes.rank, None, processes.count)
-    images, measurements = images[mine], measurements[mine]
+    together = processes()
     reconstructor.eval()
+    shares = together.gather(lambda: _values(reconstructor, context, metric, together))
+    total = math.fsum(value for share in shares for value in share)
+    if math.isnan(total):
+        raise TrainingError(
+            f"the {name} of the validation images is not a number",
+            where="trainer",
+            hint="a smaller learning rate",
+        )
+    return total / len(images)
+
+
+def _values(reconstructor: Reconstructor, context: TrainingContext, metric: Metric, together: Processes) -> list[float]:
+    """The values of this process's share of the images: whole batches, so that each value is that of one process."""
+    parts = [tensor.split(context.batch_size) for tensor in (context.val_measurements, context.images.val.images)]
     values: list[float] = []
     with torch.no_grad():
-        for z, x in zip(measurements.split(context.batch_size), images.split(context.batch_size), strict=True):
+        for z, x in list(zip(*parts, strict=True))[together.rank :: together.count]:
             x_hat = reconstructor(z.to(context.device))
             if x_hat.shape != x.shape:
                 raise ShapeError(
@@ -56,14 +68,7 @@ def validate(reconstructor: Reconstructor, context: TrainingContext, processes: 
                     expected=f"the shape {tuple(x.shape)} of the validation images",
                 )
             values += metric(x_hat, x.to(context.device)).tolist()
-    total, count = processes.sum([math.fsum(values), len(values)], context.device)
-    if math.isnan(total):
-        raise TrainingError(
-            f"the {name} of the validation images is not a number",
-            where="trainer",
-            hint="a smaller learning rate",
-        )
-    return total / count
+    return values
 
 
 def is_better(value: float, best: float | None, metric: Metric) -> bool:

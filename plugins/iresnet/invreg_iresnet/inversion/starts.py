@@ -14,6 +14,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from invreg import processes
+
 # Pixels of a batch in the least squares, and the share of the step to their solution that is taken.
 _SAMPLES = 2048
 _RATE = 0.5
@@ -61,6 +63,8 @@ class LearnedStarts(nn.Module):
     def learn(self, samples: Sequence[Tensor]) -> None:
         """Goes halfway from the present maps to the least-squares solution for these states.
 
+        Processes that share a batch solve the least squares of all its pixels.
+
         Args:
             samples: the same pixels of x_0, ..., x_N, one in each row; see `sample`.
         """
@@ -68,9 +72,10 @@ class LearnedStarts(nn.Module):
         before, steps = states[:-1], states.diff(dim=0)
         known = torch.cat([before, torch.cat([torch.zeros_like(steps[:1]), steps[:-1]])], dim=2)
         # Gradients get small as training goes on; only their ratio matters.
-        scale = known.square().mean((1, 2), keepdim=True).clamp_min(torch.finfo(known.dtype).tiny)
+        scale = _mean_square(known).clamp_min(torch.finfo(known.dtype).tiny)
         target = steps - known @ self.coefficients.to(known.dtype)
         gram, cross = ((known.mT @ other / scale).double() for other in (known, target))
+        gram, cross = processes().sum(torch.cat([gram, cross], 2)).split([gram.shape[2], cross.shape[2]], 2)
         level = (_RIDGE * gram.diagonal(dim1=1, dim2=2).mean(1)).clamp_min(_RIDGE)
         ridge = torch.eye(gram.shape[-1], dtype=gram.dtype, device=gram.device) * level[:, None, None]
         found, info = torch.linalg.solve_ex(gram + ridge, cross)
@@ -86,13 +91,27 @@ class LearnedStarts(nn.Module):
 
 
 def sample(state: Tensor) -> Tensor:
-    """Evenly spread pixels of a batch of states, one in each row: all of them, or 2048 and some more."""
-    rows = state.permute(0, 2, 3, 1).flatten(0, 2)
-    stride = max(1, len(rows) // _SAMPLES)
+    """Evenly spread pixels of a batch of states, one in each row: all of them, or 2048 and some more.
+
+    Each of several processes that share a batch gives those in its part.
+    """
+    rows, together = state.permute(0, 2, 3, 1).flatten(0, 2), processes()
+    count = len(rows) * together.count
+    stride = max(1, count // _SAMPLES)
     # A stride that shares a factor with the width of the images would pick the same columns again and again.
-    while math.gcd(stride, len(rows)) > 1:
+    while math.gcd(stride, count) > 1:
         stride -= 1
-    return rows[::stride]
+    return rows[-together.rank * len(rows) % stride :: stride]
+
+
+def _mean_square(values: Tensor) -> Tensor:
+    """The mean square of each of several matrices, over all processes."""
+    means, together = values.square().mean((1, 2), keepdim=True), processes()
+    if together.count == 1:
+        return means
+    size = values.shape[1]
+    sums = together.sum(torch.cat([means.double() * size, torch.full_like(means[:1], size, dtype=torch.float64)]))
+    return (sums[:-1] / sums[-1:]).to(values.dtype)
 
 
 def _times(state: Tensor, matrix: Tensor) -> Tensor:

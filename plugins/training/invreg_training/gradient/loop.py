@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+from contextlib import nullcontext
 from typing import Any
 
 import torch
@@ -18,16 +19,20 @@ from invreg import (
     TrainingLog,
     generator,
     hold_signals,
+    interrupt,
     memory_guard,
+    signal_heard,
     stream_key,
 )
+from invreg_training.checkpoint import read_checkpoint
 from invreg_training.gradient.optimizers import Optimizers
 from invreg_training.gradient.precision import usable_precision
 from invreg_training.gradient.schedule import rate_factor
 from invreg_training.gradient.settings import TrainingSettings
 from invreg_training.gradient.state import State
-from invreg_training.processes import Processes
+from invreg_training.processes import DataParallel
 from invreg_training.randomness import seed_layers
+from invreg_training.statistics import unshare_statistics
 from invreg_training.validation import deciding_metric, is_better, validate
 
 # Seconds between two reports of progress; on a GPU also between two looks at the loss, each of which waits for it.
@@ -61,8 +66,10 @@ class TrainingLoop:
     ) -> None:
         self.settings, self.loss, self.label, self.identity = settings, loss, label, identity
         self.context, self.reconstructor = context, reconstructor
-        self.processes = Processes(context.device)
-        self.share = self.processes.share(settings.batch_size)
+        self.parallel = DataParallel(context.device)
+        self.together = self.parallel.together
+        self.share = self.parallel.share(settings.batch_size)
+        self.problem = self.parallel.problem(context.problem)
         self.steps_per_epoch = context.images.train.steps_per_epoch(settings.batch_size)
         self.budget = settings.budget(self.steps_per_epoch)
         self.metric_name, self.metric = deciding_metric(context)
@@ -86,21 +93,26 @@ class TrainingLoop:
 
     def run(self) -> TrainingLog:
         """Trains from the start or from the last checkpoint, and leaves the best weights in the reconstructor."""
-        self.state = State.load(self.path, self.identity, self.reconstructor, self.optimizers)
+        checkpoint = self.together.from_main(lambda: read_checkpoint(self.path))
+        self.state = State.of(checkpoint, self.path, self.identity, self.reconstructor, self.optimizers)
         self._kept = self.state.step
         if self.state.ended is None or self.state.validation_is_due:
             try:
-                self._train()
+                # Among several processes, a signal waits until all of them are interrupted, after the same step.
+                with hold_signals() if self.together.count > 1 else nullcontext():
+                    self._train()
             except KeyboardInterrupt as stop:
                 stop.add_note(self._keep())
                 raise
+            finally:
+                unshare_statistics(self.reconstructor)
         self.reconstructor.load_state_dict(self.state.best_weights)
         self._report()
         return TrainingLog(self.state.rows, self._summary())
 
     def _train(self) -> None:
         state, now = self.state, time.perf_counter
-        loss = self.processes.wrap(self.loss)
+        loss = self.parallel.wrap(self.loss)
         self.reconstructor.train()
         self._started = now() - state.seconds
         reported = saved = now()
@@ -118,6 +130,7 @@ class TrainingLoop:
                 state.ended = self.budget.ended(state.step, state.seconds)
                 state.validation_is_due = state.ended is not None or self._has_crossed_a_mark()
                 self._is_whole = True
+                self._hear()
             report = now() - reported >= _REPORT_EVERY
             if report or self.context.device.type == "cpu":
                 self._look()
@@ -145,7 +158,12 @@ class TrainingLoop:
     def _read_clock(self) -> None:
         self.state.seconds = time.perf_counter() - self._started
         if self.budget.seconds is not None:  # decisions follow from it: they must be the same everywhere
-            self.state.seconds = self.processes.agree(self.state.seconds, self.context.device)
+            self.state.seconds = self.together.gather(lambda: self.state.seconds)[0]
+
+    def _hear(self) -> None:
+        """Interrupts all processes after the same step, if one of them has heard a signal."""
+        if self.together.count > 1 and (number := max(self.together.gather(signal_heard))):
+            interrupt(number)
 
     def _guarded_step(self, loss: nn.Module) -> None:
         settings, train = self.settings, self.context.images.train
@@ -168,11 +186,11 @@ class TrainingLoop:
 
     def _step(self, loss: nn.Module) -> None:
         settings, context, step = self.settings, self.context, self.state.step
-        rank, seed = self.processes.rank, context.seed
+        rank, seed = self.parallel.rank, context.seed
         self._tell_progress(self.state.fraction)
-        noise = generator(stream_key(seed, "training noise", step, rank), context.device)
+        noise = generator(stream_key(seed, "training noise", step, 0), context.device)
         train, size = context.images.train, settings.batch_size
-        x, z = train.measured_batch(context.problem, seed, step, size, noise, self.share)
+        x, z = train.measured_batch(self.problem, seed, step, size, noise, self.share)
         # Layers that draw random numbers (dropout) draw from the global generators: theirs follow the step, too.
         seed_layers(context.device, stream_key(seed, "layers", step, rank))
         self.optimizers.zero_grad()
@@ -184,12 +202,12 @@ class TrainingLoop:
                 where="trainer",
                 expected=f"a {type(self.reconstructor).__name__} that is differentiable in its weights",
             )
-        self.processes.backward(value)
+        self.parallel.backward(value)
         norm = nn.utils.clip_grad_norm_(
             self.optimizers.parameters, math.inf if settings.gradient_clip is None else settings.gradient_clip
         )
         self.optimizers.step(self._rate())
-        value = value.detach()
+        value = self.parallel.mean(value.detach())
         bad = ~(torch.isfinite(value) & torch.isfinite(norm)) & (self._first_bad < 0)
         self._first_bad = torch.where(bad, step, self._first_bad)
         self._losses += value
@@ -223,17 +241,16 @@ class TrainingLoop:
         """
         self._look()
         state, start = self.state, time.perf_counter()
-        value = validate(self.reconstructor, self.context, self.processes)
+        value = validate(self.reconstructor, self.context)
         self.reconstructor.train()
         seconds = time.perf_counter() - start
         self._read_clock()
         better = is_better(value, state.best, self.metric)
         stale = 0 if better else state.stale + 1
-        loss_sum, loss_count = self.processes.sum([state.loss_sum, state.loss_count], self.context.device)
         row = {
             "step": state.step,
             "epoch": round(state.step / self.steps_per_epoch, 4),
-            "loss": loss_sum / loss_count,
+            "loss": state.loss_sum / state.loss_count,
             f"val_{self.metric_name}": value,
             "lr": self.settings.lr * self._rate(),
             "seconds": round(state.seconds, 3),
@@ -243,7 +260,7 @@ class TrainingLoop:
             ended = f"patience: {stale} validations in a row without a better {self.metric_name}"
         if ended is None:
             ended = self.context.stop_rule(state.step, value)
-        if self.processes.is_main:
+        if self.together.is_main:
             epoch = state.step // self.steps_per_epoch
             self.context.events.emit("invreg_epoch_finished", label=self.label, epoch=epoch, values=row)
         with hold_signals():
@@ -258,7 +275,7 @@ class TrainingLoop:
             self._is_whole = True
 
     def _report(self) -> None:
-        if not self.processes.is_main:
+        if not self.together.is_main:
             return
         state, budget = self.state, self.budget
         values: dict[str, Any] = {}
@@ -277,7 +294,7 @@ class TrainingLoop:
 
     def _save(self) -> None:
         self._look()
-        if self.processes.is_main:
+        if self.together.is_main:
             self.state.save(self.path, self.identity, self.reconstructor, self.optimizers)
         self._kept = self.state.step
 

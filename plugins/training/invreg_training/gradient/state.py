@@ -9,7 +9,7 @@ from typing import Any
 from torch import Tensor
 
 from invreg import Reconstructor
-from invreg_training.checkpoint import broken, check_identity, read_checkpoint, write_checkpoint
+from invreg_training.checkpoint import broken, check_identity, write_checkpoint
 from invreg_training.gradient.optimizers import Optimizers
 
 
@@ -55,16 +55,22 @@ class State:
         write_checkpoint(path, tensors, {"identity": identity, "state": numbers})
 
     @classmethod
-    def load(cls, path: Path, identity: dict[str, Any], reconstructor: Reconstructor, optimizers: Optimizers) -> State:
-        """Takes up a checkpoint, if there is one: gives its state, and fills the reconstructor and the optimizers.
+    def of(
+        cls,
+        checkpoint: tuple[dict[str, Tensor], dict[str, Any]] | None,
+        path: Path,
+        identity: dict[str, Any],
+        reconstructor: Reconstructor,
+        optimizers: Optimizers,
+    ) -> State:
+        """The state in a checkpoint, or a new one without it; fills the reconstructor and the optimizers.
 
         Raises:
-            TrainingError: if it is broken, or belongs to another training.
+            TrainingError: if the checkpoint, from this path, is broken, or belongs to another training.
         """
-        found = read_checkpoint(path)
-        if found is None:
+        if checkpoint is None:
             return cls()
-        tensors, content = found
+        tensors, content = checkpoint
         parts: dict[str, dict[str, Tensor]] = {"weights": {}, "best": {}, "optimizer": {}}
         try:
             for name, value in tensors.items():

@@ -8,7 +8,7 @@ from typing import Annotated
 from pydantic import Field
 from torch import nn
 
-from invreg import Method, Reconstructor, SpecError, TrainedMethod, Trainer, TrainingContext
+from invreg import Method, Reconstructor, SpecError, TrainedMethod, Trainer, TrainingContext, processes
 from invreg_training.gradient.optimizers import OptimizerName
 from invreg_training.gradient.precision import Precision
 from invreg_training.gradient.settings import DEFAULT_EPOCHS, TrainingSettings
@@ -114,7 +114,18 @@ class GradientTrainer(Trainer):
     def loss(self, reconstructor: Reconstructor) -> nn.Module:
         """The loss as a module that holds the reconstructor: forward(z, x) is a number."""
 
+    def shares_work(self) -> bool:
+        return True
+
     def check(self, method: Method, reconstructor: Reconstructor) -> None:
+        size, count = self.settings.batch_size, processes().count
+        if size % count:
+            raise SpecError(
+                f"a batch of {size} for {count} processes",
+                where="batch_size",
+                expected=f"a multiple of {count}: each process takes an equal part",
+                hint=" or ".join(str(count * whole) for whole in (size // count, size // count + 1) if whole),
+            )
         if not any(parameter.requires_grad for parameter in reconstructor.parameters()):
             raise SpecError(
                 f"{type(reconstructor).__name__} has no weights to train",

@@ -21,9 +21,9 @@ from invreg import (
     TrainingLog,
     hold_signals,
     never_stop,
+    processes,
 )
 from invreg_training.checkpoint import identity
-from invreg_training.processes import Processes
 from invreg_training.randomness import reproducible
 from invreg_training.search.pruning import MedianRule, TrialStopRule
 from invreg_training.search.space import SearchSpace, search_space
@@ -75,6 +75,10 @@ class ParameterSearch(Trainer):
         """Whether the trainer of each trial does."""
         return self.trainer is not None and self.trainer.fits_weights()
 
+    def shares_work(self) -> bool:
+        """Whether the trials are shared: each of them by all processes."""
+        return self.trainer is None or self.trainer.shares_work()
+
     def check(self, method: Method, reconstructor: Reconstructor) -> None:
         self._space(method)
         if self.trainer is not None:
@@ -115,9 +119,9 @@ class SearchSession:
     def __init__(self, search: ParameterSearch, space: SearchSpace, method: Method, context: TrainingContext) -> None:
         self.search, self.space, self.method, self.context = search, space, method, context
         self.metric_name, self.metric = deciding_metric(context)
-        self.processes = Processes(context.device)
+        self.together = processes()
         self.file = TrialFile(context.folder / "trials.json", identity(search, method, context))
-        self.trials, self.running = self.file.read()
+        self.trials, self.running = self.together.from_main(self.file.read)
 
     def run(self) -> TrainedMethod:
         """Does the trials that are left, and gives the best of all."""
@@ -132,7 +136,7 @@ class SearchSession:
         for number in range(len(self.trials), self.search.trials):
             trial, reconstructor = self._try(number)
             with hold_signals():
-                if self.processes.is_main:
+                if self.together.is_main:
                     # Heard before it counts as done: who listens hears of every trial, of some twice.
                     self._report(trial)
                     self.file.write([*self.trials, trial])
@@ -164,9 +168,10 @@ class SearchSession:
         try:
             reconstructor = self._build(number, trial.parameters, rule)
             if rule.trial.stopped is None:
-                value = validate(reconstructor, self.context, self.processes)
+                value = validate(reconstructor, self.context)
                 return rule.ended(value=value), reconstructor
         except Exception as error:  # noqa: BLE001 (an error in one trial must not end the search)
+            self.together.failed_alike(error)
             if rule.trial.stopped is None:
                 return rule.ended(cause=f"{type(error).__name__}: {error}"), None
         return rule.ended(cause=rule.trial.cause), None
@@ -178,7 +183,7 @@ class SearchSession:
         return Trial(number, self.space.own() if number == 0 else self.space.draw(self.context.seed, number))
 
     def _keep(self, running: Trial) -> None:
-        if self.processes.is_main:
+        if self.together.is_main:
             self.file.write(self.trials, running)
 
     def _build(
