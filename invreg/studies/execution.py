@@ -208,7 +208,8 @@ def execute(jobs: JobPlan, executor: Executor, execution: Execution) -> None:
     watch = _Watch(jobs, execution)
     with watch:
         while watch.to_do and watch.goes_on:
-            executor.execute(watch.to_do, watch)
+            with blamed(executor, "executor", ExecutorError):
+                executor.execute(watch.to_do, watch)
     watch.write_failures()
 
 

@@ -5,68 +5,135 @@ from __future__ import annotations
 import os
 import subprocess
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Annotated
 
 from pydantic import Field
 
 from invreg import Executor, Job, Watch
-from invreg_executors.processes import start, why
+from invreg_executors.processes import cores, end, ready, start, why
 
-#: Seconds that jobs have to save their checkpoints when the study is interrupted.
-_GRACE = 60.0
+#: Seconds between two looks at the processes.
+_LOOK = 0.1
+
+#: A process whose memory has not grown for so many seconds has about what it takes.
+_STEADY = 5.0
+
+#: Of the memory that is free, the part that further processes may take.
+_SAFE = 0.8
+
+
+@dataclass
+class _Running:
+    """A process at work.
+
+    Attributes:
+        job: what it does.
+        process: it.
+        gpu: the GPU that it was given; None if none.
+        peak: the most memory that it had so far, in bytes.
+        grown: when that was last more than before.
+    """
+
+    job: Job
+    process: subprocess.Popen[bytes]
+    gpu: str | None
+    peak: int = 0
+    grown: float = 0.0
 
 
 class Local(Executor):
-    """Processes on this machine, several at a time."""
+    """Processes on this machine, several at a time.
+
+    Without `jobs`, the first process starts alone. When its memory has stopped growing, as many others start as fit
+    into the memory that is free, at most one for each core, and one for each GPU where there are any.
+    """
 
     def __init__(
         self,
         jobs: Annotated[
-            int | None, Field(ge=1, description="processes at a time; as many as cores allow if None")
+            int | None, Field(ge=1, description="processes at a time; as many as memory, cores and GPUs allow if None")
         ] = None,
         threads: Annotated[
-            int | None, Field(ge=1, description="threads of each process; the cores, divided by `jobs`, if None")
+            int | None, Field(ge=1, description="threads of each process; the cores divided by the processes if None")
         ] = None,
     ) -> None:
         self.jobs, self.threads = jobs, threads
 
     def execute(self, jobs: Sequence[Job], watch: Watch) -> None:
-        most = self.jobs or _cores()
-        environment = {"OMP_NUM_THREADS": str(self.threads or max(1, _cores() // most))}
-        waiting, running = list(jobs), dict[str, tuple[Job, subprocess.Popen[bytes]]]()
+        gpus = _gpus(jobs[0].device)
+        most = self.jobs or min(len(gpus) or cores(), cores(), len(jobs))
+        environment = {"OMP_NUM_THREADS": str(self._threads(most))}
+        waiting, running = list(jobs), list[_Running]()
         try:
             while waiting or running:
-                for job in list(waiting):
-                    open_needs = {other.name for other in waiting} | set(running)
-                    if len(running) < most and not open_needs.intersection(job.needs):
-                        waiting.remove(job)
-                        if all(map(watch.is_finished, job.needs)):
-                            running[job.name] = job, start(job, environment)
-                            watch.started(job.name)
-                time.sleep(0.1)
-                for name, (job, process) in list(running.items()):
-                    if process.poll() is not None:
-                        del running[name]
-                        if watch.ended(name, why(job, process)):
-                            waiting.append(job)
+                for job in ready(waiting, (one.job for one in running), watch, self._room(running, most)):
+                    gpu = _least_used(gpus, running)
+                    devices = {} if gpu is None else {"CUDA_VISIBLE_DEVICES": gpu}
+                    running.append(_Running(job, start(job, environment | devices), gpu, grown=time.monotonic()))
+                    watch.started(job.name)
+                time.sleep(_LOOK)
+                for one in list(running):
+                    if one.process.poll() is not None:
+                        running.remove(one)
+                        if watch.ended(one.job.name, why(one.job, one.process)):
+                            waiting.append(one.job)
         finally:
-            _end(running)
+            end(one.process for one in running)
+
+    def _threads(self, most: int) -> int:
+        if self.threads is not None:
+            return self.threads
+        given = os.environ.get("OMP_NUM_THREADS", "")
+        share = max(1, cores() // most)
+        return min(share, int(given)) if given.isdecimal() and int(given) > 0 else share
+
+    def _room(self, running: list[_Running], most: int) -> int:
+        """How many processes may be started now."""
+        room, free = most - len(running), _free_memory()
+        if self.jobs is not None or free is None or room <= 0:
+            return room
+        if not running:
+            return 1
+        now = time.monotonic()
+        for one in running:
+            if (peak := _peak_memory(one.process.pid)) > 1.05 * one.peak:
+                one.peak, one.grown = peak, now
+        if any(now - one.grown < _STEADY for one in running):
+            return 0
+        return min(room, int(_SAFE * free / max(1, *(one.peak for one in running))))
 
 
-def _end(running: dict[str, tuple[Job, subprocess.Popen[bytes]]]) -> None:
-    """Asks processes to end, which saves their checkpoints."""
-    for _, process in running.values():
-        process.terminate()
-    end = time.monotonic() + _GRACE
-    for _, process in running.values():
-        try:
-            process.wait(max(0.0, end - time.monotonic()))
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
+def _gpus(device: str) -> list[str]:
+    """The GPUs that processes share out, as CUDA_VISIBLE_DEVICES names them; none where the device is fixed."""
+    if device not in ("auto", "cuda"):
+        return []
+    import torch
+
+    count = torch.cuda.device_count()
+    visible = [name for name in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if name]
+    return visible[:count] if visible else [str(index) for index in range(count)]
 
 
-def _cores() -> int:
-    """The cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+def _least_used(gpus: list[str], running: Iterable[_Running]) -> str | None:
+    used = [one.gpu for one in running]
+    return min(gpus, key=used.count) if gpus else None
+
+
+def _free_memory() -> int | None:
+    """In bytes; None where the system does not say."""
+    return _kibibytes(Path("/proc/meminfo"), "MemAvailable:")
+
+
+def _peak_memory(process: int) -> int:
+    return _kibibytes(Path(f"/proc/{process}/status"), "VmHWM:") or 0
+
+
+def _kibibytes(file: Path, name: str) -> int | None:
+    try:
+        lines = file.read_text().splitlines()
+    except OSError:
+        return None
+    return next((int(line.split()[1]) * 1024 for line in lines if line.startswith(name)), None)

@@ -5,12 +5,33 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
-from collections.abc import Mapping
+import time
+from collections.abc import Iterable, Mapping
 
-from invreg import Job
+from invreg import Job, Watch
+
+#: Seconds that jobs have to save their checkpoints when the study is interrupted.
+GRACE = 60.0
 
 #: The characters of the end of its output by which a process that left no trace in its folder is described.
 _SAID = 600
+
+
+def ready(waiting: list[Job], running: Iterable[Job], watch: Watch, most: int) -> list[Job]:
+    """Takes the jobs that can start now out of those that wait, at most so many.
+
+    Those whose needs have ended without being finished are taken out as well: the study gives them again.
+    """
+    pending = {job.name for job in [*waiting, *running]}
+    taken: list[Job] = []
+    for job in list(waiting):
+        if len(taken) == max(0, most):
+            break
+        if pending.isdisjoint(job.needs):
+            waiting.remove(job)
+            if all(map(watch.is_finished, job.needs)):
+                taken.append(job)
+    return taken
 
 
 def start(job: Job, environment: Mapping[str, str]) -> subprocess.Popen[bytes]:
@@ -32,8 +53,22 @@ def start(job: Job, environment: Mapping[str, str]) -> subprocess.Popen[bytes]:
         )
 
 
+def end(processes: Iterable[subprocess.Popen[bytes]]) -> None:
+    """Asks processes to end, which saves their checkpoints; those that take too long are killed."""
+    processes = list(processes)
+    for process in processes:
+        process.terminate()
+    last = time.monotonic() + GRACE
+    for process in processes:
+        try:
+            process.wait(max(0.0, last - time.monotonic()))
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
 def why(job: Job, process: subprocess.Popen[bytes]) -> str | None:
-    """How a process has ended, in words; None if it is finished."""
+    """How a process has ended, in words; None if its job is finished."""
     code = process.returncode
     if code == 0:
         return None
@@ -42,6 +77,11 @@ def why(job: Job, process: subprocess.Popen[bytes]) -> str | None:
         memory = ", as the system does when memory runs out" if -code == signal.SIGKILL else ""
         return f"killed by {name}{memory}"
     return f"exit status {code}: {_end_of(job)}"
+
+
+def cores() -> int:
+    """The cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _end_of(job: Job) -> str:
