@@ -29,7 +29,7 @@ _IMAGES, _SIZE = 16284, 96
 _PLAIN = {"padding": 0, "center": 0}
 
 
-class _Training(NamedTuple):
+class Training(NamedTuple):
     """A network of table 1.
 
     Attributes:
@@ -50,19 +50,19 @@ def _sizes(subnetworks: int, channels: int, hidden: int) -> dict[str, Any]:
 
 
 _LARGE, _SMALL = _sizes(20, 64, 128), _sizes(12, 32, 64)
-_TRAININGS = {
-    "iresnet": _Training({"name": "iresnet", **_LARGE}, 500, 32, "6 to 7 days"),
-    "small iresnet": _Training({"name": "iresnet", **_SMALL}, 300, 32, "1 to 2 days"),
-    "explicit_iresnet": _Training({"name": "explicit_iresnet", **_LARGE}, 500, 32, ""),
-    "small explicit_iresnet": _Training({"name": "explicit_iresnet", **_SMALL}, 300, 32, ""),
-    "conv_resnet": _Training({"name": "conv_resnet", **_LARGE}, 300, 16, "15 hours"),
-    "unet": _Training({"name": "unet", "channels": [16, 32, 64, 128, 256], **_PLAIN}, 500, 64, "2 hours"),
+TRAININGS = {
+    "iresnet": Training({"name": "iresnet", **_LARGE}, 500, 32, "6 to 7 days"),
+    "small iresnet": Training({"name": "iresnet", **_SMALL}, 300, 32, "1 to 2 days"),
+    "explicit_iresnet": Training({"name": "explicit_iresnet", **_LARGE}, 500, 32, ""),
+    "small explicit_iresnet": Training({"name": "explicit_iresnet", **_SMALL}, 300, 32, ""),
+    "conv_resnet": Training({"name": "conv_resnet", **_LARGE}, 300, 16, "15 hours"),
+    "unet": Training({"name": "unet", "channels": [16, 32, 64, 128, 256], **_PLAIN}, 500, 64, "2 hours"),
 }
 
 
 def main() -> None:
     parser = arguments(__doc__, repetitions=5)
-    parser.add_argument("--networks", nargs="+", choices=list(_TRAININGS), default=list(_TRAININGS))
+    parser.add_argument("--networks", nargs="+", choices=list(TRAININGS), default=list(TRAININGS))
     parser.add_argument("--batch", type=int, help="instead of the paper's, where memory does not hold that one")
     parser.add_argument("--tolerance", type=float, help="of the fixed points in late steps, instead of the default")
     parser.add_argument("--bf16", action="store_true", help="convolutions in bfloat16")
@@ -73,16 +73,16 @@ def main() -> None:
     found: dict[str, Any] = {"machine": machine(device), "networks": {}}
     rows = []
     for name in options.networks:
-        training = _TRAININGS[name]
+        training = TRAININGS[name]
         batch = options.batch or training.batch
         x = crops(batch, _SIZE, 1, device)
         problem = quickstart_problem(device)
         z = measured(problem, x)
         net = fresh(training.spec, problem, tuple(x.shape[1:]), device)
         phases = {}
-        for phase, ready in _phases(net, options.tolerance):
+        for phase, ready in phases_of(net, options.tolerance):
             step = step_of(ready, z, x, bf16=options.bf16)
-            phases[phase] = _measure(step, options.repetitions, device)
+            phases[phase] = measure(step, options.repetitions, device)
         seconds = statistics.mean(phase["seconds"] for phase in phases.values())
         count = statistics.mean(phase["operations"] for phase in phases.values())
         entry: dict[str, Any] = {"batch": batch, "phases": phases, "images_per_second": batch / seconds}
@@ -125,7 +125,7 @@ def main() -> None:
     write_json(found, options)
 
 
-def _phases(net: invreg.Reconstructor, tolerance: float | None) -> Iterator[tuple[str, invreg.Reconstructor]]:
+def phases_of(net: invreg.Reconstructor, tolerance: float | None) -> Iterator[tuple[str, invreg.Reconstructor]]:
     """The network as it is trained, early and late where these differ."""
     if not isinstance(net, IResNet):
         yield "all", net
@@ -138,7 +138,7 @@ def _phases(net: invreg.Reconstructor, tolerance: float | None) -> Iterator[tupl
     yield "late", net
 
 
-def _measure(step: Step, repetitions: int, device: torch.device) -> dict[str, float]:
+def measure(step: Step, repetitions: int, device: torch.device) -> dict[str, float]:
     """Counted operations, and the median of what a step takes."""
     entry = {"operations": float(operations(step))}  # this warms it up, too
     entry["seconds"] = statistics.median(seconds_in_turns({"step": step}, repetitions, device)["step"])
