@@ -71,6 +71,8 @@ def carry_out(path: Path, name: str, device: str, track: Sequence[str], registry
     """
     study = _study_at(path)
     folder = job_folder(study, name)
+    if not (folder.path / "spec.yaml").is_file():
+        raise StoreError(f"there is no job {name!r} in this study", where=str(path), expected="the name of a cell")
     if is_finished(study, name):
         return True
     try:
@@ -87,9 +89,7 @@ def carry_out(path: Path, name: str, device: str, track: Sequence[str], registry
             run_plan(plan, inputs, options, shared, trackers, folder, [record])
     except KeyboardInterrupt:
         raise
-    except Exception as error:
-        if not folder.path.is_dir():
-            raise
+    except Exception as error:  # noqa: BLE001 (whatever it is, it is the result of this job)
         folder.write_failure(error)
         return False
     folder.clear_failure()

@@ -66,9 +66,7 @@ class Dask(Executor):
 
     def execute(self, jobs: Sequence[Job], watch: Watch) -> None:
         waiting, running, ended = list(jobs), dict[Any, Job](), Queue[Any]()
-        folder = jobs[0].log.parent
-        folder.mkdir(parents=True, exist_ok=True)
-        stop = folder / f"stop-{uuid.uuid4().hex}"
+        stop = jobs[0].log.parent / f"stop-{uuid.uuid4().hex}"
         most = self.jobs or len(jobs)
         with self._client(len(jobs)) as client:
             self._check_folder(client, jobs[0].study)
@@ -86,6 +84,7 @@ class Dask(Executor):
                         if watch.ended(job.name, _outcome(future)):
                             waiting.append(job)
             except BaseException:
+                stop.parent.mkdir(exist_ok=True)
                 stop.touch()  # workers end what they are at, which saves checkpoints
                 last = time.monotonic() + GRACE
                 while running and time.monotonic() < last and client.status == "running":
@@ -97,7 +96,9 @@ class Dask(Executor):
     def _submit(self, client: Client, job: Job, stop: Path) -> Any:
         threads = {} if self.threads is None else {"OMP_NUM_THREADS": str(self.threads)}
         key = f"{job.name}-{uuid.uuid4().hex[:8]}"
-        return client.submit(_carry_out, job, threads, stop, key=key, resources=self.resources or None, pure=False)
+        return client.submit(
+            _carry_out, job, threads, stop, Path.cwd(), key=key, resources=self.resources or None, pure=False
+        )
 
     @contextmanager
     def _client(self, most: int) -> Iterator[Client]:
@@ -173,14 +174,15 @@ def _sees(study: str) -> tuple[str, bool]:
     return socket.gethostname(), os.path.isdir(study)  # noqa: PTH112 (it runs on workers, and needs nothing else)
 
 
-def _carry_out(job: Job, environment: Mapping[str, str], stop: Path) -> str | None:
+def _carry_out(job: Job, environment: Mapping[str, str], stop: Path, folder: Path) -> str | None:
     """What a worker does: it starts a job and waits for its end; says how the process died, if it did."""
     from distributed import get_worker
 
     if not job.study.is_dir():
         return f"{socket.gethostname()} does not see {job.study}"
     get_worker().log_event(_TOPIC, job.name)
-    process = start(job, environment)
+    # Paths of images may be relative to where the command was started.
+    process = start(job, environment, folder if folder.is_dir() else None)
     while True:
         try:
             process.wait(_LOOK)

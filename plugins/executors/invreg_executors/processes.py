@@ -7,6 +7,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 
 from invreg import Job, Watch
 
@@ -34,12 +35,13 @@ def ready(waiting: list[Job], running: Iterable[Job], watch: Watch, most: int) -
     return taken
 
 
-def start(job: Job, environment: Mapping[str, str]) -> subprocess.Popen[bytes]:
+def start(job: Job, environment: Mapping[str, str], folder: Path | None = None) -> subprocess.Popen[bytes]:
     """Starts a job. It ends as after SIGTERM when its standard input is closed, which the system does if we die.
 
     Args:
         job: what to do.
         environment: variables that are set in addition.
+        folder: the working directory; that of this process if None.
     """
     job.log.parent.mkdir(parents=True, exist_ok=True)
     with job.log.open("ab") as log:
@@ -48,6 +50,7 @@ def start(job: Job, environment: Mapping[str, str]) -> subprocess.Popen[bytes]:
             stdin=subprocess.PIPE,
             stdout=log,
             stderr=subprocess.STDOUT,
+            cwd=folder,
             env={**os.environ, **environment},
             start_new_session=True,  # Ctrl-C at the terminal is for the one who waits, who then ends its jobs
         )
