@@ -428,7 +428,8 @@ def main() -> None:
     with listening_to_signals() as heard:
         try:
             status: Any = app(standalone_mode=False)
-            _part()
+            if status != _INTERRUPTED:
+                _part()
         except InvregError as error:
             error = _own_words(error)
             if os.environ.get("INVREG_TRACEBACK"):
@@ -442,7 +443,8 @@ def main() -> None:
         except (typer.Abort, KeyboardInterrupt):
             status = _INTERRUPTED
         except typer.Exit as done:
-            _part()
+            if done.exit_code != _INTERRUPTED:
+                _part()
             sys.exit(done.exit_code)
         except Exception as error:
             if isinstance(lost := _own_words(error), InvregError):  # it failed because another process is gone

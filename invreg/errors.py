@@ -172,6 +172,10 @@ class StoreError(InvregError):
 class ProcessError(InvregError):
     """Processes that carry out one command together cannot go on: one has failed or is gone."""
 
+    def at(self, where: str, of: object = None) -> Self:
+        """The same error: what they were about to do is not its place."""
+        return self
+
 
 class InvregWarning(UserWarning):
     """What has to be known of a result; a run keeps it, and shows it in the report and on the terminal."""

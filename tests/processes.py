@@ -55,6 +55,11 @@ class Command:
         if self.poll() is None:
             os.kill(self._process.pid, number)
 
+    @property
+    def errors(self) -> str:
+        """What it has written to standard error so far."""
+        return Path(self._output[1]).read_text(encoding="utf-8", errors="replace")
+
     def finish(self, timeout: float = 300.0) -> CompletedProcess[str]:
         """Waits for the end; its status, negative for a signal, and what it has printed."""
         self._process.join(timeout)

@@ -239,7 +239,8 @@ class _Group(Processes):
             except ProcessError as lost:  # it fails because of that
                 return lost if self._is_first() else None
             if isinstance(error, InvregError):
-                error.where = ", ".join(filter(None, [error.where, f"process {self.rank} of {self.count}"]))
+                own = f"process {self.rank} of {self.count}"
+                error.where = f"{error.where} ({own})" if error.where else own
         elif not isinstance(error, _OwnFailure):
             self._wait_for_the_first()
         return error if self._is_first() else None
