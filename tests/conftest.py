@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 import tempfile
 
@@ -13,5 +14,8 @@ if "PYTEST_XDIST_WORKER" in os.environ:  # the cores are taken by the other work
 # Rewriting all assertions takes each worker nine seconds: what is compiled is kept, also by processes of tests.
 sys.dont_write_bytecode = False
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+# Programs in the background may be started without Ctrl-C, and hand that on: the commands of tests are to have it.
+if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 # What tests prove stays theirs.
 os.environ["INVREG_CACHE"] = tempfile.mkdtemp(prefix="invreg-tests-")

@@ -161,7 +161,7 @@ class _Explicit:
         self, one: Subnetwork, defects: Defects, before: Tensor, state: Tensor, limit: float, certify: bool
     ) -> tuple[Tensor, Tensor, int]:
         value = state + one.output(one.hidden(state))
-        residuals = defects(before, before, value.double()) if certify else torch.zeros(len(value)).to(before)
+        residuals = defects(before, before, value) if certify else torch.zeros(len(value)).to(before)
         return value, residuals, 1
 
 
@@ -193,14 +193,14 @@ class _FixedPoint:
                 continue
             if not certify:
                 break
-            residuals = defects(before, x.double(), x.double())
+            residuals = defects(before, x, x)
             again = (residuals > limit) & (residuals < _PROGRESS * found)
             found = torch.minimum(found, residuals)
             if not again.any():
                 return x, residuals, iteration
             moving, limits = again, torch.where(again, limits / 4, limits)
             fruitless = torch.where(again, 0, fruitless)
-        residuals = defects(before, x.double(), x.double()) if certify else torch.zeros_like(limits)
+        residuals = defects(before, x, x) if certify else torch.zeros_like(limits)
         return x, residuals, iteration
 
 

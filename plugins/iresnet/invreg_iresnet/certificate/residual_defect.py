@@ -5,14 +5,19 @@ from __future__ import annotations
 import math
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from invreg_iresnet.network.subnetwork import Subnetwork
 from invreg_iresnet.norms.rounding import SLACK, UNIT, gamma
 
+# How many hidden activations are computed at once. On a CPU, 4 MiB of them: more take no less time, and fewer mean more
+# products, which stall on a busy machine when threads wait for each other.
+_CACHED, _AT_ONCE = 2**19, 2**24
+
 
 class Defects:
-    """Proven bounds of ||before + f(point) - value|| for states in float64.
+    """Proven bounds of ||before + f(point) - value|| for states.
 
     Rounding errors of inner products are those of any order of summation, |fl(a.b) - a.b| <= gamma_n |a|.|b| with
     gamma_n = n u / (1 - n u). Norms of convolutions with |K| are bounded by Schur's test: the root of the largest sum
@@ -26,6 +31,8 @@ class Defects:
 
     def __init__(self, subnetwork: Subnetwork) -> None:
         self._subnetwork = subnetwork
+        # For each row of the kernel: from the k M values under it to the H hidden activations.
+        self._rows = subnetwork.kernel.permute(2, 3, 1, 0).flatten(1, 2).contiguous()
         kernel, mixing = subnetwork.kernel.abs(), subnetwork.mixing.abs()
         self._kernel_norm = _schur(kernel)
         self._mixing_norm = _schur(mixing)
@@ -36,25 +43,57 @@ class Defects:
         """Upper bounds `[B]` of ||before + f(point) - value||, in exact arithmetic for these numbers.
 
         Args:
-            before: y_{i-1}, `[B, M, H, W]` in float64.
+            before: y_{i-1}, `[B, M, H, W]`, in float32 or float64, as the others.
             point: where f is evaluated.
             value: y_i.
         """
-        # Only plain sums of products obey the bound; cuDNN may choose transforms that do not.
-        with torch.backends.cudnn.flags(enabled=False):
-            hidden = self._subnetwork.hidden(point)
-            output = self._subnetwork.output(hidden)
-        residual = before + output - value
+        residual, before_norm, convolved, hidden, output, value_norm = self._norms(before, point, value)
         pixels = math.sqrt(point.shape[-1] * point.shape[-2])
-        convolved = self._kernel_norm * euclidean_norms(point) + self._biases[0] * pixels
+        convolved = self._kernel_norm * convolved + self._biases[0] * pixels
         # The convolution, and the one rounding of the shrinkage, whose result is at most as large as what it is given.
         hidden_error = (self._gammas[0] + 2 * UNIT) * convolved
-        mixed = self._mixing_norm * (euclidean_norms(hidden) + hidden_error) + self._biases[1] * pixels
+        mixed = self._mixing_norm * (hidden + hidden_error) + self._biases[1] * pixels
         output_error = self._mixing_norm * hidden_error + self._gammas[1] * mixed
-        sum_error = 2 * UNIT * (sum(map(euclidean_norms, (before, output, value))) + output_error)
+        sum_error = 2 * UNIT * (before_norm + output + value_norm + output_error)
         # The norm is a root of a sum of as many squares as the state has numbers.
-        norm = euclidean_norms(residual) * (1 + (residual[0].numel() + 8) * UNIT)
+        norm = residual * (1 + (point[0].numel() + 8) * UNIT)
         return norm + SLACK * (output_error + sum_error)
+
+    def _norms(self, before: Tensor, point: Tensor, value: Tensor) -> Tensor:
+        """Norms `[6, B]` of the residual, `before`, the point, the hidden activations, f(point) and `value`.
+
+        Block by block of rows: the hidden activations of a whole image in float64 would take many times its memory,
+        and as much time to be written and read again as to be computed.
+        """
+        (height, width), margin = point.shape[-2:], self._subnetwork.padding
+        block = _CACHED if point.device.type == "cpu" else _AT_ONCE
+        rows = max(1, block // (self._rows.shape[2] * width))
+        squares = torch.zeros(6, len(point), dtype=torch.float64, device=point.device)
+        for index in range(len(point)):
+            start, at, end = (states[index].permute(1, 2, 0).double() for states in (before, point, value))
+            padded = F.pad(at, (0, 0, margin, margin, margin, margin))
+            for first in range(0, height, rows):
+                here = slice(first, min(first + rows, height))
+                hidden = self._hidden(padded[first : here.stop + 2 * margin])
+                output = torch.addmm(self._subnetwork.output_bias, hidden, self._subnetwork.mixing.flatten(1).T)
+                ends = [states[here].flatten(0, 1) for states in (start, at, end)]
+                parts = (ends[0] + output - ends[2], ends[0], ends[1], hidden, output, ends[2])
+                squares[:, index] += torch.stack([torch.dot(part.flatten(), part.flatten()) for part in parts])
+        return squares.sqrt()
+
+    def _hidden(self, rows: Tensor) -> Tensor:
+        """h = S(K x), `[h w, H]`, from padded rows `[h + k - 1, w + k - 1, M]`.
+
+        As matrix products, one for each row of the kernel: torch's convolutions in float64 take several times as long
+        on a CPU, and cuDNN may choose transforms, which do not obey the bound.
+        """
+        one, size = self._subnetwork, len(self._rows)
+        under = rows.unfold(1, size, 1).transpose(2, 3).flatten(2).contiguous()
+        parts = [under[row : len(under) - size + 1 + row].flatten(0, 1) for row in range(size)]
+        hidden = torch.addmm(one.hidden_bias, parts[0], self._rows[0])
+        for part, matrix in zip(parts[1:], self._rows[1:], strict=True):
+            hidden.addmm_(part, matrix)
+        return torch.ops.aten.softshrink.out(hidden, one.threshold, out=hidden)
 
 
 def _schur(kernel: Tensor) -> float:
