@@ -36,7 +36,7 @@ _TOLERANCE = 1e-3
 _FOREIGN = 2.0
 
 #: A proof computes in float64, and keeps more than the reconstruction does.
-_MEMORY_OF_PROOF = 4
+_MEMORY_OF_PROOF = 2
 
 
 @dataclass(frozen=True)
