@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from itertools import chain
 from typing import TYPE_CHECKING, Any, Self
 
@@ -70,9 +70,10 @@ class ImageStack(Summarized):
         return [self.images]
 
     def select(self, positions: Sequence[int]) -> Self:
-        """The images at these positions."""
-        chosen = list(positions)
-        return replace(self, images=self.images[chosen], names=[self.names[index] for index in chosen])
+        """The images at these positions, with all that belongs to them."""
+        chosen, values = list(positions), {one.name: getattr(self, one.name) for one in fields(self)}
+        picked = {name: value[chosen] for name, value in values.items() if isinstance(value, Tensor)}
+        return replace(self, **picked, names=[self.names[index] for index in chosen])
 
     def measured(
         self,
@@ -112,12 +113,6 @@ class MeasuredStack(ImageStack):
     def contents(self) -> Sequence[Tensor]:
         """All values, as a fingerprint of the images sees them."""
         return [self.images, self.measurements]
-
-    def select(self, positions: Sequence[int]) -> Self:
-        """The pairs at these positions."""
-        chosen = list(positions)
-        names = [self.names[index] for index in chosen]
-        return replace(self, images=self.images[chosen], measurements=self.measurements[chosen], names=names)
 
     def measured(
         self,

@@ -57,21 +57,15 @@ def find_sources(files: Iterable[str | Path], output: Path, form: Format | None 
     places: dict[str, Source] = {}
     for one in sources:
         other = places.setdefault(one.target.casefold(), one)
+        what = expected = ""
         if other is not one:
-            raise SpecError(
-                f"{other.name} and {one.name} would both be written to {one.target}",
-                where="reconstruct",
-                expected="files of different names",
-                hint="give the folder above them, or reconstruct them into two folders",
-            )
-        overwritten = inputs.get(_identity(output / one.target) or (-1, -1))
-        if overwritten is not None:
-            raise SpecError(
-                f"the reconstruction of {one.name} would overwrite the measurement {overwritten.name}",
-                where="reconstruct",
-                expected="an output folder without measurements",
-                hint="another `output`",
-            )
+            what = f"{other.name} and {one.name} would both be written to {one.target}"
+            expected, hint = "files of different names", "the folder above them, or two output folders"
+        elif overwritten := inputs.get(_identity(output / one.target) or (-1, -1)):
+            what = f"the reconstruction of {one.name} would overwrite the measurement {overwritten.name}"
+            expected, hint = "an output folder without measurements", "another `output`"
+        if what:
+            raise SpecError(what, where="reconstruct", expected=expected, hint=hint)
     return sources
 
 

@@ -16,6 +16,7 @@ from invreg.components.certificate import StabilityCertificate
 from invreg.components.problem import Problem
 from invreg.components.reconstructor import CertifiesStability, FinalisesWeights
 from invreg.errors import CertificateError, DataError, SpecError
+from invreg_iresnet import invertible_chain
 from invreg_iresnet.explicit_iresnet import ExplicitIResNet
 from invreg_iresnet.norms.certified_norm import certified_norm, norm_is_at_most
 from toy import EverySecondRow
@@ -224,6 +225,29 @@ def test_a_certificate_survives_its_file(kind: str) -> None:
     read = StabilityCertificate(rewritten(certificate))
     assert read.content == certificate.content
     net.verify(read)
+
+
+def test_a_verification_takes_one_thread_and_gives_the_others_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    net, certificate = certified(KINDS[0])
+    threads: int = torch.get_num_threads()
+    seen: list[int] = []
+    real = invertible_chain.verify_chain
+
+    def noting(*arguments: Any) -> None:
+        seen.append(torch.get_num_threads())
+        real(*arguments)
+
+    monkeypatch.setattr(invertible_chain, "verify_chain", noting)
+    torch.set_num_threads(2)
+    try:
+        net.verify(certificate)
+        content = rewritten(certificate)
+        change_bound(content)
+        with pytest.raises(CertificateError):
+            net.verify(StabilityCertificate(content))
+        assert (seen, torch.get_num_threads()) == ([1, 1], 2)
+    finally:
+        torch.set_num_threads(threads)
 
 
 def change_bound(content: Any) -> None:

@@ -34,7 +34,7 @@ from invreg_iresnet.certificate.network_certificate import (
 )
 from invreg_iresnet.inversion.accuracy import Accuracy, exact, for_training
 from invreg_iresnet.network.lifting import Lifting
-from invreg_iresnet.network.precision import arithmetic, autocast_dtype
+from invreg_iresnet.network.precision import arithmetic, autocast_dtype, single_thread
 from invreg_iresnet.network.residuals import ResidualStack, Weights
 from invreg_iresnet.parameters import Center, Channels, Hidden, KernelSize, MaxIterations, Normalisation, Padding
 
@@ -218,7 +218,7 @@ class InvertibleChain(Reconstructor):
         """
         lifting, stack = self._parts()
         claimed = StabilityCertificate(certificate.content)
-        with torch.no_grad():
+        with torch.no_grad(), single_thread():
             verify_chain(claimed, stack.evaluation_weights(), self.role, self._embedding(lifting))
         self._keep(claimed)
 

@@ -16,6 +16,17 @@ def autocast_dtype(tensor: Tensor) -> torch.dtype:
 
 
 @contextmanager
+def single_thread() -> Iterator[None]:
+    """Computes in one thread: many small matrices gain little from more, and lose much where other work waits."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+@contextmanager
 def arithmetic(device: torch.device, *, tf32: bool) -> Iterator[None]:
     """Computes in the dtypes that tensors have, without autocast.
 
