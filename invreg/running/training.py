@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import warnings
+
 from invreg.components.foreign import blamed
 from invreg.components.reconstructor import FinalisesWeights
 from invreg.components.trainer import Method, TrainedMethod, Trainer, TrainingContext
-from invreg.errors import InvregError, TrainingError
+from invreg.errors import InvregError, InvregWarning, TrainingError
 
 
 def fit(trainer: Trainer, method: Method, context: TrainingContext, where: str) -> TrainedMethod:
@@ -19,7 +21,17 @@ def fit(trainer: Trainer, method: Method, context: TrainingContext, where: str) 
 
     Raises:
         TrainingError: if it raises anything, or returns something else.
+
+    Warns:
+        InvregWarning: if a single validation image has to choose.
     """
+    if len(context.images.val) == 1:
+        message = InvregError(
+            f"{method.label!r}: a single validation image chooses its weights, or its parameters",
+            expected="several validation images: with another one, the choice may be another",
+            hint="more images, or a larger `val`",
+        )
+        warnings.warn(str(message), InvregWarning, stacklevel=2)
     try:
         with blamed(trainer, "", TrainingError):
             trained = trainer.fit(method, context)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 import invreg
-from invreg import DataError, Model, Problem, Registry, SpecError, Splits, StoreError, hookimpl
+from invreg import DataError, InvregWarning, Model, Problem, Registry, SpecError, Splits, StoreError, hookimpl
 from invreg.models.training_data import splits_of
 
 BRIEF = {"name": "reconstruction", "steps": 2, "batch_size": 2}
@@ -142,6 +143,15 @@ def test_without_a_folder_an_interruption_keeps_nothing(problem: Problem, images
     with pytest.raises(KeyboardInterrupt) as stop:
         invreg.train(NET, problem, images, trainer=BRIEF, registry=registry, device="cpu", progress=False)
     assert stop.value.__notes__ == ["nothing; with a folder, train(..., folder=...), checkpoints are"]
+
+
+def test_a_single_validation_image_is_warned_of(problem: Problem, images: np.ndarray) -> None:
+    options: dict[str, Any] = {"trainer": BRIEF, "device": "cpu", "progress": False}
+    with pytest.warns(InvregWarning, match="'conv_resnet': a single validation image chooses its weights"):
+        invreg.train(NET, problem, images, val=images[:1], **options)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", InvregWarning)
+        invreg.train(NET, problem, images, val=images[:2], **options)
 
 
 def test_shows_progress(problem: Problem, images: np.ndarray, capfd: pytest.CaptureFixture[str]) -> None:
