@@ -88,6 +88,8 @@ def run(
 
         print(plan_of(source, output, changes, executor))
         return
+    if is_one_of_several() and os.environ["RANK"] != "0":
+        _say_nothing()
     shown = not quiet
     result = api.run(source, output, device, shown, changes, track=track or None, executor=executor, retries=retries)
     if not processes().is_main:
@@ -481,6 +483,15 @@ def _with_flags(text: str) -> str:
     """A message in which parameters that stand in backticks are called as on the command line."""
     flags = _flags()
     return re.sub(r"`(\w+)`", lambda name: flags.get(name[1], name[0]), text)
+
+
+def _say_nothing() -> None:
+    """Leaves warnings and the log to the main process, which has the same; errors are still said."""
+    import logging
+    import warnings
+
+    logging.getLogger("invreg").setLevel(logging.ERROR)
+    warnings.simplefilter("ignore")
 
 
 def _part() -> None:
