@@ -26,6 +26,7 @@ class Job:
         needs: names of the jobs of shared work that have to end before this one starts.
         device: where to compute: `auto`, `cpu`, `cuda`, ...
         track: names of experiment trackers that follow the cell.
+        processes: how many of this machine carry it out together, one GPU each.
     """
 
     study: Path
@@ -33,6 +34,7 @@ class Job:
     needs: tuple[str, ...] = ()
     device: str = "auto"
     track: tuple[str, ...] = ()
+    processes: int = 1
 
     @property
     def command(self) -> list[str]:
@@ -42,7 +44,10 @@ class Job:
         added, the process ends as after SIGTERM when its standard input is closed: so it does not outlive its parent.
         """
         tracked = [part for name in self.track for part in ("--track", name)]
-        return [sys.executable, "-m", "invreg", "job", str(self.study), self.name, "--device", self.device, *tracked]
+        python = [sys.executable, "-m"]
+        if self.processes > 1:
+            python += ["torch.distributed.run", "--standalone", "--nproc_per_node", str(self.processes), "-m"]
+        return [*python, "invreg", "job", str(self.study), self.name, "--device", self.device, *tracked]
 
     @property
     def log(self) -> Path:

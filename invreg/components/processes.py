@@ -138,7 +138,9 @@ class _Group(Processes):
         if not self._all_fail(_SAME_FAILURE):
             text = str(error) if isinstance(error, InvregError) else message_of(error)
             raise _OwnFailure(
-                text, where=f"process {self.rank} of {self.count}", hint="it has failed there and not in the others"
+                text,
+                where=f"process {self.rank} of {self.count}",
+                hint="one process: this has failed in one of several, and the others do not know that it ends",
             ) from error
 
     def _result(self, part: Any) -> Any:

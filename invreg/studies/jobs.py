@@ -6,13 +6,17 @@ A job reads the spec that lies in its folder, and never plans the study. What it
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import nullcontext
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from invreg.components.device import choose_device
+from invreg.components.processes import processes
 from invreg.errors import InvregError, StoreError
 from invreg.plugins.registry import Registry
 from invreg.plugins.tracking import open_trackers
+from invreg.running.agreement import check_agreement
 from invreg.running.shared_work import SharedWork, method_digest
 from invreg.running.single import RunOptions, check_plan, run_plan
 from invreg.specs.plan import Plan, make_plan
@@ -59,7 +63,7 @@ def is_finished(study: StudyFolder, name: str) -> bool:
 
 
 def carry_out(path: Path, name: str, device: str, track: Sequence[str], registry: Registry) -> bool:
-    """Carries out a job of a study, in this process.
+    """Carries out a job of a study, in this process, or in this and those that were started with it.
 
     Returns:
         Whether it is finished now. If it failed, the failure is written into its folder; if shared work that it needs
@@ -69,30 +73,33 @@ def carry_out(path: Path, name: str, device: str, track: Sequence[str], registry
         StoreError: if the study or the job is not there.
         KeyboardInterrupt: after a signal; what was done is kept.
     """
-    study = _study_at(path)
+    together, study = processes(), _study_at(path)
     folder = job_folder(study, name)
     if not (folder.path / "spec.yaml").is_file():
         raise StoreError(f"there is no job {name!r} in this study", where=str(path), expected="the name of a cell")
-    if is_finished(study, name):
+    if together.from_main(lambda: is_finished(study, name)):
         return True
     try:
         plan = make_plan(folder.spec, registry)
         _check_unchanged(plan, folder)
-        if not is_shared(name) and _missing(study, plan):
+        if together.from_main(lambda: not is_shared(name) and bool(_missing(study, plan))):
             return False
         options = RunOptions(folder.path.parent, choose_device(device), tracked=track, waits=True)
+        check_agreement(plan.spec.model_dump(mode="json"), options.device)
         # Shared work keeps its method; that of a cell is its own.
         shared = SharedWork(study.shared_folder, keeps=is_shared(name))
-        folder.clear_failure()
-        with open_trackers(registry, track) as trackers, Record(study.jobs_folder / f"{name}.json") as record:
+        together.from_main(folder.clear_failure)
+        record = Record(study.jobs_folder / f"{name}.json") if together.is_main else None
+        with open_trackers(registry, track if together.is_main else ()) as trackers, record or nullcontext():
             inputs = check_plan(plan, options.device, shared)
-            run_plan(plan, inputs, options, shared, trackers, folder, [record])
+            run_plan(plan, inputs, options, shared, trackers, folder, [record] if record else [])
     except KeyboardInterrupt:
         raise
     except Exception as error:  # noqa: BLE001 (whatever it is, it is the result of this job)
-        folder.write_failure(error)
+        together.failed_alike(error)
+        together.from_main(partial(folder.write_failure, error))
         return False
-    folder.clear_failure()
+    together.from_main(folder.clear_failure)
     return True
 
 

@@ -122,6 +122,21 @@ def test_two_processes_give_the_same_table_though_each_training_is_killed(
     pd.testing.assert_frame_equal(run_cells(tmp_path, "local").table, result.table)
 
 
+def test_several_processes_carry_out_a_cell_though_they_are_killed(
+    plain: StudyResult, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TOY_DIES", "3")
+    monkeypatch.setenv("TOY_LOG", str(log := tmp_path / "log.txt"))
+    only = {"methods.net.trainer.steps": [5]}
+    result = run_cells(tmp_path, {"name": "local", "jobs": 1, "processes": 2}, matrix=only)
+    assert result.failures == {}
+    expected = numbers(plain)
+    expected = expected[expected["methods.net.trainer.steps"] == 5].reset_index(drop=True)
+    pd.testing.assert_frame_equal(numbers(result), expected)
+    assert len(steps_in(log)) == len(set(steps_in(log))) == 5  # by the first process, in two sessions
+    assert len({line.split()[3] for line in log.read_text().splitlines()}) == 2
+
+
 def test_jobs_end_with_the_command_and_the_same_command_goes_on(plain: StudyResult, tmp_path: Path) -> None:
     (tmp_path / "spec.json").write_text(json.dumps({**SPEC, "executor": {"name": "local", "jobs": 2}}))
     log, slow = tmp_path / "log.txt", {**os.environ, "TOY_SECONDS": "0.4", "TOY_LOG": str(tmp_path / "log.txt")}

@@ -6,7 +6,7 @@ import os
 import subprocess
 import time
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated
 
@@ -32,7 +32,7 @@ class _Running:
     Attributes:
         job: what it does.
         process: it.
-        gpu: the GPU that it was given; None if none.
+        gpu: the GPU, or GPUs, that it was given; None if none.
         peak: the most memory that it had so far, in bytes.
         grown: when that was last more than before.
     """
@@ -48,7 +48,8 @@ class Local(Executor):
     """Processes on this machine, several at a time.
 
     Without `jobs`, the first process starts alone. When its memory has stopped growing, as many others start as fit
-    into the memory that is free, at most one for each core, and one for each GPU where there are any.
+    into the memory that is free, at most one for each core, and one for each GPU where there are any. A cell can be
+    carried out by several processes together, with a GPU each.
     """
 
     def __init__(
@@ -59,14 +60,19 @@ class Local(Executor):
         threads: Annotated[
             int | None, Field(ge=1, description="threads of each process; the cores divided by the processes if None")
         ] = None,
+        processes: Annotated[
+            int,
+            Field(ge=1, description="processes that carry out a cell together, with a GPU each; `jobs` counts cells"),
+        ] = 1,
     ) -> None:
-        self.jobs, self.threads = jobs, threads
+        self.jobs, self.threads, self.processes = jobs, threads, processes
 
     def execute(self, jobs: Sequence[Job], watch: Watch) -> None:
-        gpus = _gpus(jobs[0].device)
-        most = self.jobs or min(len(gpus) or cores(), cores(), len(jobs))
-        environment = {"OMP_NUM_THREADS": str(self._threads(most))}
-        waiting, running = list(jobs), list[_Running]()
+        gpus = _shares(_gpus(jobs[0].device), self.processes)
+        room = max(1, cores() // self.processes)
+        most = self.jobs or min(len(gpus) or room, room, len(jobs))
+        environment = {"OMP_NUM_THREADS": str(self._threads(most * self.processes))}
+        waiting, running = [replace(job, processes=self.processes) for job in jobs], list[_Running]()
         try:
             while waiting or running:
                 for job in ready(waiting, (one.job for one in running), watch, self._room(running, most)):
@@ -117,6 +123,12 @@ def _gpus(device: str) -> list[str]:
     return visible[:count] if visible else [str(index) for index in range(count)]
 
 
+def _shares(gpus: list[str], size: int) -> list[str]:
+    """So many GPUs for each cell, as CUDA_VISIBLE_DEVICES names them; all where there are fewer."""
+    whole = [",".join(gpus[first : first + size]) for first in range(0, len(gpus) - size + 1, size)]
+    return whole or ([",".join(gpus)] if gpus else [])
+
+
 def _least_used(gpus: list[str], running: Iterable[_Running]) -> str | None:
     used = [one.gpu for one in running]
     return min(gpus, key=used.count) if gpus else None
@@ -128,7 +140,12 @@ def _free_memory() -> int | None:
 
 
 def _peak_memory(process: int) -> int:
-    return _kibibytes(Path(f"/proc/{process}/status"), "VmHWM:") or 0
+    """In bytes, of the process and those that it has started."""
+    try:
+        started = Path(f"/proc/{process}/task/{process}/children").read_text().split()
+    except OSError:
+        started = []
+    return sum(_kibibytes(Path(f"/proc/{one}/status"), "VmHWM:") or 0 for one in [str(process), *started])
 
 
 def _kibibytes(file: Path, name: str) -> int | None:

@@ -9,7 +9,7 @@ import subprocess
 import time as clock
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import redirect_stderr, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -91,6 +91,10 @@ class Slurm(Executor):
         ] = None,
         cpus: Annotated[int, Field(ge=1, description="cores of a Slurm job, and threads of its computations")] = 1,
         gpus: Annotated[int, Field(ge=0, description="GPUs of a Slurm job")] = 0,
+        processes: Annotated[
+            int,
+            Field(ge=1, description="processes that carry out a cell together, with a GPU each: as many as `gpus`"),
+        ] = 1,
         account: Annotated[str | None, Field(description="account that pays; the default one if None")] = None,
         jobs: Annotated[
             int | None,
@@ -127,6 +131,7 @@ class Slurm(Executor):
         poll_seconds: Annotated[float, Field(gt=0, description="seconds between two looks at the queue")] = 10.0,
     ) -> None:
         self.partition, self.time, self.memory, self.cpus, self.gpus = partition, time, memory, cpus, gpus
+        self.processes = processes
         self.account, self.jobs, self.cells_per_job, self.set_up = account, jobs, cells_per_job, set_up
         self.options, self.notice_seconds, self.turns, self.poll_seconds = options, notice_seconds, turns, poll_seconds
         self._minutes = _minutes(time)
@@ -158,6 +163,7 @@ class Slurm(Executor):
         if not jobs:
             return
         self.check()
+        jobs = [replace(job, processes=self.processes) for job in jobs]
         unfinished = {job.name: job for job in jobs}
         parent = jobs[0].study / "jobs" / "slurm"
         batches = self._attach(parent, unfinished)
@@ -193,7 +199,7 @@ class Slurm(Executor):
             "gpus_per_node": self.gpus or None,
             "array_parallelism": self.jobs or 10**6,
             "signal_delay_s": self.notice_seconds,
-            "setup": [f"export OMP_NUM_THREADS={self.cpus}", *self.set_up],
+            "setup": [f"export OMP_NUM_THREADS={max(1, self.cpus // self.processes)}", *self.set_up],
             "stderr_to_stdout": True,
             "dependency": f"afterany:{':'.join(after)}" if after else None,
             "additional_parameters": {"requeue": True, **self.options},

@@ -20,7 +20,7 @@ import sys
 import time
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
@@ -97,7 +97,14 @@ class Batch:
         """The batch in a folder; `OSError`, `ValueError`, `KeyError` or `TypeError` if there is none."""
         content = json.loads((folder / "batch.json").read_text(encoding="utf-8"))
         jobs = [
-            Job(study, str(job["name"]), tuple(job["needs"]), str(job["device"]), tuple(job["track"]))
+            Job(
+                study,
+                str(job["name"]),
+                tuple(job["needs"]),
+                str(job["device"]),
+                tuple(job["track"]),
+                int(job.get("processes", 1)),
+            )
             for job in content["jobs"]
         ]
         numbers = content["workers"], content["most_turns"], content["most_jobs"]
@@ -105,7 +112,7 @@ class Batch:
 
     def write(self, slurm_job: str | None = None) -> None:
         """Writes `batch.json`, with the number that Slurm gave to the array as soon as it is known."""
-        jobs = [{"name": job.name, "needs": job.needs, "device": job.device, "track": job.track} for job in self.jobs]
+        jobs = [{key: value for key, value in asdict(job).items() if key != "study"} for job in self.jobs]
         numbers = {"workers": self.workers, "most_turns": self.most_turns, "most_jobs": self.most_jobs}
         content = {"name": self.name, "slurm_job": slurm_job, **numbers, "jobs": jobs}
         write_whole(self.folder / "batch.json", (json.dumps(content, indent=1) + "\n").encode())
@@ -272,6 +279,8 @@ def _carry_out(job: Job, registry: Registry, imported: Connection) -> None:
     log = os.open(job.log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
     os.dup2(log, 1)
     os.dup2(log, 2)
+    if job.processes > 1:
+        os.execv(sys.executable, job.command)  # noqa: S606 (this very Python: torchrun starts processes of its own)
     before = set(sys.modules)
     try:
         is_finished = invreg.run_job(job.study, job.name, job.device, job.track, registry)
