@@ -67,7 +67,8 @@ class InvregError(Exception):
         lines = [f"{readable(self.where, 400)}: {what}" if self.where else what]
         if expected:
             lines.append(f"  expected: {expected}")
-        if hint and hint != expected:
+        names = hint.removeprefix("one of ").split(", ") if hint.startswith("one of ") else [hint]
+        if hint and not all(name in expected for name in names):  # a list of what was just listed is not said twice
             lines.append(f"  try: {hint}")
         return readable("\n".join(lines), LONGEST_MESSAGE)
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import invreg
-from invreg import SpecError, cli
+from invreg import DataError, SpecError, cli
 
 SPEC: dict[str, Any] = {"data": "photos"}
 wrong: Any = 3
@@ -54,6 +54,15 @@ def test_parameters_are_options_on_the_command_line(monkeypatch: pytest.MonkeyPa
     assert cli._with_flags(text) == "another --output, --white, --data-error, --no-proof, --format; not `other`"
     monkeypatch.setattr("sys.argv", ["invreg", "report", "folder"])
     assert cli._with_flags(text) == text
+
+
+def test_what_is_expected_is_listed_once(tmp_path: Path) -> None:
+    with pytest.raises(DataError) as error:
+        invreg.write_image(tmp_path / "a.xyz", np.zeros((4, 4)))
+    assert str(error.value).endswith("expected: a name that ends in .png, .tif, .tiff, .jpg, .jpeg, .npy, .npz")
+    assert "try: one of a, c" in str(SpecError("d", expected="one of a, b", hint="one of a, c"))
+    assert "try" not in str(SpecError("d", expected="one of b, a", hint="one of a, b"))
+    assert "try: did you mean 'a'?" in str(SpecError("d", expected="one of b, a", hint="did you mean 'a'?"))
 
 
 def test_a_model_is_not_a_run(tmp_path: Path) -> None:
