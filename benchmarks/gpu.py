@@ -162,11 +162,13 @@ def _git(*arguments: str) -> str:
 def carry_out(part: str, options: argparse.Namespace, end: float) -> None:
     """A part in a process of its own, which ends when the time is up; its rows are kept."""
     command = [sys.executable, __file__, "--part", part, "--output", str(options.output), "--device", options.device]
-    wait_for(subprocess.Popen(command + ["--micro"] * options.micro), end)
+    wait_for(command + ["--micro"] * options.micro, end)
 
 
-def wait_for(process: subprocess.Popen[bytes], end: float) -> None:
-    """Waits until a process ends; it is asked to when the time is up or this one is interrupted, and then killed."""
+def wait_for(command: list[str], end: float) -> None:
+    """Carries out a command; it is asked to end when the time is up or this process is interrupted, and then killed."""
+    # Ctrl-C reaches this process alone, which passes it on once: a second signal would end the command at once.
+    process = subprocess.Popen(command, start_new_session=True)
     try:
         process.wait(max(0.0, end - time.monotonic()))
     except subprocess.TimeoutExpired:
@@ -472,7 +474,7 @@ def train(options: argparse.Namespace, end: float) -> None:
     write_whole(path, json.dumps(spec, indent=1).encode())
     print("training ...", flush=True)
     command = [sys.executable, "-m", "invreg", "run", str(path), "--output", str(options.output / "runs")]
-    wait_for(subprocess.Popen([*command, "--device", options.device]), end)
+    wait_for([*command, "--device", options.device], end)
 
 
 # -- the page
@@ -598,7 +600,8 @@ def _training_section(options: argparse.Namespace) -> list[str]:
         return []
     with logs[-1].open(encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
-    shown = rows[:: max(1, len(rows) // 20)] + rows[-1:]
+    every = max(1, len(rows) // 20)
+    shown = rows[::-every][::-1]
     columns = list(rows[0]) if rows else []
     return ["## Training", "", *_table(columns, [list(row.values()) for row in shown])]
 
