@@ -30,13 +30,14 @@ _HOPELESS = re.compile(
     "|(Assoc|QOS)Max(Wall|Cpu|GRES|Mem|Node)[A-Za-z]*Per(Job|Node)[A-Za-z]*"
 )
 
-#: What Slurm does not know how to say in its own words, by what it says.
+#: What to try, by what Slurm says.
 _HINTS = {
-    "partition": "`sinfo` lists the partitions",
     "emory": "`sinfo --format='%P %m'` lists the partitions with the MB that their nodes have",
     "ccount": "`sacctmgr show associations user=$USER` lists your accounts",
     "gres": "`sinfo --format='%P %G'` lists the partitions with the GPUs that their nodes have",
-    "time": "`sinfo --format='%P %l'` lists the partitions with their longest times",
+    "PartitionConfig": "`sinfo --format='%P %c %m %G %l'` lists the cores, MB, GPUs and times of partitions",
+    "ime": "`sinfo --format='%P %l'` lists the partitions with their longest times",
+    "partition": "`sinfo` lists the partitions",
     "QOS": "a larger `cells_per_job`, which makes fewer jobs; `sacctmgr show qos` lists what is allowed",
     "option": "`sbatch --help` lists the options",
 }
@@ -134,6 +135,9 @@ class Slurm(Executor):
         self.processes = processes
         self.account, self.jobs, self.cells_per_job, self.set_up = account, jobs, cells_per_job, set_up
         self.options, self.notice_seconds, self.turns, self.poll_seconds = options, notice_seconds, turns, poll_seconds
+        _check_words(
+            partition=partition, account=account, **{f"options.{key}": value for key, value in options.items()}
+        )
         self._minutes = _minutes(time)
         if self._minutes * 60 <= notice_seconds:
             raise SpecError(
@@ -294,8 +298,8 @@ class Slurm(Executor):
                     self._dismiss(batch, now)
                 elif earlier is not None and not alive:
                     batches.remove(batch)
-                    again = self._orphans(batch, mine, now, unfinished, watch)
-                    batches += self._submit(parent, again, batches)
+                    _check_abandoned(batch, now)
+                    batches += self._submit(parent, mine, batches)
                 elif earlier is not None:
                     self._refuse_hopeless(batch, now)
             before = states
@@ -334,27 +338,6 @@ class Slurm(Executor):
                 batch.open_again(name, number)
             else:
                 del unfinished[name]
-
-    def _orphans(
-        self,
-        batch: Batch,
-        jobs: Sequence[Job],
-        states: Mapping[str, _State],
-        unfinished: dict[str, Job],
-        watch: Watch,
-    ) -> list[Job]:
-        """What remains of a batch that nobody works at any more, and is to be submitted again."""
-        cancelled = sorted(state.slurm_job for state in states.values() if state.name == "CANCELLED")
-        if cancelled:
-            why = f"cancelled (Slurm job {cancelled[0].partition('_')[0]})"
-            again = [job for job in jobs if watch.ended(job.name, why)]
-            for job in jobs:
-                if job not in again:
-                    del unfinished[job.name]
-            return again
-        if not batch.latest():
-            raise _nothing_begun(batch, states)
-        return list(jobs)
 
     def _refuse_hopeless(self, batch: Batch, states: Mapping[str, _State]) -> None:
         """Slurm takes jobs, too, that it can never start."""
@@ -417,24 +400,45 @@ def _refusal(said: str) -> ExecutorError:
     return ExecutorError(f"Slurm does not take the jobs: {what}", where="slurm", hint=hint)
 
 
-def _nothing_begun(batch: Batch, states: Mapping[str, _State]) -> ExecutorError:
-    """All workers have ended, and none has begun with a job."""
+def _check_abandoned(batch: Batch, states: Mapping[str, _State]) -> None:
+    """Whether to submit again what is left of a batch that nobody works at any more.
+
+    Raises:
+        ExecutorError: if somebody has cancelled it, or its workers could not begin with anything.
+    """
+    ended = {state.name for state in states.values()}
+    if "CANCELLED" in ended and ended <= {"CANCELLED", "COMPLETED"}:
+        number = next(iter(states.values())).slurm_job.partition("_")[0]
+        raise ExecutorError(
+            f"the Slurm jobs {number} were cancelled",
+            where="slurm",
+            hint="the same command, which submits what is left; what was done is kept",
+        )
+    if batch.latest():
+        return
+    what = f"all Slurm jobs have ended ({', '.join(sorted(ended)) or 'no longer known'})"
     logs = sorted(batch.folder.glob("*_log.out"), key=lambda path: path.stat().st_mtime)
-    ended = ", ".join(sorted({state.name for state in states.values()})) or "no longer known"
     if not logs:
-        return ExecutorError(
-            f"all Slurm jobs have ended ({ended}) and left no log in {batch.folder}",
+        raise ExecutorError(
+            f"{what} and left no log in {batch.folder}",
             where="slurm",
             expected="an --output folder on a file system that the nodes see under the same path",
             hint=f"`srun ls {batch.folder}`",
         )
     said = logs[-1].read_text(encoding="utf-8", errors="replace").strip()[-800:]
-    return ExecutorError(
-        f"all Slurm jobs have ended ({ended}) before they began with a cell; the last one says:\n{said}",
+    raise ExecutorError(
+        f"{what} before they began with a cell; the last one says:\n{said}",
         where="slurm",
         expected="nodes on which this Python runs, after the lines of `set_up`",
         hint=f"the logs in {batch.folder}",
     )
+
+
+def _check_words(**given: str | int | bool | None) -> None:
+    """Each becomes part of one line of a script: what holds another line would be run there."""
+    for where, value in given.items():
+        if not str(value).isprintable() or not where.removeprefix("options.").replace("-", "").isalnum():
+            raise SpecError(repr(value), where=where, expected="one line, for an option of `sbatch` such as `qos`")
 
 
 def _minutes(time: str) -> int:
