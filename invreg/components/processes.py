@@ -140,7 +140,8 @@ class _Group(Processes):
             raise _OwnFailure(
                 text,
                 where=f"process {self.rank} of {self.count}",
-                hint="one process: this has failed in one of several, and the others do not know that it ends",
+                expected="the same in all of them",
+                hint="the same command with one process, where this costs a trial or a cell and nothing else",
             ) from error
 
     def _result(self, part: Any) -> Any:
