@@ -25,6 +25,7 @@ from invreg.components import device as devices
 from invreg.components.device import choose_device
 from invreg.components.processes import processes
 from invreg.running import agreement
+from invreg.studies import study
 
 WORKER = Path(__file__).with_name("together_worker.py")
 NETWORKS: dict[str, dict[str, Any]] = {
@@ -235,6 +236,14 @@ def test_differences_between_processes_are_named(monkeypatch: pytest.MonkeyPatch
         agreement.check_agreement(spec, torch.device("cpu"))
     told[:] = 2 * [(spec, versions, "cpu", None)]
     agreement.check_agreement(spec, torch.device("cpu"))
+
+
+def test_an_executor_and_several_processes_are_one_too_many(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(study, "processes", lambda: SimpleNamespace(count=2))
+    spec = {**spec_of(["unet"]), "matrix": {"noise.std": [0.01, 0.02]}, "executor": "local"}
+    with pytest.raises(invreg.SpecError, match="executor: an executor for 2 processes"):
+        invreg.run(spec, tmp_path, "cpu", progress=False)
+    assert not list(tmp_path.iterdir())
 
 
 def test_each_process_takes_a_gpu_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
