@@ -117,7 +117,7 @@ class Executor(Component, ABC):
         executor finds them again.
 
         Args:
-            jobs: what to do; those that are finished are not among them.
+            jobs: what to do, shared work first; those that are finished are not among them.
             watch: is told when a job starts and ends.
 
         Raises:

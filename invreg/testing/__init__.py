@@ -8,6 +8,7 @@ from __future__ import annotations
 from invreg.testing.analyzers import check_analyzer
 from invreg.testing.checks import CheckFailure, Failure
 from invreg.testing.datasets import check_dataset
+from invreg.testing.executors import check_executor
 from invreg.testing.metrics import check_metric
 from invreg.testing.noises import check_noise
 from invreg.testing.operators import check_operator
@@ -21,6 +22,7 @@ __all__ = [
     "Failure",
     "check_analyzer",
     "check_dataset",
+    "check_executor",
     "check_metric",
     "check_noise",
     "check_operator",

@@ -16,6 +16,7 @@ from invreg.testing.analyzers import check_analyzer
 from invreg.testing.checks import CheckFailure, Failure, run_checks
 from invreg.testing.constructors import constructor_checks
 from invreg.testing.datasets import check_dataset
+from invreg.testing.executors import check_executor
 from invreg.testing.metrics import check_metric
 from invreg.testing.noises import check_noise
 from invreg.testing.operators import check_operator
@@ -40,6 +41,7 @@ TRIED: dict[str, Callable[..., None]] = {
     "trainer": check_trainer,
     "analyzer": check_analyzer,
     "study_analyzer": check_study_analyzer,
+    "executor": check_executor,
 }
 
 

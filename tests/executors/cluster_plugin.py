@@ -9,9 +9,10 @@ import sys
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import torch
+from pydantic import Field
 
 import invreg
 
@@ -68,7 +69,11 @@ class Steps(invreg.Trainer):
 class Inline(invreg.Executor):
     """Jobs in this process, the last one first where that is allowed; `dies` lets as many starts die as it says."""
 
-    def __init__(self, dies: int = 0, mode: str = "") -> None:
+    def __init__(
+        self,
+        dies: Annotated[int, Field(description="starts that die")] = 0,
+        mode: Annotated[str, Field(description="what it does wrong")] = "",
+    ) -> None:
         self.dies, self.mode = dies, mode
 
     def check(self) -> None:
@@ -83,7 +88,7 @@ class Inline(invreg.Executor):
         waiting = list(jobs)
         while waiting:
             names = {job.name for job in waiting}
-            job = next(job for job in reversed(waiting) if names.isdisjoint(job.needs))
+            job = next(job for job in reversed(waiting) if self.mode == "cells first" or names.isdisjoint(job.needs))
             waiting.remove(job)
             BEGUN.append(job.name)
             watch.started(job.name)
@@ -92,7 +97,7 @@ class Inline(invreg.Executor):
                 again = watch.ended(job.name, "killed by SIGKILL")
             else:
                 job.run()
-                again = watch.ended(job.name)
+                again = self.mode != "silent" and watch.ended(job.name)
             if again:
                 waiting.append(job)
 

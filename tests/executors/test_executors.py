@@ -18,6 +18,7 @@ import pytest
 from processes import Command, call
 
 import invreg
+import invreg.testing
 from invreg.api import run
 from invreg.errors import ExecutorError, InvregError, SpecError, StoreError
 from invreg.plugins.registry import Registry
@@ -413,3 +414,19 @@ def test_a_plugin_that_is_not_installed_is_refused(tmp_path: Path) -> None:
     registry = Registry.installed({"mine": cluster_plugin.Inline})
     with pytest.raises(SpecError, match=r"do not know mine"):
         run(SPEC, tmp_path / "runs", progress=False, registry=registry, executor="local")
+
+
+# -- engines of others
+
+
+def test_the_engines_keep_what_executors_promise() -> None:
+    invreg.testing.check_executor(cluster_plugin.Inline)
+
+
+@pytest.mark.parametrize(
+    ("mode", "check"), [("nothing", "finished"), ("silent", "ended"), ("cells first", "needs"), ("breaks", "finished")]
+)
+def test_engines_that_do_not_are_found(mode: str, check: str) -> None:
+    with pytest.raises(invreg.testing.CheckFailure) as caught:
+        invreg.testing.check_executor(cluster_plugin.Inline(mode=mode))
+    assert check in caught.value.checks
