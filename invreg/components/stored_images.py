@@ -31,8 +31,8 @@ class StoredImages(Sequence[Tensor]):
         path: the file: all values, as they are in memory. It stays open, and readable if it is deleted.
         dtype: of the values.
         shapes: of the images, in their order.
-        low: the smallest value; NaN if there is one.
-        high: the largest value.
+        low: the smallest value, where white is 1; NaN if there is one.
+        high: the largest value, likewise.
 
     Raises:
         OSError: if it cannot be opened.

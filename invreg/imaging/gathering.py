@@ -74,15 +74,11 @@ def gather_images(images: Iterable[Pixels], names: Sequence[str], identity: Mapp
 
 
 def file_identity(path: Path) -> list[int]:
-    """Size and times of a file, which change when its content does, for the identity of images.
-
-    Raises:
-        DataError: if it cannot be read.
-    """
+    """Size and times of a file, which change with its content, for the identity of images; empty if there is none."""
     try:
         found = path.stat()
-    except OSError as error:
-        raise DataError(f"cannot be read: {error.strerror}", where=str(path), expected="a file") from error
+    except OSError:  # whoever reads it says why not
+        return []
     # The time of modification alone is not enough: archives and copies set it to what they like.
     return [found.st_size, found.st_mtime_ns, found.st_ctime_ns]
 
@@ -134,14 +130,13 @@ def _prepared(place: Path, images: Iterator[Pixels], total: int, identity: Mappi
 def _write(path: Path, images: Iterator[Pixels], total: int) -> dict[str, Any]:
     """Writes the values of all images, one after the other, and shows how far it is."""
     shapes, types = [], []
-    low, high = np.float32(0), np.float32(0)
+    low, high = np.float32(np.inf), np.float32(-np.inf)
     with path.open("wb") as file:
         for image in _shown(images, total):
             _append(file, image)
             shapes.append(image.shape)
             types.append(image.dtype)
-            if image.dtype != np.uint8:
-                low, high = np.minimum(low, image.min()), np.maximum(high, image.max())  # NaN stays
+            low, high = np.minimum(low, _to_unit(image.min())), np.maximum(high, _to_unit(image.max()))  # NaN stays
         _finish(file)
     if len(set(types)) > 1:
         _to_float(path, shapes, types)
@@ -169,7 +164,7 @@ def _finish(file: BinaryIO) -> None:
     os.fsync(file.fileno())
 
 
-def _to_unit(image: Pixels) -> NDArray[np.float32]:
+def _to_unit(image: Any) -> Any:
     values = image.astype(np.float32, copy=False)
     return values / np.float32(255) if image.dtype == np.uint8 else values
 

@@ -23,6 +23,7 @@ from invreg.components import memory, training_images
 from invreg.imaging import gathering
 from invreg_datasets import folder as folder_module
 from invreg_datasets.folder import ImageFolder
+from invreg_datasets.pairs import MeasuredPairs
 from invreg_datasets.stl10 import STL10
 
 
@@ -105,6 +106,56 @@ def test_stl10(color: Any, tmp_path: Path, cache: Path, monkeypatch: pytest.Monk
         random.integers(0, 256, count * 3 * 96 * 96, dtype=np.uint8).tofile(tmp_path / name)
     assert_same(STL10(tmp_path, train=25, val=2, test=2, train_size=50, color=color), monkeypatch)
     assert_same(STL10(tmp_path, train=25, val=2, test=2, train_size=50, color=color, seed=1), monkeypatch)
+    assert len(entries(cache)) == 2
+
+
+@pytest.mark.parametrize("layout", ["in place", "other shapes", "table"])
+def test_measured_pairs(layout: str, tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder, rows = tmp_path / "pairs", ["truth,measurement,split"]
+    for kind in ("truth", "measurement"):
+        (folder / kind).mkdir(parents=True)
+    for number in range(12):
+        random = np.random.default_rng(number)
+        shape = (20, 24) if layout == "other shapes" else (20 + number, 24)
+        Image.fromarray(random.integers(0, 256, shape, dtype=np.uint8)).save(folder / "truth" / f"{number:02}.png")
+        for take in "ab" if layout == "table" else "a":
+            ending = f"{number:02}{take}" if layout == "table" else f"{number:02}"
+            z = random.random((2, *((7, 9) if layout == "other shapes" else shape)), dtype=np.float32) + 1
+            np.save(folder / "measurement" / f"{ending}.npy", z)
+            split = "val" if number == 0 else "test" if number == 1 else "train"
+            rows.append(f"truth/{number:02}.png,measurement/{ending}.npy,{split}")
+    parameters: dict[str, Any] = {} if layout == "other shapes" else {"image_size": 12}
+    if layout == "table":
+        (folder / "pairs.csv").write_text("\n".join(rows))
+        parameters["table"] = "pairs.csv"
+    dataset = MeasuredPairs(folder, **parameters)
+    assert_same(dataset, monkeypatch)
+    assert len(entries(cache)) == 2
+    stored = dataset.splits().train
+    monkeypatch.setattr(gathering, "MOST_BYTES", 2**28)
+    monkeypatch.setenv("INVREG_CACHE", str(tmp_path / "none"))
+    kept = dataset.splits().train
+    assert isinstance(stored, TrainingPairs)
+    assert isinstance(kept, TrainingPairs)
+    assert stored.measured_range == kept.measured_range
+    for step in range(4):
+        expected = kept.measured_batch(None, 0, step, 4, torch.Generator())  # type: ignore[arg-type]
+        found = stored.measured_batch(None, 0, step, 4, torch.Generator())  # type: ignore[arg-type]
+        assert all(map(torch.equal, found, expected))
+
+
+def test_a_truth_in_two_splits_is_found_in_files(tmp_path: Path, cache: Path) -> None:
+    for split, count in (("train", 8), ("val", 1), ("test", 1)):
+        for kind in ("truth", "measurement"):
+            (tmp_path / "pairs" / split / kind).mkdir(parents=True)
+        for number in range(count):
+            seed = 3 if split == "test" else number + 100 * (split == "val")
+            values = np.random.default_rng(seed).integers(0, 256, (40, 40), dtype=np.uint8)
+            Image.fromarray(values).save(tmp_path / "pairs" / split / "truth" / f"{number}.png")
+            np.save(tmp_path / "pairs" / split / "measurement" / f"{number}.npy", values / np.float32(255))
+    for _ in range(2):
+        with pytest.raises(DataError, match=r"the same scene is in train and in test: train/truth/3\.png"):
+            MeasuredPairs(tmp_path / "pairs").splits()
     assert len(entries(cache)) == 2
 
 

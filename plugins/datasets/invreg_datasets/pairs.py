@@ -6,8 +6,9 @@ import csv
 import hashlib
 import os
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Annotated, Any
 from unicodedata import normalize
@@ -16,6 +17,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from pydantic import Field
+from torch import Tensor
 
 from invreg import (
     DataError,
@@ -24,15 +26,18 @@ from invreg import (
     Pixels,
     SpecError,
     Splits,
+    StoredImages,
     TrainingPairs,
     did_you_mean,
+    file_identity,
     find_images,
+    gather_images,
     read_image,
 )
 from invreg_datasets.files import Dealt, deal, deal_pools, split_of
 from invreg_datasets.parameters import AnySize, Color, Folder, SplitSeed, height_and_width
 from invreg_datasets.patches import centre_crop
-from invreg_datasets.prepare import load_all, to_color, to_stack, to_tensors, to_unit
+from invreg_datasets.prepare import load_all, load_each, to_color, to_stack, to_unit
 
 _ARRAYS = (".npy", ".npz")
 #: How many names a message lists.
@@ -141,7 +146,7 @@ class MeasuredPairs(MeasuredDataset):
         self.val, self.test, self.seed = val, test, seed
 
     def splits(self) -> Splits:
-        """The three splits; reads and decodes all files.
+        """The three splits; reads and decodes all files, those for training once if they are too many for the memory.
 
         Raises:
             DataError: if files are missing or unreadable, pairs do not match, or a scene is in two splits.
@@ -152,23 +157,25 @@ class MeasuredPairs(MeasuredDataset):
             raise DataError(str(error), where=str(self.path), expected="a folder with pairs") from error
         where = str(folder.absolute())
         pairs, dealt = self._from_table(folder, where) if self.table else self._from_folders(folder, where)
-        read = {name: _Read(*values) for name, values in zip(pairs, self._read(folder, pairs), strict=True)}
+        trained = set(dealt.train)
+        read = self._evaluated(folder, {name: pair for name, pair in pairs.items() if name not in trained})
+        images, measured = self._trained(folder, {name: pairs[name] for name in dealt.train})
+        shapes = zip(_shapes(images), _shapes(measured), strict=True)
+        for index, (name, both) in enumerate(zip(dealt.train, shapes, strict=True)):
+            read[name] = _Read(*both, partial(_values, images, index), partial(_values, measured, index))
         _check_scenes(dealt, pairs, read, where)
         in_place = _check_shapes(pairs, read, where)
         if not in_place and (self.image_size or self.train_size):
-            first = next(iter(read.values()))
+            first = read[next(iter(pairs))]
             raise DataError(
-                f"image_size or train_size, where measurements of shape {first.z.shape} belong to images of "
-                f"{_size(first.x)} pixels",
+                f"image_size or train_size, where measurements of shape {first.z_shape} belong to images of "
+                f"{_size(first.x_shape)} pixels",
                 where=where,
                 expected="neither: such pairs are used whole",
                 hint="image_size: null",
             )
         val, test = (self._stack(names, read, where) for names in (dealt.val, dealt.test))
         crop = val.image_shape[1:] if self.train_size is None else height_and_width(self.train_size)
-        train = [read[name] for name in dealt.train]
-        measured = [torch.from_numpy(np.require(one.z, requirements=["C", "W"])) for one in train]
-        images = to_tensors([one.x for one in train])
         return Splits(TrainingPairs(images, dealt.train, crop, measured, self.turns), val, test)
 
     # -- which files
@@ -254,32 +261,64 @@ class MeasuredPairs(MeasuredDataset):
 
     # -- what is in them
 
-    def _read(self, folder: Path, pairs: Mapping[str, _Pair]) -> Iterable[tuple[Pixels, _Values]]:
-        def truth(pair: _Pair) -> Pixels:
-            x = self._channels(folder / pair.truth, self.white)
-            if x.dtype != np.uint8 and not (x.min() >= 0 and x.max() <= 1):
-                raise DataError(
-                    f"values from {x.min():.4g} to {x.max():.4g}",
-                    where=str(folder / pair.truth),
-                    expected="truth in [0, 1]",
-                    hint="white: the stored value that is white",
-                )
-            return to_color(x, self.color)
-
-        def measured(pair: _Pair) -> Pixels:
-            path = folder / pair.measurement
-            z = to_unit(read_image(path, self.measured_white).pixels)
-            if path.suffix.lower() in _ARRAYS:
-                return z
-            # Grey values are cut off at white, which a measurement may exceed.
-            largest = max(np.float32(1), z.max())
-            return to_color(z / largest, self.color) * largest if largest > 1 else to_color(z, self.color)
-
+    def _evaluated(self, folder: Path, pairs: Mapping[str, _Pair]) -> dict[str, _Read]:
+        """Pairs that stay in memory."""
         # A truth with several measurements is read once.
         truths = {pair.truth: pair for pair in pairs.values()}
-        images = dict(zip(truths, load_all(truth, list(truths.values())), strict=True))
-        read = load_all(measured, list(pairs.values()))
-        return [(images[pair.truth], z) for pair, z in zip(pairs.values(), read, strict=True)]
+        x = dict(zip(truths, load_all(partial(self._truth, folder), list(truths.values())), strict=True))
+        z = load_all(partial(self._measurement, folder), list(pairs.values()))
+        return {name: _Read.of(x[pair.truth], own) for (name, pair), own in zip(pairs.items(), z, strict=True)}
+
+    def _trained(self, folder: Path, pairs: Mapping[str, _Pair]) -> tuple[Sequence[Tensor], Sequence[Tensor]]:
+        """Images and measurements, in memory if they are few."""
+        identity = {
+            "folder": os.path.realpath(folder),
+            "pairs": [[pair.truth, pair.measurement] for pair in pairs.values()],
+            "color": self.color,
+        }
+
+        def gathered(values: Iterable[Pixels], paths: Iterable[str], white: float | None) -> Sequence[Tensor]:
+            files = {path: file_identity(folder / path) for path in paths}
+            return gather_images(values, list(pairs), {**identity, "files": files, "white": white})
+
+        measured = load_each(partial(self._measurement, folder), list(pairs.values()))
+        return (
+            gathered(self._truths(folder, pairs), [pair.truth for pair in pairs.values()], self.white),
+            gathered(measured, [pair.measurement for pair in pairs.values()], self.measured_white),
+        )
+
+    def _truths(self, folder: Path, pairs: Mapping[str, _Pair]) -> Iterator[Pixels]:
+        """The truth of each pair; one with several measurements is read once, and kept until its last pair."""
+        left = Counter(pair.truth for pair in pairs.values())
+        read = load_each(partial(self._truth, folder), list({pair.truth: pair for pair in pairs.values()}.values()))
+        kept: dict[str, Pixels] = {}
+        for pair in pairs.values():
+            x = kept[pair.truth] if pair.truth in kept else next(read)
+            left[pair.truth] -= 1
+            kept[pair.truth] = x
+            if not left[pair.truth]:
+                del kept[pair.truth]
+            yield x
+
+    def _truth(self, folder: Path, pair: _Pair) -> Pixels:
+        x = self._channels(folder / pair.truth, self.white)
+        if x.dtype != np.uint8 and not (x.min() >= 0 and x.max() <= 1):
+            raise DataError(
+                f"values from {x.min():.4g} to {x.max():.4g}",
+                where=str(folder / pair.truth),
+                expected="truth in [0, 1]",
+                hint="white: the stored value that is white",
+            )
+        return to_color(x, self.color)
+
+    def _measurement(self, folder: Path, pair: _Pair) -> Pixels:
+        path = folder / pair.measurement
+        z = to_unit(read_image(path, self.measured_white).pixels)
+        if path.suffix.lower() in _ARRAYS:
+            return z
+        # Grey values are cut off at white, which a measurement may exceed.
+        largest = max(np.float32(1), z.max())
+        return to_color(z / largest, self.color) * largest if largest > 1 else to_color(z, self.color)
 
     def _channels(self, path: Path, white: float | None) -> Pixels:
         pixels = read_image(path, white).pixels
@@ -297,9 +336,9 @@ class MeasuredPairs(MeasuredDataset):
         if self.image_size is not None:
             size = height_and_width(self.image_size)
             for name, one in zip(names, chosen, strict=True):
-                if one.x.shape[1] < size[0] or one.x.shape[2] < size[1]:
+                if one.x_shape[1] < size[0] or one.x_shape[2] < size[1]:
                     raise DataError(
-                        f"{name!r} has {_size(one.x)} pixels",
+                        f"{name!r} has {_size(one.x_shape)} pixels",
                         where=where,
                         expected=f"at least image_size, {size[0]}x{size[1]}",
                         hint="a smaller image_size",
@@ -308,25 +347,39 @@ class MeasuredPairs(MeasuredDataset):
             def cut(values: Any) -> Any:
                 return centre_crop(values, size).copy()
 
-        sizes = Counter(_size(one.x) for one in chosen)
+        sizes = Counter(_size(one.x_shape) for one in chosen)
         if self.image_size is None and len(sizes) > 1:
-            smallest = [min(one.x.shape[axis] for one in read.values()) for axis in (1, 2)]
+            smallest = [min(one.x_shape[axis] for one in read.values()) for axis in (1, 2)]
             raise DataError(
                 f"images of {len(sizes)} sizes, {_listed([f'{size} pixels' for size in sizes])}",
                 where=where,
                 expected="one size for validation and test images",
                 hint=f"image_size: {smallest}: the middle of each",
             )
-        x = to_stack([cut(one.x) for one in chosen])
-        return MeasuredStack(x, names, torch.from_numpy(np.stack([cut(one.z) for one in chosen])))
+        x = to_stack([cut(one.x()) for one in chosen])
+        return MeasuredStack(x, names, torch.from_numpy(np.stack([cut(one.z()) for one in chosen])))
 
 
 @dataclass(frozen=True)
 class _Read:
-    """The values of a pair: truth `[C, H, W]` and measurement, float32."""
+    """A pair whose files have been read: the shapes of truth `[C, H, W]` and measurement, and their values."""
 
-    x: Pixels
-    z: _Values
+    x_shape: tuple[int, ...]
+    z_shape: tuple[int, ...]
+    x: Callable[[], Pixels]
+    z: Callable[[], _Values]
+
+    @classmethod
+    def of(cls, x: Pixels, z: _Values) -> _Read:
+        return cls(x.shape, z.shape, lambda: x, lambda: z)
+
+
+def _values(of: Sequence[Tensor], index: int) -> _Values:
+    return of[index].numpy()
+
+
+def _shapes(values: Sequence[Tensor]) -> Sequence[tuple[int, ...]]:
+    return values.shapes if isinstance(values, StoredImages) else [tuple(one.shape) for one in values]
 
 
 def _rows(path: Path, where: str, needed: Sequence[str]) -> list[tuple[int, dict[str, str]]]:
@@ -370,7 +423,7 @@ def _check_scenes(dealt: Dealt, pairs: Mapping[str, _Pair], read: Mapping[str, _
     seen: dict[bytes, tuple[str, str]] = {}
     for split in ("train", "val", "test"):
         for name in getattr(dealt, split):
-            x = read[name].x
+            x = read[name].x()
             digest = hashlib.blake2b(np.ascontiguousarray(to_unit(x)).tobytes(), digest_size=16)
             digest.update(repr(x.shape).encode())
             before, twin = seen.setdefault(digest.digest(), (split, name))
@@ -396,18 +449,18 @@ def _check_shapes(pairs: Mapping[str, _Pair], read: Mapping[str, _Read], where: 
     """
     names = list(pairs)
     first = read[names[0]]
-    in_place = first.z.shape[1:] == first.x.shape[1:]
+    in_place = first.z_shape[1:] == first.x_shape[1:]
     for name in names:
         one = read[name]
-        fits = len(one.z) == len(first.z) and (
-            one.z.shape[1:] == one.x.shape[1:]
+        fits = one.z_shape[0] == first.z_shape[0] and (
+            one.z_shape[1:] == one.x_shape[1:]
             if in_place
-            else (one.z.shape, one.x.shape) == (first.z.shape, first.x.shape)
+            else (one.z_shape, one.x_shape) == (first.z_shape, first.x_shape)
         )
         if not fits:
             raise DataError(
-                f"{pairs[name].measurement} has the shape {one.z.shape}, and {pairs[name].truth} {one.x.shape}; "
-                f"those of {names[0]!r} have {first.z.shape} and {first.x.shape}",
+                f"{pairs[name].measurement} has the shape {one.z_shape}, and {pairs[name].truth} {one.x_shape}; "
+                f"those of {names[0]!r} have {first.z_shape} and {first.x_shape}",
                 where=where,
                 expected="measurements with the rows and columns of their truth, or one shape for all"
                 if in_place
@@ -416,8 +469,8 @@ def _check_shapes(pairs: Mapping[str, _Pair], read: Mapping[str, _Read], where: 
     return in_place
 
 
-def _size(image: _Values) -> str:
-    return f"{image.shape[1]}x{image.shape[2]}"
+def _size(shape: tuple[int, ...]) -> str:
+    return f"{shape[1]}x{shape[2]}"
 
 
 def _listed(names: Sequence[str]) -> str:
