@@ -230,6 +230,7 @@ class _Watch:
         self._begun = time.monotonic()
 
     def __enter__(self) -> None:
+        self._say(f"{self._jobs.plan.title}: {plural(len(self._all), 'job')}, writing to {self._study.path}")
         if self._terminal is not None:
             self._terminal.open()
         self._show()

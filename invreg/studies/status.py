@@ -170,11 +170,12 @@ def read_status(path: Path) -> StudyStatus:
     """
     if not holds_study(path):
         is_run = (path / "spec.yaml").is_file()
+        inside = sorted(str(file.parent) for file in path.glob(f"*/{STUDY_SPEC}"))
         raise StoreError(
-            "holds a single run" if is_run else "holds no study (study.yaml is not there)",
+            "holds a single run" if is_run else "holds no study" if path.is_dir() else "no such folder",
             where=str(path),
-            expected="the folder of a study, which `invreg run` names when it starts",
-            hint=None if is_run else "`ls` of the folder that was given as --output",
+            expected="the folder of a study, which `invreg run` names when it starts and when it ends",
+            hint=f"one of those in it: {', '.join(inside[:5])}" if inside else None,
         )
     study = StudyFolder(path)
     content = study.read(STUDY_SPEC, lambda text: parse_file(text, path / STUDY_SPEC))
