@@ -10,8 +10,13 @@ Its card compares it with the observation and with tv on every n-th photograph o
 from __future__ import annotations
 
 import argparse
+import contextlib
+import json
 import shutil
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -19,8 +24,12 @@ import torch
 from torch import Tensor
 
 import invreg
-from invreg import peak_signal_to_noise_ratio, stream_key, structural_similarity
+from invreg import CertificateError, peak_signal_to_noise_ratio, stream_key, structural_similarity
+from invreg.storage.folder import json_bytes
+from invreg.storage.seal import SUFFIX, digest, parse_seal, seal_text
 from invreg_datasets.prepare import to_color, to_unit
+from invreg_iresnet.certificate.chain_bounds import chain_from_content, check_chain_gains
+from invreg_iresnet.certificate.composition import check_subnetwork, from_content
 
 ROOT = Path(__file__).resolve().parents[1]
 SPECS, MODELS = ROOT / "specs" / "models", ROOT / "invreg" / "models" / "bundled_models"
@@ -44,6 +53,60 @@ def main() -> None:
             print(further[title].to_string(index=False))
         shutil.rmtree(MODELS / name, ignore_errors=True)
         print(invreg.export_model(result.folder, name, to=MODELS / name, further=further))
+        shrink(MODELS / name)
+
+
+def shrink(folder: Path) -> None:
+    """Writes certificate and config of a model with fewer bytes; what they say stays, and is proven again.
+
+    The scalings of a certificate are no claims, but what its bounds are proven with: fewer digits prove the same.
+    """
+    model = invreg.load_model(folder, device="cpu")
+    net: Any = model.reconstructor
+    certificate: Any = model.certificate
+    content, weights = dict(certificate.content), net.residuals.evaluation_weights()
+    content["subnetworks"] = [
+        {**claim, "bounds": _with_few_digits(claim["bounds"], partial(_check_subnetwork, kernel, mixing))}
+        for claim, kernel, mixing in zip(content["subnetworks"], weights.kernels, weights.mixings, strict=True)
+    ]
+    content["chain"] = _with_few_digits(content["chain"], partial(_check_chain, weights, content["copies"]))
+    net.verify(invreg.StabilityCertificate(content))
+    config = json.loads((folder / "config.json").read_text())
+    for name, value in (("certificate.json", content), ("config.json", config)):
+        (folder / name).write_bytes(json_bytes(value, indent=None))
+    seal = folder / f"model{SUFFIX}"
+    seal.write_text(seal_text({name: digest((folder / name).read_bytes()) for name in parse_seal(seal.read_text())}))
+
+
+def _with_few_digits(claim: Any, check: Callable[[Any], None]) -> Any:
+    """The claim with all its scalings rounded to as few digits as still prove it."""
+    for digits in range(2, 17):
+        shorter = _rounded(claim, digits, inside=False)
+        with contextlib.suppress(CertificateError):
+            check(shorter)
+            return shorter
+    return claim
+
+
+def _rounded(value: Any, digits: int, *, inside: bool) -> Any:
+    if isinstance(value, dict):
+        return {key: _rounded(one, digits, inside=inside or key == "scalings") for key, one in value.items()}
+    if isinstance(value, list):
+        return [_rounded(one, digits, inside=inside) for one in value]
+    if not inside:
+        return value
+    short = float(f"{value:.{digits}g}")
+    return int(short) if short.is_integer() else short
+
+
+def _check_subnetwork(kernel: Tensor, mixing: Tensor, claim: Any) -> None:
+    check_subnetwork(kernel, -mixing, from_content(claim))  # Id + g is Id - f of the mixing's opposite
+
+
+def _check_chain(weights: Any, copies: int, claim: Any) -> None:
+    kernels, mixings = (one.detach().double() for one in (weights.kernels, weights.mixings[..., 0, 0]))
+    channels = weights.mixings.shape[1] // copies
+    check_chain_gains(list(kernels), list(mixings), False, channels, chain_from_content(claim))
 
 
 def photographs(folder: Path, count: int) -> list[Tensor]:

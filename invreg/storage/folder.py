@@ -336,7 +336,8 @@ class Folder:
 
 
 def json_bytes(content: Any, indent: int | None = 2) -> bytes:
-    return (json.dumps(_finite(content), indent=indent, allow_nan=False) + "\n").encode()
+    separators = (",", ":") if indent is None else None
+    return (json.dumps(_finite(content), indent=indent, separators=separators, allow_nan=False) + "\n").encode()
 
 
 def table_bytes(table: pd.DataFrame) -> bytes:
