@@ -117,9 +117,9 @@ def test_a_batch_is_read_as_it_was_written(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("time", "minutes"),
-    [("90", 90), ("90:30", 90), ("2:30:00", 150), ("1-2", 1560), ("1-2:30", 1590), ("1-2:30:10", 1590)],
+    [(90, 90), ("90", 90), ("90:30", 90), ("2:30:00", 150), ("1-2", 1560), ("1-2:30", 1590), ("1-2:30:10", 1590)],
 )
-def test_times_are_those_of_slurm(time: str, minutes: int) -> None:
+def test_times_are_those_of_slurm(time: str | int, minutes: int) -> None:
     assert Slurm(time=time)._minutes == minutes
 
 

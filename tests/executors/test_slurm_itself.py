@@ -77,7 +77,8 @@ def test_a_command_that_left_finds_its_jobs_and_a_requeued_cell_goes_on(tmp_path
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
 
     first = Command("invreg", *arguments, *settings, cwd=tmp_path, env=environment)
-    turns = wait_for(lambda: sorted(tmp_path.glob("there/*/jobs/slurm/*/turns/*.jsonl")))
+    turns = wait_for(lambda: first.poll() is not None or sorted(tmp_path.glob("there/*/jobs/slurm/*/turns/*.jsonl")))
+    assert first.poll() is None, first.finish().stderr
     first.send_signal(signal.SIGINT)
     left = first.finish()
     assert left.returncode == 130, left.stderr

@@ -78,7 +78,7 @@ class Slurm(Executor):
         self,
         partition: Annotated[str | None, Field(description="partition; the cluster's default if None")] = None,
         time: Annotated[
-            str,
+            str | int,
             Field(
                 description="time limit of a Slurm job, as in `sbatch`: minutes, `hours:minutes:seconds`, `days-hours`"
             ),
@@ -441,8 +441,8 @@ def _check_words(**given: str | int | bool | None) -> None:
             raise SpecError(repr(value), where=where, expected="one line, for an option of `sbatch` such as `qos`")
 
 
-def _minutes(time: str) -> int:
-    found = _TIME.fullmatch(time.strip())
+def _minutes(time: str | int) -> int:
+    found = _TIME.fullmatch(str(time).strip())
     if found is None:
         raise SpecError(
             repr(time),
