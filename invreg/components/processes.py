@@ -207,7 +207,7 @@ class _Group(Processes):
 
     def _lost(self) -> ProcessError:
         """The error for a process that is gone."""
-        return ProcessError(
+        return _Lost(
             f"another of the {self.count} processes has ended, or cannot be reached any more",
             expected="all of them until the end",
             hint="the same command: it goes on from the last checkpoint, with another number of processes, too",
@@ -244,7 +244,7 @@ class _Group(Processes):
             if isinstance(error, InvregError):
                 own = f"process {self.rank} of {self.count}"
                 error.where = f"{error.where} ({own})" if error.where else own
-        elif not isinstance(error, _OwnFailure):
+        elif not isinstance(error, _OwnFailure | _Lost):
             self._wait_for_the_first()
         return error if self._is_first() else None
 
@@ -263,6 +263,10 @@ class _Group(Processes):
         with suppress(RuntimeError):
             while self._store is not None and not self._store.check(["invreg/said"]) and time.monotonic() < until:
                 time.sleep(0.05)
+
+
+class _Lost(ProcessError):
+    """Another process is gone; if it has said anything, it did so before."""
 
 
 class _OwnFailure(ProcessError):
