@@ -5,8 +5,9 @@
 The processes are started by `torchrun`, or by `accelerate launch`. First the run is carried out by one process and by
 several, undisturbed: weights, steps, values and reconstructions are compared. Then, so many times, a process is killed
 (SIGKILL, any of them), or the launcher gets SIGTERM or SIGINT, at a random moment, up to three times in one folder. A
-session that was ended after it began to write says one message, and leaves no process; the last one runs to the end, each with any number of
-processes. What comes out is compared with the undisturbed run: bit for bit if the number was the same throughout.
+session that was ended after it began to write says one message, and leaves no process; the last one runs to the end,
+each with any number of processes. What comes out is compared with the undisturbed run: bit for bit if the number was
+the same throughout.
 """
 
 from __future__ import annotations
