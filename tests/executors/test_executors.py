@@ -304,9 +304,8 @@ def test_a_plan_names_cells_and_shared_work(plain: StudyResult, tmp_path: Path) 
     assert text.startswith(f"Cells: 3 cells in {tmp_path / plain.folder.name}\n")
     assert all(f"open      {cell.folder.name}" in text for cell in plain.cells)
     assert "observation, by 3 cells" in text
-    assert text.endswith(
-        "4 jobs to do (3 cells, 1 shared method), 0 cells finished; computed by Local(jobs=3, threads=None)"
-    )
+    assert "\n4 jobs to do (3 cells, 1 shared method), 0 cells finished; computed by Local(" in text
+    assert text.endswith("Local(jobs=3, threads=None, processes=1)")
     again = dry_run(SPEC, plain.folder.parent)
     assert again.endswith(
         "0 jobs to do (0 cells, 0 shared methods), 3 cells finished; computed by this process, one after the other"
