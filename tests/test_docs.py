@@ -21,6 +21,7 @@ import processes
 import pytest
 
 import invreg
+import invreg.testing
 from invreg import Registry
 from invreg.components import hookspecs
 from invreg.schema.kinds import KINDS
@@ -286,6 +287,11 @@ def test_the_examples_of_analyses_run(tmp_path: Path) -> None:
     for cell in study.cells:
         assert cell.failure is None
         assert len(cell.result.findings["data_residual"].tables["residuals"]) == 2  # type: ignore[union-attr]
+
+
+def test_the_executor_of_the_cluster_page_works(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    invreg.testing.check_executor(_example("by_command.py").ByCommand(["env"]))
 
 
 @pytest.mark.parametrize(
