@@ -23,6 +23,9 @@ FORBIDDEN_ATTRIBUTES = {
     "np": {"fromregex", "DataSource"},
 }
 
+#: Where a pickle is no door: what the processes of one command, which run one program, say to each other.
+BETWEEN_PROCESSES = {"invreg/components/processes.py": "imports pickle"}
+
 
 def problems(source: str) -> Iterator[str]:
     """What a file does that nothing here may do."""
@@ -66,7 +69,8 @@ def _call(node: ast.Call) -> Iterator[str]:
 def test_nothing_pickles_evaluates_or_starts_a_shell() -> None:
     assert len(FILES) > 200
     found = {str(path.relative_to(ROOT)): list(problems(path.read_text(encoding="utf-8"))) for path in FILES}
-    assert {name: one for name, one in found.items() if one} == {}
+    found = {name: [problem.partition(": ")[2] for problem in one] for name, one in found.items() if one}
+    assert found == {name: [problem] for name, problem in BETWEEN_PROCESSES.items()}
 
 
 @pytest.mark.parametrize(
