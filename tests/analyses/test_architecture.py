@@ -91,6 +91,7 @@ def test_papers_networks_have_the_papers_counts(name: str) -> None:
     check_texts(draw_architecture(name, architecture, PAPER[name], "#0072b2"))
 
 
+@pytest.mark.slow
 @every_network
 def test_parameters_and_ends_are_those_of_the_network(name: str) -> None:
     net = built(name)

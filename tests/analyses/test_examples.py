@@ -67,6 +67,7 @@ def test_the_region_of_a_single_method_is_where_it_errs() -> None:
     assert (image["top"], image["left"]) == (3, 9)
 
 
+@pytest.mark.slow
 def test_scores_and_names_stand_at_the_pictures(tmp_path: Path) -> None:
     run = make_run(METHODS, count=1, weights={"net": 3})
     set_values(run, "psnr", {"tv": [31.07], "net": [31.7]})
@@ -180,6 +181,7 @@ def test_data_that_are_no_image_are_left_out() -> None:
     assert "data" not in texts(draw_svgs(Examples(), findings)["example_1"])
 
 
+@pytest.mark.slow
 def test_missing_scores_are_visible() -> None:
     run = make_run(METHODS, count=1)
     set_values(run, "psnr", {"tv": [math.nan]})

@@ -134,6 +134,7 @@ def test_several_networks_colour_and_batches() -> None:
     assert not math.isnan(findings.tables["accuracy"]["mse"].sum())
 
 
+@pytest.mark.slow
 def test_measurements_stand_for_an_operator_that_is_not_known() -> None:
     run = make_run({"net": 0.0}, operator=HALVED)
     z = run.measurements + 0.01 * torch.randn(run.measurements.shape, generator=torch.Generator().manual_seed(0))

@@ -10,6 +10,7 @@ import pytest
 from invreg_analyses.shared.statistics import mean_interval
 
 
+@pytest.mark.slow
 def test_mean_and_standard_deviation_are_the_textbook_ones() -> None:
     found = mean_interval(np.array([1.0, 2.0, 6.0]), 0.95, 2000, key=0)
     assert found.mean == 3.0

@@ -95,6 +95,7 @@ def test_residuals_are_compared_with_the_noise(tmp_path: Path) -> None:
     assert "4 residuals more correlated than noise" in findings.text
 
 
+@pytest.mark.slow
 def test_without_noise_or_operator_nothing_is_compared(tmp_path: Path) -> None:
     save(tmp_path, 2)
     clean = NewMeasurements(tmp_path).analyze(given_run(noise=NoNoise(), net=Given(lambda z: 2.2 * z)))
@@ -114,6 +115,7 @@ def test_noise_that_depends_on_the_signal_takes_negative_measurements(tmp_path: 
     assert NewMeasurements(tmp_path).analyze(run).tables["measurements"]["p"].between(0, 1).all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("known", [True, False])
 def test_distances_are_proven(tmp_path: Path, known: bool) -> None:
     save(tmp_path, 2)
@@ -151,6 +153,7 @@ def test_files_of_all_kinds(tmp_path: Path) -> None:
     assert white.tables["measurements"]["file"].tolist() == ["b.tif"]
 
 
+@pytest.mark.slow
 def test_figures_are_drawn_from_saved_findings(tmp_path: Path) -> None:
     (tmp_path / "z").mkdir()
     save(tmp_path / "z", 3)

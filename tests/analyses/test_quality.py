@@ -115,6 +115,7 @@ def test_missing_values_are_left_out_and_shown(tmp_path: Path) -> None:
     assert "2 not finite" in figures["differences"]
 
 
+@pytest.mark.slow
 def test_no_finite_value_at_all_is_said() -> None:
     run = make_run({"tv": 0.1, "net": 0.05}, count=3)
     set_values(run, "psnr", {"tv": [math.nan] * 3, "net": [math.nan] * 3})
@@ -123,6 +124,7 @@ def test_no_finite_value_at_all_is_said() -> None:
     assert "3 not finite" in texts(draw_svgs(Quality(), findings)["by_image"])
 
 
+@pytest.mark.slow
 def test_a_method_without_a_finite_value_ranks_last() -> None:
     run = make_run({"tv": 0.1, "net": 0.05}, count=3, weights=LEARNED)
     set_values(run, "psnr", {"net": [math.nan] * 3})

@@ -212,6 +212,7 @@ def test_colour_images_and_several_images() -> None:
     assert len(few.tables["images"]) == 2
 
 
+@pytest.mark.slow
 def test_weights_and_modes_are_left_as_they_were() -> None:
     net = Learner(KeepsEdges(), KeepsEdges().forward)
     net.train()

@@ -66,6 +66,7 @@ def test_an_answer_is_found_once(cache: Path, monkeypatch: pytest.MonkeyPatch) -
     assert len(list(cache.iterdir())) == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "spoil",
     [
@@ -102,6 +103,7 @@ def test_a_cache_that_cannot_be_written_costs_a_line(
     assert "cannot be written" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_variables_and_search_paths_have_answers_of_their_own(
     cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -117,6 +119,7 @@ def test_variables_and_search_paths_have_answers_of_their_own(
     assert len(made) == 3
 
 
+@pytest.mark.slow
 def test_only_so_many_environments_are_kept(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(answers, "_MOST_ENVIRONMENTS", 2)
     ask, _ = asking(monkeypatch)

@@ -83,6 +83,7 @@ def test_weights_are_finalised_before_anything_is_saved(registry: Registry, tmp_
     assert result.findings["prove"].scalars == {"sure": 1.5}
 
 
+@pytest.mark.slow
 def test_a_certificate_is_made_once_and_verified_when_read(registry: Registry, tmp_path: Path) -> None:
     folder = run(spec(), tmp_path, "cpu", progress=False, registry=registry).folder
     file = folder / "methods/sure/certificate.json"

@@ -135,6 +135,7 @@ def test_what_is_expected_is_not_said_twice(invreg, tmp_path: Path) -> None:  # 
     assert "try: did you mean 'tensorboard'?" in error
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("arguments", "status", "message"),
     [

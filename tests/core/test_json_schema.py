@@ -201,6 +201,7 @@ def test_components_of_new_plugins_are_in_it(operator: Any, is_valid: bool) -> N
     assert (found == []) is is_valid
 
 
+@pytest.mark.slow
 def test_the_command_writes_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
     def call(*arguments: str) -> int:
         monkeypatch.setattr(sys, "argv", ["invreg", *arguments])

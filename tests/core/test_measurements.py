@@ -78,6 +78,7 @@ def test_measurements_on_another_scale_are_warned_of(made: Made, name: str, recw
         reconstructor(255 * z)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", METHODS)
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
 def test_other_precisions_are_taken(made: Made, name: str, dtype: torch.dtype) -> None:

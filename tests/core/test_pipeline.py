@@ -116,6 +116,7 @@ def test_adding_a_method_changes_no_other(registry: Registry, tmp_path: Path) ->
     pd.testing.assert_frame_equal(rest, before)
 
 
+@pytest.mark.slow
 def test_a_finished_run_is_only_read(registry: Registry, tmp_path: Path) -> None:
     first = run(toy.SPEC, tmp_path, "cpu", progress=False, registry=registry)
     assert toy.CALLS == ["fit gain", "analyze", "draw"]
@@ -288,6 +289,7 @@ class Shout(Reconstructor):
         return (self.gain if self.learned else 100) * z
 
 
+@pytest.mark.slow
 def test_a_wrong_adjoint_is_in_the_report_and_changes_no_number(tmp_path: Path) -> None:
     registry = Registry({**toy.plugins(), "slip": Slip()})
     result = run(changed(operator="slipped"), tmp_path, "cpu", progress=False, registry=registry)
@@ -379,6 +381,7 @@ def test_each_component_is_validated_once_and_each_method_set_up_once(
         assert counts == once
 
 
+@pytest.mark.slow
 def test_the_norm_of_an_operator_is_computed_once_for_all_methods(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -63,6 +63,7 @@ NETWORKS = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("change", NETWORKS, ids=str)
 def test_networks_are_refused_with_their_memory(
     registry: invreg.Registry, tmp_path: Path, change: dict[str, Any]

@@ -58,6 +58,7 @@ _LEVELS = [f"a{level}: &a{level} [{', '.join([f'*a{level - 1}'] * 9)}]" for leve
 BOMB = "\n".join(["a0: &a0 [x, x, x, x, x, x, x, x, x]", *_LEVELS])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("text", "place", "problem"),
     [
@@ -209,6 +210,7 @@ SELF: dict[str, Any] = {}
 SELF["x"] = SELF
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("change", "parts"),
     [

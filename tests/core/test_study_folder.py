@@ -27,6 +27,9 @@ from invreg.storage.result import StudyResult
 from invreg.storage.run_folder import RunFolder
 from toy import BestByNoise, run_study, study
 
+#: They run or train something small, or read what a fixture has run.
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(autouse=True)
 def no_calls() -> Iterator[None]:
@@ -96,7 +99,6 @@ def test_logs_of_cells_are_read_without_reconstructors(
         cell.method("gian")
 
 
-@pytest.mark.slow
 def test_redrawing_computes_nothing_and_draws_all(made: Path, registry: Registry) -> None:
     before = (made / "report.html").read_text()
     drawn = [made / "analyses/best_by_noise/figures/best.svg", *made.glob("cells/*/analyses/peek/figures/gains.svg")]
@@ -122,7 +124,6 @@ def test_a_cell_is_a_run_folder(made: Path, registry: Registry) -> None:
     assert redraw(cell.folder, registry) == cell.folder / "report.html"
 
 
-@pytest.mark.slow
 def test_failures_are_loaded_and_cost_nothing_else(registry: Registry, tmp_path: Path) -> None:
     matrix = {"methods.gain.trainer.fail": ["", "the loss is NaN\nat step 3"], "noise.std": [0.01, 0.1]}
     analyses = [{"name": "best_by_noise", "fail": True}, "best_by_noise"]
@@ -148,7 +149,6 @@ def test_a_study_of_failures_only_is_loaded(registry: Registry, tmp_path: Path) 
     redraw(ran.folder, registry)
 
 
-@pytest.mark.slow
 def test_figures_that_cannot_be_drawn_are_named_and_cost_nothing_else(
     made: Path, registry: Registry, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -165,7 +165,6 @@ def test_figures_that_cannot_be_drawn_are_named_and_cost_nothing_else(
     assert "division by zero" not in (cell / "report.html").read_text()
 
 
-@pytest.mark.slow
 def test_findings_of_an_earlier_time_do_not_pass_for_those_of_now(
     finished: StudyResult, registry: Registry, tmp_path: Path
 ) -> None:
@@ -177,7 +176,6 @@ def test_findings_of_an_earlier_time_do_not_pass_for_those_of_now(
     assert "nothing varies here" in redraw(folder, registry).read_text()
 
 
-@pytest.mark.slow
 def test_an_unfinished_study_is_refused(registry: Registry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     fit = toy.LeastSquares.fit
 
@@ -253,7 +251,6 @@ def test_a_missing_plugin_is_named(made: Path) -> None:
         redraw(made, bare)
 
 
-@pytest.mark.slow
 def test_components_in_a_mapping_are_saved_as_their_specs(registry: Registry, tmp_path: Path) -> None:
     ran = run_study(study(operator=toy.Halve(0.25), data=toy.ToyImages(shift=2)), tmp_path, registry)
     again = run(ran.folder / "study.yaml", tmp_path, "cpu", progress=False, registry=registry)
@@ -263,7 +260,6 @@ def test_components_in_a_mapping_are_saved_as_their_specs(registry: Registry, tm
     assert set(table["operator"]) == {"halve(factor=0.25)", "halve(factor=0.5)"}
 
 
-@pytest.mark.slow
 def test_the_command_line_draws_a_study_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -297,7 +293,6 @@ def test_the_command_line_draws_a_study_again(
     assert f"one of those in it: {folder}" in err
 
 
-@pytest.mark.slow
 def test_images_and_methods_are_checked_once(
     registry: Registry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -319,7 +314,6 @@ def test_images_and_methods_are_checked_once(
     assert len(measured) == 2 * 2 * 3  # there was no room for keeping them
 
 
-@pytest.mark.slow
 def test_a_setting_that_is_kept_changes_no_number(
     finished: StudyResult, registry: Registry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -349,7 +343,6 @@ def test_every_cell_folder_says_what_it_was_to_be(registry: Registry, tmp_path: 
     assert all(RunFolder(cell.folder).has("spec.yaml") for cell in ran.cells)
 
 
-@pytest.mark.slow
 def test_a_warning_that_cells_share_is_said_once(made: Path, registry: Registry) -> None:
     cells = load_study(made, registry).cells
     texts = [["tv: <slow>", "tv: <slow>", "net: odd"], ["tv: <slow>"], [], []]

@@ -126,6 +126,7 @@ def test_all_parts_of_a_result_are_short(result: Result) -> None:
     assert "table" in repr(result.findings["quality"])
 
 
+@pytest.mark.slow
 def test_a_study_and_its_cells_are_short(study: StudyResult) -> None:
     assert_short(study)
     assert "StudyResult: 2 cells in" in repr(study)
@@ -284,6 +285,7 @@ def assert_draws(figure: Any) -> None:
     assert figure._repr_png_().startswith(b"\x89PNG")
 
 
+@pytest.mark.slow
 def test_a_result_draws_its_images(result: Result) -> None:
     figure = result.plot(count=1)
     assert_draws(figure)
@@ -297,6 +299,7 @@ def test_a_result_draws_its_images(result: Result) -> None:
     assert len(result.plot().axes) == 8  # there are two images
 
 
+@pytest.mark.slow
 def test_a_result_draws_its_analyses(result: Result) -> None:
     assert_draws(result.plot("quality"))
     with pytest.raises(KeyError, match="did you mean 'quality'"):
@@ -308,12 +311,14 @@ def test_a_result_draws_its_analyses(result: Result) -> None:
     assert texts(loaded.plot("quality")) == texts(result.plot("quality"))
 
 
+@pytest.mark.slow
 def test_a_study_draws_its_analyses(study: StudyResult) -> None:
     assert_draws(study.plot("example_grid"))
     with pytest.raises(KeyError):
         study.plot("quality")
 
 
+@pytest.mark.slow
 def test_a_log_draws_its_curves(result: Result) -> None:
     figure = result.methods["unet"].log.plot()
     assert_draws(figure)
@@ -322,6 +327,7 @@ def test_a_log_draws_its_curves(result: Result) -> None:
         result.methods["data"].log.plot()
 
 
+@pytest.mark.slow
 def test_a_certificate_draws_its_bounds_rounded_up() -> None:
     inverse = {"certified": 3.14151, "product": 300.0, "chain_of_parts": 3.14151}
     certificate = StabilityCertificate(certificate_content(inverse, {"certified": None}, 3.14151, "ab", "z", {}))
@@ -333,6 +339,7 @@ def test_a_certificate_draws_its_bounds_rounded_up() -> None:
     assert_draws(StabilityCertificate(unproven).plot())
 
 
+@pytest.mark.slow
 def test_pyplot_is_left_alone(result: Result) -> None:
     plotted = f"import sys, invreg; invreg.load({str(result.folder)!r}, 'cpu').plot()"
     code = f"{plotted}; print('matplotlib.pyplot' in sys.modules)"

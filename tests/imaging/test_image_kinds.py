@@ -367,6 +367,7 @@ def test_colour_management_is_not_applied(tmp_path: Path) -> None:
     assert np.array_equal(read_image(tmp_path / "a.png").pixels, GREY_8[None])
 
 
+@pytest.mark.slow
 def test_a_strip_never_unpacks_to_more_than_its_image(tmp_path: Path) -> None:
     bomb = zlib.compress(bytes(10**8), 9)
     write_tiff(tmp_path / "a.tif", bomb, tags(17, 13, (8,), 1, 8))

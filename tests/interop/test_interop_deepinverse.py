@@ -224,6 +224,7 @@ def test_our_other_noise_is_called_as_it_is(dinv: Any) -> None:
 # -- reconstructors
 
 
+@pytest.mark.slow
 def test_their_reconstructor_is_called_with_the_physics(dinv: Any) -> None:
     class Adjoint(dinv.models.Reconstructor):  # type: ignore[misc]
         def forward(self, y: torch.Tensor, physics: Any) -> torch.Tensor:

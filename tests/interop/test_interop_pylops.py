@@ -48,6 +48,7 @@ def test_gradients_are_those_of_the_dense_matrix() -> None:
     assert torch.autograd.gradcheck(operator, (x,), check_forward_ad=True)
 
 
+@pytest.mark.slow
 def test_there_and_back() -> None:
     pytest.importorskip("pylops", reason="PyLops is not installed")
     blur = REGISTRY.build("operator", {"name": "gaussian_blur", "boundary": "zero"})

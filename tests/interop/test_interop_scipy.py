@@ -35,6 +35,7 @@ def operator(matrix: torch.Tensor) -> invreg.LinearOperator:
     return operator_from_scipy(aslinearoperator(matrix.numpy()), DOMAIN, RANGE)
 
 
+@pytest.mark.slow
 def test_products_are_those_of_the_matrix(operator: invreg.LinearOperator, matrix: torch.Tensor) -> None:
     x, y = random(1, 3, *DOMAIN), random(2, 3, *RANGE)
     torch.testing.assert_close(operator(x), (x.flatten(1) @ matrix.T).view(3, *RANGE))

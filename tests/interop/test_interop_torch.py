@@ -63,6 +63,7 @@ def images() -> np.ndarray:
     return np.random.default_rng(0).random((5, 16, 20), dtype=np.float32)
 
 
+@pytest.mark.slow
 def test_a_network_is_trained_in_place(problem: Problem, images: np.ndarray) -> None:
     torch.manual_seed(0)
     network = Denoiser()
@@ -77,6 +78,7 @@ def test_a_network_is_trained_in_place(problem: Problem, images: np.ndarray) -> 
         assert torch.equal(model.reconstruct(z).image, network.eval()(z))
 
 
+@pytest.mark.slow
 def test_a_denoiser_becomes_better_than_its_measurement(registry: Registry, images: np.ndarray) -> None:
     problem = Problem(registry.build("operator", "identity"), registry.build("noise", {"name": "gaussian", "std": 0.3}))
     torch.manual_seed(0)

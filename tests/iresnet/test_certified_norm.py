@@ -234,6 +234,7 @@ def notices(kernel: Tensor) -> bool:
     return False
 
 
+@pytest.mark.slow
 def test_a_cell_factor_of_one_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
     kernels = [make(torch.Generator().manual_seed(1), 2, 2, 5, 5) for make in (normal, smooth, sharp, saturated)]
     assert not any(map(notices, kernels))

@@ -182,6 +182,7 @@ def test_bounds_that_are_a_tenth_too_good_are_caught(name: str) -> None:
     assert violations(kernel, mixing, replace(bounds, **{name: too_good})) == {name}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("product", "most_inverse"), [(0.578, 0.75), (0.999, 0.01)])
 def test_sharper_bounds_of_a_net_like_a_trained_one(product: float, most_inverse: float) -> None:
     kernel, mixing = smooth_net(0, 8, 16, product)
@@ -222,6 +223,7 @@ def test_uniform_scaling_is_as_good_as_the_product() -> None:
     assert grid_norm(modified.kernel, 64) <= 0.8 * (1 + 1e-6)
 
 
+@pytest.mark.slow
 def test_search_is_deterministic_and_leaves_the_generator_alone() -> None:
     kernel, mixing = smooth_net(2, 3, 6, 0.9)
     before = torch.get_rng_state()

@@ -23,6 +23,9 @@ from invreg.models.model_folder import ModelFolder
 from invreg.specs.yaml import parse_yaml
 from invreg.storage.seal import SUFFIX, digest, seal_text
 
+#: They run or train something small, or read what a fixture has run.
+pytestmark = pytest.mark.slow
+
 _installed = cache(Registry.installed)
 
 
@@ -75,7 +78,6 @@ def test_the_exported_model_is_the_method_of_the_run(run_folder: Path, exported:
     assert (model.name, model.image_shape, model.folder) == ("net", (1, 32, 32), exported)
 
 
-@pytest.mark.slow
 def test_it_loads_in_another_process_without_the_run_its_images_and_pickle(exported: Path, tmp_path: Path) -> None:
     z = torch.rand(1, 1, 21, 27, generator=torch.Generator().manual_seed(3))
     expected = load(exported).reconstruct(z)

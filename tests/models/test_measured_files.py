@@ -382,6 +382,7 @@ def test_a_folder_that_cannot_be_written(call: Call, tmp_path: Path) -> None:
 # -- going on
 
 
+@pytest.mark.slow
 def test_the_same_again_computes_nothing(
     call: Call, model: Model, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
@@ -513,6 +514,7 @@ def test_the_page_shows_before_and_after_without_scripts(call: Call, tmp_path: P
     assert "in each value, as a root mean square" in page
 
 
+@pytest.mark.slow
 def test_a_long_list_is_shown_in_part(model: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(measured_files, "SHOWN", 2)
     for index in range(4):

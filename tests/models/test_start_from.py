@@ -18,6 +18,9 @@ from invreg.specs.plan import make_plan
 from invreg.specs.spec import Spec, parse_spec
 from invreg.storage.seal import digest
 
+#: They run or train something small, or read what a fixture has run.
+pytestmark = pytest.mark.slow
+
 MakeSpec = Callable[..., dict[str, Any]]
 
 _installed = cache(Registry.installed)

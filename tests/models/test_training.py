@@ -44,6 +44,7 @@ def assert_equal(first: dict[str, Tensor], second: dict[str, Tensor]) -> None:
     assert all(torch.equal(first[name], second[name]) for name in first)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("label", ["net", "unet"])
 def test_gives_the_weights_and_the_log_of_a_run(
     run_folder: Path, run_spec: dict[str, Any], problem: Problem, label: str

@@ -16,6 +16,9 @@ from invreg.plugins.registry import Registry
 from invreg.storage.result import StudyResult
 from invreg_analyses.comparison.method_comparison import MethodComparison
 
+#: They run or train something small, or read what a fixture has run.
+pytestmark = pytest.mark.slow
+
 
 class Climb(Trainer):
     """Trains nothing; its log shows a PSNR that rises by `pace` with each of ten validations."""
@@ -66,7 +69,6 @@ def result(registry: Registry, tmp_path_factory: pytest.TempPathFactory) -> Stud
     return found
 
 
-@pytest.mark.slow
 def test_words_and_table(result: StudyResult) -> None:
     findings = result.findings["method_comparison"]
     table = findings.tables["training"].set_index(["method", "noise"])
@@ -83,7 +85,6 @@ def test_words_and_table(result: StudyResult) -> None:
     assert "trained too briefly" in result.report.read_text()
 
 
-@pytest.mark.slow
 def test_figure(result: StudyResult) -> None:
     findings = result.findings["method_comparison"]
     (figure,) = MethodComparison().draw(findings).values()
@@ -104,7 +105,6 @@ def test_findings_of_an_earlier_version_are_drawn(result: StudyResult) -> None:
     assert len(figure.legends[0].get_texts()) == 3
 
 
-@pytest.mark.slow
 def test_loading_and_drawing_again(result: StudyResult, registry: Registry) -> None:
     figure = result.folder / "analyses/method_comparison/figures/halve.svg"
     before = figure.read_bytes()
@@ -115,7 +115,6 @@ def test_loading_and_drawing_again(result: StudyResult, registry: Registry) -> N
     assert loaded.findings["method_comparison"].text == result.findings["method_comparison"].text
 
 
-@pytest.mark.slow
 def test_without_noise_that_varies_the_place_is_the_operator(registry: Registry, tmp_path: Path) -> None:
     changes: dict[str, Any] = {"matrix": {"operator.factor": [1.0, 0.9]}}
     text = (

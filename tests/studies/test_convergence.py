@@ -36,6 +36,9 @@ from invreg_analyses.convergence.convergence import Convergence
 from invreg_analyses.convergence.rates import fit_rate
 from toy import Flatten, Nothing, Raw, ToyImages
 
+#: They run or train something small, or read what a fixture has run.
+pytestmark = pytest.mark.slow
+
 COPIES = 4
 L_PATH = "methods.net.reconstructor.lipschitz"
 CHOICE = [[0.01, 0.999], [0.025, 0.99], [0.05, 0.95]]
@@ -218,7 +221,6 @@ NORMS = IMAGES.flatten(1).norm(dim=1).numpy()
 PIXELS = IMAGES[0].numel()
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(("operator", "factor"), [("halve(factor=0.5)", 0.5), ("halve(factor=0.8)", 0.8)])
 @pytest.mark.parametrize(("method", "power"), [("net", 1.5), ("lifted", 0.5)])
 def test_errors_are_the_known_ones(findings: Findings, operator: str, factor: float, method: str, power: float) -> None:
@@ -357,7 +359,6 @@ def test_figures_from_files(findings: Findings, tmp_path: Path) -> None:
         one.canvas.draw()  # type: ignore[attr-defined]
 
 
-@pytest.mark.slow
 def test_fewer_images_and_a_single_one(toy: CompletedStudy) -> None:
     few = Convergence(images=2).analyze(toy)
     assert set(few.tables["errors"]["images"]) == {2}
@@ -418,7 +419,6 @@ def test_the_choice_of_a_spec_is_checked() -> None:
             build("study_analyzer", {"name": "convergence", "choice": wrong})
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     ("changes", "parts"),
     [
@@ -446,7 +446,6 @@ def test_studies_without_the_pairs_are_refused(tmp_path: Path, changes: dict[str
         assert part in str(caught.value)
 
 
-@pytest.mark.slow
 def test_two_networks_for_one_pair_are_refused(tmp_path: Path) -> None:
     """A reconstructor that varies as a whole may change more than its Lipschitz parameter."""
     nets = [
@@ -463,7 +462,6 @@ def test_two_networks_for_one_pair_are_refused(tmp_path: Path) -> None:
     assert row_of(rates, quantity="misfit")["exponent"] == pytest.approx(1, abs=1e-3)
 
 
-@pytest.mark.slow
 def test_other_paths_are_held_at_their_last_value(tmp_path: Path) -> None:
     cells = [{**cell, "seed": seed} for cell in diagonal()["include"] for seed in (0, 1)]
     study = study_of(tmp_path, spec(matrix={"include": cells}))
@@ -475,7 +473,6 @@ def test_other_paths_are_held_at_their_last_value(tmp_path: Path) -> None:
     assert noise[0] == noise[1] != noise[2]
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("changes", [{}, {"wrong": True}, {"broken": True}])
 def test_bounds_of_certificates(tmp_path: Path, changes: dict[str, bool]) -> None:
     study = study_of(tmp_path, spec({"name": "certified", **changes}, matrix=diagonal()))
@@ -499,7 +496,6 @@ def test_bounds_of_certificates(tmp_path: Path, changes: dict[str, bool]) -> Non
     assert ("does not hold for 15 of 15 reconstructions" in found.text) == ("wrong" in changes)
 
 
-@pytest.mark.slow
 def test_measurements_that_are_no_images(tmp_path: Path) -> None:
     """Then F stands for A*A / ||A||^2 = Id, and the inverse sees A* / ||A||^2 of the noise, with ||A|| = 2."""
     study = study_of(tmp_path, spec(operator="doubled", matrix=diagonal()))
@@ -511,7 +507,6 @@ def test_measurements_that_are_no_images(tmp_path: Path) -> None:
     assert rate["exponent"] == pytest.approx(1.5, abs=0.01)
 
 
-@pytest.mark.slow
 def test_exact_networks_have_no_exponent(tmp_path: Path) -> None:
     study = study_of(tmp_path, spec({"name": "scaling", "miss": 0.0}, matrix=diagonal()))
     analyzer = Convergence()
@@ -528,7 +523,6 @@ def test_exact_networks_have_no_exponent(tmp_path: Path) -> None:
             figure.canvas.draw()  # type: ignore[attr-defined]
 
 
-@pytest.mark.slow
 def test_a_training_that_changes_the_parameter_is_left_out(tmp_path: Path) -> None:
     methods = {"net": {"reconstructor": "scaling", "trainer": "changing"}}
     with pytest.raises(SpecError, match=r"its training has changed lipschitz from 0\.95 to 0\.5"):
@@ -574,7 +568,6 @@ def test_invertible_networks_act_on_lifted_states(name: str) -> None:
     assert isinstance(net, ActsOnLiftedStates)
 
 
-@pytest.mark.slow
 def test_a_study_of_a_real_network(tmp_path: Path) -> None:
     net = {"name": "iresnet", "subnetworks": 2, "channels": 2, "hidden": 4, "kernel_size": 3, "padding": 2}
     content = {

@@ -24,6 +24,9 @@ from invreg_analyses.shared.study_choice import choose
 from invreg_analyses.shared.style import file_names
 from toy import ToyImages
 
+#: They run or train something small, or read what a fixture has run.
+pytestmark = pytest.mark.slow
+
 HALF, MORE = "halve(factor=0.5)", "halve(factor=0.6)"
 GRID_CELLS = [{"operator": operator, "noise.std": std} for operator in (HALF, MORE) for std in (0.01, 0.05)]
 
@@ -81,7 +84,6 @@ def legend_of(figure: Figure) -> list[str]:
     return [text.get_text() for text in figure.legends[0].get_texts()]
 
 
-@pytest.mark.slow
 def test_a_study_with_all_analyses_is_reported_with_its_figures(tmp_path: Path) -> None:
     result = run_study(tmp_path)
     assert list(result.findings) == ["method_comparison", "lipschitz_sweep", "example_grid", "settings_table"]
@@ -129,7 +131,6 @@ def test_other_paths_can_be_held_at_another_value(result: StudyResult) -> None:
     assert set(choose(study, {"operator": MORE}).operators) == {MORE}
 
 
-@pytest.mark.slow
 def test_comparison_is_drawn_from_files(result: StudyResult, tmp_path: Path) -> None:
     findings = through_files(MethodComparison().analyze(completed(result)), tmp_path)
     figures = MethodComparison().draw(findings)
@@ -178,7 +179,6 @@ def test_sweep_of_one_path(result: StudyResult) -> None:
     assert set(means["method"]) == {"small"}
 
 
-@pytest.mark.slow
 def test_sweep_of_another_parameter_has_an_even_axis(plain: CompletedStudy) -> None:
     sweep = LipschitzSweep(axis="methods.net.trainer.steps")
     findings = sweep.analyze(plain)
@@ -188,7 +188,6 @@ def test_sweep_of_another_parameter_has_an_even_axis(plain: CompletedStudy) -> N
     assert figure.axes[-1].get_xlabel() == "steps"
 
 
-@pytest.mark.slow
 def test_example_grid_measures_the_data_as_the_run_did(result: StudyResult, grid: Findings, tmp_path: Path) -> None:
     # The method `raw` hands the data on: measured again they are the same, bit for bit, so they are not shown twice.
     assert not grid.tables["grids"]["has_data"].any()
@@ -204,7 +203,6 @@ def test_example_grid_measures_the_data_as_the_run_did(result: StudyResult, grid
         assert own["psnr"] == pytest.approx(-10 * np.log10(np.mean(error**2)), abs=1e-4)
 
 
-@pytest.mark.slow
 def test_example_grid_shows_a_typical_image_with_its_scores(result: StudyResult, grid: Findings) -> None:
     index = int(str(grid.scalars["image"]).split("/")[1])
     scores = [values_of(result, m, "psnr", **w) for m in ("raw", "net", "small") for w in GRID_CELLS]

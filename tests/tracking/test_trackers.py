@@ -218,6 +218,7 @@ def test_what_is_no_class_is_no_tracker(caplog: pytest.LogCaptureFixture) -> Non
     assert "the tracker 'odd' is a str" in caplog.text
 
 
+@pytest.mark.slow
 def test_the_command_line_lists_and_describes_them(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
