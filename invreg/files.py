@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import secrets
 import shutil
 import tempfile
 from collections.abc import Collection, Iterator
@@ -23,10 +24,9 @@ def write_whole(target: Path, content: bytes) -> None:
         OSError: if it cannot be written; what was there before is kept.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
-    descriptor, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
-    temporary = Path(name)
-    try:
-        with os.fdopen(descriptor, "wb") as file:
+    temporary = _beside(target)
+    try:  # named before it is there: Ctrl-C may come between any two steps
+        with temporary.open("xb") as file:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
@@ -35,6 +35,11 @@ def write_whole(target: Path, content: bytes) -> None:
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
+
+
+def _beside(target: Path) -> Path:
+    """A name for what is being written, which nothing has; see `_UNFINISHED`."""
+    return target.with_name(f".{target.name}.{secrets.token_hex(4)}")
 
 
 def cache_folder() -> Path:
@@ -110,8 +115,9 @@ def whole_folder(target: Path) -> Iterator[Path]:
         OSError: if it cannot be made, or `target` holds files.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
-    made = Path(tempfile.mkdtemp(dir=target.parent, prefix=f".{target.name}."))
+    made = _beside(target)
     try:
+        made.mkdir(0o700)
         yield made
         made.chmod(0o755)
         made.replace(target)
