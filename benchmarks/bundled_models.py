@@ -24,10 +24,10 @@ import torch
 from torch import Tensor
 
 import invreg
-from invreg import CertificateError, peak_signal_to_noise_ratio, stream_key, structural_similarity
+from invreg import CertificateError, peak_signal_to_noise_ratio, stream_key, structural_similarity, to_unit
 from invreg.storage.folder import json_bytes
 from invreg.storage.seal import SUFFIX, digest, parse_seal, seal_text
-from invreg_datasets.prepare import to_color, to_unit
+from invreg_datasets.prepare import to_color
 from invreg_iresnet.certificate.chain_bounds import chain_from_content, check_chain_gains
 from invreg_iresnet.certificate.composition import check_subnetwork, from_content
 

@@ -323,7 +323,6 @@ def new_plugin(
 @app.command()
 def status(folder: Annotated[Path, typer.Argument(help="A study folder.")]) -> None:
     """Say how far a study is: its cells, and what each running one has reached."""
-    from invreg.files import usable_path
     from invreg.studies.status import read_status
 
     print(read_status(usable_path(folder, "STUDY")))

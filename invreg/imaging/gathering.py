@@ -8,7 +8,7 @@ import os
 import shutil
 import time
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from importlib.metadata import PackageNotFoundError, version
 from itertools import chain
@@ -25,7 +25,7 @@ from invreg.components.memory import share_of_memory
 from invreg.components.stored_images import StoredImages
 from invreg.errors import DataError
 from invreg.files import cache_folder, whole_folder, write_whole
-from invreg.imaging.samples import Pixels
+from invreg.imaging.samples import Pixels, to_unit
 
 #: Images are kept in memory up to so many bytes, or this share of the memory of the machine where that is less.
 MOST_BYTES = 2**28
@@ -68,8 +68,14 @@ def gather_images(images: Iterable[Pixels], names: Sequence[str], identity: Mapp
         values, is_exact = values + image.size, is_exact and image.dtype == np.uint8
         if values * (1 if is_exact else 4) > min(MOST_BYTES, share_of_memory(MOST_SHARE)):
             return _prepared(place, chain(_emptied(kept), rest), len(names), identity)
+    return to_tensors(kept)
+
+
+def to_tensors(images: Collection[Pixels]) -> list[Tensor]:
+    """All images as tensors of one type: uint8 if they all are, else float32."""
+    exact = all(image.dtype == np.uint8 for image in images)
     return [
-        torch.from_numpy(np.require(image if is_exact else _to_unit(image), requirements=["C", "W"])) for image in kept
+        torch.from_numpy(np.require(image if exact else to_unit(image), requirements=["C", "W"])) for image in images
     ]
 
 
@@ -130,13 +136,14 @@ def _prepared(place: Path, images: Iterator[Pixels], total: int, identity: Mappi
 def _write(path: Path, images: Iterator[Pixels], total: int) -> dict[str, Any]:
     """Writes the values of all images, one after the other, and shows how far it is."""
     shapes, types = [], []
-    low, high = np.float32(np.inf), np.float32(-np.inf)
+    low: Any = np.float32(np.inf)
+    high: Any = np.float32(-np.inf)
     with path.open("wb") as file:
         for image in _shown(images, total):
             _append(file, image)
             shapes.append(image.shape)
             types.append(image.dtype)
-            low, high = np.minimum(low, _to_unit(image.min())), np.maximum(high, _to_unit(image.max()))  # NaN stays
+            low, high = np.minimum(low, to_unit(image.min())), np.maximum(high, to_unit(image.max()))  # NaN stays
         _finish(file)
     if len(set(types)) > 1:
         _to_float(path, shapes, types)
@@ -150,7 +157,7 @@ def _to_float(path: Path, shapes: Sequence[tuple[int, ...]], types: Sequence[np.
     path.rename(mixed)
     with mixed.open("rb") as source, path.open("wb") as target:
         for shape, dtype in zip(shapes, types, strict=True):
-            _append(target, _to_unit(np.fromfile(source, dtype, prod(shape))))
+            _append(target, to_unit(np.fromfile(source, dtype, prod(shape))))
         _finish(target)
     mixed.unlink()
 
@@ -162,11 +169,6 @@ def _append(file: BinaryIO, values: NDArray[Any]) -> None:
 def _finish(file: BinaryIO) -> None:
     file.flush()
     os.fsync(file.fileno())
-
-
-def _to_unit(image: Any) -> Any:
-    values = image.astype(np.float32, copy=False)
-    return values / np.float32(255) if image.dtype == np.uint8 else values
 
 
 def _emptied(kept: deque[Pixels]) -> Iterator[Pixels]:

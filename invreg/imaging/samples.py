@@ -39,6 +39,12 @@ def shown(path: Path) -> str:
     return os.fsencode(path).decode("utf-8", "backslashreplace")
 
 
+def to_unit(image: Pixels) -> NDArray[np.float32]:
+    """uint8 in 0..255 as float32 in [0, 1]; float32 as it is."""
+    values = image.astype(np.float32, copy=False)
+    return values / np.float32(255) if image.dtype == np.uint8 else values
+
+
 def check_white(white: float | None, where: str) -> None:
     """Refuses a white that is not a positive number.
 

@@ -57,15 +57,20 @@ def find_sources(files: Iterable[str | Path], output: Path, form: Format | None 
     places: dict[str, Source] = {}
     for one in sources:
         other = places.setdefault(one.target.casefold(), one)
-        what = expected = ""
         if other is not one:
-            what = f"{other.name} and {one.name} would both be written to {one.target}"
-            expected, hint = "files of different names", "the folder above them, or two output folders"
-        elif overwritten := inputs.get(_identity(output / one.target) or (-1, -1)):
-            what = f"the reconstruction of {one.name} would overwrite the measurement {overwritten.name}"
-            expected, hint = "an output folder without measurements", "another `output`"
-        if what:
-            raise SpecError(what, where="reconstruct", expected=expected, hint=hint)
+            raise SpecError(
+                f"{other.name} and {one.name} would both be written to {one.target}",
+                where="reconstruct",
+                expected="files of different names",
+                hint="the folder above them, or two output folders",
+            )
+        if overwritten := inputs.get(_identity(output / one.target) or (-1, -1)):
+            raise SpecError(
+                f"the reconstruction of {one.name} would overwrite the measurement {overwritten.name}",
+                where="reconstruct",
+                expected="an output folder without measurements",
+                hint="another `output`",
+            )
     return sources
 
 

@@ -20,7 +20,7 @@ from invreg.components.interruption import hold_signals
 from invreg.errors import InvregError, SpecError, message_of, near_name
 from invreg.files import cannot_write, write_whole
 from invreg.imaging.reading import WHITE, ImageFile, read_image
-from invreg.imaging.samples import Depth, Pixels, check_white
+from invreg.imaging.samples import Depth, check_white, to_unit
 from invreg.imaging.writing import DEPTHS, ENDINGS, Format, write_image
 from invreg.models.file_record import FileReconstruction, Record, key_of
 from invreg.models.file_sources import Source
@@ -205,8 +205,8 @@ def _page(model: Model, sources: Sequence[Source], result: ReconstructedFiles, o
 
 
 def _entry(one: FileReconstruction, source: Source, folder: Path, options: Options) -> Entry:
-    before = _unit(read_image(source.path, options.white).pixels)
-    after = _unit(read_image(folder / one.output, one.white).pixels)
+    before = to_unit(read_image(source.path, options.white).pixels)
+    after = to_unit(read_image(folder / one.output, one.white).pixels)
     numbers = [
         ("Size", f"{' × '.join(map(str, one.size))}, {one.depth}"),
         ("Time", duration(one.seconds)),
@@ -237,12 +237,8 @@ def _compute(model: Model, source: Source, options: Options, progress: bool) -> 
     if options.prove:
         model.certify(progress=progress)  # once, and not in the time of this file
     start = time.perf_counter()
-    found = model.reconstruct(_unit(measured.pixels), options.data_error, prove=options.prove)
+    found = model.reconstruct(to_unit(measured.pixels), options.data_error, prove=options.prove)
     return _Computed(measured, found, time.perf_counter() - start)
-
-
-def _unit(pixels: Pixels) -> NDArray[np.float32]:
-    return pixels / np.float32(255) if pixels.dtype == np.uint8 else pixels.astype(np.float32, copy=False)
 
 
 def _keep(computed: _Computed, source: Source, output: Path, options: Options, record: Record) -> FileReconstruction:
@@ -254,7 +250,7 @@ def _keep(computed: _Computed, source: Source, output: Path, options: Options, r
     record.begin(source)
     write_image(target, found.image, depth, white, measured.layout)
     written = read_image(target, white).pixels
-    rounding, cut = _difference(found.image, _unit(written), exact=white == 1)
+    rounding, cut = _difference(found.image, to_unit(written), exact=white == 1)
     notes = list(found.notes)
     if source.path.suffix.lower() not in ENDINGS and options.format is None:
         notes.append(f"written as PNG: {source.path.suffix or 'a file without an ending'} is only read")

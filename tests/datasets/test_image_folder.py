@@ -14,12 +14,12 @@ import pytest
 import torch
 from PIL import Image
 
-from invreg import DataError, Registry, SpecError, find_images, read_image, spec_of
+from invreg import DataError, Registry, SpecError, find_images, read_image, spec_of, to_unit
 from invreg.components import memory
 from invreg_datasets.files import deal
 from invreg_datasets.folder import ImageFolder
 from invreg_datasets.patches import centre_crop
-from invreg_datasets.prepare import reduce_by, to_color, to_unit
+from invreg_datasets.prepare import reduce_by, to_color
 
 BSDS = Path(__file__).resolve().parents[2] / "../shared/data/bsds500"
 needs_bsds = pytest.mark.skipif(not BSDS.is_dir(), reason="BSDS500 is not there")

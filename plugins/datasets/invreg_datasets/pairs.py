@@ -33,11 +33,12 @@ from invreg import (
     find_images,
     gather_images,
     read_image,
+    to_unit,
 )
 from invreg_datasets.files import Dealt, deal, deal_pools, split_of
 from invreg_datasets.parameters import AnySize, Color, Folder, SplitSeed, height_and_width
 from invreg_datasets.patches import centre_crop
-from invreg_datasets.prepare import load_all, load_each, to_color, to_stack, to_unit
+from invreg_datasets.prepare import load_all, load_each, to_color, to_stack
 
 _ARRAYS = (".npy", ".npz")
 #: How many names a message lists.

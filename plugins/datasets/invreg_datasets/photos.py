@@ -8,10 +8,20 @@ from typing import Annotated
 
 from pydantic import Field
 
-from invreg import DataError, ImageDataset, ImageStack, Pixels, SpecError, Splits, TrainingImages, read_image
+from invreg import (
+    DataError,
+    ImageDataset,
+    ImageStack,
+    Pixels,
+    SpecError,
+    Splits,
+    TrainingImages,
+    read_image,
+    to_tensors,
+)
 from invreg_datasets.parameters import Color, Downsample, ImageSize, TrainSize
 from invreg_datasets.patches import centred_grid
-from invreg_datasets.prepare import load_all, reduce_by, to_color, to_stack, to_tensors
+from invreg_datasets.prepare import load_all, reduce_by, to_color, to_stack
 
 # Split by photograph. The two views of the motorcycle show the same scene: they must stay on the same side.
 _TRAIN = ("astronaut", "china", "motorcycle_left", "motorcycle_right", "coins", "brick", "grass", "gravel")

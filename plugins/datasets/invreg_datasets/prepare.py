@@ -14,23 +14,16 @@ from typing import TypeVar
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
-from invreg import Pixels, require_memory
+from invreg import Pixels, require_memory, to_unit
 from invreg_datasets.parameters import ColorName
 
 # Luminance of linear ITU-R BT.709 primaries: the weights of scikit-image's rgb2gray.
 _LUMINANCE = (0.2125, 0.7154, 0.0721)
 
 Item = TypeVar("Item")
-
-
-def to_unit(image: Pixels) -> NDArray[np.float32]:
-    """uint8 in 0..255 as float32 in [0, 1]; float32 as it is."""
-    values = image.astype(np.float32, copy=False)
-    return values / np.float32(255) if image.dtype == np.uint8 else values
 
 
 def to_color(image: Pixels, color: ColorName) -> Pixels:
@@ -73,14 +66,6 @@ def resize_short_side(image: Pixels, size: int) -> Pixels:
     source = torch.from_numpy(np.ascontiguousarray(to_unit(image)))[None]
     resized = functional.interpolate(source, size=target, mode="bilinear", antialias=True, align_corners=False)
     return resized[0].clamp_(0, 1).numpy()
-
-
-def to_tensors(images: Sequence[Pixels]) -> list[Tensor]:
-    """All images as tensors of one type: uint8 if they all are, else float32."""
-    exact = all(image.dtype == np.uint8 for image in images)
-    return [
-        torch.from_numpy(np.require(image if exact else to_unit(image), requirements=["C", "W"])) for image in images
-    ]
 
 
 def to_stack(images: Sequence[Pixels]) -> Tensor:
