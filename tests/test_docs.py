@@ -431,3 +431,9 @@ def test_a_broken_plugin_shows_as_the_page_says(example: Path, tmp_path: Path) -
     failed = _call(broken, "invreg", "validate", "motion.yaml")
     assert failed.returncode == 2
     assert "has no annotation" in failed.stderr
+
+
+def test_charts_are_those_of_their_tables() -> None:
+    command = [sys.executable, ROOT / "benchmarks" / "charts.py", "--check"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
