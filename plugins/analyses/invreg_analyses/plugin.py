@@ -9,6 +9,7 @@ from invreg_analyses.architecture.architecture import ArchitectureAnalysis
 from invreg_analyses.comparison.lipschitz_sweep import LipschitzSweep
 from invreg_analyses.comparison.method_comparison import MethodComparison
 from invreg_analyses.comparison.settings_table import SettingsTable
+from invreg_analyses.conformal.conformal import Conformal
 from invreg_analyses.convergence.convergence import Convergence
 from invreg_analyses.examples.examples import Examples
 from invreg_analyses.examples.grid import ExampleGrid
@@ -43,6 +44,7 @@ def invreg_components() -> Mapping[str, type]:
         "architecture": ArchitectureAnalysis,
         "certificate": Certificate,
         "stability": Stability,
+        "conformal": Conformal,
         "firm_nonexpansiveness": FirmNonexpansiveness,
         "saliency_clusters": SaliencyClusters,
         "edge_saliency": EdgeSaliency,
