@@ -27,7 +27,6 @@ from .components.dataset import (
     MeasuredStack as MeasuredStack,
     Splits as Splits,
 )
-from .components.device import choose_device as choose_device
 from .components.events import Events as Events
 from .components.executor import Executor as Executor, Job as Job, Watch as Watch
 from .components.hookspecs import INTERFACE_VERSION as INTERFACE_VERSION, hookimpl as hookimpl
@@ -37,8 +36,6 @@ from .components.image_quality import (
     peak_signal_to_noise_ratio as peak_signal_to_noise_ratio,
     structural_similarity as structural_similarity,
 )
-from .components.interruption import hold_signals as hold_signals, interrupt as interrupt, signal_heard as signal_heard
-from .components.memory import memory_guard as memory_guard, require_memory as require_memory
 from .components.metric import Metric as Metric
 from .components.noise import Noise as Noise
 from .components.operator import (
@@ -52,7 +49,6 @@ from .components.operator import (
     require_known as require_known,
 )
 from .components.problem import Problem as Problem
-from .components.processes import Processes as Processes, processes as processes
 from .components.reconstructor import (
     ActsOnLiftedStates as ActsOnLiftedStates,
     BoundedReconstruction as BoundedReconstruction,
@@ -66,7 +62,6 @@ from .components.reconstructor import (
     ReconstructsWithBound as ReconstructsWithBound,
 )
 from .components.stored_images import StoredImages as StoredImages
-from .components.streams import generator as generator, stream_key as stream_key
 from .components.study_analyzer import CompletedStudy as CompletedStudy, StudyAnalyzer as StudyAnalyzer
 from .components.tiles import reconstruct_in_tiles as reconstruct_in_tiles, reconstruct_within as reconstruct_within
 from .components.trainer import (
@@ -80,6 +75,11 @@ from .components.trainer import (
     search_range as search_range,
 )
 from .components.training_images import TrainingImages as TrainingImages, TrainingPairs as TrainingPairs
+from .computing.device import choose_device as choose_device
+from .computing.interruption import hold_signals as hold_signals, interrupt as interrupt, signal_heard as signal_heard
+from .computing.memory import memory_guard as memory_guard, require_memory as require_memory
+from .computing.processes import Processes as Processes, processes as processes
+from .computing.streams import generator as generator, stream_key as stream_key
 from .errors import (
     CertificateError as CertificateError,
     ConvergenceError as ConvergenceError,

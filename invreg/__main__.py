@@ -10,7 +10,7 @@ def main() -> None:
 
         command()
     except KeyboardInterrupt as stop:
-        from invreg.components.interruption import exit_status, in_words
+        from invreg.computing.interruption import exit_status, in_words
 
         print(in_words(stop), file=sys.stderr)
         sys.exit(exit_status(stop))

@@ -6,9 +6,9 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from invreg.components.device import choose_device
-from invreg.components.interruption import interruptible
-from invreg.components.processes import processes
+from invreg.computing.device import choose_device
+from invreg.computing.interruption import interruptible
+from invreg.computing.processes import processes
 from invreg.files import usable_path
 from invreg.plugins.registry import Registry
 from invreg.plugins.tracking import asked_for

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn, TypeVar
 
 import typer
 
-from invreg.components.interruption import exit_status, in_words, is_one_of_several, listening_to_signals
-from invreg.components.waiting import said
+from invreg.computing.interruption import exit_status, in_words, is_one_of_several, listening_to_signals
+from invreg.computing.waiting import said
 from invreg.errors import CertificateError, InvregError
 from invreg.files import cannot_write, usable_path
 
@@ -77,7 +77,7 @@ def run(
 ) -> None:
     """Run a spec, or go on with it. The last line printed is the run folder."""
     from invreg import api
-    from invreg.components.processes import processes
+    from invreg.computing.processes import processes
     from invreg.specs.bundled import quickstart_path
 
     source, changes = spec or quickstart_path(), list(overrides or ())
@@ -115,7 +115,7 @@ def job(
 ) -> None:
     """Carry out one job of a study; what it did stands in its folder."""
     from invreg import api
-    from invreg.components.interruption import end_with_input
+    from invreg.computing.interruption import end_with_input
 
     if attended:
         end_with_input()
@@ -496,7 +496,7 @@ def _say_nothing() -> None:
 def _part() -> None:
     """Ends the work together, if there are several processes."""
     if is_one_of_several():
-        from invreg.components.processes import part
+        from invreg.computing.processes import part
 
         part()
 
@@ -505,7 +505,7 @@ def _own_words(error: _Error) -> _Error | InvregError:
     """What this process says about the error that ends it; the process ends here if another one says it."""
     if not is_one_of_several():
         return error
-    from invreg.components.processes import last_words
+    from invreg.computing.processes import last_words
 
     words = last_words(error)
     if words is None:

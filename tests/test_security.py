@@ -24,7 +24,7 @@ FORBIDDEN_ATTRIBUTES = {
 }
 
 #: Where a pickle is no door: what the processes of one command, which run one program, say to each other.
-BETWEEN_PROCESSES = {"invreg/components/processes.py": "imports pickle"}
+BETWEEN_PROCESSES = {"invreg/computing/processes.py": "imports pickle"}
 
 
 def problems(source: str) -> Iterator[str]:

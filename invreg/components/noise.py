@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from invreg.components.streams import generator
+from invreg.computing.streams import generator
 from invreg.errors import ShapeError
 from invreg.schema.component import Component
 from invreg.schema.kinds import base_of
@@ -30,7 +30,7 @@ class Noise(Component, ABC):
 
         Args:
             z: clean measurements, `[B, ...]`.
-            keys: B keys, see [`invreg.components.streams.stream_key`][].
+            keys: B keys, see [`invreg.computing.streams.stream_key`][].
 
         Raises:
             ShapeError: if there are not as many keys as images.

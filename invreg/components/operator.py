@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from invreg.components.streams import generator, stream_key
+from invreg.computing.streams import generator, stream_key
 from invreg.errors import ConvergenceError, InvregError, ShapeError, SpecError
 from invreg.schema.component import Component
 from invreg.schema.kinds import base_of

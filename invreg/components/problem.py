@@ -11,7 +11,7 @@ from torch import Tensor
 
 from invreg.components.noise import Noise
 from invreg.components.operator import LinearOperator, NormalOperator, NormEstimate, Operator, Shape, as_linear
-from invreg.components.streams import stream_key
+from invreg.computing.streams import stream_key
 from invreg.errors import InvregError, InvregWarning, SpecError, message_of
 from invreg.summaries import Summary
 

@@ -72,7 +72,7 @@ class TrainingContext:
         images: the splits; `images.train` lies on the device.
         val_measurements: the noisy measurements of the validation images, on the device.
         device: where to compute.
-        seed: the run's seed; derive streams from it with [`invreg.components.streams.stream_key`][].
+        seed: the run's seed; derive streams from it with [`invreg.computing.streams.stream_key`][].
         folder: a folder of its own, kept until the training is done, for checkpoints.
         events: who listens to progress.
         metrics: the metrics of the run by name; the first is used to choose.

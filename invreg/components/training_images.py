@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from invreg.components.stored_images import StoredImages
-from invreg.components.streams import generator, stream_key
+from invreg.computing.streams import generator, stream_key
 from invreg.errors import DataError
 from invreg.summaries import Summarized, Summary, brief
 from invreg.text import count, plural

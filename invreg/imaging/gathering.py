@@ -21,8 +21,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from invreg.components.memory import share_of_memory
 from invreg.components.stored_images import StoredImages
+from invreg.computing.memory import share_of_memory
 from invreg.errors import DataError
 from invreg.files import cache_folder, whole_folder, write_whole
 from invreg.imaging.samples import Pixels, to_unit

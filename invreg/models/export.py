@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from invreg.components.device import choose_device
+from invreg.computing.device import choose_device
 from invreg.errors import StoreError
 from invreg.files import usable_path
 from invreg.models.loading import model_of_run

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import torch
 
-from invreg.components.device import choose_device
 from invreg.components.problem import Problem
-from invreg.components.waiting import said
+from invreg.computing.device import choose_device
+from invreg.computing.waiting import said
 from invreg.errors import SpecError, StoreError, did_you_mean, near_name
 from invreg.files import usable_path
 from invreg.models.bundled import bundled_model, bundled_models

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from invreg.components.interruption import hold_signals
+from invreg.computing.interruption import hold_signals
 from invreg.errors import InvregError, SpecError, message_of, near_name
 from invreg.files import cannot_write, write_whole
 from invreg.imaging.reading import WHITE, ImageFile, read_image

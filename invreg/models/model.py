@@ -20,10 +20,10 @@ from invreg.components.reconstructor import (
     Reconstructor,
     ReconstructsWithBound,
 )
-from invreg.components.streams import stream_key
 from invreg.components.tiles import MOST_MEMORY, is_too_large, reconstruct_within
 from invreg.components.trainer import TrainingLog
-from invreg.components.waiting import said
+from invreg.computing.streams import stream_key
+from invreg.computing.waiting import said
 from invreg.errors import CertificateError, ShapeError, SpecError, recorded_warnings
 from invreg.files import usable_path
 from invreg.models.arrays import Batch, as_batch

@@ -25,11 +25,11 @@ from pydantic import Field
 
 from invreg.components.certificate import StabilityCertificate
 from invreg.components.foreign import blamed
-from invreg.components.memory import within_memory
 from invreg.components.operator import UnknownOperator
 from invreg.components.problem import Problem
 from invreg.components.reconstructor import CertifiesStability, ReconstructsWithBound
-from invreg.components.waiting import said
+from invreg.computing.memory import within_memory
+from invreg.computing.waiting import said
 from invreg.errors import CertificateError, InvregError, SpecError, StoreError
 from invreg.files import cannot_write, whole_folder
 from invreg.models.card import card

@@ -12,15 +12,15 @@ from typing import Annotated, Any
 from pydantic import BaseModel, ConfigDict, Field, Strict
 
 from invreg.components.dataset import ImageDataset, Splits
-from invreg.components.device import choose_device
 from invreg.components.events import Events
 from invreg.components.foreign import blamed
-from invreg.components.interruption import interruptible
 from invreg.components.metric import Metric
 from invreg.components.operator import Shape
 from invreg.components.problem import Problem
 from invreg.components.reconstructor import Reconstructor
 from invreg.components.trainer import Method, Trainer, TrainingContext
+from invreg.computing.device import choose_device
+from invreg.computing.interruption import interruptible
 from invreg.errors import InvregError, SpecError, StoreError
 from invreg.files import make_folder, usable_path, write_whole
 from invreg.models.model import Model

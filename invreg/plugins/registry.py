@@ -17,7 +17,7 @@ from pydantic import BaseModel, ValidationError
 
 from invreg.components import hookspecs
 from invreg.components.foreign import blamed
-from invreg.components.memory import within_memory
+from invreg.computing.memory import within_memory
 from invreg.errors import InvregError, PluginError, SpecError, did_you_mean, message_of, near_name, readable
 from invreg.plugins.admission import check_hooks, components_of, interface_of, shown
 from invreg.plugins.discovery import OWN, Plugin, installed_plugins

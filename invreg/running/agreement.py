@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from importlib import metadata
 from typing import TYPE_CHECKING, Any
 
-from invreg.components.processes import processes
+from invreg.computing.processes import processes
 from invreg.errors import InvregError, SpecError
 
 if TYPE_CHECKING:

@@ -12,11 +12,11 @@ from torch import Tensor
 
 from invreg.components.foreign import blamed, call_unchanged, require_values
 from invreg.components.image_quality import mean_squared_error
-from invreg.components.memory import memory_guard
 from invreg.components.metric import Metric
-from invreg.components.processes import processes
 from invreg.components.reconstructor import Reconstructor
 from invreg.components.tiles import MOST_MEMORY, is_too_large, reconstruct_within
+from invreg.computing.memory import memory_guard
+from invreg.computing.processes import processes
 from invreg.errors import InvregError, ShapeError, recorded_warnings
 
 if TYPE_CHECKING:

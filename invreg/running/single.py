@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from invreg.components.events import Events
 from invreg.components.problem import Problem
-from invreg.components.processes import processes
+from invreg.computing.processes import processes
 from invreg.errors import InvregError, SpecError
 from invreg.plugins.tracking import open_trackers
 from invreg.running.inputs import RunInputs, load_inputs, set_up_methods

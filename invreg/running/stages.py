@@ -16,8 +16,8 @@ import torch
 
 from invreg.components.analyzer import CompletedRun, Findings
 from invreg.components.events import Events
-from invreg.components.processes import processes
 from invreg.components.trainer import Method, TrainedMethod, TrainingContext, TrainingLog
+from invreg.computing.processes import processes
 from invreg.errors import DataError, InvregError, recorded_warnings
 from invreg.plugins.registry import spec_of
 from invreg.reporting.report import write_report

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from invreg.components.foreign import blamed
-from invreg.components.memory import within_memory
-from invreg.components.streams import stream_key
 from invreg.components.trainer import Method
+from invreg.computing.memory import within_memory
+from invreg.computing.streams import stream_key
 from invreg.errors import InvregError, SpecError
 from invreg.schema.parameters import parameters_model
 

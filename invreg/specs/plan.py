@@ -14,13 +14,13 @@ import torch
 
 from invreg.components.analyzer import Analyzer
 from invreg.components.dataset import ImageDataset, MeasuredDataset
-from invreg.components.memory import TooLarge, within_memory
 from invreg.components.metric import Metric
 from invreg.components.noise import Noise
 from invreg.components.operator import Operator, UnknownOperator
 from invreg.components.problem import Problem
 from invreg.components.reconstructor import Reconstructor, certainly_lacks
 from invreg.components.trainer import Trainer
+from invreg.computing.memory import TooLarge, within_memory
 from invreg.errors import SpecError, join_errors
 from invreg.plugins.registry import Registry, spec_of
 from invreg.schema.component_spec import ComponentSpec

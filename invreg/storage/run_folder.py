@@ -14,8 +14,8 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
-from invreg.components.device import choose_device
 from invreg.components.problem import Problem
+from invreg.computing.device import choose_device
 from invreg.errors import SpecError, StoreError, did_you_mean
 from invreg.files import cannot_write, make_folder, remove_unfinished
 from invreg.specs.methods import ReconstructorBuilder

@@ -7,8 +7,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from invreg.components.device import choose_device
 from invreg.components.problem import Problem
+from invreg.computing.device import choose_device
 from invreg.errors import StoreError, did_you_mean
 from invreg.storage.certificates import RunCertificates
 from invreg.storage.run_folder import RunFolder

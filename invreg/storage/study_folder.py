@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from invreg.components.device import choose_device
 from invreg.components.study_analyzer import StudyAnalyzer
+from invreg.computing.device import choose_device
 from invreg.errors import StoreError
 from invreg.plugins.registry import Registry
 from invreg.schema.component_spec import ComponentSpec

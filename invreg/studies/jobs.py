@@ -11,8 +11,8 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from invreg.components.device import choose_device
-from invreg.components.processes import processes
+from invreg.computing.device import choose_device
+from invreg.computing.processes import processes
 from invreg.errors import InvregError, StoreError
 from invreg.plugins.registry import Registry
 from invreg.plugins.tracking import open_trackers

@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING
 
 from invreg.components.analyzer import Findings
 from invreg.components.events import Events
-from invreg.components.processes import processes
 from invreg.components.study_analyzer import CompletedStudy
+from invreg.computing.processes import processes
 from invreg.errors import InvregError, SpecError
 from invreg.plugins.tracking import open_trackers
 from invreg.reporting.study_report import write_study_report

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import torch
 
 from invreg.components.noise import Noise
-from invreg.components.streams import generator
+from invreg.computing.streams import generator
 from invreg.testing.checks import Check, instance_of, run_checks, title_of
 from invreg.testing.constructors import constructor_checks
 from invreg.testing.numbers import demand_equal, demand_finite, demand_same, images

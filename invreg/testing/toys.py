@@ -18,9 +18,9 @@ from invreg.components.noise import Noise
 from invreg.components.operator import LinearOperator, Operator, Shape
 from invreg.components.problem import Problem
 from invreg.components.reconstructor import Reconstructor
-from invreg.components.streams import generator, stream_key
 from invreg.components.trainer import Method, TrainedMethod, TrainingContext, TrainingLog, search_range
 from invreg.components.training_images import TrainingImages
+from invreg.computing.streams import generator, stream_key
 from invreg.schema.parameters import parameters_model
 
 if TYPE_CHECKING:

@@ -85,7 +85,7 @@ def _checks(trainer: Trainer, folder: Path) -> Iterator[Check]:
             first(),
             _fit(trainer, folder / "second"),
             "two trainings with one seed",
-            "draw from invreg.components.streams, with the seed of the context",
+            "draw from invreg.computing.streams, with the seed of the context",
         ),
     )
     yield (

@@ -18,7 +18,7 @@ import pytest
 
 import invreg
 import toy
-from invreg.components.interruption import (
+from invreg.computing.interruption import (
     Interrupted,
     exit_status,
     hold_signals,

@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 
 import invreg
-from invreg.components.device import choose_device
-from invreg.components.memory import memory_guard
 from invreg.components.reconstructor import Reconstructor
+from invreg.computing.device import choose_device
+from invreg.computing.memory import memory_guard
 from invreg.errors import OutOfMemory
 from invreg.running.evaluation import reconstruct
 

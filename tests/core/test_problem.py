@@ -12,7 +12,7 @@ from torch import Tensor
 import invreg
 from invreg.components.operator import LinearOperator, Operator
 from invreg.components.problem import Problem
-from invreg.components.streams import generator, stream_key
+from invreg.computing.streams import generator, stream_key
 from invreg.errors import InvregWarning, ShapeError, SpecError
 from invreg.testing.toys import ToyNoise
 

@@ -21,9 +21,9 @@ from safetensors.torch import load_file
 from together_worker import work
 
 import invreg
-from invreg.components import device as devices
-from invreg.components.device import choose_device
-from invreg.components.processes import processes
+from invreg.computing import device as devices
+from invreg.computing.device import choose_device
+from invreg.computing.processes import processes
 from invreg.running import agreement
 from invreg.studies import study
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 import invreg
-from invreg.components.memory import within_memory
+from invreg.computing.memory import within_memory
 from invreg.errors import SpecError
 from invreg.specs.plan import check_sizes, make_plan
 from invreg.specs.reading import read_spec

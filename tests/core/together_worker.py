@@ -19,7 +19,7 @@ from torch import Tensor
 
 import invreg
 import toy
-from invreg.components.processes import part
+from invreg.computing.processes import part
 from invreg.plugins.registry import Registry
 from invreg_training import plugin as training
 

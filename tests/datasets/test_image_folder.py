@@ -15,7 +15,7 @@ import torch
 from PIL import Image
 
 from invreg import DataError, Registry, SpecError, find_images, read_image, spec_of, to_unit
-from invreg.components import memory
+from invreg.computing import memory
 from invreg_datasets.files import deal
 from invreg_datasets.folder import ImageFolder
 from invreg_datasets.patches import centre_crop

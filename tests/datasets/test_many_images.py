@@ -19,7 +19,8 @@ from processes import Command
 
 import invreg
 from invreg import DataError, ImageDataset, StoredImages, TrainingImages, TrainingPairs, gather_images
-from invreg.components import memory, training_images
+from invreg.components import training_images
+from invreg.computing import memory
 from invreg.imaging import gathering
 from invreg_datasets import folder as folder_module
 from invreg_datasets.folder import ImageFolder

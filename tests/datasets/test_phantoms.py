@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from invreg import Registry, SpecError, spec_of
-from invreg.components import memory
+from invreg.computing import memory
 from invreg_datasets.phantoms import Phantoms, _ellipse, draw_phantom
 
 

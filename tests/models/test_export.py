@@ -136,8 +136,8 @@ def test_what_is_proven_at_an_export_is_not_proven_again(
 def test_a_certificate_that_takes_long_is_told(
     run_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("invreg.components.waiting._FIRST", 0.02)
-    monkeypatch.setattr("invreg.components.waiting._NEXT", 0.02)
+    monkeypatch.setattr("invreg.computing.waiting._FIRST", 0.02)
+    monkeypatch.setattr("invreg.computing.waiting._NEXT", 0.02)
     folder = Path(shutil.copytree(bundled_model("denoise"), tmp_path / "copy"))
     (folder / "README.md").write_text("a copy")
     monkeypatch.setenv("INVREG_CACHE", str(tmp_path / "cache"))

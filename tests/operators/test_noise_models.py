@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from invreg.components.noise import Noise
-from invreg.components.streams import generator
+from invreg.computing.streams import generator
 from invreg.errors import DataError, SpecError
 from invreg_operators.noise import GaussianNoise, NoNoise, PoissonNoise
 

@@ -12,8 +12,8 @@ from torch import Tensor
 from training_helpers import Gain, RestlessConvs, make_context, make_method, same_weights
 from training_worker import STEPS
 
-from invreg.components.interruption import Interrupted, listening_to_signals
 from invreg.components.trainer import TrainedMethod, Trainer
+from invreg.computing.interruption import Interrupted, listening_to_signals
 from invreg.testing.toys import ToyNoise
 from invreg_training.checkpoint import read_checkpoint
 from invreg_training.gradient import loop as loop_module

@@ -20,7 +20,7 @@ from contextlib import contextmanager, suppress
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from invreg.components.interruption import LAUNCHED, is_one_of_several
+from invreg.computing.interruption import LAUNCHED, is_one_of_several
 from invreg.errors import InvregError, ProcessError, message_of
 
 if TYPE_CHECKING:

@@ -6,7 +6,7 @@ import logging
 import os
 from typing import TYPE_CHECKING
 
-from invreg.components.interruption import is_one_of_several
+from invreg.computing.interruption import is_one_of_several
 from invreg.errors import SpecError
 
 if TYPE_CHECKING:
