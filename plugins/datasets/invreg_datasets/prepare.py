@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from os import cpu_count
 from typing import TypeVar
 
 import numpy as np
@@ -17,7 +16,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from invreg import Pixels, require_memory, to_unit
+from invreg import Pixels, available_cores, require_memory, to_unit
 from invreg_datasets.parameters import ColorName
 
 # Luminance of linear ITU-R BT.709 primaries: the weights of scikit-image's rgb2gray.
@@ -78,7 +77,7 @@ def load_each(load: Callable[[Item], Pixels], items: Sequence[Item]) -> Iterator
 
     The first error wins.
     """
-    workers = min(16, cpu_count() or 1)
+    workers = min(16, available_cores())
     with ThreadPoolExecutor(max_workers=workers) as pool:
         ahead: deque[Future[Pixels]] = deque()
         try:

@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import Field
 
-from invreg import Executor, ExecutorError, Job, Watch
-from invreg_executors.processes import GRACE, cores, end, ready, start, why
+from invreg import Executor, ExecutorError, Job, Watch, available_cores
+from invreg_executors.processes import GRACE, end, ready, start, why
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -119,7 +119,7 @@ class Dask(Executor):
         # Workers in threads of this process: each job is a process anyway.
         with (
             distributed.LocalCluster(
-                n_workers=min(most, self.jobs or cores()),
+                n_workers=min(most, self.jobs or available_cores()),
                 threads_per_worker=1,
                 processes=False,
                 dashboard_address=None,

@@ -12,8 +12,8 @@ from typing import Annotated
 
 from pydantic import Field
 
-from invreg import Executor, Job, Watch
-from invreg_executors.processes import cores, end, ready, start, why
+from invreg import Executor, Job, Watch, available_cores
+from invreg_executors.processes import end, ready, start, why
 
 #: Seconds between two looks at the processes.
 _LOOK = 0.1
@@ -69,7 +69,7 @@ class Local(Executor):
 
     def execute(self, jobs: Sequence[Job], watch: Watch) -> None:
         gpus = _shares(_gpus(jobs[0].device), self.processes)
-        room = max(1, cores() // self.processes)
+        room = max(1, available_cores() // self.processes)
         most = self.jobs or min(len(gpus) or room, room, len(jobs))
         environment = {"OMP_NUM_THREADS": str(self._threads(most * self.processes))}
         waiting, running = [replace(job, processes=self.processes) for job in jobs], list[_Running]()
@@ -93,7 +93,7 @@ class Local(Executor):
         if self.threads is not None:
             return self.threads
         given = os.environ.get("OMP_NUM_THREADS", "")
-        share = max(1, cores() // most)
+        share = max(1, available_cores() // most)
         return min(share, int(given)) if given.isdecimal() and int(given) > 0 else share
 
     def _room(self, running: list[_Running], most: int) -> int:

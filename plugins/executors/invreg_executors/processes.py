@@ -82,11 +82,6 @@ def why(job: Job, process: subprocess.Popen[bytes]) -> str | None:
     return f"exit status {code}: {_end_of(job)}"
 
 
-def cores() -> int:
-    """The cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
 def _end_of(job: Job) -> str:
     try:
         text = job.log.read_bytes()[-4 * _SAID :].decode(errors="replace").strip()
