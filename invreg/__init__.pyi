@@ -44,11 +44,13 @@ from .components.operator import (
     NormalOperator as NormalOperator,
     NormEstimate as NormEstimate,
     Operator as Operator,
+    PulledBackOperator as PulledBackOperator,
     Shape as Shape,
     UnknownOperator as UnknownOperator,
     require_known as require_known,
 )
 from .components.problem import Problem as Problem
+from .components.pull_back import PullBack as PullBack
 from .components.reconstructor import (
     ActsOnLiftedStates as ActsOnLiftedStates,
     BoundedReconstruction as BoundedReconstruction,

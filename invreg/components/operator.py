@@ -168,6 +168,44 @@ class LinearOperator(Operator):
         zeros = torch.zeros((1, *domain_shape), dtype=torch.float64, device=device)
         return _largest_singular_value(self.linearize(zeros).as_scipy(), tolerance, seed)
 
+    def norm_bound(self, domain_shape: Shape) -> float:
+        """A number that ||A|| does not exceed on images of `domain_shape`, up to a risk of 10^-12.
+
+        `norm` gives a lower bound. This is the largest eigenvalue that 100 Lanczos steps on A*A find, divided by 1 -
+        epsilon, with the epsilon (0.03 for 64 x 64 pixels) that it misses with a probability of at most 10^-12 over the
+        random vector that it starts from: that is so for every A. Where `norm` knows the norm (its residual is zero),
+        it is that. Rounding in float64 is not counted.
+
+        Raises:
+            ConvergenceError: if the operator returns values that are not finite.
+
+        Source: Kuczynski & Wozniakowski 1992, SIAM J. Matrix Anal. Appl. 13, 1094-1122.
+        """
+        if type(self).norm is not LinearOperator.norm and not (known := self.norm(domain_shape)).residual:
+            return known.value * (1 + _SLACK)
+        twin = self._in_double()
+        zeros = torch.zeros((1, *domain_shape), dtype=torch.float64, device=_device(twin))
+        matrix = twin.linearize(zeros).as_scipy()
+        found, missed = _lanczos(matrix.H @ matrix), _missed_by_lanczos(math.prod(domain_shape))
+        return math.sqrt(found / (1 - missed)) * (1 + _SLACK)
+
+    def normal_function(self, x: Tensor, function: Callable[[Tensor], Tensor]) -> Tensor:
+        """f(A*A) x, for operators whose A*A a known transform makes diagonal.
+
+        Args:
+            x: images, `[B, C, H, W]`.
+            function: f, given the eigenvalues of A*A as a tensor of any shape, value by value.
+
+        Raises:
+            NotImplementedError: if no transform is known.
+        """
+        raise NotImplementedError(f"{type(self).__name__}: no transform is known in which A*A is diagonal")
+
+    def _in_double(self) -> LinearOperator:
+        state = [*self.parameters(), *self.buffers()]
+        narrow = any(tensor.is_floating_point() and tensor.dtype != torch.float64 for tensor in state)
+        return copy.deepcopy(self).double() if narrow else self
+
     def adjoint_defect(self, domain_shape: Shape) -> float:
         """How far `adjoint` is from the transpose of `forward` on images of `domain_shape`, by one inner product.
 
@@ -203,6 +241,51 @@ class LinearOperator(Operator):
 
 # Numbers in an image from which on the Lanczos iteration saves memory.
 _LARGE = 2**22
+
+# Steps of the iteration behind `norm_bound`, the risk that it takes, and what rounding may do in float64.
+_STEPS, _RISK, _SLACK = 100, 1e-12, 1e-9
+
+
+def _device(module: nn.Module) -> torch.device | None:
+    return next((tensor.device for tensor in (*module.parameters(), *module.buffers())), None)
+
+
+def _lanczos(gram: SciPyLinearOperator) -> float:
+    """The largest eigenvalue in the Krylov space of `_STEPS` steps from a random vector."""
+    from scipy.linalg import eigvalsh_tridiagonal
+
+    n = gram.shape[0]
+    v = torch.randn(n, dtype=torch.float64, generator=torch.Generator().manual_seed(0)).numpy()
+    v, before = v / np.linalg.norm(v), np.zeros(n)
+    diagonal: list[float] = []
+    beside: list[float] = []
+    for _ in range(min(_STEPS, n)):
+        w = gram @ v
+        diagonal.append(float(v @ w))
+        w = w - diagonal[-1] * v - (beside[-1] * before if beside else 0.0)
+        size = float(np.linalg.norm(w))
+        if not math.isfinite(size):
+            raise ConvergenceError("the operator returns NaN or infinite values", where="LinearOperator.norm_bound")
+        if size <= 1e-14 * max(diagonal):  # the space is exhausted
+            break
+        beside.append(size)
+        v, before = w / size, v
+    return max(float(eigvalsh_tridiagonal(diagonal, beside[: len(diagonal) - 1]).max()), 0.0)
+
+
+def _missed_by_lanczos(n: int) -> float:
+    """epsilon with P(found < (1 - epsilon) lambda_1) <= `_RISK` for n unknowns, the smallest up to a percent.
+
+    The probability is at most 2 sqrt(2 n / pi) / r ((1 - r) / (1 + r))^(steps - 1), r = sqrt(epsilon).
+    """
+    if n <= _STEPS:
+        return 0.0
+    low, high = 0.0, 1.0
+    while high - low > 0.01 * high:
+        r = (low + high) / 2
+        risk = math.log(2 * math.sqrt(2 * n / math.pi) / r) + (_STEPS - 1) * math.log((1 - r) / (1 + r))
+        low, high = (low, r) if risk <= math.log(_RISK) else (r, high)
+    return high**2
 
 
 def _largest_singular_value(matrix: SciPyLinearOperator, tolerance: float, seed: int) -> NormEstimate:
@@ -321,7 +404,33 @@ def as_linear(operator: Operator, where: str, hint: str) -> LinearOperator:
     raise InvregError(what, where=where, expected="an invreg.LinearOperator", hint=hint)
 
 
-class NormalOperator(LinearOperator):
+class PulledBackOperator(LinearOperator):
+    """P A on X, for a linear A: X -> Y and a linear P: Y -> X: what a network stands for that reads P z.
+
+    Subclasses write `pull_back`.
+
+    Args:
+        operator: the linear operator A.
+    """
+
+    def __init__(self, operator: LinearOperator) -> None:
+        super().__init__()
+        self.operator = operator
+
+    @abstractmethod
+    def pull_back(self, z: Tensor) -> Tensor:
+        """P z: the measurement in X."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """P A x, for x `[B, C, H, W]`."""
+        return self.pull_back(self.operator(x))
+
+    def range_shape(self, domain_shape: Shape) -> Shape:
+        self.operator.range_shape(domain_shape)
+        return tuple(domain_shape)
+
+
+class NormalOperator(PulledBackOperator):
     """The self-adjoint operator A*A / ||A||² on X, for a linear A: X -> Y.
 
     It brings a problem between different spaces to the setting X -> X of invertible networks; `pull_back`
@@ -342,8 +451,7 @@ class NormalOperator(LinearOperator):
     """
 
     def __init__(self, operator: LinearOperator, domain_shape: Shape, norm: float | None = None) -> None:
-        super().__init__()
-        self.operator = operator
+        super().__init__(operator)
         self.norm_squared = (operator.norm(domain_shape).value if norm is None else norm) ** 2
         if self.norm_squared == 0:
             raise InvregError(
@@ -352,15 +460,8 @@ class NormalOperator(LinearOperator):
                 expected="an operator that does not map every image to zero",
             )
 
-    def forward(self, x: Tensor) -> Tensor:
-        return self.pull_back(self.operator(x))
-
     def adjoint(self, y: Tensor) -> Tensor:
         return self.forward(y)
-
-    def range_shape(self, domain_shape: Shape) -> Shape:
-        self.operator.range_shape(domain_shape)
-        return tuple(domain_shape)
 
     def pull_back(self, z: Tensor) -> Tensor:
         """A* z / ||A||²: the measurement in X."""

@@ -4,21 +4,18 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from invreg import Operator, Problem, Reconstructor, Shape
-from invreg_baselines.pull_back import require_linear
+from invreg import LinearOperator, Problem, PullBack, Shape
 
 
-class Adjoint(Reconstructor):
+class Adjoint(PullBack):
     """x = A* z / ||A||², for linear operators A: one Landweber step from zero.
 
     It is neither clamped nor otherwise brought to the range of images.
     """
 
-    needs_training = False
-
-    def check_operator(self, operator: Operator) -> None:
-        """Refuses operators that are not linear."""
-        require_linear(operator, type(self).__name__)
+    @property
+    def formula(self) -> str:
+        return "A*z / ‖A‖²"
 
     def setup(self, problem: Problem, image_shape: Shape) -> None:
         """Computes the norm of the operator on images of this shape.
@@ -27,7 +24,6 @@ class Adjoint(Reconstructor):
             SpecError: if the operator is not linear.
             InvregError: if it is zero.
         """
-        require_linear(problem.operator, type(self).__name__)
         super().setup(problem, image_shape)
         self._image_shape = tuple(image_shape)
         problem.normal_operator(self._image_shape)
@@ -35,3 +31,9 @@ class Adjoint(Reconstructor):
     def forward(self, z: Tensor) -> Tensor:
         """A* z / ||A||², `[B, C, H, W]`."""
         return self.problem.normal_operator(self._image_shape).pull_back(z)
+
+    def norm_bound(self, image_shape: Shape) -> float:
+        """A bound of ||A|| over the ||A||² of the images given to `setup`."""
+        normal = self.problem.normal_operator(self._image_shape)
+        assert isinstance(normal.operator, LinearOperator)  # noqa: S101 (for mypy)
+        return normal.operator.norm_bound(tuple(image_shape)) / normal.norm_squared

@@ -11,16 +11,14 @@ from invreg import (
     FilterWindow,
     HasFilteredBackProjection,
     Operator,
-    Problem,
-    Reconstructor,
-    Shape,
+    PullBack,
     SpecError,
     search_choices,
     search_range,
 )
 
 
-class FilteredBackProjection(Reconstructor):
+class FilteredBackProjection(PullBack):
     """Filtered back-projection, for operators that offer it (`radon`): sinograms are filtered with a ramp, which undoes
     the blur of the back-projection, and projected back.
 
@@ -30,8 +28,6 @@ class FilteredBackProjection(Reconstructor):
     Source: Kak & Slaney 1988, Principles of Computerized Tomographic Imaging, section 3.3; Natterer 2001, The
     Mathematics of Computerized Tomography, section V.1.
     """
-
-    needs_training = False
 
     def __init__(
         self,
@@ -59,15 +55,11 @@ class FilteredBackProjection(Reconstructor):
     def check_operator(self, operator: Operator) -> None:
         """Refuses operators that offer no filtered back-projection."""
         self._able(operator)
+        super().check_operator(operator)
 
-    def setup(self, problem: Problem, image_shape: Shape) -> None:
-        """Takes the operator.
-
-        Raises:
-            SpecError: if it offers no filtered back-projection.
-        """
-        self._able(problem.operator)
-        super().setup(problem, image_shape)
+    @property
+    def formula(self) -> str:
+        return "fbp(z)"
 
     def forward(self, z: Tensor) -> Tensor:
         """The images `[B, C, H, W]`.

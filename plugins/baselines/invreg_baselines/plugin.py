@@ -10,6 +10,7 @@ from invreg_baselines.conv_resnet import ConvResNet
 from invreg_baselines.diffnet import DiffNet
 from invreg_baselines.fbp import FilteredBackProjection
 from invreg_baselines.observation import Observation
+from invreg_baselines.tikhonov import Tikhonov
 from invreg_baselines.unet import UNet
 
 
@@ -19,6 +20,7 @@ def invreg_components() -> Mapping[str, type]:
         "observation": Observation,
         "adjoint": Adjoint,
         "fbp": FilteredBackProjection,
+        "tikhonov": Tikhonov,
         "unet": UNet,
         "conv_resnet": ConvResNet,
         "diffnet": DiffNet,

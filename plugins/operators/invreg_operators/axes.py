@@ -13,3 +13,8 @@ def along_axes(left: Tensor, x: Tensor, right: Tensor) -> Tensor:
     """
     with torch.autocast(x.device.type, enabled=False):
         return left @ x @ right.mT
+
+
+def in_basis(x: Tensor, rows: Tensor, columns: Tensor, factors: Tensor) -> Tensor:
+    """The coefficients of x `[..., H, W]` in two orthonormal bases, one vector in each row, times factors `[H, W]`."""
+    return along_axes(rows.mT, along_axes(rows, x, columns) * factors, columns.mT)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Annotated
 
+import torch
 from pydantic import Field
 from torch import Tensor
 
@@ -52,6 +54,17 @@ class Convolution(LinearOperator):
         check_batch(y, "convolution.adjoint")
         self.range_shape(tuple(y.shape[1:]))
         return correlate_adjoint(y, flip(self.kernel), self.boundary)
+
+    def normal_function(self, x: Tensor, function: Callable[[Tensor], Tensor]) -> Tensor:
+        """f(A*A) x, for the boundary rule `circular`, under which Fourier transforms make A diagonal."""
+        if self.boundary != "circular":
+            return super().normal_function(x, function)
+        size = (x.shape[-2], x.shape[-1])
+        point = x.new_zeros((1, 1, *size))
+        point[..., 0, 0] = 1
+        with torch.autocast(x.device.type, enabled=False):
+            factors = function(torch.fft.rfft2(self.forward(point)).abs() ** 2)
+            return torch.fft.irfft2(torch.fft.rfft2(x) * factors, s=size)
 
     def range_shape(self, domain_shape: Shape) -> Shape:
         check_size(domain_shape, radii(self.kernel), self.boundary, "convolution")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Annotated
 
 import torch
@@ -96,6 +97,16 @@ class FourierSampling(LinearOperator):
             real, imaginary = _full_precision(y).unflatten(1, (-1, 2)).unbind(2)
             spectrum = torch.fft.ifftshift(torch.complex(real.contiguous(), imaginary.contiguous()) * mask, (-2, -1))
             return torch.fft.fftshift(torch.fft.ifft2(spectrum, norm="ortho"), (-2, -1)).real.to(y.dtype)
+
+    def normal_function(self, x: Tensor, function: Callable[[Tensor], Tensor]) -> Tensor:
+        """f(A*A) x. On real images, A*A has at each frequency the mean of the mask there and at the opposite one."""
+        check_batch(x, "fourier_sampling")
+        height, width = x.shape[2:]
+        mask = torch.fft.ifftshift(self.mask(height, width)).to(x.device, x.dtype)
+        values = (mask + mask.flip(0, 1).roll((1, 1), (0, 1))) / 2
+        with torch.autocast(x.device.type, enabled=False):
+            factors = function(values[:, : width // 2 + 1])
+            return torch.fft.irfft2(torch.fft.rfft2(x) * factors, s=(height, width))
 
     def range_shape(self, domain_shape: Shape) -> Shape:
         check_images(domain_shape, "fourier_sampling")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from functools import lru_cache
 from typing import Annotated
 
@@ -11,7 +12,7 @@ from pydantic import Field
 from torch import Tensor
 
 from invreg import LinearOperator, NormEstimate, Odd, Shape
-from invreg_operators.axes import along_axes
+from invreg_operators.axes import along_axes, in_basis
 from invreg_operators.batches import check_batch
 from invreg_operators.boundary import Boundary, BoundaryRule, check_size
 from invreg_operators.filters import correlate, correlate_adjoint
@@ -72,6 +73,14 @@ class GaussianBlur(LinearOperator):
             return correlate_adjoint(correlate_adjoint(y, row, self.boundary), column, self.boundary)
         return along_axes(self._matrix(height, y).mT, y, self._matrix(width, y).mT)
 
+    def normal_function(self, x: Tensor, function: Callable[[Tensor], Tensor]) -> Tensor:
+        """f(A*A) x, in the eigenvectors of the blur of rows and of columns."""
+        check_batch(x, "gaussian_blur")
+        height, width = self.range_shape(tuple(x.shape[1:]))[1:]
+        rows, row_values = self._normal_eigenpairs(height, x)
+        columns, column_values = self._normal_eigenpairs(width, x)
+        return in_basis(x, rows, columns, function(row_values[:, None] * column_values))
+
     def range_shape(self, domain_shape: Shape) -> Shape:
         radius = self.kernel_size // 2
         check_size(domain_shape, (radius, radius), self.boundary, "gaussian_blur")
@@ -104,6 +113,9 @@ class GaussianBlur(LinearOperator):
         values = _gaussian(self.kernel_size, self.std)
         return [[value] for value in values], [values]
 
+    def _normal_eigenpairs(self, n: int, like: Tensor) -> tuple[Tensor, Tensor]:
+        return _axis_eigenpairs(n, self.kernel_size, self.std, self.boundary, like.dtype, like.device)
+
     def _matrix(self, n: int, like: Tensor) -> Tensor:
         return _axis_matrix(n, self.kernel_size, self.std, self.boundary, like.dtype, like.device)
 
@@ -124,3 +136,15 @@ def _axis_matrix(
     with torch.inference_mode(False):
         identity = torch.eye(n, dtype=torch.float64)
         return correlate(identity, [[value] for value in _gaussian(kernel_size, std)], boundary).to(device, dtype)
+
+
+@lru_cache(maxsize=32)
+def _axis_eigenpairs(
+    n: int, kernel_size: int, std: float, boundary: Boundary, dtype: torch.dtype, device: torch.device
+) -> tuple[Tensor, Tensor]:
+    """For the blur B of one axis, the eigenvectors of BᵀB, one in each row, and its eigenvalues."""
+    with torch.inference_mode(False), torch.no_grad():
+        blur = _axis_matrix(n, kernel_size, std, boundary, torch.float64, torch.device("cpu"))
+        # Of B instead of BᵀB: small singular values are not lost.
+        _, singular_values, vectors = torch.linalg.svd(blur)
+        return vectors.to(device, dtype).contiguous(), (singular_values**2).to(device, dtype)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from torch import Tensor
 
 from invreg import LinearOperator, NormEstimate, Shape
@@ -18,6 +20,10 @@ class Identity(LinearOperator):
 
     def adjoint(self, y: Tensor) -> Tensor:
         return self.forward(y)
+
+    def normal_function(self, x: Tensor, function: Callable[[Tensor], Tensor]) -> Tensor:
+        """f(1) x."""
+        return self.forward(x) * function(x.new_ones(()))
 
     def range_shape(self, domain_shape: Shape) -> Shape:
         check_images(domain_shape, "identity")

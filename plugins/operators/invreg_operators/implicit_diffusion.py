@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from functools import lru_cache
 from typing import Annotated
 
@@ -11,7 +12,7 @@ from pydantic import Field
 from torch import Tensor
 
 from invreg import LinearOperator, NormEstimate, Shape
-from invreg_operators.axes import along_axes
+from invreg_operators.axes import in_basis
 from invreg_operators.batches import check_batch, check_images
 from invreg_operators.boundary import DiffusionBoundary
 
@@ -48,15 +49,14 @@ class ImplicitDiffusion(LinearOperator):
 
     def forward(self, x: Tensor) -> Tensor:
         """A x, for x `[B, C, H, W]`."""
-        check_batch(x, "implicit_diffusion")
-        height, width = self.range_shape(tuple(x.shape[1:]))[1:]
-        rows, row_values = _eigenpairs(height, self.boundary, x.dtype, x.device)
-        columns, column_values = _eigenpairs(width, self.boundary, x.dtype, x.device)
-        coefficients = along_axes(rows, x, columns) * self._eigenvalues(row_values, column_values)
-        return along_axes(rows.mT, coefficients, columns.mT)
+        return self._function(x, lambda values: values)
 
     def adjoint(self, y: Tensor) -> Tensor:
         return self.forward(y)
+
+    def normal_function(self, x: Tensor, function: Callable[[Tensor], Tensor]) -> Tensor:
+        """f(A*A) x, in the basis of the operator."""
+        return self._function(x, lambda values: function(values**2))
 
     def range_shape(self, domain_shape: Shape) -> Shape:
         check_images(domain_shape, "implicit_diffusion")
@@ -70,6 +70,14 @@ class ImplicitDiffusion(LinearOperator):
 
     def extra_repr(self) -> str:
         return f"time={self.time:.4g}, steps={self.steps}, boundary={self.boundary!r}"
+
+    def _function(self, x: Tensor, function: Callable[[Tensor], Tensor]) -> Tensor:
+        """f(A) x."""
+        check_batch(x, "implicit_diffusion")
+        height, width = self.range_shape(tuple(x.shape[1:]))[1:]
+        rows, row_values = _eigenpairs(height, self.boundary, x.dtype, x.device)
+        columns, column_values = _eigenpairs(width, self.boundary, x.dtype, x.device)
+        return in_basis(x, rows, columns, function(self._eigenvalues(row_values, column_values)))
 
     def _eigenvalues(self, rows: Tensor, columns: Tensor) -> Tensor:
         """The eigenvalues of A `[H, W]`, from those of the second differences on rows and on columns."""
