@@ -114,7 +114,7 @@ from .models.model import Model as Model, Reconstruction as Reconstruction
 from .models.training import train as train
 from .plugins.registry import Registry as Registry, plain_form as plain_form, spec_of as spec_of
 from .schema.component import Component as Component
-from .schema.constraints import Odd as Odd
+from .schema.constraints import LeftOut as LeftOut, Odd as Odd
 from .schema.parameters import parameters_model as parameters_model
 from .schema.signature import built_with as built_with
 from .specs.spec import Spec as Spec

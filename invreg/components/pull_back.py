@@ -11,7 +11,7 @@ from torch import Tensor
 from invreg.components.operator import LinearOperator, Operator, PulledBackOperator, Shape
 from invreg.components.problem import Problem
 from invreg.components.reconstructor import Reconstructor
-from invreg.errors import SpecError
+from invreg.errors import InvregError, SpecError
 
 
 class PullBack(Reconstructor):
@@ -53,6 +53,28 @@ class PullBack(Reconstructor):
         """A number that ||P|| does not exceed for images of this shape (C, H, W); see `LinearOperator.norm_bound`."""
         range_shape = self.problem.operator.range_shape(tuple(image_shape))
         return _AsOperator(copy.deepcopy(self).double(), image_shape).norm_bound(range_shape)
+
+    def in_float64(self, z: Tensor) -> Tensor:
+        """P z in float64, also where the operator has parameters or buffers in float32."""
+        operator = self.problem.operator
+        state = (*operator.parameters(), *operator.buffers())
+        is_narrow = any(tensor.is_floating_point() and tensor.dtype != torch.float64 for tensor in state)
+        found: Tensor = (copy.deepcopy(self).double() if is_narrow else self).forward(z.double())
+        return found
+
+    def check_as_part(self, operator: Operator, name: str = "pull_back") -> None:
+        """`check_operator` for a network that reads P z: the place in messages is its parameter of this name."""
+        try:
+            self.check_operator(operator)
+        except InvregError as error:
+            raise error.at(name, of=self) from None
+
+    def setup_as_part(self, problem: Problem, image_shape: Shape, name: str = "pull_back") -> None:
+        """`setup` for a network that reads P z: the place in messages is its parameter of this name."""
+        try:
+            self.setup(problem, image_shape)
+        except InvregError as error:
+            raise error.at(name, of=self) from None
 
     def on_images(self) -> PulledBackOperator:
         """P A, for which a network stands that reads P z."""

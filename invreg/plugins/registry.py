@@ -25,7 +25,7 @@ from invreg.plugins.isolation import isolated
 from invreg.schema.component import Component, constructing
 from invreg.schema.component_spec import ComponentSpec, spec_errors
 from invreg.schema.kinds import KINDS
-from invreg.schema.parameters import Nested, Parameters, parameters_model
+from invreg.schema.parameters import Nested, Parameters, left_out, parameters_model
 from invreg.schema.signature import built_with
 from invreg.schema.sources import place_of_error
 from invreg.summaries import Summarized, Summary
@@ -298,7 +298,11 @@ def spec_of(component: Component, registry: Registry | None = None) -> dict[str,
             expected="a component that a plugin registers",
             hint=getattr(component, "spec_hint", "register its class in a plugin's invreg_components()"),
         )
-    parameters = {key: plain_form(value, f"{name}.{key}", registry) for key, value in built_with(component).items()}
+    parameters = {
+        key: plain_form(value, f"{name}.{key}", registry)
+        for key, value in built_with(component).items()
+        if not left_out(type(component), key, value)
+    }
     return {"name": name, **parameters}
 
 

@@ -1,4 +1,4 @@
-"""Constraints on parameters that pydantic's `Field` cannot say, for use in `Annotated`."""
+"""What is said of parameters that pydantic's `Field` cannot say, for use in `Annotated`."""
 
 from __future__ import annotations
 
@@ -27,3 +27,12 @@ class Odd:
         if value % 2 == 0:
             raise ValueError(f"input should be odd, such as {value + 1}: an even kernel has no centre")
         return value
+
+
+@dataclass(frozen=True)
+class LeftOut:
+    """A parameter that a resolved spec does not show where it has its default.
+
+    For parameters that a component gets after specs have named it: those specs stay what they are, and the runs of them
+    are found again.
+    """

@@ -17,6 +17,7 @@ from pydantic_core.core_schema import CoreSchema, ValidationInfo, with_info_plai
 
 from invreg.errors import PluginError, SpecError
 from invreg.schema.component_spec import NestedError, spec_errors
+from invreg.schema.constraints import LeftOut
 from invreg.schema.kinds import is_base, kind_of
 from invreg.schema.parameter_types import type_fault, without_alias
 from invreg.schema.signature import HasParameters, constructor
@@ -163,6 +164,14 @@ def validated_parameters(
 def _of_python(value: Any) -> Any:
     """NumPy's numbers as those of Python: a strict model takes no others."""
     return value.item() if type(value).__module__ == "numpy" and getattr(value, "ndim", None) == 0 else value
+
+
+def left_out(cls: type[HasParameters], name: str, value: Any) -> bool:
+    """Whether a spec does not show this value of a parameter: the default of one that is marked by `LeftOut`."""
+    model = model_or_none(cls)
+    field = None if model is None else model.model_fields.get(name)
+    marked = field is not None and any(isinstance(mark, LeftOut) for mark in field.metadata)
+    return marked and field is not None and value == field.default
 
 
 def json_schema_of(model: type[Parameters], references: str = DEFAULT_REF_TEMPLATE) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from invreg import Shape, SpecError, Stage, search_choices, search_range
 from invreg.text import composition, subscript
 from invreg_baselines.description import Parts, layer, layers_in, parameters_of
 from invreg_baselines.layers import convolution
-from invreg_baselines.network import Center, ImageNetwork, KernelSize, Padding, Start
+from invreg_baselines.network import Center, ImageNetwork, KernelSize, Padding, PulledBack, Start
 
 _GAUSS_STD = 1.2
 _KERNEL_NOISE = 0.3
@@ -74,8 +74,9 @@ class ConvResNet(ImageNetwork):
         center: Center = 0.45,
         padding: Padding = 6,
         start: Start = None,
+        pull_back: PulledBack = None,
     ) -> None:
-        super().__init__(kernel_size, center, padding, start)
+        super().__init__(kernel_size, center, padding, start, pull_back)
         self.subnetworks, self.channels, self.hidden = subnetworks, channels, hidden
         self.threshold = threshold
 

@@ -13,7 +13,7 @@ from invreg import Layer, Shape, Stage, search_choices, search_range
 from invreg.text import composition, subscript
 from invreg_baselines.description import Parts, layers_in, parameters_of
 from invreg_baselines.layers import convolution
-from invreg_baselines.network import Center, ImageNetwork, KernelSize, Padding, Start
+from invreg_baselines.network import Center, ImageNetwork, KernelSize, Padding, PulledBack, Start
 
 # The last convolution of each block starts this much smaller than usual, so that the network starts near the identity.
 _LAST_SCALE = 0.1
@@ -56,8 +56,9 @@ class DiffNet(ImageNetwork):
         center: Center = 0.45,
         padding: Padding = 6,
         start: Start = None,
+        pull_back: PulledBack = None,
     ) -> None:
-        super().__init__(kernel_size, center, padding, start)
+        super().__init__(kernel_size, center, padding, start, pull_back)
         self.subnetworks, self.hidden, self.step_size = subnetworks, hidden, step_size
 
     def build(self, channels: int) -> None:

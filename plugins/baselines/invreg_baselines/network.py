@@ -12,12 +12,15 @@ from torch import Tensor
 from invreg import (
     Architecture,
     InvregError,
+    LeftOut,
     Odd,
     Operator,
     Problem,
+    PullBack,
     Reconstructor,
     Shape,
     ShapeError,
+    SpecError,
     search_choices,
 )
 from invreg_baselines.description import Frame, Parts
@@ -46,6 +49,14 @@ Start = Annotated[
         "A*z/||A||² where measurements have another shape than images"
     ),
 ]
+PulledBack = Annotated[
+    PullBack | None,
+    Field(
+        description="a linear map P to images, such as tikhonov, as invertible networks take it: the network is given "
+        "P z; in place of start"
+    ),
+    LeftOut(),
+]
 Padding = Annotated[
     int,
     Field(
@@ -62,7 +73,7 @@ class ImageNetwork(Reconstructor):
         R(z) = center + crop(N(pad(y - center))),
 
     where y = z if measurements have the shape of images, and y = A* z / ||A||² for linear operators A between different
-    spaces; or y is the image of another method, `start`, that has no weights (`fbp`, for example). Convolutions
+    spaces; or y = P z for a `pull_back` P, or the image of another method without weights, `start`. Convolutions
     continue images by zero beyond their edges, which does the least harm where zero is near the mean of the images and
     where the edge is some pixels away from what is kept: hence `center` and `padding`. The paper mentions neither; 0
     and 0 is its form.
@@ -78,10 +89,19 @@ class ImageNetwork(Reconstructor):
     #: Height and width of what `transform` is given are multiples of this.
     multiple = 1
 
-    def __init__(self, kernel_size: int, center: float, padding: int, start: Reconstructor | None) -> None:
+    def __init__(
+        self, kernel_size: int, center: float, padding: int, start: Reconstructor | None, pull_back: PullBack | None
+    ) -> None:
         super().__init__()
+        if start is not None and pull_back is not None:
+            raise SpecError(
+                f"{type(pull_back).__name__}, beside the start {type(start).__name__}",
+                where="pull_back",
+                expected="one of both: the network is given the image of one method",
+            )
         self.kernel_size, self.center, self.padding = kernel_size, center, padding
-        self.start = start
+        self.start = start if pull_back is None else pull_back
+        self._start_name = "start" if pull_back is None else "pull_back"
         self.image_channels: int | None = None
         self._shapes: tuple[Shape, Shape] | None = None
         self._pulls_back = False
@@ -89,7 +109,7 @@ class ImageNetwork(Reconstructor):
     def check_operator(self, operator: Operator) -> None:
         """Refuses operators that the start is not for."""
         if self.start is not None:
-            check_start(self.start, operator)
+            check_start(self.start, operator, self._start_name)
 
     def setup(self, problem: Problem, image_shape: Shape) -> None:
         """Makes the layers for images of this many channels.
@@ -110,7 +130,7 @@ class ImageNetwork(Reconstructor):
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         super().setup(problem, shape)
         if self.start is not None:
-            set_up_start(self.start, problem, shape)
+            set_up_start(self.start, problem, shape, self._start_name)
         if self._pulls_back:
             problem.normal_operator(shape)  # its norm is computed now
         self.image_channels = shape[0]
@@ -179,6 +199,8 @@ class ImageNetwork(Reconstructor):
 
     def _reads(self) -> str:
         """What the network is given, as a formula."""
+        if isinstance(self.start, PullBack) and self._start_name == "pull_back":
+            return self.start.formula
         if self.start is not None:
             return f"{self.start.__dict__.get('_registered_as') or type(self.start).__name__}(z)"
         return "A*z / ‖A‖²" if self._pulls_back else "z"

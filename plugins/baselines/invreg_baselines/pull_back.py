@@ -5,19 +5,6 @@ from __future__ import annotations
 from invreg import InvregError, LinearOperator, Operator, Problem, Reconstructor, Shape, SpecError
 
 
-def require_linear(operator: Operator, where: str) -> LinearOperator:
-    """The operator, if it is linear.
-
-    Raises:
-        SpecError: if it is not linear.
-    """
-    if not isinstance(operator, LinearOperator):
-        raise SpecError(
-            f"{type(operator).__name__} is not linear: it has no adjoint", where=where, expected="a LinearOperator"
-        )
-    return operator
-
-
 def needs_pull_back(problem: Problem, image_shape: Shape, where: str) -> bool:
     """Whether measurements have another shape than images, so that A* z / ||A||² takes their place.
 
@@ -41,8 +28,13 @@ def needs_pull_back(problem: Problem, image_shape: Shape, where: str) -> bool:
     )
 
 
-def check_start(start: Reconstructor, operator: Operator) -> None:
+def check_start(start: Reconstructor, operator: Operator, name: str) -> None:
     """Refuses a start that has weights, or is not for this operator.
+
+    Args:
+        start: the method.
+        operator: the operator.
+        name: the parameter that it is the value of.
 
     Raises:
         SpecError: with the place of the start.
@@ -52,11 +44,17 @@ def check_start(start: Reconstructor, operator: Operator) -> None:
     try:
         start.check_operator(operator)
     except InvregError as error:
-        raise error.at("start", of=start) from None
+        raise error.at(name, of=start) from None
 
 
-def set_up_start(start: Reconstructor, problem: Problem, image_shape: Shape) -> Reconstructor:
+def set_up_start(start: Reconstructor, problem: Problem, image_shape: Shape, name: str) -> Reconstructor:
     """The start, set up.
+
+    Args:
+        start: the method.
+        problem: the problem.
+        image_shape: (C, H, W).
+        name: the parameter that it is the value of.
 
     Raises:
         SpecError: if it has weights, or is not for this problem.
@@ -64,7 +62,7 @@ def set_up_start(start: Reconstructor, problem: Problem, image_shape: Shape) -> 
     try:
         start.setup(problem, image_shape)
     except InvregError as error:
-        raise error.at("start", of=start) from None
+        raise error.at(name, of=start) from None
     if any(parameter.requires_grad for parameter in start.parameters()):
         raise _has_weights(start)
     return start

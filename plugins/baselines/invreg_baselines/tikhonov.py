@@ -72,6 +72,7 @@ class Tikhonov(PullBack):
             InvregError: if it is zero.
         """
         super().setup(problem, image_shape)
+        self._matrices, self._norm_bounds = {}, {}
         self._shape, norm = tuple(image_shape), problem.norm(image_shape).value
         if norm == 0:
             raise InvregError(

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from invreg import Layer, Shape, ShapeError, Skip, Stage, search_choices
 from invreg_baselines.description import Parts, layer, layers_in, parameters_of
 from invreg_baselines.layers import convolution
-from invreg_baselines.network import Center, ImageNetwork, KernelSize, Padding, Start
+from invreg_baselines.network import Center, ImageNetwork, KernelSize, Padding, PulledBack, Start
 
 _SLOPE = 0.2
 _SEARCHED = ((16, 32, 64, 128), (32, 64, 128, 256), (16, 32, 64, 128, 256), (32, 64, 128, 256, 512))
@@ -59,8 +59,9 @@ class UNet(ImageNetwork):
         center: Center = 0.45,
         padding: Padding = 6,
         start: Start = None,
+        pull_back: PulledBack = None,
     ) -> None:
-        super().__init__(kernel_size, center, padding, start)
+        super().__init__(kernel_size, center, padding, start, pull_back)
         self.channels = channels
         self.multiple = 2 ** (len(self.channels) - 1)
 

@@ -13,7 +13,7 @@ from invreg_iresnet.network.residuals import ResidualStack
 
 
 def chain_architecture(
-    stack: ResidualStack, lifting: Lifting, role: Role, image_size: tuple[int, int], pulls_back: bool
+    stack: ResidualStack, lifting: Lifting, role: Role, image_size: tuple[int, int], reads: str
 ) -> Architecture:
     """The network from images x at the left, through the chain, to measurements at the right, and back.
 
@@ -25,12 +25,11 @@ def chain_architecture(
         lifting: from images to states and back.
         role: what the residual functions are part of: of phi, or of its inverse.
         image_size: (H, W) of images.
-        pulls_back: whether measurements are brought to X by A* / ||A||^2.
+        reads: what the reconstruction starts from: z, or what is made of it.
     """
     image: Shape = (lifting.image_channels, *image_size)
     state: Shape = (lifting.image_channels * lifting.copies, *(side + 2 * lifting.padding for side in image_size))
     down, up = _lifting_words(lifting)
-    measured = "A*z/‖A‖²" if pulls_back else "z"
     ends = composition("φ₁", f"φ{subscript(len(stack))}", len(stack))
     return Architecture(
         stages=[
@@ -39,7 +38,7 @@ def chain_architecture(
             Stage("mean", up, state, image, inverse=down),
         ],
         left="x",
-        right=measured,
+        right=reads,
         forward="φ, the learned forward map" + (", by fixed points" if role == "inverse" else ""),
         inverse="φ⁻¹, the reconstruction" + (", by fixed points" if role == "forward" else ""),
         formula=f"φ = {ends} with " + ("φᵢ = Id − fᵢ" if role == "forward" else "φᵢ⁻¹ = Id + gᵢ"),

@@ -18,7 +18,16 @@ from invreg_iresnet.invertible_chain import InvertibleChain
 from invreg_iresnet.network.precision import arithmetic
 from invreg_iresnet.network.residuals import ResidualStack, Weights, residual
 from invreg_iresnet.network.transforms import refuse_transforms, seems_finite
-from invreg_iresnet.parameters import Center, Channels, Hidden, KernelSize, MaxIterations, Normalisation, Padding
+from invreg_iresnet.parameters import (
+    Center,
+    Channels,
+    Hidden,
+    KernelSize,
+    MaxIterations,
+    Normalisation,
+    Padding,
+    PulledBack,
+)
 
 
 class ExplicitIResNet(InvertibleChain):
@@ -38,8 +47,9 @@ class ExplicitIResNet(InvertibleChain):
 
     In evaluation, the reconstruction is differentiable by all transforms of torch.func; in training, once.
 
-    Lifting, padding, the centre and measurements that are not in X are those of `iresnet`. `forward_map` is
-    differentiable by autograd, not through torch.func, which is refused: once; twice if no weight requires a gradient.
+    Lifting, padding, the centre, the pull-back and measurements that are not in X are those of `iresnet`.
+    `forward_map` is differentiable by autograd, not through torch.func, which is refused: once; twice if no weight
+    requires a gradient.
 
     Raises:
         SpecError: if L is too close to 1 for the number of subnetworks.
@@ -72,6 +82,7 @@ class ExplicitIResNet(InvertibleChain):
         ] = 1e-5,
         max_iterations: MaxIterations = 500,
         normalisation: Normalisation = "grid",
+        pull_back: PulledBack = None,
     ) -> None:
         super().__init__(
             subnetworks,
@@ -85,6 +96,7 @@ class ExplicitIResNet(InvertibleChain):
             max_iterations,
             tolerance,
             normalisation,
+            pull_back,
         )
         if self.residual_bound >= 1:
             fewest, below = math.floor(-math.log2(1 - lipschitz)) + 1, 1 - 2.0**-subnetworks

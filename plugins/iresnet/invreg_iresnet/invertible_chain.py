@@ -26,7 +26,9 @@ from invreg import (
 from invreg_iresnet.architecture import chain_architecture
 from invreg_iresnet.certificate.certified_reconstruction import CertifiedReconstruction, Chain, reconstruct_certified
 from invreg_iresnet.certificate.network_certificate import (
+    NORM_DIFFERS,
     Embedding,
+    PulledBackBy,
     Role,
     certify_chain,
     verify_chain,
@@ -36,7 +38,16 @@ from invreg_iresnet.inversion.accuracy import Accuracy, exact, for_training
 from invreg_iresnet.network.lifting import Lifting
 from invreg_iresnet.network.precision import arithmetic, autocast_dtype, single_thread
 from invreg_iresnet.network.residuals import ResidualStack, Weights
-from invreg_iresnet.parameters import Center, Channels, Hidden, KernelSize, MaxIterations, Normalisation, Padding
+from invreg_iresnet.parameters import (
+    Center,
+    Channels,
+    Hidden,
+    KernelSize,
+    MaxIterations,
+    Normalisation,
+    Padding,
+    PulledBack,
+)
 
 
 class InvertibleChain(Reconstructor):
@@ -67,16 +78,19 @@ class InvertibleChain(Reconstructor):
         max_iterations: MaxIterations,
         training_tolerance: float,
         normalisation: Normalisation,
+        pull_back: PulledBack,
     ) -> None:
         super().__init__()
         self.subnetworks, self.channels, self.hidden, self.kernel_size = subnetworks, channels, hidden, kernel_size
         self.lipschitz, self.padding, self.center = lipschitz, padding, center
         self.tolerance, self.max_iterations = tolerance, max_iterations
         self.training_tolerance, self.normalisation = training_tolerance, normalisation
+        self.pull_back = pull_back
         self.residuals: ResidualStack | None = None
         self.lifting: Lifting | None = None
         self._progress: float | None = None
         self._proven: tuple[tuple[Any, ...], StabilityCertificate] | None = None
+        self._pulled: PulledBackBy | None = None
 
     # -- what subclasses define
 
@@ -95,11 +109,17 @@ class InvertibleChain(Reconstructor):
 
     # -- from setup to final weights
 
+    def check_operator(self, operator: Operator) -> None:
+        """Refuses operators that the pull-back is not for."""
+        if self.pull_back is not None:
+            self.pull_back.check_as_part(operator)
+
     def setup(self, problem: Problem, image_shape: Shape) -> None:
         """Makes the weights, from torch's global random numbers.
 
         Raises:
-            SpecError: if the channels of the images do not divide `channels`, or a nonlinear operator leaves X.
+            SpecError: if the channels of the images do not divide `channels`, a nonlinear operator leaves X, or the
+                pull-back is not for this problem.
             ShapeError: if the images are too small for the padding.
         """
         image_channels, height, width = image_shape
@@ -114,22 +134,27 @@ class InvertibleChain(Reconstructor):
         lifting.check_size(height, width)
         operator = problem.operator
         in_image_space = tuple(operator.range_shape(image_shape)) == tuple(image_shape)
-        if not in_image_space:
+        if self.pull_back is not None:
+            self.pull_back.setup_as_part(problem, image_shape)
+        elif not in_image_space:
             _require_linear(operator, image_shape, type(self).__name__)
             problem.normal_operator(image_shape)  # its norm is computed now
         super().setup(problem, image_shape)
-        self._image_shape, self._pulls_back = tuple(image_shape), not in_image_space
+        self._image_shape = tuple(image_shape)
+        self._pulls_back = self.pull_back is None and not in_image_space
         self.lifting = lifting
         self.residuals = ResidualStack(
             self.subnetworks, self.channels, self.hidden, self.kernel_size, self.residual_bound, self.normalisation
         )
         self._image_size = height, width
-        self._proven = None
+        self._proven = self._pulled = None
 
     @property
     def target_operator(self) -> Operator:
-        """F, or A*A / ||A||^2 where measurements are not in X."""
+        """P A with a pull-back P, otherwise F, or A*A / ||A||^2 where measurements are not in X."""
         self._parts()
+        if self.pull_back is not None:
+            return self.pull_back.on_images()
         return self._normal or self.problem.operator
 
     def training_progress(self, fraction: float) -> None:
@@ -158,7 +183,8 @@ class InvertibleChain(Reconstructor):
             InvregError: before `setup`.
         """
         lifting, stack = self._parts()
-        return chain_architecture(stack, lifting, self.role, self._image_size, pulls_back=self._pulls_back)
+        reads = "A*z/‖A‖²" if self._pulls_back else "z" if self.pull_back is None else self.pull_back.formula
+        return chain_architecture(stack, lifting, self.role, self._image_size, reads)
 
     # -- the maps
 
@@ -244,7 +270,8 @@ class InvertibleChain(Reconstructor):
             certify: whether residuals are evaluated in float64 with a bound of their rounding, from which the distance
                 is proven. Without, the same tolerances are used and nothing is proven.
             data_error: delta, the Euclidean distance between z and the exact measurement; the bound under it is
-                given, too. Only for measurements in X: for others, the effect of A* on delta is not known.
+                given, too. Only for measurements in X and with a `pull_back`: otherwise, the effect of A* on delta is
+                not known.
 
         Raises:
             CertificateError: if no Lipschitz bound of the inverse can be proven.
@@ -258,12 +285,16 @@ class InvertibleChain(Reconstructor):
                 f"data_error {data_error} for measurements that are not in X",
                 where=f"{type(self).__name__}.reconstruct",
                 expected="0: the bound is about A*z / ||A||^2, which the network reads",
-                hint="error_bound + certificate.reconstruction_lipschitz * (the distance of that)",
+                hint="pull_back: adjoint, whose norm is in the bound",
             )
         with torch.no_grad(), arithmetic(z.device, tf32=False):
             weights = stack.evaluation_weights()
             chain = Chain(weights, self.role, lifting, self._proof(weights, lifting))
-            z = self._in_image_space(z)
+            if self.pull_back is not None:
+                z = self.pull_back.in_float64(z)
+                data_error *= self.pull_back.norm_bound(tuple(z.shape[1:])) if data_error else 1
+            else:
+                z = self._in_image_space(z)
             return reconstruct_certified(chain, z, tolerance, certify, data_error, self.max_iterations)
 
     # -- parts
@@ -283,13 +314,19 @@ class InvertibleChain(Reconstructor):
 
     def _embedding(self, lifting: Lifting) -> Embedding:
         reads = "A*z / ||A||^2" if self._pulls_back else "z"
-        return Embedding(reads, lifting.copies, lifting.padding_norm(*self._image_size))
+        if self._pulled is None and self.pull_back is not None:
+            norm = self.pull_back.norm_bound(self._image_shape) * (1 + 2 * NORM_DIFFERS)
+            self._pulled = PulledBackBy(self.pull_back.formula, norm)
+        return Embedding(reads, lifting.copies, lifting.padding_norm(*self._image_size), self._pulled)
 
     @property
     def _normal(self) -> NormalOperator | None:
         return self.problem.normal_operator(self._image_shape) if self._pulls_back else None
 
     def _in_image_space(self, z: Tensor) -> Tensor:
+        if self.pull_back is not None:
+            found: Tensor = self.pull_back.forward(z.to(self._parts()[1].kernels.dtype))
+            return found
         if self._normal is None:
             return z
         return self._normal.pull_back(z.to(self._parts()[1].kernels.dtype))

@@ -18,7 +18,16 @@ from invreg_iresnet.inversion.starts import LearnedStarts
 from invreg_iresnet.invertible_chain import InvertibleChain
 from invreg_iresnet.network.precision import arithmetic
 from invreg_iresnet.network.residuals import ResidualStack, residual
-from invreg_iresnet.parameters import Center, Channels, Hidden, KernelSize, MaxIterations, Normalisation, Padding
+from invreg_iresnet.parameters import (
+    Center,
+    Channels,
+    Hidden,
+    KernelSize,
+    MaxIterations,
+    Normalisation,
+    Padding,
+    PulledBack,
+)
 
 
 class IResNet(InvertibleChain):
@@ -35,7 +44,8 @@ class IResNet(InvertibleChain):
     m(phi^-1(s(P z))), and the learned forward operator on X is x -> C m(phi(s(P x))). On X^M, phi and phi^-1 are
     inverse to each other; in X, these two maps are so only approximately, as the mean and the crop lose information.
 
-    Where measurements are not in X, a linear operator A is replaced by A*A / ||A||^2 and z by A* z / ||A||^2.
+    Where measurements are not in X, a linear operator A is replaced by A*A / ||A||^2 and z by A* z / ||A||^2; with a
+    `pull_back` P by P A and P z, and everything that is proven holds with respect to z.
 
     In evaluation, every fixed point is found to `tolerance`, in true float32 (or float64), also under autocast; a
     `ConvergenceWarning` is given if one was not. In training, the first half of the steps takes one iteration each
@@ -83,6 +93,7 @@ class IResNet(InvertibleChain):
         max_iterations: MaxIterations = 200,
         training_tolerance: Annotated[float, Field(description="relative residual while training", gt=0, lt=1)] = 3e-3,
         normalisation: Normalisation = "grid",
+        pull_back: PulledBack = None,
     ) -> None:
         super().__init__(
             subnetworks,
@@ -96,6 +107,7 @@ class IResNet(InvertibleChain):
             max_iterations,
             training_tolerance,
             normalisation,
+            pull_back,
         )
         self.starts: LearnedStarts | None = None
         self.gradient_starts: LearnedStarts | None = None

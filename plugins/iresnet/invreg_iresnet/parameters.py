@@ -6,7 +6,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from invreg import Odd, search_choices
+from invreg import LeftOut, Odd, PullBack, search_choices
 from invreg_iresnet.norms.normalisation import NormalisationName
 
 Channels = Annotated[int, Field(description="M, channels of the states, a multiple of those of an image", ge=1)]
@@ -42,4 +42,12 @@ Normalisation = Annotated[
         description="how norms are found in training: on a grid of frequencies, or by power iteration, the paper's "
         "way, which stays below the norm and is slower"
     ),
+]
+PulledBack = Annotated[
+    PullBack | None,
+    Field(
+        description="a linear map P to images, such as tikhonov: the network reads P z and learns P A; by default it "
+        "reads z, or A*z/||A||² where measurements have another shape than images"
+    ),
+    LeftOut(),
 ]

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from invreg import ActsOnLiftedStates, CertificateError, NormalOperator, choose_device
+from invreg import ActsOnLiftedStates, CertificateError, PulledBackOperator, choose_device
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -139,7 +139,7 @@ def _rmse(a: Tensor, b: Tensor) -> list[float]:
 def _data_error(net: Any, x: Tensor, clean: Tensor, noisy: Tensor, bound: InverseBound) -> Sequence[float]:
     """The distance that the bound multiplies."""
     lifts = isinstance(net, ActsOnLiftedStates)
-    if isinstance(net.target_operator, NormalOperator) and (lifts or not bound.is_proven):
+    if isinstance(net.target_operator, PulledBackOperator) and (lifts or not bound.is_proven):
         clean, noisy = net.target_operator.pull_back(clean), net.target_operator.pull_back(noisy)
     if not lifts:
         return norms(noisy, clean)

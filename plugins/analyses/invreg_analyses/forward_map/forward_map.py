@@ -16,7 +16,7 @@ from invreg import (
     CompletedRun,
     Findings,
     LearnsForwardMap,
-    NormalOperator,
+    PulledBackOperator,
     UnknownOperator,
     mean_squared_error,
     structural_similarity,
@@ -117,7 +117,7 @@ class ForwardMap(Analyzer):
 def _defect(run: CompletedRun, label: str, net: Any, progress: Progress) -> list[float]:
     """||phi(R(z)) - z|| / ||z|| of each image; NaN where z has no counterpart among the images."""
     z, operator = run.measurements, net.target_operator
-    if isinstance(operator, NormalOperator):
+    if isinstance(operator, PulledBackOperator):
         z = on_all(operator.pull_back, z, run.device, run.batch_size)
     again = on_all(net.forward_map, run.reconstructions[label], run.device, run.batch_size, progress)
     return relative(again, z) if again.shape == z.shape else [math.nan] * len(again)

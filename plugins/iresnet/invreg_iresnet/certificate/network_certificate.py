@@ -55,10 +55,14 @@ _FOLLOWING = (
     "reads",
     "copies",
     "padding_norm",
+    "pull_back",
     "subnetworks",
 )
 
 _Bound = Fraction | None
+
+#: Relative difference of a pull-back's norms that are found on different machines; bounds are larger by twice that.
+NORM_DIFFERS = 1e-6
 
 
 class _Proven(NamedTuple):
@@ -66,18 +70,32 @@ class _Proven(NamedTuple):
     chain: ChainBounds | None
 
 
-class Embedding(NamedTuple):
-    """How images become states of the chain of subnetworks.
+class PulledBackBy(NamedTuple):
+    """A linear map from measurements to images, before the lifting.
 
     Attributes:
-        reads: what is lifted: `z`, the measurement, or a formula for what is made of it.
+        formula: what it makes of z.
+        norm: a bound of its norm.
+    """
+
+    formula: str
+    norm: float
+
+
+class Embedding(NamedTuple):
+    """How measurements become states of the chain of subnetworks.
+
+    Attributes:
+        reads: what the bounds are about: `z`, the measurement, or a formula for what is made of it.
         copies: q, how many copies of an image make up a state; their mean is the image of a state.
         padding: ||P||, the norm of the padding before the inversion.
+        pull_back: what brings z to images, if its norm is in the bounds.
     """
 
     reads: str
     copies: int
     padding: float
+    pull_back: PulledBackBy | None = None
 
 
 def certify_chain(weights: Weights, role: Role, embedding: Embedding, bound: float) -> StabilityCertificate:
@@ -136,9 +154,24 @@ def verify_chain(certificate: StabilityCertificate, weights: Weights, role: Role
             check_chain_gains(*_steps(weights), role == "forward", image_channels, chain)
     except CertificateError as error:
         raise error.at("certificate.chain") from None
-    follows = _content(_Proven(subnetworks, chain), role, embedding, found)
+    follows = _content(_Proven(subnetworks, chain), role, _as_claimed(embedding, content), found)
     for key in _FOLLOWING:
-        _expect(content.get(key) == follows[key], key, content.get(key), follows[key], "what follows from the bounds")
+        _expect(
+            content.get(key) == follows.get(key),
+            key,
+            content.get(key),
+            follows.get(key),
+            "what follows from the bounds",
+        )
+
+
+def _as_claimed(embedding: Embedding, content: Mapping[str, Any]) -> Embedding:
+    """The embedding with the claimed norm of the pull-back, if that is as good: machines differ in its last digits."""
+    own, claimed = embedding.pull_back, content.get("pull_back")
+    if own is None or not isinstance(claimed, Mapping) or not isinstance(norm := claimed.get("norm"), float):
+        return embedding
+    near = own.norm * (1 - NORM_DIFFERS) <= norm <= own.norm * (1 + NORM_DIFFERS)
+    return embedding._replace(pull_back=own._replace(norm=norm)) if near else embedding
 
 
 def bounds_of(certificate: StabilityCertificate) -> list[SubnetworkBounds]:
@@ -172,11 +205,12 @@ def _content(proven: _Proven, role: Role, embedding: Embedding, weights: str) ->
         "states": inverse["certified"],
         "images": _up(None if chain is None else image_gain(chain, embedding.copies)),
     }
-    image = smallest(of_images)
+    image, pull_back = smallest(of_images), embedding.pull_back
+    before = Fraction(embedding.padding) * (1 if pull_back is None else Fraction(pull_back.norm))
     return certificate_content(
         inverse,
         forward,
-        None if image is None else _up(Fraction(image) * Fraction(embedding.padding)),
+        None if image is None else _up(Fraction(image) * before),
         weights,
         embedding.reads,
         {
@@ -184,6 +218,7 @@ def _content(proven: _Proven, role: Role, embedding: Embedding, weights: str) ->
             "image_lipschitz": image,
             "copies": embedding.copies,
             "padding_norm": embedding.padding,
+            **({} if pull_back is None else {"pull_back": pull_back._asdict()}),
             "chain": None if chain is None else asdict(chain),
             "subnetworks": [_subnetwork_content(one, role) for one in subnetworks],
             "method": _METHOD,

@@ -6,7 +6,7 @@ from typing import cast
 
 from torch import Tensor, nn
 
-from invreg import LearnsForwardMap, NormalOperator, Reconstructor, ShapeError
+from invreg import LearnsForwardMap, PulledBackOperator, Reconstructor, ShapeError
 
 
 class ReconstructionLoss(nn.Module):
@@ -26,7 +26,7 @@ class ReconstructionLoss(nn.Module):
 class ApproximationLoss(nn.Module):
     """mean (phi(x) - z)² over a batch and its pixels, for the forward map phi of a reconstructor.
 
-    Where phi stands for A*A / ||A||², the measurement is brought to X in the same way: A* z / ||A||² for z.
+    Where phi stands for P A, such as A*A / ||A||², the measurement is brought to X in the same way: P z for z.
 
     Source: Arndt & Nickel 2024, section 4 ("approximation training").
     """
@@ -38,7 +38,7 @@ class ApproximationLoss(nn.Module):
     def forward(self, z: Tensor, x: Tensor) -> Tensor:
         learned = cast(LearnsForwardMap, self.reconstructor)
         target = learned.target_operator
-        if isinstance(target, NormalOperator):
+        if isinstance(target, PulledBackOperator):
             z = target.pull_back(z)
         return _mean_square(learned.forward_map(x), z, "forward maps", self.reconstructor)
 
