@@ -179,7 +179,8 @@ class LinearOperator(Operator):
         Raises:
             ConvergenceError: if the operator returns values that are not finite.
 
-        Source: Kuczynski & Wozniakowski 1992, SIAM J. Matrix Anal. Appl. 13, 1094-1122.
+        Source: Kuczynski & Wozniakowski 1992, SIAM J. Matrix Anal. Appl. 13, 1094-1122; the
+        constants are proved in docs/theory/pull-backs.md, theorem 13.
         """
         if type(self).norm is not LinearOperator.norm and not (known := self.norm(domain_shape)).residual:
             return known.value * (1 + _SLACK)

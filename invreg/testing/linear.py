@@ -18,6 +18,7 @@ def linear_checks(fresh: Callable[[], LinearOperator], shape: Shape, others: Seq
     yield "adjoint_on_other_shapes", lambda: _adjoint(fresh(), *others)
     yield "derivatives_of_linear", lambda: _derivatives(fresh(), shape)
     yield "norm", lambda: _norm(fresh(), shape)
+    yield "normal_function", lambda: _normal_function(fresh(), shape)
 
 
 def _linearity(operator: LinearOperator, shape: Shape) -> None:
@@ -80,3 +81,16 @@ def _norm(operator: LinearOperator, shape: Shape) -> None:
             f"norm({shape}) = {told:.6g} against the Lanczos iteration of LinearOperator.norm",
             fix,
         )
+
+
+def _normal_function(operator: LinearOperator, shape: Shape) -> None:
+    x = vectors(1, 2, *shape)
+    fix = "normal_function(x, f) is f(A*A) x, for every f; without one, do not define it"
+    try:
+        found = operator.normal_function(x, lambda values: values)
+    except NotImplementedError:
+        return
+    normal = operator.adjoint(operator(x))
+    demand_close(found, normal, 1e-9, "normal_function(x, t -> t) against A* A x", fix)
+    found = operator.normal_function(x, lambda values: 1 - values**2)
+    demand_close(found, x - operator.adjoint(operator(normal)), 1e-9, "for t -> 1 - t², against x - A*A A*A x", fix)

@@ -9,12 +9,14 @@ import torch
 
 from invreg.components.operator import Operator, Shape
 from invreg.components.problem import Problem
+from invreg.components.pull_back import PullBack
 from invreg.components.reconstructor import HasLocalForwardMap, LearnsForwardMap, Reconstructor
 from invreg.errors import InvregError, SpecError
 from invreg.testing.checks import Check, CheckFailure, Failure, Refused, instance_of, run_checks, title_of
 from invreg.testing.constructors import constructor_checks, rebuilt
 from invreg.testing.numbers import demand_close, demand_equal, demand_finite, demand_same, images, transposed_in_memory
 from invreg.testing.operators import demand_accepted
+from invreg.testing.pull_backs import pull_back_checks
 from invreg.testing.saving import demand_saved
 from invreg.testing.side_effects import check_no_global_state
 
@@ -122,6 +124,8 @@ def _checks(
         yield "forward_map", lambda: _forward_map(made, x)
     if isinstance(made, LearnsForwardMap) and isinstance(made, HasLocalForwardMap):
         yield "forward_map_radius", lambda: _radius(made, made.forward_map_radius, x)
+    if isinstance(made, PullBack):
+        yield from pull_back_checks(made, shape)
     yield from constructor_checks(given)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Annotated, Any
 
 import pytest
@@ -40,6 +41,11 @@ class Correct(LinearOperator):
     @property
     def stencil_radius(self) -> int | None:
         return 1
+
+
+class NormalFunctionOfAnother(Correct):
+    def normal_function(self, x: Tensor, function: Callable[[Tensor], Tensor]) -> Tensor:
+        return x * function(x.new_ones(()))
 
 
 class Rows(LinearOperator):
@@ -313,6 +319,7 @@ BUGS: list[tuple[str, Operator]] = [
     ("vjp_against_jvp", WrongVjp()),
     ("linearity", NotLinear()),
     ("derivatives_of_linear", JvpOfAnotherMap()),
+    ("normal_function", NormalFunctionOfAnother()),
     ("norm", NormTooSmall()),
     ("norm", NormTooLarge()),
     ("copies", KeepsPrecision()),

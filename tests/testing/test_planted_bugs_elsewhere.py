@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from invreg.components.noise import Noise
 from invreg.components.operator import LinearOperator, Shape
 from invreg.components.problem import Problem
+from invreg.components.pull_back import PullBack
 from invreg.components.reconstructor import Reconstructor
 from invreg.testing import CheckFailure, check_metric, check_noise, check_plugin, check_reconstructor
 from invreg_metrics.metrics import MSE, PSNR
@@ -113,6 +114,38 @@ class OneLayout(Net):
         return self.gain * z.view(len(z), -1).view(z.shape)
 
 
+class Half(PullBack):
+    """A correct pull-back."""
+
+    @property
+    def formula(self) -> str:
+        """z / 2."""
+        return "z / 2"
+
+    def forward(self, z: Tensor) -> Tensor:
+        return z / 2
+
+
+class NotLinear(Half):
+    def forward(self, z: Tensor) -> Tensor:
+        return z * z.abs()
+
+
+class WithoutGradient(Half):
+    def forward(self, z: Tensor) -> Tensor:
+        return z.detach() / 2
+
+
+class WithWrongGradient(Half):
+    def forward(self, z: Tensor) -> Tensor:
+        return z.detach() + z - z / 2 - z.detach() / 2 + 0.1 * (z - z.detach())
+
+
+class WithSmallBound(Half):
+    def norm_bound(self, image_shape: Shape) -> float:
+        return 0.4999
+
+
 def of_a_method(method: Any) -> None:
     check_reconstructor(method, Copy(), image_shape=(1, 10, 8))
 
@@ -131,11 +164,16 @@ BUGS: list[tuple[str, Callable[[Any], None], type]] = [
     ("no_hidden_state", of_a_method, Remembering),
     ("no_hidden_state", of_a_method, Counting),
     ("memory_layout", of_a_method, OneLayout),
+    ("linearity", of_a_method, NotLinear),
+    ("gradient", of_a_method, WithoutGradient),
+    ("gradient", of_a_method, WithWrongGradient),
+    ("norm_bound", of_a_method, WithSmallBound),
 ]
 
 
-def test_a_correct_method_passes() -> None:
-    of_a_method(Net)
+@pytest.mark.parametrize("method", [Net, Half])
+def test_a_correct_method_passes(method: type[Reconstructor]) -> None:
+    of_a_method(method)
 
 
 @pytest.mark.parametrize(("name", "check", "cls"), BUGS, ids=lambda value: getattr(value, "__name__", value))
