@@ -93,7 +93,7 @@ class StabilityCertificate(Summarized):
     def reconstruction_lipschitz(self) -> float | None:
         """The bound of Lip(R), from what the network `reads` to images: what a padding adds is in it.
 
-        That is the measurement z, or A*z / ||A||^2 where measurements are not in X.
+        That is the measurement z, or A*z / ||A||^2 where measurements are not in X and the network has no pull-back.
         """
         bound = self.content["reconstruction_lipschitz"]
         return None if bound is None else float(bound)

@@ -14,6 +14,7 @@ from invreg import CertificateError, Registry, SpecError, StabilityCertificate, 
 from invreg.components.operator import PulledBackOperator
 from invreg.components.problem import Problem
 from invreg_iresnet.norms.rounding import up
+from invreg_training.gradient.objectives import ApproximationLoss
 
 REGISTRY = Registry.installed()
 SMALL = {"subnetworks": 2, "channels": 2, "hidden": 3, "kernel_size": 3, "padding": 1, "lipschitz": 0.7}
@@ -61,6 +62,7 @@ def test_networks_read_and_learn_what_is_pulled_back(kind: str, pull_back: Any) 
     assert isinstance(net.target_operator, PulledBackOperator)
     torch.testing.assert_close(net.target_operator(x), p(z))
     torch.testing.assert_close(net.target_operator.pull_back(z), p(z))
+    torch.testing.assert_close(ApproximationLoss(net)(z, x), (net.forward_map(x) - p(z)).square().mean())
     assert net.architecture().right == p.formula
     assert not any("pull_back" in key for key in net.state_dict())
 
@@ -153,12 +155,13 @@ def test_operators_in_x_may_be_pulled_back_too() -> None:
 
 @pytest.mark.parametrize("name", ["iresnet", "unet", "conv_resnet", "diffnet"])
 def test_what_does_not_fit_is_refused_by_its_place(name: str) -> None:
+    small = {"unet": {"channels": [3]}, "conv_resnet": {"channels": 2, "hidden": 2}}.get(name, {"hidden": 2})
     for pull_back, operator, said in (
         ("adjoint", "perona_malik", "is not linear"),
         ({"name": "tikhonov", "alpha": 0.0}, {"name": "radon", "angles": 6}, "a kernel"),
         ("fbp", "identity", "no filtered back-projection"),
     ):
-        net = REGISTRY.build("reconstructor", {"name": name, "pull_back": pull_back})
+        net = REGISTRY.build("reconstructor", {"name": name, **small, "pull_back": pull_back})
         with pytest.raises(SpecError, match=said) as caught:
             net.setup(problem_of(operator), SHAPE)
         assert str(caught.value.where).startswith("pull_back")

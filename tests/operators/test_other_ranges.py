@@ -47,6 +47,7 @@ def test_every_analysis_of_a_run_works_on_sinograms(tmp_path: Path) -> None:
         "tv": {"reconstructor": {"name": "tv", "weight": 0.003}},
         "iresnet": {"reconstructor": network(), "trainer": BRIEFLY},
         "explicit": {"reconstructor": network("explicit_iresnet"), "trainer": BRIEFLY},
+        "pulled": {"reconstructor": network("explicit_iresnet", pull_back="tikhonov"), "trainer": BRIEFLY},
         "approximation": {
             "reconstructor": network(),
             "trainer": {"name": "approximation", "steps": 4, "batch_size": 4},
@@ -94,6 +95,11 @@ def test_every_analysis_of_a_run_works_on_sinograms(tmp_path: Path) -> None:
     assert "A*z / ||A||^2" in certified
     for label in ("iresnet", "explicit", "approximation"):
         assert stability.loc[label, "found"] <= stability.loc[label, "proven"] < 10 / norm
+        assert stability.loc[label, "factor"] == pytest.approx(1 / norm)
+    # Behind a pull-back, about the sinogram itself; the norm of the pull-back is 5 / ||A||.
+    assert "pulled, as certified for this analysis: two measurements that differ by d" in certified
+    assert stability.loc["pulled", "found"] <= stability.loc["pulled", "proven"] < 5 * 10 / norm
+    assert stability.loc["pulled", "factor"] == 1
     # A*A / ||A||² is positive and of norm 1, so firmly nonexpansive.
     firm = result.findings["firm_nonexpansiveness"].tables["maps"].set_index("method")
     assert firm["violations"].iloc[0] == 0
