@@ -168,6 +168,7 @@ def test_a_metric_that_the_run_does_not_have_is_refused() -> None:
         Conformal(metric="pnsr").analyze(run)
 
 
+@pytest.mark.slow
 def test_figures_name_methods_and_bounds(tmp_path: Path) -> None:
     _, found = calibrated()
     svgs = draw_svgs(Conformal(), through_files(found, tmp_path))

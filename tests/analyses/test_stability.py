@@ -23,6 +23,7 @@ from invreg.components.problem import Problem
 from invreg.components.reconstructor import Reconstructor
 from invreg.errors import CertificateError, ConvergenceWarning, DataError, SpecError
 from invreg.plugins.registry import Registry
+from invreg_analyses.stability.levels import noise_levels
 from invreg_analyses.stability.stability import Stability
 from invreg_analyses.stability.text import rounded_down, rounded_up
 from invreg_iresnet.iresnet import IResNet
@@ -493,11 +494,11 @@ def test_the_noise_model_gives_the_level_where_the_operator_is_not_known(shift: 
     run = make_run({"net": 0.0})
     size = math.sqrt(run.measurements[0].numel())
     run = replace(run, measurements=run.measurements + shift)
-    levels = Stability()._levels(replace(run, problem=Problem(Measured(), GaussianNoise(NOISE))))
+    levels = noise_levels(replace(run, problem=Problem(Measured(), GaussianNoise(NOISE))), 8)
     assert levels.numpy() == pytest.approx(NOISE * size, rel=0.2)
-    assert torch.equal(levels, Stability()._levels(replace(run, problem=Problem(Measured(), GaussianNoise(NOISE)))))
+    assert torch.equal(levels, noise_levels(replace(run, problem=Problem(Measured(), GaussianNoise(NOISE))), 8))
     bright = run.measurements.clamp(min=0).flatten(1).sum(1)
-    photons = Stability()._levels(replace(run, problem=Problem(Measured(), PoissonNoise(1000.0))))
+    photons = noise_levels(replace(run, problem=Problem(Measured(), PoissonNoise(1000.0))), 8)
     assert photons.numpy() == pytest.approx((bright / 1000).sqrt().numpy(), rel=0.2)
-    nothing = Stability()._levels(replace(run, problem=Problem(Measured())))
+    nothing = noise_levels(replace(run, problem=Problem(Measured())), 8)
     assert nothing.numpy() == pytest.approx(0.01 * run.measurements.flatten(1).norm(dim=1).numpy(), rel=1e-5)

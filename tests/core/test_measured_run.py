@@ -163,6 +163,7 @@ def test_all_that_does_not_evaluate_the_operator_works(tmp_path: Path) -> None:
     given: dict[str, dict[str, Any]] = {
         "new_measurements": {"path": str(new)},
         "stability": {"images": 1, "iterations": 1, "draws": 1},
+        "adversarial": {"images": 1, "iterations": 1, "radii": [1.0]},
         "conformal": {"coverage": 0.5},
         "architecture": {},
     }

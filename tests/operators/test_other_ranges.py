@@ -59,6 +59,7 @@ def test_every_analysis_of_a_run_works_on_sinograms(tmp_path: Path) -> None:
     }
     few = {
         "stability": {"images": 1, "iterations": 2, "draws": 1},
+        "adversarial": {"images": 1, "iterations": 1, "radii": [1.0]},
         "conformal": {"coverage": 0.5},
         "local_ill_posedness": {"images": 1, "directions": 1, "ascent_steps": 1, "tolerance": 0.1, "mask": None},
         "firm_nonexpansiveness": {"pairs": 3, "perturbed": 2, "iterations": 2},

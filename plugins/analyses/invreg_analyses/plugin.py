@@ -25,6 +25,7 @@ from invreg_analyses.quality.quality import Quality
 from invreg_analyses.saliency.by_noise import SaliencyByNoise
 from invreg_analyses.saliency.clusters import SaliencyClusters
 from invreg_analyses.saliency.edges import EdgeSaliency
+from invreg_analyses.stability.adversarial import Adversarial
 from invreg_analyses.stability.certificate import Certificate
 from invreg_analyses.stability.stability import Stability
 from invreg_analyses.training.curves import TrainingCurves
@@ -44,6 +45,7 @@ def invreg_components() -> Mapping[str, type]:
         "architecture": ArchitectureAnalysis,
         "certificate": Certificate,
         "stability": Stability,
+        "adversarial": Adversarial,
         "conformal": Conformal,
         "firm_nonexpansiveness": FirmNonexpansiveness,
         "saliency_clusters": SaliencyClusters,

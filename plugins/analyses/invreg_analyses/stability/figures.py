@@ -115,7 +115,7 @@ def draw_perturbations(findings: Findings) -> Figure:
     summary = summary[summary["pictured"].astype(bool)]
     styles = method_styles(findings.tables["methods"])
     z, d, x, change = (
-        _as_images(findings.arrays[name]) for name in ("measurement", "perturbation", "reconstruction", "change")
+        as_images(findings.arrays[name]) for name in ("measurement", "perturbation", "reconstruction", "change")
     )
     unit = np.sqrt(np.square(d.astype(float)).mean((1, 2, 3), keepdims=True))
     signed = d / unit, change / unit
@@ -165,7 +165,7 @@ def _name_row(axes: Axes, found: Any, style: MethodStyle) -> None:
     )
 
 
-def _as_images(values: NDArray[np.float32]) -> NDArray[np.float32]:
+def as_images(values: NDArray[np.float32]) -> NDArray[np.float32]:
     """`[B, C, H, W]` from measurements of any shape: axes before the last two are channels."""
     shape = values.shape
     height = shape[-2] if len(shape) > 2 else 1

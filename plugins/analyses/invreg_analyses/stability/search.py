@@ -92,11 +92,14 @@ def random_search(net: Reconstruction, z: Tensor, perturbations: Iterable[Tensor
     return worst
 
 
-def power_search(net: Reconstruction, z: Tensor, start: Tensor, radius: Tensor, iterations: int) -> Worst:
+def power_search(
+    net: Reconstruction, z: Tensor, start: Tensor, radius: Tensor, iterations: int, reference: Tensor | None = None
+) -> Worst:
     """Iterates d <- radius * g / ||g|| with g = R'(z + d)* (R(z + d) - R(z)).
 
     Fixed points are those d on the sphere at which ||R(z + d) - R(z)|| is stationary; for small radii, this is power
-    iteration on R'(z)* R'(z).
+    iteration on R'(z)* R'(z). With a reference r in place of R(z) it ascends ||R(z + d) - r||, and this is what the
+    ratios are made of.
 
     Args:
         net: R.
@@ -104,8 +107,9 @@ def power_search(net: Reconstruction, z: Tensor, start: Tensor, radius: Tensor, 
         start: the first direction, of any length.
         radius: ||d|| for each image, `[B]`.
         iterations: evaluations of R and of its derivative.
+        reference: r, `[B, C, H, W]`; R(z) if None.
     """
-    worst, value = Worst(z), net(z).double()
+    worst, value = Worst(z), (net(z) if reference is None else reference).double()
     d = scaled(start, radius, start)
     for _ in range(iterations):
         reached, vjp = net.with_vjp(z + d)
@@ -148,13 +152,19 @@ def moving_search(
 
 
 def subspace_search(
-    net: Reconstruction, z: Tensor, start: Tensor, radius: Tensor, rounds: Iterable[list[Tensor]]
+    net: Reconstruction,
+    z: Tensor,
+    start: Tensor,
+    radius: Tensor,
+    rounds: Iterable[list[Tensor]],
+    reference: Tensor | None = None,
 ) -> Worst:
     """A search without gradients: the worst combination of some directions, and with it into the next round.
 
     With Q the directions and E what R makes of them as finite differences, the combination c that is largest in
     ||E c|| / ||Q c|| is tried. It goes on with new directions, and with R(z + d) - R(z) if that has the shape of z:
-    where R'(z) is symmetric, as for a proximal map, that makes it a power iteration.
+    where R'(z) is symmetric, as for a proximal map, that makes it a power iteration. With a reference r the directions
+    are the same, combinations with both signs, and the ratios are made of ||R(z + d) - r||.
 
     Args:
         net: R.
@@ -162,21 +172,25 @@ def subspace_search(
         start: the first direction, of any length.
         radius: ||d|| for each image, `[B]`.
         rounds: new directions for each round, of any length.
+        reference: r, `[B, C, H, W]`; R(z) if None.
     """
     worst, value = Worst(z), net(z).double()
+    far = value if reference is None else reference.double()
     first = scaled(start, radius, start)
 
     def tried(direction: Tensor) -> tuple[Tensor, Tensor]:
         perturbed = z + scaled(direction, radius, first)
-        change = net(perturbed).double() - value
-        worst.update(z, perturbed, change)
-        return perturbed.double() - z.double(), change
+        reached = net(perturbed).double()
+        worst.update(z, perturbed, reached - far)
+        return perturbed.double() - z.double(), reached - value
 
     best = tried(first)
     for directions in rounds:
         echo = [tried(best[1].to(z))] if best[1].shape == z.shape else []
         pairs = [best, *echo, *(tried(direction) for direction in directions)]
         best = tried(_most_amplified([d for d, _ in pairs], [e for _, e in pairs]).to(z))
+        if reference is not None:
+            tried(-best[0].to(z))
     return worst
 
 

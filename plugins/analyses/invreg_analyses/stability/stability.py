@@ -10,18 +10,18 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from invreg import Analyzer, CompletedRun, Findings, InvregError, UnknownOperator, recorded_warnings, stream_key
+from invreg import Analyzer, CompletedRun, Findings, InvregError, recorded_warnings
 from invreg_analyses.shared.evaluated import as_evaluated
 from invreg_analyses.shared.tables import methods_table
 from invreg_analyses.stability.directions import noise, rounds
 from invreg_analyses.stability.figures import draw_found, draw_perturbations
+from invreg_analyses.stability.levels import PROBE, noise_levels
 from invreg_analyses.stability.record import PICTURES, RATIOS, SearchRecord, proven_of, summary_of
 from invreg_analyses.stability.search import (
     Reconstruction,
     Worst,
     computing_errors,
     moving_search,
-    norms,
     power_search,
     random_search,
     scaled,
@@ -33,12 +33,8 @@ from invreg_analyses.stability.text import stability_text
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-#: The norm of perturbations relative to that of the measurement, where a problem has no noise.
-_WITHOUT_NOISE = 0.01
 #: Smallest norm of perturbations, relative to the error of an inexact computation.
 _ABOVE_ACCURACY = 50
-#: Size of the probes for the scatter of computed reconstructions, relative to ||z||: a few roundings of float32.
-_PROBE = 1e-6
 #: Of a search with gradients, what costs as much as a round of one without.
 _ITERATIONS_PER_ROUND = 5
 
@@ -138,7 +134,7 @@ class Stability(Analyzer):
         return record
 
     def _search(self, run: CompletedRun, net: Reconstruction, record: SearchRecord) -> None:
-        z, levels = self._measurements(run), self._levels(run)
+        z, levels = self._measurements(run), noise_levels(run, self.images)
         names = [str(name) for name in run.images.test.names]
         # Two reconstructions with their graphs are in memory at the same time.
         size = max(run.batch_size // 2, 1)
@@ -148,30 +144,12 @@ class Stability(Analyzer):
             drawn = noise(run.seed, "probe", names[part], 0, tuple(z.shape[1:])).to(batch)
             if not start:
                 record.gradient = net.has_gradient(batch, scaled(drawn, level, drawn))
-            probe = scaled(drawn, _PROBE * sizes(batch), drawn)
+            probe = scaled(drawn, PROBE * sizes(batch), drawn)
             scatter = computing_errors(net, batch, (probe, -probe))
             for search, worst in self._searches(net, batch, level, run.seed, names[part], record.gradient):
                 floors = worst.ratios * 2 * self.accuracy * sizes(batch) / worst.distances + scatter / worst.distances
                 record.add(search, names[part], worst, floors)
         record.picture_worst(net)
-
-    def _levels(self, run: CompletedRun) -> Tensor:
-        """The norm of the noise of each measurement, `[B]`, float64; where there is none, a share of ||z||."""
-        z, x = self._measurements(run), run.images.test.images[: self.images]
-        if isinstance(run.problem.operator, UnknownOperator):
-            # What the noise model adds to z is as large as what it has added to F(x).
-            noise_model = run.problem.noise
-            keys = [stream_key(run.seed, "level", str(name)) for name in run.images.test.names[: len(z)]]
-            like = z.clamp(min=0)  # F gives no negative values to images, where noise depends on them
-            again = like if noise_model is None else noise_model.sample(like, keys)
-            level, size = norms(again.double() - like.double()), sizes(z)
-            return torch.where(level > _PROBE * size, level, _WITHOUT_NOISE * size)
-        clean = []
-        with torch.no_grad():
-            for batch in x.split(run.batch_size):
-                clean.append(run.problem.operator(batch.to(run.device)).cpu())
-        level, size = norms(z.double() - torch.cat(clean).double()), sizes(z)
-        return torch.where(level > _PROBE * size, level, _WITHOUT_NOISE * size)
 
     def _searches(
         self, net: Reconstruction, z: Tensor, level: Tensor, seed: int, names: Sequence[str], gradient: bool
