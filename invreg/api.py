@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from invreg.computing.device import choose_device
 from invreg.computing.interruption import interruptible
 from invreg.computing.processes import processes
+from invreg.computing.threads import sharing_cores
 from invreg.files import usable_path
 from invreg.plugins.registry import Registry
 from invreg.plugins.tracking import asked_for
@@ -20,7 +21,7 @@ from invreg.specs.plan import make_plan
 from invreg.specs.spec import Spec, parse_spec
 from invreg.storage.certificates import RunCertificates
 from invreg.storage.result import Result, StudyResult
-from invreg.storage.run_folder import RunFolder, holds_study
+from invreg.storage.run_folder import RunFolder, holds_study, recorded_threads
 from invreg.storage.study_folder import StudyFolder
 from invreg.storage.verification import verify_folder
 from invreg.studies.execution import Execution
@@ -81,10 +82,12 @@ def run(
         if "matrix" in content:
             study = plan_study(content, registry)
             check_agreement(study.content, options.device)
-            return run_study(study, options, Execution(device, retries, tuple(options.tracked), progress))
+            with sharing_cores(recorded_threads(options.output, study.title, study.digest)):
+                return run_study(study, options, Execution(device, retries, tuple(options.tracked), progress))
         plan = make_plan(parse_spec(content), registry)
         check_agreement(plan.spec.model_dump(mode="json"), options.device)
-        return run_single(plan, options)
+        with sharing_cores(recorded_threads(options.output, plan.spec.title, plan.digest)):
+            return run_single(plan, options)
 
 
 def run_job(
@@ -108,7 +111,7 @@ def run_job(
         KeyboardInterrupt: after Ctrl-C; the same call goes on.
         SystemExit: with status 143 after SIGTERM, likewise.
     """
-    with interruptible():
+    with interruptible(), sharing_cores():
         return carry_out(usable_path(study, "study"), name, device, tuple(track), registry or Registry.installed())
 
 

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn, TypeVar
 import typer
 
 from invreg.computing.interruption import exit_status, in_words, is_one_of_several, listening_to_signals
+from invreg.computing.threads import sharing_cores, spin_less
 from invreg.computing.waiting import said
 from invreg.errors import CertificateError, InvregError
 from invreg.files import cannot_write, usable_path
@@ -157,8 +158,9 @@ def reconstruct(
     folder = usable_path(output, "output")
     options = Options.checked(white, data_error, not no_proof, form)
     sources = find_sources(files, folder, options.format)
-    found = load_model(model, method, device, progress=not quiet)
-    result = reconstruct_files(found, sources, folder, options, progress=not quiet)
+    with sharing_cores():
+        found = load_model(model, method, device, progress=not quiet)
+        result = reconstruct_files(found, sources, folder, options, progress=not quiet)
     if result.files:
         print(result.summary.to_string(index=False, float_format=lambda value: f"{value:.4g}"))
         print(result.units)
@@ -421,11 +423,7 @@ def verify(
 
 def main() -> None:
     """The console script. Errors that a person can act on are one message, without a traceback."""
-    # Threads that wait for each other by spinning (300,000 times, by default) stall each other on a machine that has
-    # other things to do; threads that sleep at once lose the gain of the second thread on small images. This is the
-    # middle. It must be set before torch is imported, and says nothing to those who have chosen for themselves.
-    if "OMP_WAIT_POLICY" not in os.environ:
-        os.environ.setdefault("GOMP_SPINCOUNT", "20000")
+    spin_less()
     with listening_to_signals() as heard:
         try:
             status: Any = app(standalone_mode=False)

@@ -8,6 +8,8 @@ from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from invreg.computing.cores import available_cores
+
 if TYPE_CHECKING:
     import torch
 
@@ -28,6 +30,7 @@ def describe_environment(registry: Registry, device: torch.device) -> dict[str, 
         "system": platform.platform(),
         "processor": _processor(),
         "threads": torch.get_num_threads(),
+        "cores": available_cores(),
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else str(device),
         "libraries": installed,
         "plugins": plugins,

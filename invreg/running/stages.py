@@ -7,6 +7,7 @@ on where it was, and running a finished spec again only reads.
 from __future__ import annotations
 
 import time
+import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -18,7 +19,8 @@ from invreg.components.analyzer import CompletedRun, Findings
 from invreg.components.events import Events
 from invreg.components.trainer import Method, TrainedMethod, TrainingContext, TrainingLog
 from invreg.computing.processes import processes
-from invreg.errors import DataError, InvregError, recorded_warnings
+from invreg.computing.threads import Times
+from invreg.errors import DataError, InvregError, InvregWarning, recorded_warnings
 from invreg.plugins.registry import spec_of
 from invreg.reporting.report import write_report
 from invreg.running.agreement import require_equal
@@ -160,9 +162,11 @@ class Stages:
         together, folder = processes(), self.folder.method(planned.label)
         messages = together.from_main(lambda: folder.early_warnings)
         keep = folder.keep_warnings if together.is_main else None
-        start = time.perf_counter()
+        start, before = time.perf_counter(), Times.now()
         with recorded_warnings(messages, keep):
             trained = self._fit(planned, make_method(self.plan, self.inputs.builders[planned.label]))
+            if complaint := Times.now().since(before).complaint:
+                warnings.warn(f"{planned.label!r}: {complaint}", InvregWarning, stacklevel=2)
         seconds = trained.log.summary.get("seconds", time.perf_counter() - start if planned.trainer else 0.0)
         heard = [message for told in together.gather(lambda: messages) for message in told]
         together.from_main(lambda: self._save_method(planned.label, trained, seconds, list(dict.fromkeys(heard))))

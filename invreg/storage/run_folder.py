@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from invreg.components.problem import Problem
 from invreg.computing.device import choose_device
-from invreg.errors import SpecError, StoreError, did_you_mean
+from invreg.errors import InvregError, SpecError, StoreError, did_you_mean
 from invreg.files import cannot_write, make_folder, remove_unfinished
 from invreg.specs.methods import ReconstructorBuilder
 from invreg.specs.plan import Plan, make_plan
@@ -379,6 +379,18 @@ class RunFolder(ResultFolder):
     def write_results(self, metrics: pd.DataFrame, summary: pd.DataFrame) -> None:
         self.write_table(_METRICS, metrics)
         self.write_table(_SUMMARY, summary)
+
+
+def recorded_threads(output: Path, title: str, digest: str) -> int | None:
+    """The number of threads with which the run of this title and digest was begun, or a cell of the study."""
+    folder = output / folder_name(title, digest)
+    for path in (folder, *sorted((folder / CELLS).glob("*"))):
+        try:
+            threads = RunFolder(path).environment["threads"]
+        except (InvregError, KeyError):  # not begun; a file that was changed is found when the run goes on
+            continue
+        return threads if isinstance(threads, int) and threads > 0 else None
+    return None
 
 
 def holds_study(path: Path) -> bool:
