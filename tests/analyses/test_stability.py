@@ -26,6 +26,7 @@ from invreg.plugins.registry import Registry
 from invreg_analyses.stability.levels import noise_levels
 from invreg_analyses.stability.stability import Stability
 from invreg_analyses.stability.text import rounded_down, rounded_up
+from invreg_baselines.tikhonov import Tikhonov
 from invreg_iresnet.iresnet import IResNet
 from invreg_operators.measured import Measured
 from invreg_operators.noise import GaussianNoise, PoissonNoise
@@ -396,17 +397,31 @@ def test_measurements_of_any_shape(gradient: bool, dtype: torch.dtype, tmp_path:
     assert set(draw_svgs(Stability(), through_files(findings, tmp_path))) == {"found", "worst"}
 
 
+class Doubled(LinearOperator):
+    def forward(self, x: Tensor) -> Tensor:
+        return 0.25 * torch.cat([x, x], dim=-1)
+
+    def range_shape(self, domain_shape: Shape) -> Shape:
+        return (*domain_shape[:2], 2 * domain_shape[2])
+
+    def domain_shape(self, range_shape: Shape) -> Shape:
+        return (*range_shape[:2], range_shape[2] // 2)
+
+
+def test_linear_methods_have_the_bound_of_their_norm() -> None:
+    run = make_run({"tikhonov": 0.1}, count=2, size=(8, 10), operator=Doubled(), metrics=("psnr",))
+    method = Tikhonov(alpha=0.04)
+    method.setup(Problem(Doubled()), (1, 8, 10))
+    run = replace(with_learners(run, tikhonov=method), certificates={})
+    findings = Stability(iterations=3).analyze(run)
+    norm = 0.25 * math.sqrt(2)  # all singular values are this
+    assert findings.scalars["found_tikhonov"] == pytest.approx(1 / (1.04 * norm), rel=1e-3)
+    assert findings.scalars["proven_tikhonov"] == pytest.approx(1 / (2 * math.sqrt(0.04) * norm), rel=1e-4)
+    assert findings.scalars["violations"] == 0
+    assert findings.text.startswith("tikhonov: proven at most ")
+
+
 def test_a_bound_for_pulled_back_measurements_is_carried_over() -> None:
-    class Doubled(LinearOperator):
-        def forward(self, x: Tensor) -> Tensor:
-            return 0.25 * torch.cat([x, x], dim=-1)
-
-        def range_shape(self, domain_shape: Shape) -> Shape:
-            return (*domain_shape[:2], 2 * domain_shape[2])
-
-        def domain_shape(self, range_shape: Shape) -> Shape:
-            return (*range_shape[:2], range_shape[2] // 2)
-
     normal = NormalOperator(Doubled(), (1, 8, 10))
     net = Learner(normal, lambda x: x)
     net.__dict__["forward"] = lambda z: 5 * normal.pull_back(z)  # Lip 5 with respect to A* z / ||A||²

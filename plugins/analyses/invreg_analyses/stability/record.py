@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
-from invreg import CertificateError, CompletedRun, LearnsForwardMap, NormalOperator
+from invreg import CertificateError, CompletedRun, LearnsForwardMap, NormalOperator, PullBack
 from invreg_analyses.stability.search import Reconstruction, Worst, sizes
 
 if TYPE_CHECKING:
@@ -37,11 +37,15 @@ class Proven:
 
 
 def proven_of(run: CompletedRun, label: str) -> Proven:
-    """The bound of a method's certificate.
+    """The bound of a method's certificate; for a linear method, the bound of its norm.
 
-    Where measurements are not in X, a network starts from A* z / ||A||², and so does its certificate. As the norm of
-    A* / ||A||² is 1 / ||A||, the bound with respect to z is that of the certificate times 1 / ||A||.
+    Where measurements are not in X, a network without a pull-back starts from A* z / ||A||², and so does its
+    certificate. As the norm of A* / ||A||² is 1 / ||A||, the bound with respect to z is that of the certificate times
+    1 / ||A||.
     """
+    net = run.methods[label].reconstructor
+    if isinstance(net, PullBack):
+        return Proven(net.norm_bound(run.images.test.image_shape), True)
     try:
         certificate = run.certificates[label]
     except KeyError:
@@ -51,7 +55,6 @@ def proven_of(run: CompletedRun, label: str) -> Proven:
     bound = certificate.reconstruction_lipschitz
     if bound is None:
         return Proven(is_claimed=True)
-    net = run.methods[label].reconstructor
     target = net.target_operator if isinstance(net, LearnsForwardMap) else None
     factor = 1 / math.sqrt(target.norm_squared) if isinstance(target, NormalOperator) else 1.0
     return Proven(bound * factor, True, factor)
