@@ -267,6 +267,7 @@ def test_adjoint(case: Case) -> None:
         x, y = direction(2, *shape), direction(2, *operator.range_shape(shape), seed=1)
         forward, back = operator(x), operator.adjoint(y)
         assert abs(inner(forward, y) - inner(x, back)) <= 1e-10 * float(forward.norm() * y.norm())
+        torch.testing.assert_close(operator.normal(x), operator.adjoint(forward))
 
 
 @pytest.mark.parametrize("case", **ids(LINEAR))

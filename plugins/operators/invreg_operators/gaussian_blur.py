@@ -81,6 +81,14 @@ class GaussianBlur(LinearOperator):
         columns, column_values = self._normal_eigenpairs(width, x)
         return in_basis(x, rows, columns, function(row_values[:, None] * column_values))
 
+    def normal(self, x: Tensor) -> Tensor:
+        """A* A x; for images of up to 256 pixels on an axis by two products with matrices, as A x itself."""
+        check_batch(x, "gaussian_blur.normal")
+        height, width = self.range_shape(tuple(x.shape[1:]))[1:]
+        if max(height, width) > _DENSE:
+            return super().normal(x)
+        return along_axes(self._matrix(height, x, squared=True), x, self._matrix(width, x, squared=True))
+
     def range_shape(self, domain_shape: Shape) -> Shape:
         radius = self.kernel_size // 2
         check_size(domain_shape, (radius, radius), self.boundary, "gaussian_blur")
@@ -116,8 +124,8 @@ class GaussianBlur(LinearOperator):
     def _normal_eigenpairs(self, n: int, like: Tensor) -> tuple[Tensor, Tensor]:
         return _axis_eigenpairs(n, self.kernel_size, self.std, self.boundary, like.dtype, like.device)
 
-    def _matrix(self, n: int, like: Tensor) -> Tensor:
-        return _axis_matrix(n, self.kernel_size, self.std, self.boundary, like.dtype, like.device)
+    def _matrix(self, n: int, like: Tensor, *, squared: bool = False) -> Tensor:
+        return _axis_matrix(n, self.kernel_size, self.std, self.boundary, squared, like.dtype, like.device)
 
 
 def _gaussian(kernel_size: int, std: float) -> list[float]:
@@ -129,13 +137,14 @@ def _gaussian(kernel_size: int, std: float) -> list[float]:
 
 @lru_cache(maxsize=64)
 def _axis_matrix(
-    n: int, kernel_size: int, std: float, boundary: Boundary, dtype: torch.dtype, device: torch.device
+    n: int, kernel_size: int, std: float, boundary: Boundary, squared: bool, dtype: torch.dtype, device: torch.device
 ) -> Tensor:
-    """The blur of one axis as an n x n matrix: the blur of the columns of the identity."""
+    """The blur of one axis as an n x n matrix M: the blur of the columns of the identity; `squared`: MᵀM."""
     # Not an inference tensor, even if first needed in inference mode: gradients pass through it later.
     with torch.inference_mode(False):
         identity = torch.eye(n, dtype=torch.float64)
-        return correlate(identity, [[value] for value in _gaussian(kernel_size, std)], boundary).to(device, dtype)
+        matrix = correlate(identity, [[value] for value in _gaussian(kernel_size, std)], boundary)
+        return (matrix.mT @ matrix if squared else matrix).to(device, dtype)
 
 
 @lru_cache(maxsize=32)
@@ -144,7 +153,7 @@ def _axis_eigenpairs(
 ) -> tuple[Tensor, Tensor]:
     """For the blur B of one axis, the eigenvectors of BᵀB, one in each row, and its eigenvalues."""
     with torch.inference_mode(False), torch.no_grad():
-        blur = _axis_matrix(n, kernel_size, std, boundary, torch.float64, torch.device("cpu"))
+        blur = _axis_matrix(n, kernel_size, std, boundary, False, torch.float64, torch.device("cpu"))
         # Of B instead of BᵀB: small singular values are not lost.
         _, singular_values, vectors = torch.linalg.svd(blur)
         return vectors.to(device, dtype).contiguous(), (singular_values**2).to(device, dtype)

@@ -5,9 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from invreg import LinearOperator
-from invreg_tv.differences import GRADIENT_NORM_SQUARED
-from invreg_tv.iteration import Look, Steps, minimise
+from invreg import LinearOperator, generator
+from invreg_tv.differences import GRADIENT_NORM_SQUARED, add_adjoint
+from invreg_tv.iteration import Iteration, Look, minimise
 from invreg_tv.solution import Box, TVSolution
 
 #: Over-relaxation; the method converges below 2, and 1.8 saves about a third of the iterations.
@@ -15,6 +15,13 @@ RELAXATION = 1.8
 #: The steps grow with the weight, but no further than to this multiple of ||A||²: from about there on minimisers are
 #: constant, and the dual variable weight * p stays the same.
 LARGEST_WEIGHT = 0.5
+#: Dual step for the data: `LATE` sqrt(weight) / ||A||, and in iteration k at least `EARLY` / k, which takes the first
+#: iterations faster to where the data are.
+LATE, EARLY = 1.5, 1.4
+#: ρ / weight, the dual step for the gradient with a dual variable in the unit ball.
+GRADIENT_STEP = 8.0
+#: The same for denoising, times sqrt(weight).
+DENOISING_STEP = 3.0
 
 
 def primal_dual(
@@ -31,17 +38,30 @@ def primal_dual(
 ) -> TVSolution:
     """Minimises ½||A x - z||² + weight TV(x) over all x in the box, for each image of a batch.
 
-    The data term and TV are both dualised, see [`minimise`][invreg_tv.iteration.minimise]; the over-relaxation is 1.8.
-    This converges if τ (σ ||A||² + 8 ρ) <= 1, 8 being a bound of ||gradient||². The choice ρ = 8 weight,
-    σ = 1.5 sqrt(weight) / ||A|| was found by experiment (blur and identity, weights from 1e-4 to 0.5, images in [0, 1])
-    and is near the best one in that whole range. If A and z are multiplied by a constant c and the weight by c²,
-    neither the minimiser nor any iterate x changes.
+    With K = (A, gradient), dual variables y and weight * p, |p| <= 1, one iteration is
+
+        x⁺ = P_box(x - τ (A* y + weight gradient*(p))),            x̄ = 2 x⁺ - x
+        y⁺ = (y + σ (A x̄ - z)) / (1 + σ)
+        p⁺ = P_{|.| <= 1}(p + ρ gradient(x̄) / weight)
+
+    followed by over-relaxation, (x, y, p) + 1.8 ((x⁺, y⁺, p⁺) - (x, y, p)). This converges if τ (σ ||A||² + 8 ρ) <= 1,
+    8 being a bound of ||gradient||². The choice ρ = 8 weight, σ = 1.5 sqrt(weight) / ||A|| was found by experiment
+    (blur, weights from 1e-4 to 0.5, images in [0, 1]) and is near the best one in that whole range; in iteration k,
+    σ is at least 1.4 / k, which ends after finitely many iterations. If A and z are multiplied by a constant c and the
+    weight by c², neither the minimiser nor any iterate x changes. As y = A s - z for an image s, an iteration needs
+    only A*A.
+
+    Denoising, A = Id, needs no y: with the proximal map of the data term,
+
+        x⁺ = P_box((x + τ (z - weight gradient*(p))) / (1 + τ)),
+
+    8 τ ρ <= 1 and ρ = 3 sqrt(weight).
 
     An image is done when its primal-dual gap is below `tolerance` times its objective. It then leaves the batch, and
     its result does not depend on the others.
 
-    Source: Chambolle and Pock 2011, J. Math. Imaging Vis. 40, Algorithm 1; over-relaxation: Condat 2013, J. Optim.
-    Theory Appl. 158, Theorem 3.3.
+    Source: Chambolle and Pock 2011, J. Math. Imaging Vis. 40, Algorithm 1 and Theorem 1; over-relaxation: Condat 2013,
+    J. Optim. Theory Appl. 158, Theorem 3.3.
 
     Args:
         operator: A, with its adjoint.
@@ -57,32 +77,87 @@ def primal_dual(
     Raises:
         ConvergenceError: if the iterates become NaN or infinite.
     """
-    effective_weight = min(weight, LARGEST_WEIGHT * norm**2)
-    sigma = 1.5 * effective_weight**0.5 / norm
-    rho = 8 * effective_weight
-    tau = 0.99 / (sigma * norm**2 + GRADIENT_NORM_SQUARED * rho)
-    return minimise(
-        operator,
-        z,
-        weight,
-        start=start,
-        steps=_Steps(z.new_ones(len(z)), tau, sigma / (1 + sigma), rho / weight),
-        box=box,
-        tolerance=tolerance,
-        max_iterations=max_iterations,
-        check_every=check_every,
-    )
+    start = start.clamp(*(box or (-torch.inf, torch.inf)))
+    image = operator(start)
+    state: Iteration
+    if torch.equal(image, start) and _is_identity(operator, start):
+        state = _Denoising(z, weight, start, box)
+    else:
+        state = _Iteration(operator, z, weight, start, box, norm, image - z)
+    return minimise(state, tolerance=tolerance, max_iterations=max_iterations, check_every=check_every)
 
 
-class _Steps(Steps):
-    """The same steps for all images and iterations."""
+class _Iteration(Iteration):
+    """With y = A s - z for an image s, so that A*A is all that an iteration needs of A.
 
-    def __init__(self, ones: Tensor, tau: float, data_share: float, gradient_step: float) -> None:
-        self.tau, self.data_share, self.relaxation = tau * ones, data_share * ones, RELAXATION * ones
-        self.gradient_step = gradient_step
+    s is kept as its distance d from where y was last computed: A* y = A*A d + A* y₀ then loses nothing in float32, as
+    d is small, while A*A s - A* z would.
+    """
 
-    def watch(self, look: Look, iteration: int) -> Tensor:
-        return torch.zeros_like(look.gap, dtype=torch.bool)
+    def __init__(
+        self,
+        operator: LinearOperator,
+        z: Tensor,
+        weight: float,
+        start: Tensor,
+        box: Box | None,
+        norm: float,
+        residual: Tensor,
+    ) -> None:
+        super().__init__(z, weight, start, box)
+        self._operator, self._norm = operator, norm
+        self._effective_weight = min(weight, LARGEST_WEIGHT * norm**2)
+        self._ones = z.new_ones(len(z))
+        self._centre = self.updates.x.clone()
+        self._d = torch.zeros_like(self._centre)
+        self._pulled_back = operator.adjoint(residual)
+
+    def advance(self, iteration: int, *, kept: bool) -> None:
+        sigma = max(LATE * self._effective_weight**0.5 / self._norm, EARLY / iteration)
+        tau = 0.99 / (sigma * self._norm**2 + GRADIENT_NORM_SQUARED * GRADIENT_STEP * self._effective_weight)
+        ascent = GRADIENT_STEP * self._effective_weight / self.weight
+        data = self._operator.normal(self._d).add_(self._pulled_back)
+        self.updates.step(data, self.weight, tau * self._ones, ascent, RELAXATION * self._ones, kept=kept)
+        share = RELAXATION * sigma / (1 + sigma)
+        self._d.lerp_(self.updates.x_bar, share).sub_(self._centre, alpha=share)
+
+    def look(self, tolerance: float) -> Look:
+        self._centre += self._d
+        self._d.zero_()
+        y = self._operator(self._centre) - self.z
+        self._pulled_back = self._operator.adjoint(y)
+        x = self.updates.x_next
+        return self.gap(x, y, self._operator(x) - self.z, self._pulled_back, tolerance)
+
+
+class _Denoising(Iteration):
+    """A = Id: the proximal map of data term and box is P_box((x + τ z) / (1 + τ)), and there is no y to iterate."""
+
+    def __init__(self, z: Tensor, weight: float, start: Tensor, box: Box | None) -> None:
+        super().__init__(z, weight, start, box)
+        self._ones = z.new_ones(len(z))
+        self._data = torch.empty_like(z)
+
+    def advance(self, iteration: int, *, kept: bool) -> None:
+        rho = DENOISING_STEP * min(self.weight, LARGEST_WEIGHT) ** 0.5
+        tau = 0.99 / (GRADIENT_NORM_SQUARED * rho)
+        torch.sub(self.updates.x, self.z, out=self._data)
+        self.updates.step(
+            self._data, self.weight, tau / (1 + tau) * self._ones, rho / self.weight, RELAXATION * self._ones, kept=kept
+        )
+
+    def look(self, tolerance: float) -> Look:
+        """The gap of P_box(z - weight gradient*(p⁺)), for which only the term of TV is left."""
+        p = self.updates.p_next
+        x = add_adjoint(self.z, p, -self.weight, out=torch.empty_like(self.z)).clamp_(*self.bounds)
+        residual = x - self.z
+        return self.gap(x, residual, residual, residual)
+
+
+def _is_identity(operator: LinearOperator, like: Tensor) -> bool:
+    """Whether A x = A* x = x for a random image x, which no other linear operator satisfies (almost surely)."""
+    x = torch.randn((1, *like.shape[1:]), generator=generator(0)).to(like)
+    return torch.equal(operator(x), x) and torch.equal(operator.adjoint(x), x)
 
 
 class Identity(LinearOperator):

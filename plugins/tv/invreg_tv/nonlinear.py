@@ -7,7 +7,7 @@ from torch import Tensor
 
 from invreg import Operator
 from invreg_tv.differences import GRADIENT_NORM_SQUARED
-from invreg_tv.iteration import Look, Steps, minimise
+from invreg_tv.iteration import Iteration, Look, minimise
 from invreg_tv.norms import derivative_norm, lengths
 from invreg_tv.solution import Box, TVSolution
 
@@ -41,9 +41,15 @@ def nonlinear_primal_dual(
 ) -> TVSolution:
     """Looks for a stationary point of ½||F(x) - z||² + weight TV(x) over x in the box, for each image of a batch.
 
-    The iteration is [`minimise`][invreg_tv.iteration.minimise] with the over-relaxation 1.5, ρ = 16 weight,
-    σ = 7 sqrt(weight) / ||F'||, but at least 0.2 and at most 0.4, and τ (σ ||F'||² + 8 ρ) = 0.99, found by experiment.
-    The problem is not convex, convergence is a local matter, and the answer depends on the start.
+    With dual variables y for the data and weight * p, |p| <= 1, for TV, one iteration is
+
+        x⁺ = P_box(x - τ (F'(x)* y + weight gradient*(p))),            x̄ = 2 x⁺ - x
+        y⁺ = (y + σ (F(x̄) - z)) / (1 + σ)
+        p⁺ = P_{|.| <= 1}(p + ρ gradient(x̄) / weight)
+
+    followed by over-relaxation, (x, y, p) + 1.5 ((x⁺, y⁺, p⁺) - (x, y, p)). The steps ρ = 16 weight,
+    σ = 7 sqrt(weight) / ||F'||, but at least 0.2 and at most 0.4, and τ (σ ||F'||² + 8 ρ) = 0.99 were found by
+    experiment. The problem is not convex, convergence is a local matter, and the answer depends on the start.
 
     What is not known beforehand is observed for each image:
 
@@ -68,24 +74,53 @@ def nonlinear_primal_dual(
     Raises:
         ConvergenceError: if the iterates become NaN or infinite.
     """
-    norm = NORM_MARGIN * derivative_norm(operator, start.clamp(*(box or (-torch.inf, torch.inf))))
-    return minimise(
-        operator,
-        z,
-        weight,
-        start=start,
-        steps=_Steps(norm, weight),
-        box=box,
-        tolerance=tolerance,
-        max_iterations=max_iterations,
-        check_every=check_every,
-    )
+    state = _Iteration(operator, z, weight, start, box)
+    return minimise(state, tolerance=tolerance, max_iterations=max_iterations, check_every=check_every)
 
 
-class _Steps(Steps):
-    """Step sizes of each image, and what makes them change."""
+class _Iteration(Iteration):
+    """With the dual variable y of the data term.
 
-    gradient_step = GRADIENT_STEP
+    y⁺ is formed only where the gap is computed; the relaxed y follows from the residual directly.
+    """
+
+    def __init__(self, operator: Operator, z: Tensor, weight: float, start: Tensor, box: Box | None) -> None:
+        super().__init__(z, weight, start, box)
+        self._operator = operator
+        self._y = operator(self.updates.x) - z
+        self._residual_bar = self._y_next = self._y
+        self._steps = _Steps(NORM_MARGIN * derivative_norm(operator, self.updates.x), weight)
+
+    def advance(self, iteration: int, *, kept: bool) -> None:
+        steps = self._steps
+        data = self._operator.vjp(self.updates.x, self._y)
+        self.updates.step(data, self.weight, steps.tau, GRADIENT_STEP, steps.relaxation, kept=kept)
+        self._residual_bar = self._operator(self.updates.x_bar) - self.z
+        if kept:
+            self._y_next = torch.lerp(self._y, self._residual_bar, _column(steps.data_share, self._y))
+        self._y.lerp_(self._residual_bar, _column(steps.relaxation * steps.data_share, self._y))
+
+    def look(self, tolerance: float) -> Look:
+        x, y = self.updates.x_next, self._y_next
+        return self.gap(x, y, self._operator(x) - self.z, self._operator.vjp(x, y), tolerance)
+
+    def watch(self, look: Look, iteration: int) -> Tensor:
+        return self._steps.watch(look, self.updates.x_bar, self._residual_bar, iteration)
+
+    def select(self, rest: Tensor) -> None:
+        super().select(rest)
+        self._steps.select(rest)
+
+
+class _Steps:
+    """Step sizes of each image, and what makes them change.
+
+    Attributes:
+        tau: the primal steps, `[B]`.
+        data_share: σ / (1 + σ) for the dual steps σ of the data term, `[B]`: how far its dual variable goes towards
+            the residual.
+        relaxation: over-relaxation, `[B]`.
+    """
 
     def __init__(self, norm: Tensor, weight: float) -> None:
         self._weight = weight
@@ -99,11 +134,25 @@ class _Steps(Steps):
         self._rises = torch.zeros_like(norm)  # since then
         self._update()
 
-    def watch(self, look: Look, iteration: int) -> Tensor:
-        self._watch_norm(lengths(look.residual_bar - look.residual), lengths(look.x_bar - look.x), lengths(look.x))
+    def watch(self, look: Look, x_bar: Tensor, residual_bar: Tensor, iteration: int) -> Tensor:
+        """Adapts the steps to what is seen; returns which images are to be given up, booleans `[B]`.
+
+        Args:
+            look: what has been reached.
+            x_bar: where F was evaluated in this iteration, `[B, C, H, W]`.
+            residual_bar: F(x̄) - z, `[B, ...range]`.
+            iteration: the number of this iteration.
+        """
+        self._watch_norm(lengths(residual_bar - look.residual), lengths(x_bar - look.x), lengths(look.x))
         given_up = self._watch_gap(look.gap, iteration)
         self._update()
         return given_up
+
+    def select(self, rest: Tensor) -> None:
+        """Keeps only the images at the positions `rest`."""
+        for name, value in vars(self).items():
+            if isinstance(value, Tensor):
+                setattr(self, name, value[rest])
 
     def _update(self) -> None:
         self.tau = 0.99 / (self._sigma * self._norm**2 + GRADIENT_NORM_SQUARED * GRADIENT_STEP * self._weight)
@@ -132,3 +181,8 @@ class _Steps(Steps):
         self._since = torch.where(news, float(iteration), self._since)
         self._rises = torch.where(news, 0.0, self._rises)
         return given_up
+
+
+def _column(values: Tensor, like: Tensor) -> Tensor:
+    """One value per image, shaped to be broadcast over a batch like `like`."""
+    return values.view(-1, *[1] * (like.dim() - 1))

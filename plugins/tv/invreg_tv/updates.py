@@ -1,0 +1,104 @@
+"""What an iteration does pixel by pixel, in pieces of the batch that stay in the cache."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+#: Numbers of x in a piece: the dozen arrays of a step then stay in the cache of one core.
+_PIECE = 2**15
+
+
+class Updates:
+    """The iterates x and p of the images in a batch, and the pixelwise part of an iteration.
+
+    Apart from the operator, memory bandwidth limits an iteration: a step allocates nothing, and takes one piece of the
+    batch after the other through all that it does.
+
+    Attributes:
+        x: the images, `[B, C, H, W]`.
+        x_bar: 2 x⁺ - x of the last step, likewise.
+        x_next: x⁺ of the last step that kept it, likewise.
+        p_next: p⁺ of the last step that kept it, `[B, 2, C, H, W]`.
+    """
+
+    def __init__(self, x: Tensor, p: Tensor, low: float, high: float) -> None:
+        self.x, self._p, self._low, self._high = x, p, low, high
+        self.x_bar, self.x_next, self.p_next = torch.empty_like(x), torch.empty_like(x), torch.empty_like(p)
+        size = max(1, len(x)) if x.is_cuda else max(1, _PIECE // max(1, x[:1].numel()))
+        w, x_next, p_next = torch.empty_like(x[:size]), torch.empty_like(x[:size]), torch.zeros_like(p[:size])
+        self._pieces = [
+            (rows, _Piece(x[rows], p[rows], self.x_bar[rows], w, x_next, p_next))
+            for rows in (slice(start, start + size) for start in range(0, len(x), size))
+        ]
+
+    def step(
+        self, data: Tensor, weight: float, tau: Tensor, ascent: float, relaxation: Tensor, *, kept: bool = False
+    ) -> None:
+        """One step of the iteration, with `data` for the gradient of the data term:
+
+            x⁺ = P_box(x - τ (data + weight gradient*(p))),    x̄ = 2 x⁺ - x,
+            p⁺ = P_{|.| <= 1}(p + ascent gradient(x̄)),
+
+        followed by (x, p) + relaxation ((x⁺, p⁺) - (x, p)), in place.
+
+        Args:
+            data: `[B, C, H, W]`.
+            weight: weight of TV.
+            tau: primal steps, `[B]`.
+            ascent: dual step.
+            relaxation: over-relaxation, `[B]`.
+            kept: whether x⁺ and p⁺ are asked for afterwards.
+        """
+        tau, relaxation = tau.view(-1, 1, 1, 1), relaxation.view(-1, 1, 1, 1)
+        for rows, piece in self._pieces:
+            piece.descend(data[rows], weight, tau[rows], self._low, self._high)
+            piece.ascend(ascent)
+            if kept:
+                self.x_next[rows], self.p_next[rows] = piece.x_next, piece.p_next
+            piece.relax(relaxation[rows])
+
+    def select(self, rest: Tensor) -> Updates:
+        """The images at the positions `rest`."""
+        return Updates(self.x[rest], self._p[rest], self._low, self._high)
+
+
+class _Piece:
+    """Some images of the batch, as views that are cut once: slicing takes as long as adding.
+
+    w, x⁺ and p⁺ are in memory that all pieces share. The last row and the last column of p⁺, where the gradient is
+    always zero, are zeros and stay so.
+    """
+
+    def __init__(self, x: Tensor, p: Tensor, x_bar: Tensor, w: Tensor, x_next: Tensor, p_next: Tensor) -> None:
+        self._x, self._p, self._x_bar, self._w = x, p, x_bar, w[: len(x)]
+        self.x_next, self.p_next = x_next[: len(x)], p_next[: len(x)]
+        self._duals = p[:, 0], p[:, 1]
+        self._inflows = (self._w[:, :, 1:], p[:, 0, :, :-1]), (self._w[..., 1:], p[:, 1, :, :, :-1])
+        self._differences = (
+            (p[:, 0, :, :-1], x_bar[:, :, 1:], x_bar[:, :, :-1], self.p_next[:, 0, :, :-1]),
+            (p[:, 1, :, :, :-1], x_bar[..., 1:], x_bar[..., :-1], self.p_next[:, 1, :, :, :-1]),
+        )
+        self._duals_next = self.p_next[:, 0], self.p_next[:, 1]
+
+    def descend(self, data: Tensor, weight: float, tau: Tensor, low: float, high: float) -> None:
+        """x⁺ and x̄."""
+        torch.sub(data, self._duals[0], alpha=weight, out=self._w).sub_(self._duals[1], alpha=weight)
+        for here, from_before in self._inflows:
+            here.add_(from_before, alpha=weight)
+        torch.addcmul(self._x, self._w, tau, value=-1, out=self.x_next).clamp_(low, high)
+        torch.lerp(self._x, self.x_next, 2.0, out=self._x_bar)
+
+    def ascend(self, step: float) -> None:
+        """p⁺."""
+        for dual, ahead, here, out in self._differences:
+            torch.add(dual, ahead, alpha=step, out=out).sub_(here, alpha=step)
+        down, right = self._duals_next
+        shorter = torch.mul(down, down, out=self._w).addcmul_(right, right).clamp_(min=1).rsqrt_()
+        down.mul_(shorter)
+        right.mul_(shorter)
+
+    def relax(self, relaxation: Tensor) -> None:
+        """x and p, towards x⁺ and p⁺."""
+        self._x.lerp_(self.x_next, relaxation)
+        self._p.lerp_(self.p_next, relaxation[:, None])
