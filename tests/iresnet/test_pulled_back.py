@@ -64,6 +64,7 @@ def test_networks_read_and_learn_what_is_pulled_back(kind: str, pull_back: Any) 
     torch.testing.assert_close(net.target_operator.pull_back(z), p(z))
     torch.testing.assert_close(ApproximationLoss(net)(z, x), (net.forward_map(x) - p(z)).square().mean())
     assert net.architecture().right == p.formula
+    assert getattr(net, "reconstruction_radius", None) is None
     assert not any("pull_back" in key for key in net.state_dict())
 
 
@@ -189,6 +190,8 @@ def test_other_networks_take_the_same(name: str) -> None:
     z = torch.rand(1, *problem_of().operator.range_shape(SHAPE))
     with torch.no_grad():
         assert torch.equal(nets[0].eval()(z), nets[1].eval()(z))
+    assert [net.reconstruction_radius for net in nets] == [None, None]
+    assert REGISTRY.build("reconstructor", given).reconstruction_radius > 0
     assert "(A*A + 0.05 ‖A‖² I)⁻¹ A*z" in nets[1].architecture().formula
     with pytest.raises(SpecError, match="beside the start Adjoint") as caught:
         REGISTRY.build("reconstructor", {**given, "start": "adjoint", "pull_back": TIKHONOV})

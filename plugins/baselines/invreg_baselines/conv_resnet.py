@@ -99,8 +99,8 @@ class ConvResNet(ImageNetwork):
 
     @property
     def reconstruction_radius(self) -> int | None:
-        """Each block sees half a kernel."""
-        return self.subnetworks * (self.kernel_size // 2)
+        """Each block sees half a kernel, and a start may see the whole image."""
+        return None if self.start is not None else self.subnetworks * (self.kernel_size // 2)
 
     def transform(self, x: Tensor) -> Tensor:
         # Under autocast the residual functions alone are rounded, never the image itself.

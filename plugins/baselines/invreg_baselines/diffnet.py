@@ -73,8 +73,11 @@ class DiffNet(ImageNetwork):
 
     @property
     def reconstruction_radius(self) -> int | None:
-        """Each step sees four half kernels: its filters reach farther than the neighbours that they weigh."""
-        return self.subnetworks * 4 * (self.kernel_size // 2)
+        """Each step sees four half kernels: its filters reach farther than the neighbours that they weigh.
+
+        A start may see the whole image.
+        """
+        return None if self.start is not None else self.subnetworks * 4 * (self.kernel_size // 2)
 
     def transform(self, x: Tensor) -> Tensor:
         return self.steps(x)

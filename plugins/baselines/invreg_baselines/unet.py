@@ -86,7 +86,12 @@ class UNet(ImageNetwork):
 
     @property
     def reconstruction_radius(self) -> int | None:
-        """The sum over all layers, in pixels of their scale; the padding at the edges is within it."""
+        """The sum over all layers, in pixels of their scale; the padding at the edges is within it.
+
+        A start may see the whole image.
+        """
+        if self.start is not None:
+            return None
         half, scales = self.kernel_size // 2, range(1, len(self.channels))
         # Down: a convolution at the finer scale and one at the coarser; up: the doubling, and two convolutions.
         return half + sum(half * 2 ** (i - 1) + half * 2**i + 2**i + 2 * half * 2 ** (i - 1) for i in scales)

@@ -119,8 +119,8 @@ class ExplicitIResNet(InvertibleChain):
 
     @property
     def reconstruction_radius(self) -> int | None:
-        """Each subnetwork sees half a kernel."""
-        return self.subnetworks * (self.kernel_size // 2)
+        """Each subnetwork sees half a kernel, and a pull-back may see the whole image."""
+        return None if self.pull_back is not None else self.subnetworks * (self.kernel_size // 2)
 
     def phi(self, state: Tensor) -> Tensor:
         """phi(x) = phi_1(...(phi_N(x))) for states x `[B, M, H, W]`, by fixed points; differentiable by autograd.
