@@ -1,7 +1,7 @@
 """How long it takes until invreg answers, each command in a fresh process.
 
-Commands about plugins are timed with an empty cache and with one that they have filled before. Beside the wall-clock
-time is the CPU time, which other programs on the machine change less.
+Commands that keep their answers are timed with an empty cache and with one that they have filled before. Beside the
+wall-clock time is the CPU time, which other programs on the machine change less.
 """
 
 from __future__ import annotations
@@ -24,19 +24,22 @@ COMMANDS = {
     "python -c 'import torch'": [sys.executable, "-c", "import torch"],
     "python -c 'import invreg'": [sys.executable, "-c", "import invreg"],
     "invreg --help": [*INVREG, "--help"],
-    "invreg new-plugin": [*INVREG, "new-plugin", "invreg-new"],
-    "invreg validate": [*INVREG, "validate"],
 }
 CACHED = {
     "invreg plugins": [*INVREG, "plugins"],
     "invreg describe operator radon": [*INVREG, "describe", "operator", "radon"],
     "invreg schema": [*INVREG, "schema"],
+    "invreg new-plugin": [*INVREG, "new-plugin", "invreg-new"],
+    "invreg validate": [*INVREG, "validate"],
 }
 
 
 def seconds(command: list[str], cache: Path | None) -> tuple[float, float]:
-    """Wall-clock and CPU time of a command in a new folder; without a cache, in an empty one."""
-    with tempfile.TemporaryDirectory() as folder, tempfile.TemporaryDirectory() as empty:
+    """Wall-clock and CPU time of a command in an empty folder; without a cache, in an empty one."""
+    folder = Path(tempfile.gettempdir()) / "invreg-startup"  # of one name: `validate` remembers where it was asked
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir()
+    with tempfile.TemporaryDirectory() as empty:
         environment = {**os.environ, "INVREG_CACHE": str(cache or empty)}
         start, before = time.perf_counter(), os.times()
         subprocess.run(command, check=True, stdout=subprocess.DEVNULL, cwd=folder, env=environment)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import re
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn, TypeVar
 
@@ -179,24 +180,32 @@ def reconstruct(
 @app.command()
 def validate(spec: _SpecFile = None, overrides: _Overrides = None) -> None:
     """Check names, parameters and structure of a spec without reading data, and print it with all defaults."""
-    from invreg.plugins.registry import Registry
+    from invreg.plugins.answers import answer, working_directory
     from invreg.specs.bundled import quickstart_path
-    from invreg.specs.plan import check_sizes, make_plan
     from invreg.specs.reading import read_content
-    from invreg.specs.spec import parse_spec
 
     content = read_content(spec or quickstart_path(), overrides or ())
+    question = repr(("validate", str(working_directory()), content))
+    _print_lines(answer(question, lambda registry: _validated(registry, content)))
+
+
+def _validated(registry: Registry, content: Mapping[str, Any]) -> str:
+    """The spec, or those of all cells, with all defaults."""
+    from invreg.plugins.answers import OfToday
+    from invreg.specs.plan import check_sizes, follows_from_its_text, make_plan
+    from invreg.specs.spec import parse_spec
+
     if "matrix" in content:
         from invreg.studies.plan import plan_study
 
-        for cell in plan_study(content, Registry.installed(), to_look_at=True).cells:
-            check_sizes(cell.plan)
-            print("---")
-            print(cell.plan.spec.to_yaml(), end="")
-        return
-    plan = make_plan(parse_spec(content), Registry.installed())
-    check_sizes(plan)
-    print(plan.spec.to_yaml(), end="")
+        cells, start = [cell.plan for cell in plan_study(content, registry, to_look_at=True).cells], "---\n"
+    else:
+        cells, start = [make_plan(parse_spec(content), registry)], ""
+    for plan in cells:
+        check_sizes(plan)
+    text = "".join(start + plan.spec.to_yaml() for plan in cells).removesuffix("\n")
+    kept = "executor" not in content and all(map(follows_from_its_text, cells))
+    return text if kept else OfToday(text)
 
 
 @app.command()

@@ -1,4 +1,4 @@
-"""What commands say of installed plugins, kept for the next process, which then has to import none of them.
+"""What commands say of installed plugins and of specs, kept for the next process, which then has to import no plugin.
 
 Texts lie in the cache of this user, or in the folder that the environment variable INVREG_CACHE names, beside size and
 time of every file from which they were made. This module imports nothing heavy.
@@ -8,16 +8,18 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import itertools
 import json
 import logging
 import os
 import stat
 import sys
 import time
+import warnings
 import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from invreg.files import cache_folder, write_whole
 
@@ -30,7 +32,16 @@ _STARTED = time.time() - 2.0
 #: So many environments (versions, `sys.path`, variables) are kept, and so many files looked at for one.
 _MOST_ENVIRONMENTS, _MOST_FILES = 16, 20_000
 
+#: The answers of an environment are kept up to so many characters together, the latest first.
+_MOST_CHARACTERS = 2_000_000
+
 _State = dict[str, list[int] | None]
+
+
+class OfToday(str):
+    """An answer that depends on more than the question and the installed files, and is not kept."""
+
+    __slots__ = ()
 
 
 def answer(question: str, find: Callable[[Registry], str]) -> str:
@@ -40,7 +51,7 @@ def answer(question: str, find: Callable[[Registry], str]) -> str:
 
     Args:
         question: the command with its arguments.
-        find: makes the text.
+        find: makes the text; `OfToday` if it must not be kept.
     """
     file = cache_folder() / "answers" / f"{_environment()}.json"
     state, texts = _read(file)
@@ -48,9 +59,15 @@ def answer(question: str, find: Callable[[Registry], str]) -> str:
         return texts[question]
     with _warnings() as warned:
         registry, text = _found(find)
-    if not warned and _works(registry):
-        _keep(file, state, {**texts, question: text})
+    if not warned and not isinstance(text, OfToday) and _works(registry):
+        _keep(file, state, _latest({**texts, question: text}))
     return text
+
+
+def _latest(texts: dict[str, str]) -> dict[str, str]:
+    characters = itertools.accumulate(len(question) + len(text) for question, text in reversed(texts.items()))
+    count = sum(total <= _MOST_CHARACTERS for total in characters)
+    return dict(list(texts.items())[len(texts) - count :])
 
 
 def _found(find: Callable[[Registry], str]) -> tuple[Registry, str]:
@@ -68,18 +85,24 @@ def _works(registry: Registry) -> bool:
 
 @contextlib.contextmanager
 def _warnings() -> Iterator[list[str]]:
-    """What is logged meanwhile."""
+    """What is logged or warned of meanwhile."""
     heard: list[str] = []
 
     def hear(record: logging.LogRecord) -> bool:
         heard.append(record.getMessage())
         return True
 
-    log = logging.getLogger("invreg")
+    def hear_warning(message: Warning | str, *about: Any, **named: Any) -> None:
+        heard.append(str(message))
+        show(message, *about, **named)
+
+    log, show = logging.getLogger("invreg"), warnings.showwarning
     log.addFilter(hear)
+    warnings.showwarning = hear_warning
     try:
         yield heard
     finally:
+        warnings.showwarning = show
         log.removeFilter(hear)
 
 
@@ -94,11 +117,16 @@ def _environment() -> str:
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
 
-def _search_path() -> list[str]:
+def working_directory() -> Path:
+    """Where paths begin; an empty one if it was removed."""
     try:
-        here = Path.cwd()
-    except OSError:  # it was removed
-        here = Path()
+        return Path.cwd()
+    except OSError:
+        return Path()
+
+
+def _search_path() -> list[str]:
+    here = working_directory()
     return [str(here / folder) for folder in sys.path]
 
 

@@ -58,6 +58,8 @@ class Registry(Summarized):
         self.plugins: list[Plugin] = []
         self._entries: dict[tuple[str, str], Entry] = {}
         self._claims: dict[tuple[str, str], list[Entry]] = {}
+        #: The distributions of all components that were built.
+        self.built_from: set[str] = set()
         for name, plugin in (plugins or {}).items():
             self._admit(Plugin(name, name, ""), plugin)
 
@@ -179,6 +181,7 @@ class Registry(Summarized):
                 str(error), where=where or None, expected=f"parameters that {entry.name!r} accepts"
             ) from error
         component.__dict__["_registered_as"] = given.name
+        self.built_from.add(entry.plugin.distribution)
         return component
 
     def _component_spec(self, kind: str, spec: Any, where: str) -> ComponentSpec:

@@ -11,6 +11,7 @@ from invreg import __version__
 from invreg.components.hookspecs import INTERFACE_VERSION
 from invreg.errors import PluginError, SpecError, near_name
 from invreg.files import whole_folder
+from invreg.plugins.answers import answer
 from invreg.schema.kinds import NO_TEXTS
 
 TEMPLATES = Path(__file__).parent / "templates"
@@ -106,9 +107,7 @@ def _names(name: str, kind: str) -> tuple[str, str]:
             expected="a name of its own",
             hint=f"invreg-{component}" if module == component else "another name",
         )
-    from invreg.plugins.registry import Registry
-
-    if component in Registry.installed().entries(kind):
+    if component in answer(f"names {kind}", lambda registry: "\n".join(registry.entries(kind))).split("\n"):
         raise SpecError(
             f"{kind} {component!r} already exists",
             where="NAME",

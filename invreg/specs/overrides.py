@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from typing import Any
 
 from invreg.errors import SpecError
-from invreg.specs.spec import MethodSpec
 from invreg.specs.yaml import MOST_LEVELS, parse_yaml
 
 
@@ -46,7 +45,10 @@ def _set(node: Any, keys: list[str], value: Any, where: str) -> Any:
     key, *rest = keys
     if node is None:
         node = {}
-    if isinstance(node, str):  # the shorthand for a method, or for a component without parameters
+    if isinstance(node, str):
+        from invreg.specs.spec import MethodSpec  # it knows components, and so torch
+
+        # The shorthand for a method, or for a component without parameters.
         node = {"reconstructor": node} if key in MethodSpec.model_fields else {"name": node}
     if key == "reconstructor" and isinstance(node, Mapping) and "name" in node:
         node = {"reconstructor": node}  # a method written as its reconstructor alone

@@ -8,6 +8,7 @@ import math
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -22,6 +23,7 @@ from invreg.components.reconstructor import Reconstructor, certainly_lacks
 from invreg.components.trainer import Trainer
 from invreg.computing.memory import TooLarge, within_memory
 from invreg.errors import SpecError, join_errors
+from invreg.plugins.discovery import OWN
 from invreg.plugins.registry import Registry, spec_of
 from invreg.schema.component_spec import ComponentSpec
 from invreg.specs.spec import MethodSpec, Spec
@@ -230,8 +232,7 @@ def check_sizes(plan: Plan) -> None:
     """
     problems: list[SpecError] = []
     for label, method in plan.methods.items():
-        numbers = list(_whole_numbers(method.spec.reconstructor.parameters))
-        if max(numbers, default=0) <= _LARGE_NUMBER and math.prod(numbers) <= _LARGE_PRODUCT:
+        if not _may_be_large(method):
             continue
         where = f"methods.{label}.reconstructor"
         try:
@@ -244,6 +245,36 @@ def check_sizes(plan: Plan) -> None:
             continue
     if problems:
         raise join_errors(problems)
+
+
+def _may_be_large(method: PlannedMethod) -> bool:
+    numbers = list(_whole_numbers(method.spec.reconstructor.parameters))
+    return max(numbers, default=0) > _LARGE_NUMBER or math.prod(numbers) > _LARGE_PRODUCT
+
+
+def follows_from_its_text(plan: Plan) -> bool:
+    """Whether the same text gives the same plan as long as nothing is installed or removed.
+
+    Components of third-party plugins may look at anything, models to start from and files that are named may change,
+    and large methods depend on the memory that is free.
+    """
+    return (
+        plan.registry.built_from <= {OWN}
+        and not any(method.spec.start_from or _may_be_large(method) for method in plan.methods.values())
+        and not _names_files(plan.spec.model_dump(mode="json", exclude={"title"}))
+    )
+
+
+def _names_files(value: Any) -> bool:
+    """Whether a text, but the name of a component, may be the path of something on the disk."""
+    if isinstance(value, Mapping):
+        return any(_names_files(item) for key, item in value.items() if key != "name")
+    if isinstance(value, list):
+        return any(map(_names_files, value))
+    try:
+        return isinstance(value, str) and (value.startswith("~") or Path(value).exists())
+    except (OSError, ValueError):  # not a path
+        return False
 
 
 def _whole_numbers(value: Any) -> Iterator[int]:

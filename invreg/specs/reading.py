@@ -5,13 +5,15 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from invreg.errors import SpecError, did_you_mean
 from invreg.files import usable_path
 from invreg.specs.overrides import apply_override
-from invreg.specs.spec import Spec, parse_spec
 from invreg.specs.yaml import INTEGERS, MOST_CHARACTERS, MOST_LEVELS, MOST_VALUES, parse_yaml
+
+if TYPE_CHECKING:
+    from invreg.specs.spec import Spec
 
 
 def read_spec(source: Spec | Mapping[str, Any] | str | Path, overrides: Iterable[str] = ()) -> Spec:
@@ -21,6 +23,8 @@ def read_spec(source: Spec | Mapping[str, Any] | str | Path, overrides: Iterable
         SpecError: if the file is missing or malformed, or the structure is wrong (names and parameters of
             components are checked later, by the registry).
     """
+    from invreg.specs.spec import parse_spec
+
     return parse_spec(read_content(source, overrides))
 
 
@@ -30,12 +34,15 @@ def read_content(source: Spec | Mapping[str, Any] | str | Path, overrides: Itera
     Raises:
         SpecError: if the file is missing or malformed, or an override has no place.
     """
-    if isinstance(source, Spec):
-        content: Any = source.model_dump()
-    elif isinstance(source, Mapping):
+    content: Any
+    if isinstance(source, Mapping):
         content = dict(source)
-    else:
+    elif isinstance(source, str | Path):
         content = _read_file(usable_path(source, "spec"))
+    else:
+        from invreg.specs.spec import Spec  # it knows components, and so torch: a file is read without them
+
+        content = source.model_dump() if isinstance(source, Spec) else _read_file(usable_path(source, "spec"))
     if isinstance(overrides, str) or not isinstance(overrides, Iterable):
         raise SpecError(repr(overrides), where="overrides", expected="a list of texts, as in ['noise.std=0.02']")
     for override in overrides:

@@ -2,16 +2,26 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
+import warnings
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
+import torch
 
+import invreg
+from invreg.cli import _validated
 from invreg.plugins import answers
 from invreg.plugins.registry import Registry
+from invreg.specs.bundled import quickstart_path
+from invreg.specs.reading import read_content, read_spec
+from invreg.specs.yaml import parse_yaml
 
 PLUGIN = """import invreg
 class {cls}(invreg.Metric):
@@ -23,6 +33,17 @@ class {cls}(invreg.Metric):
 def invreg_components():
     return {{'later': {cls}}}
 """
+
+
+class ToyMetric(invreg.Metric):
+    """The brightness."""
+
+    higher_is_better = True
+
+    def __call__(self, x: torch.Tensor, x_hat: torch.Tensor) -> torch.Tensor:
+        return x_hat.flatten(1).sum(1)
+
+
 COMMANDS = [
     ("plugins",),
     ("describe",),
@@ -32,6 +53,7 @@ COMMANDS = [
     ("describe", "operator", "radon", "--json"),
     ("describe", "tracker"),
     ("schema",),
+    ("validate",),
 ]
 
 
@@ -127,6 +149,60 @@ def test_only_so_many_environments_are_kept(cache: Path, monkeypatch: pytest.Mon
         monkeypatch.setenv("INVREG_DISABLE_PLUGINS", name)
         ask()
     assert len(list(cache.iterdir())) == 2
+
+
+def test_an_answer_of_today_is_found_each_time(cache: Path) -> None:
+    made = [answers.answer("time", lambda registry: answers.OfToday("now")) for _ in range(2)]
+    assert made == ["now", "now"]
+    assert not cache.exists()
+
+
+def test_an_answer_during_which_something_is_warned_of_is_found_each_time(cache: Path) -> None:
+    def find(registry: Registry) -> str:
+        warnings.warn("careful", stacklevel=2)
+        return "text"
+
+    for _ in range(2):
+        with pytest.warns(UserWarning, match="careful"):
+            assert answers.answer("careful", find) == "text"
+    assert not cache.exists()
+
+
+def test_only_the_latest_answers_are_kept(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(answers, "_MOST_CHARACTERS", 25)
+    for question in ("a", "b", "c"):
+        answers.answer(question, lambda registry: "ten or so.")
+    assert list(json.loads(next(cache.iterdir()).read_text())["texts"]) == ["b", "c"]
+    answers.answer("d", lambda registry: "x" * 30)
+    assert json.loads(next(cache.iterdir()).read_text())["texts"] == {}
+
+
+QUICKSTART = read_content(quickstart_path())
+
+
+@pytest.mark.parametrize(
+    ("changes", "kept"),
+    [
+        ({}, True),
+        ({"matrix": {"noise.std": [0.01, 0.1]}}, True),
+        ({"title": "."}, True),  # not a path, if it is one
+        ({"matrix": {"noise.std": [0.01]}, "executor": "local"}, False),
+        ({"metrics": ["psnr", "brightness"]}, False),  # of a third-party plugin, which may look at anything
+        ({"data": {"name": "image_folder", "path": str(Path(__file__).parent)}}, False),
+        ({"data": {"name": "image_folder", "path": "~/photographs"}}, False),
+        ({"methods": {"net": {"reconstructor": "iresnet", "start_from": "gaussian-deblur"}}}, False),
+        (
+            {"methods": {"tv": {"name": "tv", "max_iterations": 10_000}}, "analyses": []},
+            False,
+        ),  # looked at for its memory
+    ],
+)
+def test_a_spec_that_depends_on_more_than_its_text_is_checked_each_time(changes: dict[str, Any], kept: bool) -> None:
+    third_party = SimpleNamespace(invreg_components=invreg.hookimpl(lambda: {"brightness": ToyMetric}))
+    registry = Registry.installed({"third_party": third_party})
+    text = _validated(registry, {**QUICKSTART, **changes})
+    assert isinstance(text, answers.OfToday) != kept
+    assert read_spec(parse_yaml(text.removeprefix("---\n").partition("---\n")[0], "text")).seed == 0
 
 
 def test_files_that_were_just_written_are_not_trusted(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
