@@ -126,6 +126,7 @@ def test_pull_backs_are_differentiable_and_have_an_adjoint(spec: Any) -> None:
     torch.testing.assert_close(again(z.detach().float()).double(), p(z.detach()), rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("pull_back", PULL_BACKS, ids=str)
 def test_pull_backs_are_methods(pull_back: Any) -> None:
     check_reconstructor(REGISTRY.build("reconstructor", pull_back), REGISTRY.build("operator", OTHERS[0]), (1, 12, 12))

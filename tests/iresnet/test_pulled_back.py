@@ -68,6 +68,7 @@ def test_networks_read_and_learn_what_is_pulled_back(kind: str, pull_back: Any) 
     assert not any("pull_back" in key for key in net.state_dict())
 
 
+@pytest.mark.slow
 def test_it_is_the_adjoint_that_is_read_by_default() -> None:
     net, default = network("explicit_iresnet", "adjoint"), network("explicit_iresnet", None)
     z = torch.rand(2, *net.problem.operator.range_shape(SHAPE))
@@ -81,6 +82,7 @@ def test_it_is_the_adjoint_that_is_read_by_default() -> None:
     assert 1 / norm <= ratio <= 1.05 / norm
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 def test_certificates_hold_for_the_measurement(kind: str) -> None:
     net = certified(kind).double().requires_grad_(False)
@@ -132,6 +134,7 @@ def test_the_last_digits_of_the_norm_may_differ() -> None:
     net.verify(StabilityCertificate(content))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 def test_reconstructions_are_proven_for_the_measurement(kind: str) -> None:
     net = certified(kind)

@@ -26,7 +26,9 @@ _SLACK = 1e-9
 
 
 class Tikhonov(PullBack):
-    """x = argmin ||A x - z||² + alpha ||A||² ||x||² = P z for linear operators A, with
+    """x = argmin ||A x - z||² + alpha ||A||² ||x||², for linear operators A: Tikhonov regularisation.
+
+    That is x = P z with
 
         P = (A*A + alpha ||A||² I)^-1 A*.
 
