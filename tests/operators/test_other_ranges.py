@@ -153,7 +153,16 @@ def test_every_analysis_of_a_study_works_on_frequencies(tmp_path: Path) -> None:
             "iresnet": {"reconstructor": network(), "trainer": BRIEFLY},
         },
         analyses=["quality", "examples", {"name": "stability", "images": 1, "iterations": 1, "draws": 1}],
-        matrix={"noise.std": [0.01, 0.05], "methods.iresnet.reconstructor.lipschitz": [0.5, 0.9]},
+        matrix={
+            "noise.std": [0.01, 0.05],
+            "methods.iresnet.reconstructor.lipschitz": [0.5, 0.9],
+            "data.train": [6, 8],
+            # One cell with fewer images, for `training_size`.
+            "exclude": [
+                {"data.train": 6, "noise.std": 0.05},
+                {"data.train": 6, "methods.iresnet.reconstructor.lipschitz": 0.5},
+            ],
+        },
         study_analyses=[{"name": name, **few.get(name, {})} for name in names],
     )
     result = run(spec, tmp_path, device="cpu", progress=False)

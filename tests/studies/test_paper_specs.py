@@ -44,6 +44,18 @@ def test_the_spec_of_the_findings_asks_all_questions_at_little_and_at_much_noise
     assert {"IllPosednessByNoise", "SaliencyByNoise"} <= {type(one).__name__ for one in study.analyses.values()}
 
 
+def test_the_specs_of_the_newer_questions_ask_them(registry: Registry) -> None:
+    robustness, sizes = plan("robustness", registry), plan("training_size", registry)
+    assert [cell.values["noise.std"] for cell in robustness.cells] == LEVELS
+    asked = {type(analyzer).__name__ for analyzer in robustness.cells[0].plan.analyses.values()}
+    assert {"NoiseMismatch", "Adversarial", "Conformal"} <= asked
+    assert {type(one).__name__ for one in robustness.analyses.values()} >= {"NoiseMismatchByTraining"}
+    assert {type(one).__name__ for one in sizes.analyses.values()} == {"TrainingSize"}
+    assert len(sizes.cells) == 8
+    networks = [study.cells[0].plan.spec.methods["explicit_iresnet"].reconstructor for study in (robustness, sizes)]
+    assert networks[0] == networks[1]
+
+
 @pytest.mark.parametrize("name", ["smoke", "tiny", "small", "full"])
 def test_each_spec_has_the_papers_cells_and_trains_nothing_twice(name: str, registry: Registry) -> None:
     study = plan(name, registry)

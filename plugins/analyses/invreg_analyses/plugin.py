@@ -9,6 +9,7 @@ from invreg_analyses.architecture.architecture import ArchitectureAnalysis
 from invreg_analyses.comparison.lipschitz_sweep import LipschitzSweep
 from invreg_analyses.comparison.method_comparison import MethodComparison
 from invreg_analyses.comparison.settings_table import SettingsTable
+from invreg_analyses.comparison.training_size import TrainingSize
 from invreg_analyses.conformal.conformal import Conformal
 from invreg_analyses.convergence.convergence import Convergence
 from invreg_analyses.examples.examples import Examples
@@ -21,6 +22,8 @@ from invreg_analyses.forward_map.regularization_map import RegularizationMap
 from invreg_analyses.ill_posedness.by_noise import IllPosednessByNoise
 from invreg_analyses.ill_posedness.local_ill_posedness import LocalIllPosedness
 from invreg_analyses.measurements.new_measurements import NewMeasurements
+from invreg_analyses.mismatch.by_training import NoiseMismatchByTraining
+from invreg_analyses.mismatch.noise_mismatch import NoiseMismatch
 from invreg_analyses.quality.quality import Quality
 from invreg_analyses.saliency.by_noise import SaliencyByNoise
 from invreg_analyses.saliency.clusters import SaliencyClusters
@@ -47,6 +50,7 @@ def invreg_components() -> Mapping[str, type]:
         "stability": Stability,
         "adversarial": Adversarial,
         "conformal": Conformal,
+        "noise_mismatch": NoiseMismatch,
         "firm_nonexpansiveness": FirmNonexpansiveness,
         "saliency_clusters": SaliencyClusters,
         "edge_saliency": EdgeSaliency,
@@ -58,4 +62,6 @@ def invreg_components() -> Mapping[str, type]:
         "forward_map_accuracy": ForwardMapAccuracy,
         "ill_posedness_by_noise": IllPosednessByNoise,
         "saliency_by_noise": SaliencyByNoise,
+        "noise_mismatch_by_training": NoiseMismatchByTraining,
+        "training_size": TrainingSize,
     }
