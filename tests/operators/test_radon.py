@@ -12,7 +12,7 @@ from torch import Tensor
 
 from invreg import Registry
 from invreg.errors import ShapeError, SpecError
-from invreg_operators.parallel_beams import beam_matrix
+from invreg_operators import beam_matrix, strips
 from invreg_operators.radon import Radon
 
 #: Ellipses: centre x, y (to the right and up), radii, turn (radians), value; the longer side of the image has length 1.
@@ -197,10 +197,131 @@ def test_half_precision_is_kept() -> None:
     torch.testing.assert_close(radon(x.bfloat16()).float(), radon(x), atol=1e-2, rtol=1e-2)
 
 
-def test_the_matrix_is_kept() -> None:
+def part_left_of(polygon: list[tuple[float, float]], x: float, y: float, t: float) -> list[tuple[float, float]]:
+    """The part of a polygon where the product with (x, y) is at most t."""
+    kept: list[tuple[float, float]] = []
+    for (a, b), (c, d) in zip(polygon, polygon[1:] + polygon[:1], strict=True):
+        first, second = a * x + b * y - t, c * x + d * y - t
+        if first <= 0:
+            kept.append((a, b))
+        if first * second < 0:
+            kept.append((a + (c - a) * first / (first - second), b + (d - b) * first / (first - second)))
+    return kept
+
+
+def area(polygon: list[tuple[float, float]]) -> float:
+    return sum(a * d - b * c for (a, b), (c, d) in zip(polygon, polygon[1:] + polygon[:1], strict=True)) / 2
+
+
+@pytest.mark.parametrize(
+    ("radon", "height", "width"),
+    [
+        (Radon(angles=8), 5, 5),
+        (Radon(angles=3, start=-200.5, stop=-97.25), 4, 4),
+        (Radon(angles=4, image_size=(3, 5)), 3, 5),
+        (Radon(angles=5, start=20, stop=131, detectors=21, image_size=(5, 4)), 5, 4),
+        (Radon(angles=5, start=3, detectors=2, image_size=(2, 5)), 2, 5),
+    ],
+)
+@pytest.mark.parametrize("kept", ["nothing", "blocks", "the whole matrix"])
+def test_entries_are_the_areas_of_clipped_pixels(
+    radon: Radon, height: int, width: int, kept: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each pixel, clipped to each strip, in both directions."""
+    if kept != "the whole matrix":
+        monkeypatch.setattr(beam_matrix, "_KEPT", 0)
+        monkeypatch.setattr(strips, "_KEPT", 0 if kept == "nothing" else 1_000_000)
+    strips.strips_of.cache_clear()
+    geometry = radon.geometry((1, height, width))
+    expected = torch.zeros(geometry.angles, geometry.detectors, height, width, dtype=torch.float64)
+    for k in range(geometry.angles):
+        theta = math.radians(geometry.start) + k * geometry.step
+        normal = math.cos(theta), math.sin(theta)
+        for i in range(height):
+            for j in range(width):
+                left, low = j - width / 2, height / 2 - i - 1
+                pixel = [(left, low), (left + 1, low), (left + 1, low + 1), (left, low + 1)]
+                edges = [(bin - geometry.detectors / 2) * geometry.bin_width for bin in range(geometry.detectors + 1)]
+                below = torch.tensor([area(part_left_of(pixel, *normal, t)) for t in edges], dtype=torch.float64)
+                expected[k, :, i, j] = below.diff()
+    expected = expected.flatten(0, 1).flatten(1) * (geometry.pixel / geometry.bin_width)
+    for _ in range(2):
+        forward = radon(torch.eye(height * width, dtype=torch.float64).view(-1, 1, height, width))
+        torch.testing.assert_close(forward.flatten(1).T, expected, atol=1e-13, rtol=0)
+        backward = radon.adjoint(torch.eye(len(expected), dtype=torch.float64).view(-1, 1, *forward.shape[2:]))
+        torch.testing.assert_close(backward.flatten(1), expected, atol=1e-13, rtol=0)
+    strips.strips_of.cache_clear()
+
+
+def test_memory_that_is_kept_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Some blocks are kept and others are not; nothing depends on it."""
+    radon = Radon(angles=24)
+    x = torch.rand(1, 1, 48, 48, generator=torch.Generator().manual_seed(0))
+    z, back = radon(x), radon.adjoint(radon(x))
+    monkeypatch.setattr(beam_matrix, "_KEPT", 0)
+    monkeypatch.setattr(strips, "_KEPT", 200_000)
+    monkeypatch.setattr(strips, "_AT_ONCE", 4096)
+    strips.strips_of.cache_clear()
+    for _ in range(2):
+        torch.testing.assert_close(radon(x), z)
+        torch.testing.assert_close(radon.adjoint(z), back)
+    (found,) = strips.strips_of(radon.geometry((1, 48, 48)), torch.float32, torch.device("cpu"))
+    assert 0 < len(found.transposed.kept) < len(found.transposed.cuts)
+    held = sum(block.nbytes for blocks in (found.blocks, found.transposed) for block in blocks.kept.values())
+    assert 150_000 < held <= 210_000
+    strips.strips_of.cache_clear()
+
+
+def test_a_small_matrix_is_kept() -> None:
     geometry = Radon(angles=5).geometry((1, 9, 9))
-    cpu = torch.device("cpu")
-    assert beam_matrix(geometry, torch.float32, cpu) is beam_matrix(geometry, torch.float32, cpu)
+    kept = [beam_matrix.beam_matrix(geometry, torch.float32, torch.device("cpu")) for _ in range(2)]
+    assert kept[0] is kept[1]
+    for size, angles, dtype, small in [(96, 60, torch.float32, True), (96, 60, torch.float64, False)]:
+        assert beam_matrix.is_small(Radon(angles=angles).geometry((1, size, size)), dtype) is small
+
+
+@pytest.mark.parametrize("radon", [Radon(angles=8), Radon(angles=3, start=-200, stop=-50, image_size=(7, 9))])
+def test_large_geometries_have_all_derivatives(radon: Radon, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(beam_matrix, "_KEPT", 0)
+    size = radon.image_size or (7, 7)
+    x, h = torch.randn(2, 2, 1, *size, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    z, slope = torch.func.jvp(radon, (x,), (h,))
+    torch.testing.assert_close(slope, radon(h))
+    back, slope = torch.func.jvp(radon.adjoint, (z,), (radon(h),))
+    torch.testing.assert_close(slope, radon.adjoint(radon(h)))
+    (gradient,) = torch.func.vjp(radon, x)[1](z)
+    torch.testing.assert_close(gradient, back)
+    curvature = torch.func.jvp(torch.func.grad(lambda x: (radon(x) ** 2).sum()), (x,), (h,))[1]
+    torch.testing.assert_close(curvature, 2 * radon.adjoint(radon(h)))
+    x.requires_grad_()
+    (first,) = torch.autograd.grad((radon(x) ** 3).sum(), x, create_graph=True)
+    (second,) = torch.autograd.grad(first, x, h)
+    torch.testing.assert_close(second, radon.adjoint(6 * radon(x) * radon(h)))
+    torch.testing.assert_close(torch.vmap(lambda x: radon(x[None])[0])(x), radon(x))
+
+
+def test_large_geometries_take_any_batch(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(beam_matrix, "_KEPT", 0)
+    radon = Radon(angles=9)
+    x = torch.randn(7, 3, 9, 9, generator=torch.Generator().manual_seed(0))
+    for images in (x, x[:0], x.bfloat16()):
+        z = radon(images)
+        assert (z.shape, z.dtype) == ((len(images), 3, 9, 13), images.dtype)
+        assert radon.adjoint(z).shape == images.shape
+    torch.testing.assert_close(radon(x)[5:6, 1:2], radon(x[5:6, 1:2]))
+    with torch.inference_mode():
+        radon(x.double())
+    assert radon(x.double().requires_grad_()).requires_grad
+
+
+def test_regular_angles_need_an_eighth_of_the_matrix() -> None:
+    def shapes(radon: Radon, height: int, width: int) -> list[tuple[int, int]]:
+        found = strips.strips_of(radon.geometry((1, height, width)), torch.float64, torch.device("cpu"))
+        return [(len(each.part.angles), len(each.part.images)) for each in found]
+
+    assert shapes(Radon(angles=180), 16, 16) == [(46, 4)]
+    assert shapes(Radon(angles=12, image_size=(6, 8)), 6, 8) == [(4, 2), (3, 2)]
+    assert sum(angles * images for angles, images in shapes(Radon(angles=7, start=1), 9, 9)) == 7
 
 
 @pytest.mark.parametrize(

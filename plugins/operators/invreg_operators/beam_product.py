@@ -1,4 +1,4 @@
-"""Products with the matrix of parallel beams and with its transpose, for every kind of derivative."""
+"""Integrals over the strips of parallel beams and their transpose, for every kind of derivative."""
 
 from __future__ import annotations
 
@@ -7,11 +7,20 @@ from typing import Any, cast
 import torch
 from torch import Tensor
 
-from invreg_operators.parallel_beams import Geometry, beam_matrix
+from invreg_operators.beam_matrix import beam_matrix, is_small
+from invreg_operators.parallel_beams import Geometry, Mirroring, Part
+from invreg_operators.strips import strips_of
+
+# Images with all of their mirrored ones are in memory at once: eight times as many numbers as pixels.
+_IMAGES_AT_ONCE = 8
 
 
 def project(x: Tensor, geometry: Geometry) -> Tensor:
-    """Images `[..., H, W]` to sinograms `[..., angles, detectors]`."""
+    """Images `[..., H, W]` to sinograms `[..., angles, detectors]`.
+
+    Pixels count by the area that they share with the strip of a bin, over the width of the strip: an image that is
+    constant on each pixel is integrated exactly, and each bin holds the mean of the line integrals over its width.
+    """
     flat = x.reshape(-1, geometry.height * geometry.width)
     return _product(flat, geometry, False).reshape(*x.shape[:-2], geometry.angles, geometry.detectors)
 
@@ -27,15 +36,21 @@ def _product(flat: Tensor, geometry: Geometry, transposed: bool) -> Tensor:
 
 
 class _Product(torch.autograd.Function):
-    """x `[n, columns]` to x M^T `[n, rows]`. Sparse products have no derivatives under torch.func by themselves."""
+    """x `[n, columns]` to x M^T `[n, rows]`, for the matrix M of the integrals or its transpose."""
 
     @staticmethod
     def forward(x: Tensor, geometry: Geometry, transposed: bool) -> Tensor:
         # Physics keeps its precision, also inside autocast; half precision has no sparse products.
         with torch.autocast(x.device.type, enabled=False):
             dtype = x.dtype if x.dtype in (torch.float32, torch.float64) else torch.float32
-            matrix = beam_matrix(geometry, dtype, x.device)
-            return ((matrix.transposed if transposed else matrix.forward) @ x.to(dtype).mT.contiguous()).mT.to(x.dtype)
+            if is_small(geometry, dtype):
+                matrix = beam_matrix(geometry, dtype, x.device)
+                return ((matrix.transposed if transposed else matrix.forward) @ x.to(dtype).mT.contiguous()).mT.to(
+                    x.dtype
+                )
+            product = _transposed if transposed else _forward
+            chunks = x.to(dtype).split(_IMAGES_AT_ONCE)
+            return torch.cat([product(chunk, geometry) for chunk in chunks]).to(x.dtype)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
@@ -54,3 +69,75 @@ class _Product(torch.autograd.Function):
         stacked = x.movedim(in_dims[0], 0)
         flat = _product(stacked.flatten(0, 1), geometry, transposed)
         return flat.unflatten(0, stacked.shape[:2]), 0
+
+
+def _forward(x: Tensor, geometry: Geometry) -> Tensor:
+    count = len(x)
+    images = x.view(count, geometry.height, geometry.width)
+    result = x.new_empty(count, geometry.angles, geometry.detectors)
+    for strips in strips_of(geometry, x.dtype, x.device):
+        part = strips.part
+        padding = strips.blocks.padding
+        padded = x.new_zeros(part.height, part.width + 2 * padding, 2, len(part.images), count)
+        for lane, mirroring in enumerate(part.images):
+            image = _mirrored(images, mirroring)
+            # A half turn reverses the bins.
+            for half_turn, turned in enumerate((image, image.flip(-1, -2))):
+                padded[:, padding : padding + part.width, half_turn, lane] = turned.movedim(0, -1)
+        padded = padded.view(part.height * (part.width + 2 * padding), -1)
+        total = x.new_zeros(len(part.angles) * strips.half_bins, padded.shape[1])
+        for block in strips.blocks:
+            block.add_product(padded, total)
+        halves = total.view(len(part.angles), strips.half_bins, 2, len(part.images), count)
+        second = halves[:, : geometry.detectors - strips.half_bins, 1].flip(1)
+        bins = torch.cat([halves[:, :, 0], second], dim=1).permute(0, 2, 3, 1).flatten(0, 1)
+        numbers, rows, turned = _views(part)
+        bins = bins[rows]
+        bins[turned] = bins[turned].flip(-1)
+        result[:, numbers] = bins.transpose(0, 1)
+    return result.mul_(geometry.pixel / geometry.bin_width).flatten(1)
+
+
+def _transposed(y: Tensor, geometry: Geometry) -> Tensor:
+    count = len(y)
+    sinograms = y.view(count, geometry.angles, geometry.detectors)
+    result = y.new_zeros(count, geometry.height, geometry.width)
+    for strips in strips_of(geometry, y.dtype, y.device):
+        part = strips.part
+        numbers, rows, turned = _views(part)
+        bins = sinograms[:, numbers].transpose(0, 1).contiguous()
+        bins[turned] = bins[turned].flip(-1)
+        views = y.new_zeros(len(part.angles) * len(part.images), count, geometry.detectors)
+        views[rows] = bins
+        views = views.unflatten(0, (len(part.angles), len(part.images)))
+        # The transpose counts in widths that the rows of pixels have at an angle.
+        views *= (geometry.pixel / strips.cos).to(y.dtype)[:, None, None, None]
+        lanes = torch.stack([views, views.flip(-1)], dim=1).flatten(1, 3)
+        padding = strips.transposed.padding
+        padded = torch.nn.functional.pad(lanes.mT, (0, 0, padding, padding)).flatten(0, 1)
+        total = y.new_zeros(strips.half_height * part.width, padded.shape[1])
+        for block in strips.transposed:
+            block.add_product(padded, total)
+        halves = total.view(strips.half_height, part.width, 2, len(part.images), count)
+        lower = halves[: part.height - strips.half_height, :, 1].flip(0, 1)
+        images = torch.cat([halves[:, :, 0], lower]).permute(2, 3, 0, 1)
+        for image, mirroring in zip(images, part.images, strict=True):
+            result += _mirrored_back(image, mirroring)
+    return result.flatten(1)
+
+
+def _views(part: Part) -> tuple[list[int], list[int], list[int]]:
+    """The angles of the geometry, the angles and images of the part that measure them, and which are reversed."""
+    views = list(part.views.values())
+    rows = [view.angle * len(part.images) + view.image for view in views]
+    return list(part.views), rows, [number for number, view in enumerate(views) if view.reversed]
+
+
+def _mirrored(images: Tensor, mirroring: Mirroring) -> Tensor:
+    images = images.flip(-1) if mirroring.across else images
+    return images.mT.flip(-1, -2) if mirroring.diagonal else images
+
+
+def _mirrored_back(images: Tensor, mirroring: Mirroring) -> Tensor:
+    images = images.mT.flip(-1, -2) if mirroring.diagonal else images
+    return images.flip(-1) if mirroring.across else images

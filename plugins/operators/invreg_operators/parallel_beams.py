@@ -1,20 +1,10 @@
-"""Parallel beams through an image of square pixels: exact strip integrals, as sparse matrices."""
+"""Parallel beams through an image of square pixels, and the symmetries by which few of them stand for all."""
 
 from __future__ import annotations
 
 import math
-import warnings
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import NamedTuple
-
-import torch
-from torch import Tensor
-
-# Entries of the matrix that are built at once: some temporary tensors of this size are in memory.
-_ENTRIES_AT_ONCE = 4_000_000
-# Of a pixel's area; what is less is rounding.
-_NEGLIGIBLE = 1e-14
 
 
 @dataclass(frozen=True)
@@ -53,96 +43,80 @@ class Geometry:
         return 1 / max(self.height, self.width)
 
 
-class Matrix(NamedTuple):
-    """A sparse matrix and its transpose, both in compressed rows: products with either are fast and repeatable."""
+class Mirroring(NamedTuple):
+    """A symmetry of the square: the image with left and right exchanged (`across`), then with x and y (`diagonal`)."""
 
-    forward: Tensor
-    transposed: Tensor
+    across: bool
+    diagonal: bool
 
 
-@lru_cache(maxsize=6)
-def beam_matrix(geometry: Geometry, dtype: torch.dtype, device: torch.device) -> Matrix:
-    """The matrix of the Radon transform, `[angles * detectors, height * width]`.
+class View(NamedTuple):
+    """An angle of the geometry: what the beams of a `Part` measure in a mirrored image.
 
-    An entry is the area that a pixel shares with the strip of a bin, divided by the width of the strip: with it, an
-    image that is constant on each pixel is integrated exactly, and each bin holds the mean of the line integrals over
-    its width. The matrix is kept for the next call, for the last few geometries.
+    Attributes:
+        angle: its number in the part.
+        image: the number of the mirrored image.
+        reversed: whether the bins are in reverse order.
     """
-    if dtype != torch.float64 or device.type != "cpu":
-        exact = beam_matrix(geometry, torch.float64, torch.device("cpu"))
-        # Not inference tensors, even if first needed in inference mode: gradients pass through them later.
-        with torch.inference_mode(False):
-            return Matrix(*(_moved(part, dtype, device) for part in exact))
-    with torch.inference_mode(False), torch.no_grad():
-        return _build(geometry)
+
+    angle: int
+    image: int
+    reversed: bool
 
 
-def _build(geometry: Geometry) -> Matrix:
-    pixels, bins = geometry.height * geometry.width, geometry.detectors
-    theta = math.radians(geometry.start) + geometry.step * torch.arange(geometry.angles, dtype=torch.float64)
-    at_once = max(_ENTRIES_AT_ONCE // (pixels * (int(math.sqrt(2) / geometry.bin_width) + 2)), 1)
-    rows, columns, values = [], [], []
-    for start in range(0, geometry.angles, at_once):
-        chosen = theta[start : start + at_once]
-        bin_index, shares = _shares(geometry, chosen)
-        row = bin_index + bins * torch.arange(start, start + len(chosen))[:, None, None]
-        column = torch.arange(pixels)[None, :, None].expand_as(row)
-        kept = shares > _NEGLIGIBLE
-        rows.append(row[kept])
-        columns.append(column[kept])
-        values.append(shares[kept] * (geometry.pixel / geometry.bin_width))
-    row, column, value = torch.cat(rows), torch.cat(columns), torch.cat(values)
-    shape = geometry.angles * bins, pixels
-    return Matrix(_compressed(row, column, value, shape), _compressed(column, row, value, shape[::-1]))
+@dataclass(frozen=True)
+class Part:
+    """Angles from 0 to 45 degrees which, with mirrored images, stand for some angles of the geometry.
 
-
-def _shares(geometry: Geometry, theta: Tensor) -> tuple[Tensor, Tensor]:
-    """The bins that each pixel lies in `[angles, pixels, S]`, and the share of its area in each.
-
-    Seen along the beams, a pixel is a trapezoid: the convolution of two boxes, as wide as its sides projected onto the
-    detector. Shares are differences of its integral. Here the unit of length is a pixel.
+    Attributes:
+        angles: in radians.
+        images: the mirrored images of which these angles are measured, all of the same shape.
+        views: the angles of the geometry by their numbers.
+        height: pixels of a column of the mirrored images.
+        width: pixels of a row.
     """
-    across = torch.arange(geometry.width, dtype=torch.float64) - (geometry.width - 1) / 2
-    up = (geometry.height - 1) / 2 - torch.arange(geometry.height, dtype=torch.float64)
-    cos, sin = theta.cos()[:, None, None], theta.sin()[:, None, None]
-    center = (cos * across + sin * up[:, None]).flatten(1)[..., None]
-    wide, narrow = torch.maximum(cos.abs(), sin.abs()), torch.minimum(cos.abs(), sin.abs())
-    touched = min(int(math.sqrt(2) / geometry.bin_width) + 2, geometry.detectors)
-    half, width = geometry.detectors / 2, geometry.bin_width
-    first = ((center - (wide + narrow) / 2) / width + half).floor().long()
-    first = first.clamp(0, geometry.detectors - touched)
-    edges = (first + torch.arange(touched + 1) - half) * width - center
-    left_of_edges = _trapezoid_integral(edges, wide, narrow)
-    return first + torch.arange(touched), left_of_edges.diff(dim=-1)
+
+    angles: tuple[float, ...]
+    images: tuple[Mirroring, ...]
+    views: dict[int, View]
+    height: int
+    width: int
 
 
-def _trapezoid_integral(t: Tensor, wide: Tensor, narrow: Tensor) -> Tensor:
-    """The integral from -infinity to t of the convolution of two boxes of area one with these widths."""
-    distance = t.abs()
-    # At an angle of 0 or 90 degrees the slopes have no width; the value there does not matter.
-    narrow = narrow.clamp_min(1e-30)
-    missing = ((wide + narrow) / 2 - distance).clamp_min(0)
-    on_slope = 0.5 - missing.clamp(max=narrow) ** 2 / (2 * wide * narrow)
-    from_center = torch.where(distance <= (wide - narrow) / 2, distance / wide, on_slope)
-    return 0.5 + t.sign() * from_center
+def parts(geometry: Geometry) -> list[Part]:
+    """The parts of the geometry: one, with four mirrored images, where the image is square and the angles are
+    symmetric, as they are by default."""
+    found: dict[tuple[float, bool], dict[Mirroring, tuple[int, bool]]] = {}
+    exact: dict[tuple[float, bool], float] = {}
+    for number in range(geometry.angles):
+        half_turns, angle = divmod(geometry.start + number * (geometry.stop - geometry.start) / geometry.angles, 180)
+        across = angle > 90
+        angle = 180 - angle if across else angle
+        diagonal = angle > 45
+        angle = 90 - angle if diagonal else angle
+        # Images that are not square have another shape when x and y are exchanged.
+        key = round(angle, 9), diagonal and geometry.height != geometry.width
+        exact.setdefault(key, math.radians(angle))
+        found.setdefault(key, {})[Mirroring(across, diagonal)] = number, half_turns % 2 == 1
+    alike: dict[tuple[Mirroring, ...], list[tuple[float, bool]]] = {}
+    for key in sorted(found, key=lambda key: (-len(found[key]), key)):
+        images = next((images for images in alike if set(found[key]) <= set(images)), tuple(sorted(found[key])))
+        alike.setdefault(images, []).append(key)
+    return [_part(geometry, images, sorted(keys), found, exact) for images, keys in alike.items()]
 
 
-def _compressed(row: Tensor, column: Tensor, value: Tensor, shape: tuple[int, int]) -> Tensor:
-    order = torch.argsort(row * shape[1] + column)
-    counts = torch.bincount(row, minlength=shape[0])
-    starts = torch.cat([counts.new_zeros(1), counts.cumsum(0)])
-    # Products with short indices are twice as fast on a CPU.
-    short = torch.int32 if len(value) < 2**31 else torch.int64
-    return _csr(starts.to(short), column[order].to(short), value[order], shape)
-
-
-def _moved(matrix: Tensor, dtype: torch.dtype, device: torch.device) -> Tensor:
-    parts = matrix.crow_indices().to(device), matrix.col_indices().to(device), matrix.values().to(device, dtype)
-    return _csr(*parts, (matrix.shape[0], matrix.shape[1]))
-
-
-def _csr(starts: Tensor, columns: Tensor, values: Tensor, shape: tuple[int, int]) -> Tensor:
-    with warnings.catch_warnings():
-        # PyTorch warns that compressed rows are in beta; only products with dense matrices are used here.
-        warnings.filterwarnings("ignore", message="Sparse CSR tensor support", category=UserWarning)
-        return torch.sparse_csr_tensor(starts, columns, values, shape, check_invariants=False)
+def _part(
+    geometry: Geometry,
+    images: tuple[Mirroring, ...],
+    keys: list[tuple[float, bool]],
+    found: dict[tuple[float, bool], dict[Mirroring, tuple[int, bool]]],
+    exact: dict[tuple[float, bool], float],
+) -> Part:
+    views = {
+        number: View(angle, images.index(mirroring), turned)
+        for angle, key in enumerate(keys)
+        for mirroring, (number, turned) in found[key].items()
+    }
+    size = geometry.height, geometry.width
+    height, width = size[::-1] if images[0].diagonal else size
+    return Part(tuple(exact[key] for key in keys), images, views, height, width)
