@@ -73,7 +73,7 @@ class _Product(torch.autograd.Function):
 
 def _forward(x: Tensor, geometry: Geometry) -> Tensor:
     count = len(x)
-    images = x.view(count, geometry.height, geometry.width)
+    images = x.reshape(count, geometry.height, geometry.width)
     result = x.new_empty(count, geometry.angles, geometry.detectors)
     for strips in strips_of(geometry, x.dtype, x.device):
         part = strips.part
@@ -91,22 +91,22 @@ def _forward(x: Tensor, geometry: Geometry) -> Tensor:
         halves = total.view(len(part.angles), strips.half_bins, 2, len(part.images), count)
         second = halves[:, : geometry.detectors - strips.half_bins, 1].flip(1)
         bins = torch.cat([halves[:, :, 0], second], dim=1).permute(0, 2, 3, 1).flatten(0, 1)
-        numbers, rows, turned = _views(part)
+        numbers, rows, backwards = _views(part)
         bins = bins[rows]
-        bins[turned] = bins[turned].flip(-1)
+        bins[backwards] = bins[backwards].flip(-1)
         result[:, numbers] = bins.transpose(0, 1)
     return result.mul_(geometry.pixel / geometry.bin_width).flatten(1)
 
 
 def _transposed(y: Tensor, geometry: Geometry) -> Tensor:
     count = len(y)
-    sinograms = y.view(count, geometry.angles, geometry.detectors)
+    sinograms = y.reshape(count, geometry.angles, geometry.detectors)
     result = y.new_zeros(count, geometry.height, geometry.width)
     for strips in strips_of(geometry, y.dtype, y.device):
         part = strips.part
-        numbers, rows, turned = _views(part)
+        numbers, rows, backwards = _views(part)
         bins = sinograms[:, numbers].transpose(0, 1).contiguous()
-        bins[turned] = bins[turned].flip(-1)
+        bins[backwards] = bins[backwards].flip(-1)
         views = y.new_zeros(len(part.angles) * len(part.images), count, geometry.detectors)
         views[rows] = bins
         views = views.unflatten(0, (len(part.angles), len(part.images)))
