@@ -64,6 +64,8 @@ def sharing_cores(recorded: int | None = None) -> Iterator[None]:
                 recorded,
                 before,
             )
+        elif recorded is None and available_cores() < before:
+            log.warning("computing with %d threads, not %d: the quota of this container", available_cores(), before)
         torch.set_num_threads(recorded or min(before, available_cores()))
     elif recorded is not None and recorded != before:
         log.warning(
@@ -174,7 +176,7 @@ class _FurtherThreads:
         import torch
         from threadpoolctl import threadpool_limits
 
-        work = torch.ones(1 << 16)  # enough for torch to call all threads
+        work = torch.ones(1 << 16, dtype=torch.float32, device="cpu")  # enough for torch to call all threads
         work.add(1)  # torch has set up the number of threads for this one
         with threadpool_limits((os.cpu_count() or 1) + 1, user_api="openmp"):  # also for this one alone
             work.add(1)

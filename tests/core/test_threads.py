@@ -53,7 +53,7 @@ def test_one_thread_waits_for_nobody() -> None:
 @pytest.mark.parametrize(
     ("chosen", "recorded", "expected", "said"),
     [
-        (None, None, 3, ""),  # a quota of three cores
+        (None, None, 3, "computing with 3 threads, not 4: the quota of this container"),
         (None, 4, 4, ""),
         (None, 2, 2, "going on with 2 threads, as it was begun, not 4"),
         ("4", None, 4, ""),
