@@ -86,7 +86,7 @@ def _line(axes: Axes, line: pd.DataFrame, look: dict[str, Any], label: str) -> N
     axes.plot(line["level"], line["mean"], label=label, **look)
     known = line["low"].notna()
     axes.fill_between(
-        line["level"][known], line["low"][known], line["high"][known], color=look["color"], alpha=0.12, linewidth=0
+        line["level"][known], line["low"][known], line["high"][known], color=look["color"], alpha=0.09, linewidth=0
     )
 
 
