@@ -101,7 +101,7 @@ from .errors import (
     did_you_mean as did_you_mean,
     recorded_warnings as recorded_warnings,
 )
-from .files import write_whole as write_whole
+from .files import cache_folder as cache_folder, write_whole as write_whole
 from .imaging.finding import find_images as find_images
 from .imaging.gathering import file_identity as file_identity, gather_images as gather_images, to_tensors as to_tensors
 from .imaging.reading import ImageFile as ImageFile, read_image as read_image

@@ -117,7 +117,7 @@ class _Iteration(Iteration):
         tau = 0.99 / (sigma * self._norm**2 + GRADIENT_NORM_SQUARED * GRADIENT_STEP * self._effective_weight)
         ascent = GRADIENT_STEP * self._effective_weight / self.weight
         data = self._operator.normal(self._d).add_(self._pulled_back)
-        self.updates.step(data, self.weight, tau * self._ones, ascent, RELAXATION * self._ones, kept=kept)
+        self.updates.advance(data, self.weight, tau * self._ones, ascent, RELAXATION * self._ones, kept=kept)
         share = RELAXATION * sigma / (1 + sigma)
         self._d.lerp_(self.updates.x_bar, share).sub_(self._centre, alpha=share)
 
@@ -135,16 +135,26 @@ class _Denoising(Iteration):
 
     def __init__(self, z: Tensor, weight: float, start: Tensor, box: Box | None) -> None:
         super().__init__(z, weight, start, box)
-        self._ones = z.new_ones(len(z))
-        self._data = torch.empty_like(z)
+        self._ones, self._data = z.new_ones(len(z)), -z
+        self._waiting = 0
 
     def advance(self, iteration: int, *, kept: bool) -> None:
+        self._waiting += 1  # nothing comes between the steps: they are made at once, image after image
+        if not kept:
+            return
         rho = DENOISING_STEP * min(self.weight, LARGEST_WEIGHT) ** 0.5
         tau = 0.99 / (GRADIENT_NORM_SQUARED * rho)
-        torch.sub(self.updates.x, self.z, out=self._data)
-        self.updates.step(
-            self._data, self.weight, tau / (1 + tau) * self._ones, rho / self.weight, RELAXATION * self._ones, kept=kept
+        self.updates.advance(
+            self._data,
+            self.weight,
+            tau / (1 + tau) * self._ones,
+            rho / self.weight,
+            RELAXATION * self._ones,
+            pull=1.0,
+            steps=self._waiting,
+            kept=True,
         )
+        self._waiting = 0
 
     def look(self, tolerance: float) -> Look:
         """The gap of P_box(z - weight gradient*(p⁺)), for which only the term of TV is left."""

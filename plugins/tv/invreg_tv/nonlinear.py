@@ -94,7 +94,7 @@ class _Iteration(Iteration):
     def advance(self, iteration: int, *, kept: bool) -> None:
         steps = self._steps
         data = self._operator.vjp(self.updates.x, self._y)
-        self.updates.step(data, self.weight, steps.tau, GRADIENT_STEP, steps.relaxation, kept=kept)
+        self.updates.advance(data, self.weight, steps.tau, GRADIENT_STEP, steps.relaxation, kept=kept)
         self._residual_bar = self._operator(self.updates.x_bar) - self.z
         if kept:
             self._y_next = torch.lerp(self._y, self._residual_bar, _column(steps.data_share, self._y))

@@ -5,7 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from invreg_tv.differences import add_adjoint, add_gradient, project_
+from invreg_tv.differences import add_adjoint
+from invreg_tv.updates import Updates
 
 #: Polishing pays for gaps up to this multiple of the tolerance.
 NEAR = 4.0
@@ -26,8 +27,8 @@ def polish(p: Tensor, pulled_back: Tensor, weight: float) -> tuple[Tensor, Tenso
         pulled_back: F'(x)* y.
         weight: weight of TV.
     """
-    w, scratch = torch.empty_like(pulled_back), torch.empty_like(pulled_back)
-    for _ in range(_STEPS):
-        add_adjoint(pulled_back, p, weight, out=w)
-        project_(add_gradient(p, w, -_LENGTH / weight, out=p), scratch)
-    return p, add_adjoint(pulled_back, p, weight, out=w)
+    x, ones = torch.zeros_like(pulled_back), pulled_back.new_ones(len(p))
+    updates = Updates(x, p, -torch.inf, torch.inf)
+    # From x = 0 with τ = 1, x̄ is -2 w.
+    updates.advance(pulled_back, weight, ones, _LENGTH / (2 * weight), 0 * ones, ones, steps=_STEPS)
+    return updates.p, add_adjoint(pulled_back, updates.p, weight, out=torch.empty_like(pulled_back))

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import torch
 from torch import Tensor
+
+from invreg_tv.compiled import address, compiled_step
 
 #: Numbers of x in a piece: the dozen arrays of a step then stay in the cache of one core.
 _PIECE = 2**15
@@ -12,32 +16,47 @@ _PIECE = 2**15
 class Updates:
     """The iterates x and p of the images in a batch, and the pixelwise part of an iteration.
 
-    Apart from the operator, memory bandwidth limits an iteration: a step allocates nothing, and takes one piece of the
-    batch after the other through all that it does.
+    Apart from the operator, memory bandwidth limits an iteration. Where it is compiled, a step passes once over memory;
+    otherwise it allocates nothing, and takes one piece of the batch after the other through all that it does.
 
     Attributes:
         x: the images, `[B, C, H, W]`.
+        p: the dual variable of TV, `[B, 2, C, H, W]`; zero where the gradient is always zero.
         x_bar: 2 x⁺ - x of the last step, likewise.
         x_next: x⁺ of the last step that kept it, likewise.
         p_next: p⁺ of the last step that kept it, `[B, 2, C, H, W]`.
     """
 
     def __init__(self, x: Tensor, p: Tensor, low: float, high: float) -> None:
-        self.x, self._p, self._low, self._high = x, p, low, high
+        self.x, self.p, self._low, self._high = x.contiguous(), p.contiguous(), low, high
         self.x_bar, self.x_next, self.p_next = torch.empty_like(x), torch.empty_like(x), torch.empty_like(p)
+        self._compiled = compiled_step(x.dtype) if x.device.type == "cpu" else None
+        self._row = x.new_empty(2 * x.shape[-1])
+        self._pieces = [] if self._compiled else list(self._cut())
+
+    def _cut(self) -> Iterator[tuple[slice, _Piece]]:
+        x, p = self.x, self.p
         size = max(1, len(x)) if x.is_cuda else max(1, _PIECE // max(1, x[:1].numel()))
         w, x_next, p_next = torch.empty_like(x[:size]), torch.empty_like(x[:size]), torch.zeros_like(p[:size])
-        self._pieces = [
-            (rows, _Piece(x[rows], p[rows], self.x_bar[rows], w, x_next, p_next))
-            for rows in (slice(start, start + size) for start in range(0, len(x), size))
-        ]
+        for rows in (slice(start, start + size) for start in range(0, len(x), size)):
+            yield rows, _Piece(x[rows], p[rows], self.x_bar[rows], w, x_next, p_next)
 
-    def step(
-        self, data: Tensor, weight: float, tau: Tensor, ascent: float, relaxation: Tensor, *, kept: bool = False
+    def advance(
+        self,
+        data: Tensor,
+        weight: float,
+        tau: Tensor,
+        ascent: float,
+        relaxation: Tensor,
+        p_relaxation: Tensor | None = None,
+        *,
+        pull: float = 0.0,
+        steps: int = 1,
+        kept: bool = False,
     ) -> None:
-        """One step of the iteration, with `data` for the gradient of the data term:
+        """Steps of the iteration, with data + pull x for the gradient of the data term. Each is
 
-            x⁺ = P_box(x - τ (data + weight gradient*(p))),    x̄ = 2 x⁺ - x,
+            x⁺ = P_box(x - τ (data + pull x + weight gradient*(p))),    x̄ = 2 x⁺ - x,
             p⁺ = P_{|.| <= 1}(p + ascent gradient(x̄)),
 
         followed by (x, p) + relaxation ((x⁺, p⁺) - (x, p)), in place.
@@ -48,19 +67,31 @@ class Updates:
             tau: primal steps, `[B]`.
             ascent: dual step.
             relaxation: over-relaxation, `[B]`.
-            kept: whether x⁺ and p⁺ are asked for afterwards.
+            p_relaxation: that of p, if it is another one.
+            pull: see above.
+            steps: how many.
+            kept: whether x⁺ and p⁺ of the last step are asked for afterwards.
         """
-        tau, relaxation = tau.view(-1, 1, 1, 1), relaxation.view(-1, 1, 1, 1)
+        p_relaxation = relaxation if p_relaxation is None else p_relaxation
+        if self._compiled:
+            data = data.contiguous()
+            results = (self.x_next, self.p_next) if kept else (None, None)
+            arrays = (data, self.x, self.p, self.x_bar, *results, self._row, tau, relaxation, p_relaxation)
+            numbers = (*self.x.shape, steps, pull, weight, ascent, self._low, self._high)
+            self._compiled(*map(address, arrays), *numbers)
+            return
+        tau, relaxation, p_relaxation = (values.view(-1, 1, 1, 1) for values in (tau, relaxation, p_relaxation))
         for rows, piece in self._pieces:
-            piece.descend(data[rows], weight, tau[rows], self._low, self._high)
-            piece.ascend(ascent)
-            if kept:
-                self.x_next[rows], self.p_next[rows] = piece.x_next, piece.p_next
-            piece.relax(relaxation[rows])
+            for step in range(1, steps + 1):
+                piece.descend(data[rows], pull, weight, tau[rows], self._low, self._high)
+                piece.ascend(ascent)
+                if kept and step == steps:
+                    self.x_next[rows], self.p_next[rows] = piece.x_next, piece.p_next
+                piece.relax(relaxation[rows], p_relaxation[rows, None])
 
     def select(self, rest: Tensor) -> Updates:
         """The images at the positions `rest`."""
-        return Updates(self.x[rest], self._p[rest], self._low, self._high)
+        return Updates(self.x[rest], self.p[rest], self._low, self._high)
 
 
 class _Piece:
@@ -81,11 +112,13 @@ class _Piece:
         )
         self._duals_next = self.p_next[:, 0], self.p_next[:, 1]
 
-    def descend(self, data: Tensor, weight: float, tau: Tensor, low: float, high: float) -> None:
+    def descend(self, data: Tensor, pull: float, weight: float, tau: Tensor, low: float, high: float) -> None:
         """x⁺ and x̄."""
         torch.sub(data, self._duals[0], alpha=weight, out=self._w).sub_(self._duals[1], alpha=weight)
         for here, from_before in self._inflows:
             here.add_(from_before, alpha=weight)
+        if pull:
+            self._w.add_(self._x, alpha=pull)
         torch.addcmul(self._x, self._w, tau, value=-1, out=self.x_next).clamp_(low, high)
         torch.lerp(self._x, self.x_next, 2.0, out=self._x_bar)
 
@@ -98,7 +131,7 @@ class _Piece:
         down.mul_(shorter)
         right.mul_(shorter)
 
-    def relax(self, relaxation: Tensor) -> None:
+    def relax(self, relaxation: Tensor, p_relaxation: Tensor) -> None:
         """x and p, towards x⁺ and p⁺."""
         self._x.lerp_(self.x_next, relaxation)
-        self._p.lerp_(self.p_next, relaxation[:, None])
+        self._p.lerp_(self.p_next, p_relaxation)

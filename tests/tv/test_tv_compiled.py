@@ -1,0 +1,90 @@
+"""The compiled step against that of torch, and what happens where it cannot be compiled."""
+
+import shutil
+import warnings
+
+import pytest
+import torch
+from tv_helpers import noise, shapes
+
+from invreg.errors import InvregWarning
+from invreg_tv import compiled, updates
+from invreg_tv.compiled import compiled_step
+from invreg_tv.differences import gradient
+from invreg_tv.linear import Identity, primal_dual
+from invreg_tv.updates import Updates
+
+needs_compiler = pytest.mark.skipif(shutil.which("cc") is None, reason="no C compiler")
+
+
+@pytest.fixture
+def anew():
+    """The library is looked for again, here and afterwards."""
+    compiled._library.cache_clear()
+    yield
+    compiled._library.cache_clear()
+
+
+@needs_compiler
+@pytest.mark.slow
+@pytest.mark.parametrize(("dtype", "close"), [(torch.float64, 1e-12), (torch.float32, 1e-4)], ids=["double", "single"])
+@pytest.mark.parametrize(
+    "shape", [(3, 2, 7, 5), (2, 1, 1, 6), (2, 1, 6, 1), (1, 1, 1, 1), (2, 1, 40, 33), (0, 1, 4, 4)]
+)
+def test_compiled_and_by_torch_are_the_same(monkeypatch, shape, dtype, close):
+    assert compiled_step(dtype) is not None
+    rng = torch.Generator().manual_seed(0)
+    x, v, data = torch.rand((3, *shape), generator=rng, dtype=dtype)
+    tau, relaxation = torch.rand((2, shape[0]), generator=rng, dtype=dtype)
+    found = []
+    for step in (compiled_step, lambda dtype: None):
+        monkeypatch.setattr(updates, "compiled_step", step)
+        state = Updates(x.clone(), gradient(v), 0.2, 0.9)
+        state.advance(data, 0.3, tau, 0.7, 1 + relaxation, relaxation, pull=0.2, steps=3, kept=True)
+        found.append((state.x, state.p, state.x_bar, state.x_next, state.p_next))
+    for ours, by_torch in zip(*found, strict=True):
+        torch.testing.assert_close(ours, by_torch, rtol=0, atol=close)
+
+
+@pytest.mark.parametrize(
+    ("compiler", "words"), [("no-such-compiler", "no C compiler 'no-such-compiler' was found"), ("false", "failed")]
+)
+def test_without_a_compiler_torch_computes_and_one_line_says_so(anew, monkeypatch, tmp_path, compiler, words):
+    if compiler == "false" and shutil.which("false") is None:
+        pytest.skip("no program that fails")
+    monkeypatch.setenv("CC", compiler)
+    monkeypatch.setenv("INVREG_CACHE", str(tmp_path))
+    z = shapes(2, 12)
+    z = z + noise(z, 0.1)
+    with pytest.warns(InvregWarning, match=words) as said:
+        found = primal_dual(Identity(), z, 0.1, start=z, norm=1.0)
+    assert len(said) == 1
+    assert "\n" not in str(said[0].message)
+    assert found.converged.all()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        primal_dual(Identity(), z, 0.1, start=z, norm=1.0)
+
+
+@needs_compiler
+@pytest.mark.slow
+def test_a_library_that_was_cut_off_is_made_anew_and_a_cache_is_not_needed(anew, monkeypatch, tmp_path):
+    monkeypatch.setenv("INVREG_CACHE", str(tmp_path / "whole"))
+    assert compiled_step(torch.float32) is not None
+    (whole,) = (tmp_path / "whole" / "compiled").iterdir()
+    cut = tmp_path / "cut" / "compiled" / whole.name
+    cut.parent.mkdir(parents=True)
+    cut.write_bytes(whole.read_bytes()[:100])
+    monkeypatch.setenv("INVREG_CACHE", str(tmp_path / "cut"))
+    compiled._library.cache_clear()
+    assert compiled_step(torch.float32) is not None
+    assert cut.read_bytes() == whole.read_bytes()
+    cut.parent.chmod(0o777)  # somebody else may have written it: nothing is loaded from there
+    with pytest.raises(OSError, match="somebody else"):
+        compiled._own(cut)
+    compiled._library.cache_clear()
+    assert compiled_step(torch.float32) is not None
+    (tmp_path / "file").write_text("not a folder")
+    monkeypatch.setenv("INVREG_CACHE", str(tmp_path / "file"))
+    compiled._library.cache_clear()
+    assert compiled_step(torch.float32) is not None
