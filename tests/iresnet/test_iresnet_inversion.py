@@ -267,6 +267,8 @@ def test_loose_training_gradients_point_where_exact_ones_do() -> None:
     loose = gradient(network().train())
     early = network().train()
     early.training_progress(0.1)
+    assert early.gradient_starts is not None
+    early.gradient_starts.batches.fill_(17)  # this batch teaches nothing, and so its gradients take one evaluation
     assert torch.cosine_similarity(loose, accurate, 0) > 0.999
     assert 0.5 < torch.cosine_similarity(gradient(early), accurate, 0) < 0.9999
 
@@ -300,8 +302,8 @@ def iterations_of_a_step(net: IResNet, monkeypatch: pytest.MonkeyPatch) -> tuple
 
     rules, counts = [], []
 
-    def spy(update: Any, start: Tensor, stopping: Stopping) -> Any:
-        solution = solve(update, start, stopping)
+    def spy(update: Any, start: Tensor, stopping: Stopping, correction: Any, *, keep_first: bool) -> Any:
+        solution = solve(update, start, stopping, correction, keep_first=keep_first)
         rules.append(stopping)
         counts.append(solution.course.iterations)
         return solution
@@ -315,6 +317,12 @@ def iterations_of_a_step(net: IResNet, monkeypatch: pytest.MonkeyPatch) -> tuple
 def test_the_first_half_of_a_training_takes_one_iteration_each_way(monkeypatch: pytest.MonkeyPatch) -> None:
     net = network().train()
     net.training_progress(0.49)
+    _, counts = iterations_of_a_step(net, monkeypatch)
+    assert counts == [2, 2, 2, 2, 2, 2]  # the first steps of a training teach starts, for which gradients take two
+    assert net.starts is not None
+    assert net.gradient_starts is not None
+    for starts in (net.starts, net.gradient_starts):
+        starts.batches.fill_(17)
     _, counts = iterations_of_a_step(net, monkeypatch)
     assert counts == [2, 2, 2, 1, 1, 1]
 
@@ -378,7 +386,7 @@ def test_gradients_that_fall_short_are_told() -> None:
 
 def test_training_that_falls_short_stops() -> None:
     net = network(max_iterations=2).train()
-    with pytest.raises(ConvergenceError, match=r"expected: relative residual 0\.003") as caught:
+    with pytest.raises(ConvergenceError, match=r"expected: relative residual 0\.005") as caught:
         net(torch.rand(1, 1, 10, 12))
     assert re.search(r"subnetwork \d of 3(.|\n)*Lipschitz bound 0\.9", str(caught.value))
     net.training_progress(0.1)  # counts are fixed then

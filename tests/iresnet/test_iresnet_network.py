@@ -379,9 +379,9 @@ def test_evaluation_switches_tf32_off_and_on_again(monkeypatch: pytest.MonkeyPat
     seen: list[bool] = []
     real = inversion.solve
 
-    def spy(*args: Any) -> Any:
+    def spy(*args: Any, **kwargs: Any) -> Any:
         seen.append(torch.backends.cudnn.allow_tf32)
-        return real(*args)
+        return real(*args, **kwargs)
 
     for module in (inversion, derivative):  # there and back
         monkeypatch.setattr(module, "solve", spy)
@@ -418,7 +418,8 @@ def test_state_dict_holds_everything() -> None:
     assert torch.equal(twin.train()(z), net.train()(z))
     buffers = set(net.state_dict()) - {name for name, _ in net.named_parameters()}
     of_stack = {"residuals.normalisation.shifted_grid", "residuals.final_digest"}
-    assert buffers == of_stack | {"starts.coefficients", "gradient_starts.coefficients"}
+    learned = ("coefficients", "corrections", "taps", "counts", "batches")
+    assert buffers == of_stack | {f"{of}.{name}" for of in ("starts", "gradient_starts") for name in learned}
 
 
 def test_copies_are_independent() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ import torch
 from torch import Tensor
 
 import invreg
+from invreg_iresnet.inversion.fixed_point import Course, Solution, Stopping, solve
 from invreg_iresnet.inversion.starts import LearnedStarts, sample
 from invreg_iresnet.iresnet import IResNet
 
@@ -29,6 +31,16 @@ def network(seed: int = 0) -> IResNet:
         net.residuals.kernels.normal_()
         net.residuals.output_biases.normal_(std=0.1)
     return net
+
+
+def teach(starts: LearnedStarts, chain: list[Tensor]) -> None:
+    """One batch, whose iterations have started at the states before and reached the next ones at once."""
+    starts.batches.zero_()
+    _, lesson = starts.plan(chain[0], Stopping(1e-3, 5))
+    assert lesson is not None
+    for before, value in pairwise(chain):
+        lesson.add(Solution(before, value, value, Course(1, 0.0, "converged"), (before, before), 1))
+    starts.learn(lesson)
 
 
 def train(net: IResNet, steps: int) -> None:
@@ -63,7 +75,7 @@ def test_a_linear_law_is_learned() -> None:
         return path
 
     for seed in range(30):
-        starts.learn([sample(state) for state in chain(seed)])
+        teach(starts, chain(seed))
     path = chain(99)
     for number in range(1, 6):
         torch.testing.assert_close(starts.start(number, path[:number]), path[number], rtol=1e-4, atol=1e-4)
@@ -89,7 +101,8 @@ def test_the_answer_for_an_image_does_not_depend_on_its_batch() -> None:
 def test_only_training_teaches() -> None:
     net, z = network(), torch.rand(2, 1, 12, 14)
     before = {name: value.clone() for name, value in net.state_dict().items() if "starts" in name}
-    assert set(before) == {"starts.coefficients", "gradient_starts.coefficients"}
+    names = ("coefficients", "corrections", "taps", "counts", "batches")
+    assert set(before) == {f"{of}.{name}" for of in ("starts", "gradient_starts") for name in names}
     net.eval()
     net(z.requires_grad_()).square().sum().backward()
     assert all(torch.equal(net.state_dict()[name], value) for name, value in before.items())
@@ -97,19 +110,88 @@ def test_only_training_teaches() -> None:
     assert not any(torch.equal(net.state_dict()[name], value) for name, value in before.items())
 
 
+def test_what_steps_leave_is_learned() -> None:
+    """For g(x) = z + J x with a J that mixes channels and neighbours, corrections bring answers closer."""
+    mix, taps = 0.2 * states(7, 3, 3), 0.3 * states(8, 3, 1, 5, 5) / 5
+
+    def residual_function(x: Tensor) -> Tensor:
+        mixed = torch.einsum("bihw,io->bohw", x, mix)
+        return mixed + torch.nn.functional.conv2d(x, taps, padding=2, groups=3)
+
+    def inverted(starts: LearnedStarts, seed: int, evaluations: int, *, learn: bool) -> tuple[Tensor, Tensor]:
+        z = states(seed, 2, 3, 12, 14).contiguous(memory_format=torch.channels_last)
+        _, lesson = starts.plan(z, Stopping(0, evaluations)) if learn else (None, None)
+        (correction,) = starts.predictions("answers")
+        rule = Stopping(0, evaluations)
+        found = solve(lambda x: (z + residual_function(x), x), z, rule, correction, keep_first=learn)
+        if lesson:
+            lesson.add(found)
+            starts.learn(lesson)
+        exact = solve(lambda x: (z + residual_function(x), x), z, Stopping(1e-14, 500)).value
+        return found.value, exact
+
+    untaught = LearnedStarts(1, 3).double()
+    answer, exact = inverted(untaught, 99, 2, learn=False)
+    before = (answer - exact).norm()
+    taught = LearnedStarts(1, 3).double()
+    for seed in range(16):
+        inverted(taught, seed, 3, learn=True)
+    answer, exact = inverted(taught, 99, 2, learn=False)
+    assert (answer - exact).norm() < 0.5 * before
+
+
+def test_batches_between_lessons_take_the_evaluations_of_the_last_one() -> None:
+    starts, state, rule = LearnedStarts(2, 3), torch.rand(1, 3, 6, 6), Stopping(1e-3, 50)
+    for _ in range(16):
+        stoppings, lesson = starts.plan(state, rule)
+        assert lesson is not None
+        assert stoppings == [rule, rule]
+        for enough in (4, 0):  # the second has not converged: nobody knows what would be enough
+            course = Course(4, 0.0, "converged" if enough else "exhausted")
+            lesson.add(Solution(state, state, state, course, (state, state), enough))
+        starts.learn(lesson)
+    stoppings, lesson = starts.plan(state, rule)
+    assert lesson is not None  # one of sixteen
+    stoppings, lesson = starts.plan(state, rule)
+    assert lesson is None
+    assert stoppings == [Stopping(0, 4), rule]
+    assert starts.plan(state, Stopping(0, 2))[0] == [Stopping(0, 2)] * 2  # early in a training, counts are fixed
+
+
+def test_neighbours_are_those_of_the_image_and_zeros_outside() -> None:
+    state = states(0, 2, 3, 7, 9)
+    rows = sample(state, 5)
+    assert rows.shape == (len(sample(state)), 3, 25)
+    windows = torch.nn.functional.unfold(state, 5, padding=2).view(2, 3, 25, 63).permute(0, 3, 1, 2).flatten(0, 1)
+    assert torch.equal(rows, windows)
+
+
+def test_starts_of_an_earlier_version_are_kept() -> None:
+    net = network()
+    train(net, 3)
+    new = {"corrections", "taps", "counts", "batches"}
+    old = {name: value for name, value in net.state_dict().items() if name.split(".")[-1] not in new}
+    other = network(1)
+    other.load_state_dict(old)
+    assert other.starts is not None
+    assert torch.equal(other.starts.coefficients, net.state_dict()["starts.coefficients"])
+    assert not other.starts.batches
+    assert not other.starts.corrections.any()
+
+
 def test_numbers_that_overflow_teach_nothing() -> None:
     starts = LearnedStarts(2, 3)
     before = starts.coefficients.clone()
-    bad = [torch.full((5, 3), float("nan")), torch.ones(5, 3), torch.ones(5, 3)]
-    starts.learn(bad)
-    starts.learn([1e38 * rows for rows in (torch.ones(5, 3), torch.ones(5, 3), -torch.ones(5, 3))])
+    ones = torch.ones(1, 3, 5, 1)
+    teach(starts, [torch.full_like(ones, float("nan")), ones, ones])
+    teach(starts, [1e38 * ones, 1e38 * ones, -1e38 * ones])
     assert torch.equal(starts.coefficients, before)
 
 
 def test_zero_gradients_are_no_trouble() -> None:
     starts = LearnedStarts(2, 3)
-    starts.learn([torch.zeros(5, 3)] * 3)
-    assert torch.isfinite(starts.coefficients).all()
+    teach(starts, [torch.zeros(1, 3, 5, 1)] * 3)
+    assert all(torch.isfinite(buffer).all() for buffer in starts.buffers())
 
 
 def test_weights_saved_without_starts_can_be_loaded() -> None:

@@ -50,12 +50,13 @@ class IResNet(InvertibleChain):
     In evaluation, every fixed point is found to `tolerance`, in true float32 (or float64), also under autocast; a
     `ConvergenceWarning` is given if one was not. In training, the first half of the steps takes one iteration each
     way; from then on (or always, without `training_progress`), fixed points are found to `training_tolerance` and
-    gradients to 30 times that; a fixed point that misses it stops the step by a `ConvergenceError`. Under autocast,
-    training runs the convolutions in its dtype, while states and residuals keep theirs.
+    gradients to 30 times that, measured on one batch of sixteen; the others take as many evaluations as that one took.
+    A fixed point that misses its tolerance stops the step by a `ConvergenceError`. Under autocast, training runs the
+    convolutions in its dtype, while states and residuals keep theirs.
 
-    With the default `training_tolerance`, gradients of trained small networks have cosines of 0.993 to 0.996 with exact
-    ones (measured; 0.9994 with 1e-3), and a smaller one did not improve the result. The relative residual of an image
-    is ||z + f_i(x) - x|| / ||z + f_i(x)||.
+    With the default `training_tolerance`, gradients of the quickstart's trained network have a cosine of 0.993 with
+    exact ones (measured; 0.997 with 3e-3). The relative residual of an image is
+    ||z + f_i(x) - x|| / ||z + f_i(x)||.
 
     The paper has `padding=0` and `center=0`; its small network has 12 subnetworks, 32 channels and 64 hidden ones. For
     derivatives with respect to z only, `requires_grad_(False)` saves the gradients of the weights.
@@ -91,7 +92,7 @@ class IResNet(InvertibleChain):
         center: Center = 0.45,
         tolerance: Annotated[float, Field(description="relative residual of each inversion", gt=0, lt=1)] = 1e-5,
         max_iterations: MaxIterations = 200,
-        training_tolerance: Annotated[float, Field(description="relative residual while training", gt=0, lt=1)] = 3e-3,
+        training_tolerance: Annotated[float, Field(description="relative residual while training", gt=0, lt=1)] = 5e-3,
         normalisation: Normalisation = "grid",
         pull_back: PulledBack = None,
     ) -> None:

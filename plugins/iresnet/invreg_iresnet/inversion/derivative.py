@@ -20,11 +20,17 @@ from invreg_iresnet.inversion.convergence import warn_if_short
 from invreg_iresnet.inversion.fixed_point import Course, Solution, Update, solve
 from invreg_iresnet.inversion.starts import LearnedStarts
 from invreg_iresnet.network.precision import arithmetic
-from invreg_iresnet.network.subnetwork import Subnetwork
+from invreg_iresnet.network.subnetwork import Subnetwork, plus
 
 
 def adjoint_fixed_points(
-    gradient: Tensor, chain: Sequence[Subnetwork], hiddens: Sequence[Tensor], accuracy: Accuracy, starts: LearnedStarts
+    gradient: Tensor,
+    chain: Sequence[Subnetwork],
+    hiddens: Sequence[Tensor],
+    accuracy: Accuracy,
+    starts: LearnedStarts,
+    *,
+    learn: bool = False,
 ) -> Iterator[Solution]:
     """The gradients of x_{N-1}, ..., x_0, one after the other, for a gradient of x_N.
 
@@ -36,13 +42,22 @@ def adjoint_fixed_points(
         hiddens: the hidden activations of each f_i(x_i).
         accuracy: the accuracy of the fixed points.
         starts: where iterations start.
+        learn: whether to learn from where they end.
     """
     path = [gradient.contiguous(memory_format=torch.channels_last)]
-    for number, (subnetwork, hidden) in enumerate(zip(reversed(chain), reversed(hiddens), strict=True), 1):
+    corrections = starts.predictions(accuracy.corrected)
+    stoppings, lesson = starts.plan(path[0], accuracy.backward) if learn else (len(chain) * [accuracy.backward], None)
+    backwards = zip(reversed(chain), reversed(hiddens), stoppings, corrections, strict=True)
+    for number, (subnetwork, hidden, stopping, correction) in enumerate(backwards, 1):
         start = starts.start(number, path)
-        solution = solve(_adjoint_update(subnetwork, hidden, path[-1]), start, accuracy.backward)
+        update = _adjoint_update(subnetwork, hidden, path[-1])
+        solution = solve(update, start, stopping, correction, keep_first=lesson is not None)
+        if lesson:
+            lesson.add(solution)
         yield solution
         path = [path[-1], solution.value]
+    if lesson:
+        starts.learn(lesson)
 
 
 def warn_if_inaccurate(courses: Sequence[Course], accuracy: Accuracy) -> None:
@@ -91,7 +106,7 @@ def _adjoint_update(subnetwork: Subnetwork, hidden: Tensor, g: Tensor) -> Update
 
     def update(w: Tensor) -> tuple[Tensor, Tensor]:
         u = subnetwork.hidden_adjoint(w, hidden)
-        return g + subnetwork.adjoint(u), u
+        return plus(g, subnetwork.adjoint(u)), u
 
     return update
 

@@ -16,7 +16,7 @@ from torch.autograd.function import once_differentiable
 from invreg_iresnet.inversion.accuracy import Accuracy
 from invreg_iresnet.network.precision import arithmetic
 from invreg_iresnet.network.residuals import Weights
-from invreg_iresnet.network.subnetwork import subnetworks
+from invreg_iresnet.network.subnetwork import plus, subnetworks
 from invreg_iresnet.network.transforms import refuse_transforms
 
 
@@ -46,7 +46,7 @@ class _Chain(torch.autograd.Function):
             narrow = x.to(accuracy.dtype)
             hiddens.append(subnetwork.hidden(narrow))
             points.append(narrow)
-            x = x + subnetwork.output(hiddens[-1])
+            x = plus(x, subnetwork.output(hiddens[-1]))
         ctx.save_for_backward(*points, *hiddens)
         return x
 
@@ -62,6 +62,6 @@ class _Chain(torch.autograd.Function):
                 u = subnetwork.hidden_adjoint(w, hidden)
                 if any(ctx.needs_input_grad[2:]):
                     gradients.append(subnetwork.weight_gradients(x, hidden, w, u))
-                w = w + subnetwork.adjoint(u)
+                w = plus(w, subnetwork.adjoint(u))
         stacks = [torch.stack(stack) for stack in zip(*gradients[::-1], strict=True)] or len(Weights._fields) * [None]
         return w, None, *stacks

@@ -23,10 +23,10 @@ from invreg_iresnet.inversion.accuracy import Accuracy
 from invreg_iresnet.inversion.convergence import not_finite
 from invreg_iresnet.inversion.derivative import AdjointDerivative, adjoint_fixed_points, warn_if_inaccurate
 from invreg_iresnet.inversion.fixed_point import Course, Solution, Update, solve
-from invreg_iresnet.inversion.starts import LearnedStarts, sample
+from invreg_iresnet.inversion.starts import LearnedStarts
 from invreg_iresnet.network.precision import arithmetic
 from invreg_iresnet.network.residuals import Weights
-from invreg_iresnet.network.subnetwork import Subnetwork, subnetworks
+from invreg_iresnet.network.subnetwork import Subnetwork, plus, subnetworks
 from invreg_iresnet.network.transforms import refuse_transforms
 
 
@@ -119,14 +119,11 @@ class _ChainInverse(torch.autograd.Function):
         ctx: Any, z: Tensor, accuracy: Accuracy, starts: Starts, courses: list[Course], *stacks: Tensor
     ) -> Tensor:
         ctx.chain, ctx.accuracy, ctx.starts = subnetworks(Weights(*stacks), accuracy.dtype), accuracy, starts
-        points, hiddens, seen = [], [], [sample(z)]
-        for solution in _fixed_points(z, ctx.chain, accuracy, starts.forward):
+        points, hiddens = [], []
+        for solution in _fixed_points(z, ctx.chain, accuracy, starts.forward, learn=starts.learn):
             courses.append(solution.course)
             points.append(solution.point.to(accuracy.dtype))
             hiddens.append(solution.known)
-            seen.append(sample(solution.value))
-        if starts.learn:
-            starts.forward.learn(seen)
         ctx.save_for_backward(*points, *hiddens)
         return solution.value
 
@@ -143,33 +140,39 @@ class _ChainInverse(torch.autograd.Function):
     def _backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         chain, accuracy, starts, saved = ctx.chain, ctx.accuracy, ctx.starts, ctx.saved_tensors
         points, hiddens = saved[: len(chain)], saved[len(chain) :]
-        courses, gradients, seen = [], [], [sample(gradient)]
+        courses, gradients = [], []
         with arithmetic(gradient.device, tf32=accuracy.tf32):
-            solutions = adjoint_fixed_points(gradient, chain, hiddens, accuracy, starts.backward)
+            solutions = adjoint_fixed_points(gradient, chain, hiddens, accuracy, starts.backward, learn=starts.learn)
             for subnetwork, x, hidden, solution in zip(
                 reversed(chain), reversed(points), reversed(hiddens), solutions, strict=True
             ):
                 courses.append(solution.course)
-                seen.append(sample(solution.value))
                 if any(ctx.needs_input_grad[4:]):
                     u = subnetwork.hidden_adjoint(solution.value, hidden)
                     gradients.append(subnetwork.weight_gradients(x, hidden, solution.value, u))
-            if starts.learn:
-                starts.backward.learn(seen)
         warn_if_inaccurate(courses[::-1], accuracy)
         stacks = [torch.stack(stack) for stack in zip(*gradients[::-1], strict=True)] or len(Weights._fields) * [None]
         return solution.value, None, None, None, *stacks
 
 
-def _fixed_points(z: Tensor, chain: list[Subnetwork], accuracy: Accuracy, starts: LearnedStarts) -> Iterator[Solution]:
+def _fixed_points(
+    z: Tensor, chain: list[Subnetwork], accuracy: Accuracy, starts: LearnedStarts, *, learn: bool = False
+) -> Iterator[Solution]:
     """The fixed points x_1, ..., x_N, one after the other."""
     path = [z]
-    for number, subnetwork in enumerate(chain, 1):
-        solution = solve(_update(subnetwork, path[-1]), starts.start(number, path), accuracy.forward)
+    corrections = starts.predictions(accuracy.corrected)
+    stoppings, lesson = starts.plan(z, accuracy.forward) if learn else (len(chain) * [accuracy.forward], None)
+    for number, (subnetwork, stopping, correction) in enumerate(zip(chain, stoppings, corrections, strict=True), 1):
+        start = starts.start(number, path)
+        solution = solve(_update(subnetwork, path[-1]), start, stopping, correction, keep_first=lesson is not None)
         if solution.course.status == "not finite":
             raise not_finite(number, len(chain), subnetwork, path[-1], solution.course, accuracy.bound)
+        if lesson:
+            lesson.add(solution)
         yield solution
         path = [path[-1], solution.value]
+    if lesson:
+        starts.learn(lesson)
 
 
 def _update(subnetwork: Subnetwork, z: Tensor) -> Update:
@@ -178,6 +181,6 @@ def _update(subnetwork: Subnetwork, z: Tensor) -> Update:
 
     def update(x: Tensor) -> tuple[Tensor, Tensor]:
         hidden = subnetwork.hidden(x)
-        return shifted + subnetwork.mixed(hidden), hidden
+        return plus(shifted, subnetwork.mixed(hidden)), hidden
 
     return update

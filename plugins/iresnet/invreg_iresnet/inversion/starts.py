@@ -1,35 +1,52 @@
-"""Where fixed-point iterations start: predictions of the next state, learned by least squares during training.
+"""What shortens fixed-point iterations: starts and corrections of their steps, learned by least squares in training.
 
-The step x_i - x_{i-1} of a subnetwork is predicted from the states before it, pixel by pixel, by linear maps of their
-channels. For a trained network, this start is about as close to the fixed point as one evaluation of the residual
-function would bring x_{i-1} (measured), at a twentieth of its cost. A poor prediction costs iterations, nothing else.
+Along a chain x_0, x_1, ..., x_N of states, the next state is predicted from the ones before it; that is where its
+iteration x <- g(x) starts. From an iterate x with the residual r = g(x) - x, the iteration then goes on to
+g(x) + C r, where C r predicts what is left to the fixed point. The predictions are linear maps of the channels of each
+pixel, at a twentieth of the cost of an evaluation; for answers, a pixel's neighbours are looked at as well. A poor
+prediction costs iterations, nothing else.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from invreg import processes
+from invreg_iresnet.inversion.accuracy import Corrected
+from invreg_iresnet.inversion.fixed_point import Correction, Solution, Stopping
 
-# Pixels of a batch in the least squares, and the share of the step to their solution that is taken.
-_SAMPLES = 2048
+# Side of the square of neighbours.
+_SIZE = 5
+
+# Pixels of a batch in the least squares, with neighbours and without, and the share of the step to their solution that
+# is taken.
+_SAMPLES, _WITH_NEIGHBOURS = 2048, 512
 _RATE = 0.5
+
+# The first batches teach one after the other, then one of sixteen: by then, weights change slowly.
+_FIRST, _EVERY = 16, 16
+
+# How many steps of an iteration are corrected: what is learned from its first residual suits the next ones less and
+# less.
+_CORRECTED = 3
 
 # Relative to the mean of the diagonal of the Gram matrix: states are strongly correlated.
 _RIDGE = 1e-6
 
 
 class LearnedStarts(nn.Module):
-    """Starts of the fixed-point iterations along a chain x_0, x_1, ..., x_N of states.
+    """Predictions along a chain x_0, x_1, ..., x_N of states.
 
-    x_i is predicted as x_{i-1} + A_i x_{i-1} + B_i (x_{i-1} - x_{i-2}), where A_i and B_i act on the channels of each
-    pixel alone. Before anything is learned, they vanish. Starts depend on what was learned, but not on the other images
-    of a batch.
+    x_i is predicted as x_{i-1} + A_i x_{i-1} + B_i (x_{i-1} - x_{i-2}), and what a residual r leaves to the fixed point
+    as C_i r, where A_i, B_i and C_i act on the channels of each pixel alone; for answers as C_i r + D_i r, where D_i
+    convolves each channel with a 5x5 kernel of its own. Before anything is learned, all of them vanish. Predictions
+    depend on what was learned, but not on the other images of a batch.
 
     Args:
         subnetworks: N.
@@ -37,12 +54,20 @@ class LearnedStarts(nn.Module):
     """
 
     coefficients: Tensor
+    corrections: Tensor
+    taps: Tensor
+    counts: Tensor
+    batches: Tensor
 
     def __init__(self, subnetworks: int, channels: int) -> None:
         super().__init__()
-        # A_i and B_i, transposed, one below the other. A buffer: it belongs to what a checkpoint keeps, so that an
-        # interrupted training goes on with the same starts.
+        # Buffers: they belong to what a checkpoint keeps, so that an interrupted training goes on in the same way.
+        # A_i and B_i, transposed, one below the other.
         self.register_buffer("coefficients", torch.zeros(subnetworks, 2 * channels, channels))
+        self.register_buffer("corrections", torch.zeros(subnetworks, channels, channels))  # C_i, transposed
+        self.register_buffer("taps", torch.zeros(subnetworks, channels, _SIZE, _SIZE))  # the kernels of D_i
+        self.register_buffer("counts", torch.zeros(subnetworks, dtype=torch.int64))  # evaluations that are enough, or 0
+        self.register_buffer("batches", torch.tensor(0))  # that there were to learn from
 
     def start(self, number: int, path: Sequence[Tensor]) -> Tensor:
         """The prediction of x_i.
@@ -57,51 +82,148 @@ class LearnedStarts(nn.Module):
         if len(path) == 1:
             return _times(last, of_last)
         # The step is a difference of states: its map is applied to these, which saves making it.
-        return _times(last, of_last + of_step) - _times(path[-2], of_step)
+        found = _times(last, of_last + of_step)
+        _rows(found).addmm_(_rows(path[-2]), of_step, alpha=-1)
+        return found
+
+    def predictions(self, corrected: Corrected) -> list[Correction | None]:
+        """What corrects the iterations that look for x_1, ..., x_N; None before anything is learned."""
+        if corrected == "nothing" or not self.batches:
+            return len(self.taps) * [None]
+        answers = corrected == "answers"
+        return [_correction(*one, answer=answers) for one in zip(self.corrections, self.taps, strict=True)]
+
+    def plan(self, state: Tensor, stopping: Stopping) -> tuple[list[Stopping], Lesson | None]:
+        """When the iterations of the batch that begins with x_0 end, and what collects what it teaches, if it does.
+
+        A batch that teaches goes to the tolerance; those between take as many evaluations as it took, without a look.
+        """
+        count = int(self.batches)
+        self.batches += 1
+        if count < _FIRST or count % _EVERY == 0:
+            return len(self.counts) * [stopping], Lesson([sample(state)], [], [], [], [], [])
+        known = self.counts.tolist() if stopping.tolerance else len(self.counts) * [0]
+        return [Stopping(0, one) if one else stopping for one in known], None
 
     @torch.no_grad()
-    def learn(self, samples: Sequence[Tensor]) -> None:
-        """Goes halfway from the present maps to the least-squares solution for these states.
+    def learn(self, lesson: Lesson) -> None:
+        """Goes halfway from the present predictions to the least-squares solutions for these states.
 
         Processes that share a batch solve the least squares of all its pixels.
-
-        Args:
-            samples: the same pixels of x_0, ..., x_N, one in each row; see `sample`.
         """
-        states = torch.stack(list(samples))
+        states, residuals, left, around, middle = map(torch.stack, lesson[:5])
+        parts = processes().gather(lambda: lesson.enough)
+        self.counts.copy_(torch.tensor([max(one) if all(one) else 0 for one in zip(*parts, strict=True)]))
         before, steps = states[:-1], states.diff(dim=0)
         known = torch.cat([before, torch.cat([torch.zeros_like(steps[:1]), steps[:-1]])], dim=2)
-        # Gradients get small as training goes on; only their ratio matters.
-        scale = _mean_square(known).clamp_min(torch.finfo(known.dtype).tiny)
-        target = steps - known @ self.coefficients.to(known.dtype)
-        gram, cross = ((known.mT @ other / scale).double() for other in (known, target))
-        gram, cross = processes().sum(torch.cat([gram, cross], 2)).split([gram.shape[2], cross.shape[2]], 2)
-        level = (_RIDGE * gram.diagonal(dim1=1, dim2=2).mean(1)).clamp_min(_RIDGE)
-        ridge = torch.eye(gram.shape[-1], dtype=gram.dtype, device=gram.device) * level[:, None, None]
-        found, info = torch.linalg.solve_ex(gram + ridge, cross)
-        learned = self.coefficients + _RATE * found.to(self.coefficients.dtype)
-        # A batch whose numbers overflow leaves the start as it is; a synchronisation with the device would cost more.
-        fine = torch.isfinite(learned).all() & (info == 0).all()
-        self.coefficients.copy_(torch.where(fine, learned, self.coefficients))
+        self.coefficients += _RATE * _least_squares(known, steps - known @ self.coefficients)
+        self.corrections += _RATE * _least_squares(residuals, left - residuals @ self.corrections)
+        # The neighbours predict what is left by the channels; each channel by itself.
+        centre = around[..., _SIZE**2 // 2]
+        known = around.transpose(1, 2).flatten(0, 1)
+        by_channels = middle - centre @ self.corrections
+        target = by_channels.mT.flatten(0, 1)[..., None] - known @ self.taps.flatten(2).flatten(0, 1)[..., None]
+        self.taps += _RATE * _least_squares(known, target).reshape(self.taps.shape)
 
     def _load_from_state_dict(self, state_dict: Mapping[str, Any], prefix: str, *rest: Any) -> None:
-        # Weights that were saved without starts are complete: nothing but time depends on them.
-        if prefix + "coefficients" in state_dict:
+        names = [name for name, _ in self.named_buffers() if prefix + name in state_dict]
+        if len(names) == len(self._buffers):
             super()._load_from_state_dict(state_dict, prefix, *rest)
+        elif names:  # written by an earlier version, which corrected no steps
+            self.coefficients.copy_(state_dict[prefix + "coefficients"])
+            for missing in (self.corrections, self.taps, self.counts, self.batches):
+                missing.zero_()
+        # Weights that were saved without starts are complete: nothing but time depends on them.
 
 
-def sample(state: Tensor) -> Tensor:
+class Lesson(NamedTuple):
+    """The same pixels of all states of a chain, one in each row, with what is to be predicted there.
+
+    Attributes:
+        states: x_0, ..., x_N, `[pixels, M]`.
+        residuals: the first one of each iteration.
+        left: from the g(x) of these to the next state.
+        around: the residuals at fewer pixels, with neighbours, `[pixels, M, k k]`.
+        middle: what is left there.
+        enough: how many evaluations would have been enough, 0 where that is not known.
+    """
+
+    states: list[Tensor]
+    residuals: list[Tensor]
+    left: list[Tensor]
+    around: list[Tensor]
+    middle: list[Tensor]
+    enough: list[int]
+
+    def add(self, solution: Solution) -> None:
+        """Adds an iteration of which the first step was kept."""
+        assert solution.first is not None  # noqa: S101 (for mypy: who collects has asked for it)
+        start, reached = solution.first
+        residual, left = reached - start, solution.value - reached
+        self.enough.append(solution.enough)
+        self.states.append(sample(solution.value))
+        self.residuals.append(sample(residual))
+        self.left.append(sample(left))
+        self.around.append(sample(residual, _SIZE))
+        self.middle.append(sample(left, _SIZE)[..., _SIZE**2 // 2])
+
+
+def sample(state: Tensor, size: int = 1) -> Tensor:
     """Evenly spread pixels of a batch of states, one in each row: all of them, or 2048 and some more.
 
     Each of several processes that share a batch gives those in its part.
+
+    Args:
+        state: `[B, M, H, W]`.
+        size: side of the square of neighbours of each pixel, zeros outside the image; 512 pixels or more.
+
+    Returns:
+        `[pixels, M]`, or `[pixels, M, size * size]` with neighbours.
     """
-    rows, together = state.permute(0, 2, 3, 1).flatten(0, 2), processes()
-    count = len(rows) * together.count
-    stride = max(1, count // _SAMPLES)
+    together, (height, width) = processes(), state.shape[-2:]
+    length = len(state) * height * width
+    count = length * together.count
+    stride = max(1, count // (_SAMPLES if size == 1 else _WITH_NEIGHBOURS))
     # A stride that shares a factor with the width of the images would pick the same columns again and again.
     while math.gcd(stride, count) > 1:
         stride -= 1
-    return rows[-together.rank * len(rows) % stride :: stride]
+    first = -together.rank * length % stride
+    if size == 1:
+        return _rows(state)[first::stride]
+    pixel = torch.arange(first, length, stride, device=state.device)
+    line, column = pixel // width, pixel % width
+    wide = width + size - 1
+    corner = (line // height * (height + size - 1) + line % height) * wide + column
+    window = torch.arange(size, device=state.device)
+    places = (corner[:, None, None] + wide * window[:, None] + window).flatten(1)
+    return _rows(F.pad(state, 4 * (size // 2,)))[places].mT
+
+
+def _correction(matrix: Tensor, taps: Tensor, *, answer: bool) -> Correction:
+    def of_step(residual: Tensor) -> Tensor:
+        return _times(residual, matrix.to(residual.dtype))
+
+    def of_answer(residual: Tensor) -> Tensor:
+        found = F.conv2d(residual, taps[:, None].to(residual.dtype), padding=_SIZE // 2, groups=len(taps))
+        found = found.contiguous(memory_format=torch.channels_last)
+        _rows(found).addmm_(_rows(residual), matrix.to(residual.dtype))
+        return found
+
+    return Correction(of_step, _CORRECTED, of_answer if answer else None)
+
+
+def _least_squares(known: Tensor, target: Tensor) -> Tensor:
+    """The solutions X of known @ X = target, for each of several; zeros where numbers overflow."""
+    # Gradients get small as training goes on; only their ratio matters.
+    scale = _mean_square(known).clamp_min(torch.finfo(known.dtype).tiny)
+    gram, cross = ((known.mT @ other / scale).double() for other in (known, target))
+    gram, cross = processes().sum(torch.cat([gram, cross], 2)).split([gram.shape[2], cross.shape[2]], 2)
+    level = (_RIDGE * gram.diagonal(dim1=1, dim2=2).mean(1)).clamp_min(_RIDGE)
+    ridge = torch.eye(gram.shape[-1], dtype=gram.dtype, device=gram.device) * level[:, None, None]
+    found, info = torch.linalg.solve_ex(gram + ridge, cross)
+    # A batch whose numbers overflow leaves the maps as they are; a synchronisation with the device would cost more.
+    fine = torch.isfinite(found).all() & (info == 0).all()
+    return torch.where(fine, found, 0)
 
 
 def _mean_square(values: Tensor) -> Tensor:
@@ -112,6 +234,11 @@ def _mean_square(values: Tensor) -> Tensor:
     size = values.shape[1]
     sums = together.sum(torch.cat([means.double() * size, torch.full_like(means[:1], size, dtype=torch.float64)]))
     return (sums[:-1] / sums[-1:]).to(values.dtype)
+
+
+def _rows(state: Tensor) -> Tensor:
+    """`[B, M, H, W]` as one row per pixel; a view in the channels-last layout."""
+    return state.permute(0, 2, 3, 1).flatten(0, 2)
 
 
 def _times(state: Tensor, matrix: Tensor) -> Tensor:
