@@ -86,7 +86,7 @@ class LearnedStarts(nn.Module):
         _rows(found).addmm_(_rows(path[-2]), of_step, alpha=-1)
         return found
 
-    def predictions(self, corrected: Corrected) -> list[Correction | None]:
+    def predictions(self, corrected: Corrected) -> Sequence[Correction | None]:
         """What corrects the iterations that look for x_1, ..., x_N; None before anything is learned."""
         if corrected == "nothing" or not self.batches:
             return len(self.taps) * [None]
