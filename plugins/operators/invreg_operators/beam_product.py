@@ -72,58 +72,58 @@ class _Product(torch.autograd.Function):
 
 
 def _forward(x: Tensor, geometry: Geometry) -> Tensor:
-    count = len(x)
-    images = x.reshape(count, geometry.height, geometry.width)
-    result = x.new_empty(count, geometry.angles, geometry.detectors)
+    # Images come last here: what belongs to one pixel or bin lies together in memory.
+    images = x.reshape(-1, geometry.height, geometry.width).permute(1, 2, 0).contiguous()
+    count = images.shape[2]
+    result = x.new_empty(geometry.angles, geometry.detectors, count)
     for strips in strips_of(geometry, x.dtype, x.device):
-        part = strips.part
-        padding = strips.blocks.padding
+        part, padding = strips.part, strips.blocks.padding
         padded = x.new_zeros(part.height, part.width + 2 * padding, 2, len(part.images), count)
+        pixels = padded[:, padding : padding + part.width]
         for lane, mirroring in enumerate(part.images):
-            image = _mirrored(images, mirroring)
-            # A half turn reverses the bins.
-            for half_turn, turned in enumerate((image, image.flip(-1, -2))):
-                padded[:, padding : padding + part.width, half_turn, lane] = turned.movedim(0, -1)
+            pixels[:, :, 0, lane] = _mirrored(images, mirroring)
+        # A half turn reverses the bins.
+        pixels[:, :, 1] = pixels[:, :, 0].flip(0, 1)
         padded = padded.view(part.height * (part.width + 2 * padding), -1)
         total = x.new_zeros(len(part.angles) * strips.half_bins, padded.shape[1])
         for block in strips.blocks:
             block.add_product(padded, total)
         halves = total.view(len(part.angles), strips.half_bins, 2, len(part.images), count)
         second = halves[:, : geometry.detectors - strips.half_bins, 1].flip(1)
-        bins = torch.cat([halves[:, :, 0], second], dim=1).permute(0, 2, 3, 1).flatten(0, 1)
+        bins = torch.cat([halves[:, :, 0], second], dim=1).transpose(1, 2).flatten(0, 1)
         numbers, rows, backwards = _views(part)
         bins = bins[rows]
-        bins[backwards] = bins[backwards].flip(-1)
-        result[:, numbers] = bins.transpose(0, 1)
-    return result.mul_(geometry.pixel / geometry.bin_width).flatten(1)
+        bins[backwards] = bins[backwards].flip(1)
+        result[numbers] = bins
+    return result.mul_(geometry.pixel / geometry.bin_width).flatten(0, 1).mT.contiguous()
 
 
 def _transposed(y: Tensor, geometry: Geometry) -> Tensor:
-    count = len(y)
-    sinograms = y.reshape(count, geometry.angles, geometry.detectors)
-    result = y.new_zeros(count, geometry.height, geometry.width)
+    sinograms = y.reshape(-1, geometry.angles, geometry.detectors).permute(1, 2, 0).contiguous()
+    count = sinograms.shape[2]
+    result = y.new_zeros(geometry.height, geometry.width, count)
     for strips in strips_of(geometry, y.dtype, y.device):
-        part = strips.part
+        part, padding = strips.part, strips.transposed.padding
         numbers, rows, backwards = _views(part)
-        bins = sinograms[:, numbers].transpose(0, 1).contiguous()
-        bins[backwards] = bins[backwards].flip(-1)
-        views = y.new_zeros(len(part.angles) * len(part.images), count, geometry.detectors)
+        bins = sinograms[numbers]
+        bins[backwards] = bins[backwards].flip(1)
+        views = y.new_zeros(len(part.angles) * len(part.images), geometry.detectors, count)
         views[rows] = bins
-        views = views.unflatten(0, (len(part.angles), len(part.images)))
+        views = views.unflatten(0, (len(part.angles), len(part.images))).transpose(1, 2)
         # The transpose counts in widths that the rows of pixels have at an angle.
-        views *= (geometry.pixel / strips.cos).to(y.dtype)[:, None, None, None]
-        lanes = torch.stack([views, views.flip(-1)], dim=1).flatten(1, 3)
-        padding = strips.transposed.padding
-        padded = torch.nn.functional.pad(lanes.mT, (0, 0, padding, padding)).flatten(0, 1)
+        views = views * (geometry.pixel / strips.cos).to(y.dtype)[:, None, None, None]
+        padded = y.new_zeros(len(part.angles), geometry.detectors + 2 * padding, 2, len(part.images), count)
+        padded[:, padding : padding + geometry.detectors] = torch.stack([views, views.flip(1)], dim=2)
+        padded = padded.view(len(part.angles) * (geometry.detectors + 2 * padding), -1)
         total = y.new_zeros(strips.half_height * part.width, padded.shape[1])
         for block in strips.transposed:
             block.add_product(padded, total)
         halves = total.view(strips.half_height, part.width, 2, len(part.images), count)
         lower = halves[: part.height - strips.half_height, :, 1].flip(0, 1)
-        images = torch.cat([halves[:, :, 0], lower]).permute(2, 3, 0, 1)
-        for image, mirroring in zip(images, part.images, strict=True):
-            result += _mirrored_back(image, mirroring)
-    return result.flatten(1)
+        images = torch.cat([halves[:, :, 0], lower])
+        for lane, mirroring in enumerate(part.images):
+            result += _mirrored_back(images[:, :, lane], mirroring)
+    return result.flatten(0, 1).mT.contiguous()
 
 
 def _views(part: Part) -> tuple[list[int], list[int], list[int]]:
@@ -134,10 +134,10 @@ def _views(part: Part) -> tuple[list[int], list[int], list[int]]:
 
 
 def _mirrored(images: Tensor, mirroring: Mirroring) -> Tensor:
-    images = images.flip(-1) if mirroring.across else images
-    return images.mT.flip(-1, -2) if mirroring.diagonal else images
+    images = images.flip(1) if mirroring.across else images
+    return images.transpose(0, 1).flip(0, 1) if mirroring.diagonal else images
 
 
 def _mirrored_back(images: Tensor, mirroring: Mirroring) -> Tensor:
-    images = images.mT.flip(-1, -2) if mirroring.diagonal else images
-    return images.flip(-1) if mirroring.across else images
+    images = images.transpose(0, 1).flip(0, 1) if mirroring.diagonal else images
+    return images.flip(1) if mirroring.across else images

@@ -146,8 +146,11 @@ class Strips:
         angles = [(math.cos(angle), math.sin(angle), self.bin_width) for angle in part.angles]
         # Each row of pixels meets so many bins.
         meets = [part.width * ((c + s) / w + 1) for c, s, w in angles]
-        ahead = _cuts([(w / c, s / c) for c, s, w in angles], part.height, self.half_bins, [m / 2 for m in meets], 256)
-        back = _cuts([(c / w, s / w) for c, s, w in angles], self.half_height, part.width, meets, 1)
+        # Blocks have so few columns that these are short numbers.
+        rows, at_once = min(2**15 // (part.width + 16), 64), 2**15 // (self.bins + 16)
+        half = [count / 2 for count in meets]
+        ahead = _cuts([(w / c, s / c) for c, s, w in angles], part.height, self.half_bins, half, most_rows=rows)
+        back = _cuts([(c / w, s / w) for c, s, w in angles], self.half_height, part.width, meets, most_angles=at_once)
         room = kept / (dtype.itemsize + 2.2)
         # The matrix takes longer to make than the transpose, so its blocks come first.
         self.blocks = Blocks(ahead, self._block, room)
@@ -212,15 +215,23 @@ def strips_of(geometry: Geometry, dtype: torch.dtype, device: torch.device) -> l
     return [Strips(geometry, part, dtype, device, _KEPT // len(found)) for part in found]
 
 
-def _cuts(angles: list[tuple[float, float]], height: int, ends: int, entries: list[float], tall: int) -> list[Cut]:
-    """Cuts as tall as this or taller.
+def _cuts(
+    angles: list[tuple[float, float]],
+    height: int,
+    ends: int,
+    entries: list[float],
+    most_rows: int | None = None,
+    most_angles: int | None = None,
+) -> list[Cut]:
+    """Cuts with as many rows as they may have, then as many angles as fit; without a limit for rows the other way.
 
     Args:
         angles: for each, the distance of neighbouring ends and their slope, both in cells.
         height: rows.
         ends: in each row.
         entries: in each row, for each angle.
-        tall: rows that a cut has, if there are as many.
+        most_rows: of a cut.
+        most_angles: of a cut.
     """
     # A distance that is a whole number of cells is rounded either way.
     kinds = [(math.floor(distance + 1e-9) + 1, math.ceil(slope - 1e-9) + 1) for distance, slope in angles]
@@ -229,8 +240,9 @@ def _cuts(angles: list[tuple[float, float]], height: int, ends: int, entries: li
     for (steps, reach), alike in groupby(kinds):
         end = begin + len(list(alike))
         fits = max(_AT_ONCE // ((steps + reach) * (ends + 1)), 1)
-        at_once = min(max(fits // min(tall, height), 1), end - begin)
-        rows = min(max(fits // at_once, 1), height)
+        tall = 1 if most_rows is None else max(min(most_rows, height), 1)
+        at_once = max(min(fits // tall, end - begin, most_angles or fits), 1)
+        rows = max(min(fits // at_once, height, most_rows or fits), 1)
         for first in range(begin, end, at_once):
             last = min(first + at_once, end)
             for top in range(0, height, rows):
