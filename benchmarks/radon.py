@@ -13,7 +13,6 @@ after one image went forward and back, in a process of its own.
 from __future__ import annotations
 
 import importlib.util
-import resource
 import statistics
 import subprocess
 import sys
@@ -137,12 +136,18 @@ def in_turns(
 
 
 def peak(side: int, angles: int) -> float:
-    """Megabytes more than after a small transform, which loads all code."""
+    """Megabytes more than after a small transform, which loads all code (Linux)."""
     Radon(angles=4).adjoint(Radon(angles=4)(torch.rand(1, 1, 8, 8)))
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    Path("/proc/self/clear_refs").write_text("5")
+    before = memory("VmRSS")
     radon = Radon(angles=angles)
     radon.adjoint(radon(torch.rand(1, 1, side, side)))
-    return (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024 / 1e6
+    return memory("VmHWM") - before
+
+
+def memory(name: str) -> float:
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) * 1024 / 1e6 for line in lines if line.startswith(name))
 
 
 if __name__ == "__main__":
