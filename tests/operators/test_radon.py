@@ -276,7 +276,7 @@ def test_a_small_matrix_is_kept() -> None:
     geometry = Radon(angles=5).geometry((1, 9, 9))
     kept = [beam_matrix.beam_matrix(geometry, torch.float32, torch.device("cpu")) for _ in range(2)]
     assert kept[0] is kept[1]
-    for size, angles, dtype, small in [(96, 60, torch.float32, True), (96, 60, torch.float64, False)]:
+    for size, angles, dtype, small in [(128, 60, torch.float32, True), (128, 60, torch.float64, False)]:
         assert beam_matrix.is_small(Radon(angles=angles).geometry((1, size, size)), dtype) is small
 
 
