@@ -251,6 +251,61 @@ def test_a_cell_factor_that_is_slightly_too_good_is_noticed(monkeypatch: pytest.
     assert notices(kernel)
 
 
+def second_derivatives(kernel: Tensor, frequencies: Tensor) -> Tensor:
+    """||d_i d_j F* F|| at frequencies `[w, 2]` for (1, 1), (1, 2), (2, 2), from those of F: `[w, 3]`."""
+    places = torch.cartesian_prod(*(torch.arange(side, dtype=torch.float64) for side in kernel.shape[2:]))
+    waves = torch.exp(1j * (frequencies @ places.T))
+    taps = kernel.flatten(2).permute(2, 0, 1).to(torch.complex128)
+
+    def derived(first: int, second: int) -> Tensor:
+        return torch.einsum("wt,toi->woi", waves * (1j * places[:, 0]) ** first * (1j * places[:, 1]) ** second, taps)
+
+    found = []
+    for one, other in [((1, 0), (1, 0)), ((1, 0), (0, 1)), ((0, 1), (0, 1))]:
+        both = derived(one[0] + other[0], one[1] + other[1])
+        crossed = derived(*one).mH @ derived(*other)
+        half = both.mH @ derived(0, 0) + crossed
+        found.append(torch.linalg.matrix_norm(half + half.mH, ord=2))
+    return torch.stack(found, 1)
+
+
+@pytest.mark.parametrize("make", [normal, smooth, high_pass, sharp])
+@pytest.mark.parametrize("sides", [(5, 5), (3, 4), (1, 7)])
+def test_second_derivatives_of_the_gram_matrices_are_bounded(make: Make, sides: tuple[int, int]) -> None:
+    kernel = make(torch.Generator().manual_seed(12), 3, 2, *sides)
+    symbol = SymbolBounds(kernel, 18)
+    kernel = kernel * 2.0**-symbol.exponent
+    axis = 2 * math.pi * torch.arange(40, dtype=torch.float64) / 40
+    largest = second_derivatives(kernel, torch.cartesian_prod(axis, axis)).amax(0)
+    bounds = torch.tensor(symbol._second_derivatives(), dtype=torch.float64)
+    bounds = bounds.flip(0) if kernel.shape[2] == 1 else bounds  # the axes are swapped there
+    assert (largest <= bounds * (1 + 1e-12)).all()
+    assert (bounds <= 1.6 * largest + 1e-9).all()
+
+
+@pytest.mark.parametrize("make", [normal, smooth, high_pass, sharp, saturated])
+def test_the_largest_singular_value_falls_from_its_maximum_by_no_more_than_the_drop(make: Make) -> None:
+    generator = torch.Generator().manual_seed(13)
+    kernel = make(generator, 3, 2, 5, 5)
+    symbol = SymbolBounds(kernel, 18)
+    scaled, top = kernel * 2.0**-symbol.exponent, supremum(kernel * 2.0**-symbol.exponent)
+    axis = 2 * math.pi * torch.arange(200, dtype=torch.float64) / 200
+    grid = torch.cartesian_prod(axis[:101], axis)
+    worst = grid[symbol_norms(scaled, grid).argmax()]
+    for level in range(4):
+        half = math.pi / (symbol._cells[0] * 2**level)
+        near = worst + half * (2 * torch.rand(200, 2, generator=generator, dtype=torch.float64) - 1)
+        # `worst` is a point of a grid: what lies between it and the maximum is allowed for.
+        assert (symbol_norms(scaled, near) ** 2 >= top**2 * (1 - 2e-3) - symbol.drop(level)).all()
+
+
+def test_a_drop_that_is_too_small_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    kernel = torch.tensor([1.0, 0, 0, 0, 1], dtype=torch.float64).view(1, 1, 1, 5)
+    right = SymbolBounds.drop
+    monkeypatch.setattr(SymbolBounds, "drop", lambda self, level: 0.62 * right(self, level))
+    assert notices(kernel)
+
+
 @pytest.mark.parametrize("quarter", [0, 1])
 def test_a_forgotten_quarter_of_the_torus_is_noticed(quarter: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Kernels whose only maximiser up to sign lies in one quarter: diagonal waves, in one direction or the other."""

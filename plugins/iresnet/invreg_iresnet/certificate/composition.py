@@ -81,10 +81,13 @@ def certify_subnetwork(
     for name, norm in (("kernel", kernel_norm), ("mixing", mixing_norm)):
         if active.any() and not _ORDINARY[0] <= norm <= _ORDINARY[1]:
             raise _out_of_range(f"a {name} of norm {norm:.3g}")
-    scalings, norms = {}, {}
+    scalings: dict[str, list[float]] = {}
+    norms: dict[str, float] = {}
+    used: dict[str, Tensor] = {}
     for name in FORMS:
-        scaling, norms[name] = _best_bound(name, kernel[active], mixing[:, active], tolerance)
-        scalings[name] = kernel.new_zeros(len(active)).masked_scatter(active, scaling).tolist()
+        near = _near(name, norms, used)
+        used[name], norms[name] = _best_bound(name, kernel[active], mixing[:, active], tolerance, near)
+        scalings[name] = kernel.new_zeros(len(active)).masked_scatter(active, used[name]).tolist()
     return _concluded(kernel_norm, mixing_norm, scalings, norms)
 
 
@@ -154,13 +157,22 @@ def _norm_within(kernel: Tensor, tolerance: float, budget: float) -> float:
     return budget if budget < found and norm_is_at_most(kernel, budget) else found
 
 
-def _best_bound(name: str, kernel: Tensor, mixing: Tensor, tolerance: float) -> tuple[Tensor, float]:
+def _near(name: str, norms: Mapping[str, float], scalings: Mapping[str, Tensor]) -> Tensor | None:
+    """A T for another form from that for `lipsdp`, by the proposition of section 4 in docs/theory/certificates.md."""
+    sign, lipschitz = FORMS[name].mixing_sign, norms.get("lipsdp", 0.0)
+    factor = 1 - sign * lipschitz
+    return scalings["lipsdp"] * (factor / lipschitz) if lipschitz > 0 and factor > 0 else None
+
+
+def _best_bound(
+    name: str, kernel: Tensor, mixing: Tensor, tolerance: float, near: Tensor | None
+) -> tuple[Tensor, float]:
     """T, and a proven bound of ||Q^{-1/2} M||."""
     form = FORMS[name]
     if len(kernel) == 0:  # f is constant
         return kernel.new_zeros(0), 0.0
     try:
-        scaling = best_scaling(kernel, mixing, form)
+        scaling = best_scaling(kernel, mixing, form, near)
         try:
             modified = modified_kernel(kernel, mixing, scaling, form)
         except CertificateError:

@@ -31,6 +31,7 @@ from invreg_iresnet.certificate.composition import (
     check_subnetwork,
     from_content,
 )
+from invreg_iresnet.network.precision import each_in_one_thread
 from invreg_iresnet.network.residuals import Weights
 from invreg_iresnet.norms.finalisation import hexadecimal_digest
 from invreg_iresnet.norms.rounding import down, up
@@ -111,7 +112,9 @@ def certify_chain(weights: Weights, role: Role, embedding: Embedding, bound: flo
         CertificateError: if weights are not finite.
     """
     _check_finite(weights)
-    subnetworks = [certify_subnetwork(*pair, budgets=(1.0, bound)) for pair in _pairs(weights, role)]
+    subnetworks = each_in_one_thread(
+        lambda pair: certify_subnetwork(*pair, budgets=(1.0, bound)), _pairs(weights, role)
+    )
     kernels, mixings = _steps(weights)
     # A step of the inverse is x_j = x_{j-1} + W_j S_j K_j x_j if phi_j = Id - f_j, and with K_j x_{j-1} otherwise.
     chain = certify_chain_gains(
@@ -139,13 +142,9 @@ def verify_chain(certificate: StabilityCertificate, weights: Weights, role: Role
         f"{len(weights.kernels)} of them",
     )
     assert isinstance(claimed, Sequence)  # noqa: S101 (for mypy: refused above if not)
-    subnetworks = []
-    for number, (pair, one) in enumerate(zip(_pairs(weights, role), claimed, strict=True), 1):
-        try:
-            subnetworks.append(from_content(one.get("bounds") if isinstance(one, Mapping) else one))
-            check_subnetwork(*pair, subnetworks[-1])
-        except CertificateError as error:
-            raise error.at(f"certificate.subnetworks.{number}") from None
+    subnetworks = each_in_one_thread(
+        _checked_bounds, list(enumerate(zip(_pairs(weights, role), claimed, strict=True), 1))
+    )
     chain = None
     try:
         if content.get("chain") is not None:
@@ -163,6 +162,16 @@ def verify_chain(certificate: StabilityCertificate, weights: Weights, role: Role
             follows.get(key),
             "what follows from the bounds",
         )
+
+
+def _checked_bounds(numbered: tuple[int, tuple[tuple[Tensor, Tensor], Any]]) -> SubnetworkBounds:
+    number, (pair, claimed) = numbered
+    try:
+        bounds = from_content(claimed.get("bounds") if isinstance(claimed, Mapping) else claimed)
+        check_subnetwork(*pair, bounds)
+    except CertificateError as error:
+        raise error.at(f"certificate.subnetworks.{number}") from None
+    return bounds
 
 
 def _as_claimed(embedding: Embedding, content: Mapping[str, Any]) -> Embedding:

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from functools import partial
+from typing import TypeVar
 
 import torch
 from torch import Tensor
+
+_Item = TypeVar("_Item")
+_Result = TypeVar("_Result")
 
 
 def autocast_dtype(tensor: Tensor) -> torch.dtype:
@@ -24,6 +30,28 @@ def single_thread() -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(before)
+
+
+def each_in_one_thread(work: Callable[[_Item], _Result], items: Sequence[_Item]) -> list[_Result]:
+    """The results of work for each item, as many items at once as torch has threads, without gradients.
+
+    Each item is worked on by one thread, so results do not depend on how many there are.
+    """
+    threads = min(torch.get_num_threads(), len(items))
+    with single_thread():
+        if threads <= 1:
+            return [_without_gradients(work, item) for item in items]
+        with ThreadPoolExecutor(threads) as pool:
+            try:
+                return list(pool.map(partial(_without_gradients, work), items))
+            except BaseException:
+                pool.shutdown(cancel_futures=True)
+                raise
+
+
+def _without_gradients(work: Callable[[_Item], _Result], item: _Item) -> _Result:
+    with torch.no_grad():  # threads begin with torch's default
+        return work(item)
 
 
 @contextmanager

@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from invreg_iresnet.network.initialisation import high_pass_start
+from invreg_iresnet.network.precision import each_in_one_thread
 from invreg_iresnet.network.transforms import outside_transforms, underlying
 from invreg_iresnet.norms.finalisation import clamped_to_norm, digest, scaled_to_norm
 from invreg_iresnet.norms.grid_norms import amplification, most_amplified_waves
@@ -134,9 +135,13 @@ class ResidualStack(nn.Module):
         Raises:
             CertificateError: if they are not finite.
         """
-        for kernel, mixing in zip(self.kernels, self.mixings, strict=True):
-            kernel.copy_(scaled_to_norm(kernel, 1))
-            mixing.copy_(clamped_to_norm(mixing, self.bound))
+        pairs = list(zip(self.kernels, self.mixings, strict=True))
+        scaled = each_in_one_thread(
+            lambda pair: (scaled_to_norm(pair[0], 1), clamped_to_norm(pair[1], self.bound)), pairs
+        )
+        for weights, new in zip(pairs, scaled, strict=True):
+            for one, its in zip(weights, new, strict=True):
+                one.copy_(its)
         self.final_digest.copy_(self._digest())
         self._seen = None
 

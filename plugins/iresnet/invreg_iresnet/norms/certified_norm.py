@@ -15,7 +15,12 @@ cosine of its type (Bernstein; Duffin and Schaeffer 1937):
     sigma_max(F(c)) >= M cos(m_1 |c - w*|_1 + m_2 |c - w*|_2)  while the argument is at most pi/2.
 
 If sigma_max(F(c)) <= B cos(m_1 h_1 + m_2 h_2) at the centre c of a cell of half widths h_i, then M > B is impossible
-with w* in that cell; cells that pass are dropped for this B and all larger ones, the others are cut into four. If none
+with w* in that cell. Often, less of a distance is enough: with G = F* F, v the eigenvector of G(w*), and bounds D_ij of
+the norms of the second derivatives of G, the function v* G v falls from its maximum at w* by no more than
+
+    sigma_max(F(c))^2 >= M^2 - 1/2 sum_ij h_i h_j D_ij.
+
+Cells that pass one of the two tests are dropped for this B and all larger ones, the others are cut into four. If none
 are left, M <= B.
 """
 
@@ -77,7 +82,7 @@ def certified_norm(kernel: Tensor, tolerance: float = 1e-4) -> float:
             cells, level = finer, level + 1
         else:
             # As no centre exceeds `largest`, this is enough for all cells that are left, but for rounding.
-            enough = 1.001 * (1 / symbol.cosine(level) - 1)
+            enough = 1.001 * (min(1 / symbol.cosine(level), math.hypot(1, math.sqrt(symbol.drop(level)) / largest)) - 1)
             tolerance = enough if tolerance < enough else 2 * tolerance
             if tolerance > 2:
                 raise CertificateError(
@@ -115,7 +120,7 @@ def norm_is_at_most(kernel: Tensor, bound: float) -> bool:
         left = []
         for some in cells.split(symbol.chunk):
             grams = symbol.grams(some, level)
-            above = ~symbol.at_most(grams, bound, symbol.cosine(level))
+            above = ~symbol.at_most(grams, bound, level)
             if not symbol.at_most(grams[above], bound).all():
                 return False  # however small the cells that contain this centre
             left.append(some[above])
@@ -140,7 +145,7 @@ def _cells_above(
             # Proven for less than what is returned, so that it can be proven again, with other rounding errors.
             bound = largest * (1 + tolerance)
             bound /= 1 + symbol.margin(bound)
-            above = above[~symbol.at_most(grams[above], bound, symbol.cosine(level))]
+            above = above[~symbol.at_most(grams[above], bound, level)]
             largest = _largest(symbol, grams[above], largest)
         left.append(some[above])
     return torch.cat(left), largest

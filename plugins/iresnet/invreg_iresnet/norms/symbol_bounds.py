@@ -4,6 +4,9 @@ The symbol of a kernel K is F(w) = sum_t K_t exp(i t.w) for frequencies w on the
 singular value is at most s is decided by a Cholesky factorisation of (s^2 - slack) I - F* F in float64: if it runs to
 its end, the matrix is positive semidefinite up to a known rounding error (Rump, "Verification of positive
 definiteness", 2006), and the slack is more than this and all other rounding errors together.
+
+F* F is a trigonometric polynomial itself, G(w) = sum_s G_s exp(i s.w) with G_s = sum_t K_t' K_(t+s) = G_(-s)'. Its
+coefficients are computed once, and for each frequency there is one row of a product of matrices.
 """
 
 from __future__ import annotations
@@ -21,7 +24,10 @@ from invreg_iresnet.norms.rounding import UNIT
 # fused operations, and are larger than necessary by a factor that covers all terms of second order.
 
 # Numbers that the phases and symbols of a chunk of cells hold: few enough for the caches.
-_CHUNK = 1 << 17
+_CHUNK = 1 << 18
+
+# Grid points per axis for second derivatives of F* F, as a multiple of the degree of F* F.
+_DENSITY = 5
 
 
 class SymbolBounds:
@@ -53,14 +59,20 @@ class SymbolBounds:
         kernel = kernel.transpose(0, 1) if kernel.shape[0] < kernel.shape[1] else kernel
         kernel = kernel.transpose(2, 3) if kernel.shape[2] == 1 else kernel
         self._rows, self._columns, *sides = kernel.shape
-        self._taps = kernel.flatten(2).flatten(0, 1).T.contiguous()  # [t, rows columns]
-        self._places = torch.cartesian_prod(*(torch.arange(side, device="cpu") for side in sides))
+        self._curvatures: tuple[float, float, float] | None = None
         self._degrees = [(side - 1) / 2 for side in sides]
         self._cells = [2 * math.ceil(fineness * m / 2) if m else 1 for m in self._degrees]
         self.constant = not any(self._degrees)
         self.total = float(torch.linalg.matrix_norm(kernel.abs().sum((2, 3))))
         self.rms = float(torch.linalg.vector_norm(kernel)) / math.sqrt(self._columns)
-        self.chunk = max(1, _CHUNK // (2 * sum(self._taps.shape)))
+        self.chunk = max(1, _CHUNK // (2 * self._columns**2))
+        self._terms = sides[0] * sides[1] * self._rows
+        self._differences = _half_of_differences(*sides)  # [s, 2], the first one is 0
+        coefficients = _coefficients(kernel, self._differences)  # G_s, [s, columns, columns]
+        # Re G(w) = G_0 + sum over half of the s of (G_s + G_s') cos(s.w), Im G(w) the same of (G_s - G_s') sin(s.w).
+        self._even = (coefficients + coefficients.mT).flatten(1)
+        self._even[0] /= 2
+        self._odd = (coefficients - coefficients.mT).flatten(1)
 
     def half_torus(self) -> Tensor:
         """The cells of level 0 that cover w_1 in [0, pi], `[cells, 2]`; 0 <= w_2 <= 2 pi.
@@ -85,55 +97,131 @@ class SymbolBounds:
     def grams(self, cells: Tensor, level: int) -> Tensor:
         """F(w)* F(w) at the centres of cells of a level, complex `[cells, columns, columns]`, up to rounding."""
         first, second = self._cells
-        # t.w in units of pi / (n_1 n_2 2^level): integers, so whole turns are taken off without rounding.
-        turn = 2 * first * second * 2**level
-        angles = (cells * torch.tensor([second, first], device="cpu")) @ self._places.T % turn
-        angles = angles.double() * (2 * math.pi / turn)
-        phases = torch.stack([angles.cos(), angles.sin()], 1)  # [cells, 2, t]
-        parts = (phases @ self._taps).view(-1, 2 * self._rows, self._columns)
-        crossed = parts[:, : self._rows].mT @ parts[:, self._rows :]
-        return torch.complex(parts.mT @ parts, crossed - crossed.mT)
+        # s.w in units of pi / (n_1 n_2 2^level).
+        return self._polynomial(cells * torch.tensor([second, first], device="cpu"), 2 * first * second * 2**level)
 
-    def at_most(self, grams: Tensor, bound: float, cosine: float = 1.0) -> Tensor:
-        """Which of the symbols are proven to have no singular value above bound * cosine, bool `[cells]`.
+    def _polynomial(self, frequencies: Tensor, turn: int, weights: Tensor | None = None) -> Tensor:
+        """sum_s weight_s G_s exp(i s.w), for even weights and integer frequencies `[w, 2]` in units of 2 pi / turn."""
+        # Integers, so whole turns are taken off without rounding.
+        angles = (frequencies @ self._differences.T % turn).double() * (2 * math.pi / turn)
+        cosines, sines = angles.cos(), angles.sin()
+        if weights is not None:
+            cosines, sines = cosines * weights, sines * weights
+        return torch.complex(cosines @ self._even, sines @ self._odd).unflatten(1, (self._columns, self._columns))
+
+    def at_most(self, grams: Tensor, bound: float, level: int | None = None) -> Tensor:
+        """Which of the symbols are proven to have no singular value above the bound, bool `[cells]`.
 
         Args:
             grams: what `grams` gave.
             bound: positive.
-            cosine: between 0.9 and 1.
+            level: of the cells, if what is to be proven is that the norm of the convolution is not attained in them
+                unless it is at most the bound.
         """
-        matrices = -grams
-        matrices.diagonal(dim1=-2, dim2=-1).add_((bound * cosine) ** 2 - self._slack(bound))
-        return torch.linalg.cholesky_ex(matrices).info == 0
+        square = bound**2 if level is None else max((bound * self.cosine(level)) ** 2, bound**2 - self.drop(level))
+        return _positive(-grams, square - self._slack(bound))
+
+    def drop(self, level: int) -> float:
+        """The norm is attained in no cell of this level whose centre has eigenvalues of F* F below its square by that.
+
+        1/2 sum_ij h_i h_j sup_w ||d_i d_j G(w)||, for half widths h_i: the largest eigenvalue falls no faster around
+        its maximum over all frequencies.
+        """
+        if self._curvatures is None:
+            self._curvatures = self._second_derivatives()
+        along = [math.pi / (n * 2**level) for n in self._cells]
+        pairs = zip(self._curvatures, (along[0] ** 2, 2 * along[0] * along[1], along[1] ** 2), strict=True)
+        return (1 + 1e-12) * sum(curvature * product for curvature, product in pairs) / 2
+
+    def _second_derivatives(self) -> tuple[float, float, float]:
+        """Bounds of sup_w ||d_i d_j G(w)|| for (i, j) = (1, 1), (1, 2) and (2, 2).
+
+        From a grid of n_i frequencies along each axis, where G has degree p_i: no value between its points exceeds
+        those on it by more than the factor 1 / (cos(pi p_1 / n_1) cos(pi p_2 / n_2)).
+        """
+        degrees = [round(2 * m) for m in self._degrees]
+        points = [max(1, _DENSITY * degree) for degree in degrees]
+        factor = math.prod(1 / math.cos(math.pi * p / n) for p, n in zip(degrees, points, strict=True))
+        axes = torch.arange(points[0] // 2 + 1, device="cpu"), torch.arange(points[1], device="cpu")
+        grid = torch.cartesian_prod(*axes) * torch.tensor(points[::-1], device="cpu")
+        first, second = self._differences.T.double()
+        found = [self._largest(grid, points[0] * points[1], one) for one in (first**2, first * second, second**2)]
+        along_first, mixed, along_second = (factor * (1 + 1e-12) * one for one in found)
+        return along_first, mixed, along_second
+
+    def _largest(self, frequencies: Tensor, turn: int, weights: Tensor) -> float:
+        """A bound of ||sum_s weight_s G_s exp(i s.w)|| at all of these frequencies."""
+        weight, largest = float(weights.abs().max()), 0.0
+        if weight == 0:
+            return 0.0
+        for some in frequencies.split(self.chunk):
+            values = self._polynomial(some, turn, weights)
+            while len(values):
+                slack = UNIT * (self._of_cholesky(2 * largest) + weight * self._of_grams())
+                fits = _positive(values, largest - slack) & _positive(-values, largest - slack)
+                values = values[~fits]
+                if len(values):
+                    likely = int(torch.linalg.matrix_norm(values).argmax())
+                    found = 1.001 * float(torch.linalg.eigvalsh(values[likely]).abs().max())
+                    largest = max(1.001 * largest, found, 2 * UNIT * weight * self._of_grams())
+        return largest
 
     def margin(self, bound: float) -> float:
         """`at_most` holds for bound * (1 + margin) if it held for bound, in any order of summation.
 
-        The diagonal gains 2 margin (bound cosine)^2, at least six times the slack for cosines from 0.9 on. What was
+        The diagonal gains 2 margin (bound cosine)^2 at least, six times the slack for cosines from 0.9 on. What was
         proven for bound leaves all computed eigenvalues above five times the slack then, and a Cholesky factorisation
         does not fail if they are above once the slack.
         """
         return 4 * self._slack(bound) / bound**2
 
     def _slack(self, bound: float) -> float:
-        """By how much bound^2 must exceed the largest computed eigenvalue of F* F, for all rounding errors.
+        """By how much bound^2 must exceed the largest computed eigenvalue of F* F, for all rounding errors."""
+        return UNIT * (self._of_cholesky(bound**2) + self._of_grams())
 
-        With n columns, r rows, t taps and A = `total`, which is at least the Frobenius norms of all symbols. gamma_k is
-        k u / (1 - k u).
+    def _of_cholesky(self, diagonal: float) -> float:
+        """Rounding errors of `_positive` in units of u, for matrices with diagonals between 0 and this.
+
+        Components are sums of 2 n products, errors at most sqrt(2) gamma_(2n+2) times the trace. The diagonal: a few
+        operations on numbers of that size.
         """
-        n, r, t = self._columns, self._rows, len(self._places)
-        # Cholesky of order n: components are sums of 2 n products, errors at most sqrt(2) gamma_(2n+2) times the trace,
-        # which is at most n bound^2.
-        cholesky = 8 * (n + 2) * n * bound**2
-        # The sine, the cosine and the diagonal: a few operations on numbers up to bound^2.
-        scalars = 32 * bound**2
-        # F* F: components are sums of 2 r products, errors at most sqrt(2) gamma_(2r) |F|_F^2 in the Frobenius norm.
-        gram = 4 * (r + 2) * self.total**2
-        # F: the phases have angles of at most 2 pi after three roundings, sine and cosine are good to two units in the
-        # last place: 24 u in all, where 32 u are allowed; components are sums of t products, errors
-        # sqrt(2) gamma_t A. So |F| is known up to (2 t + 34) u A; squared, at bound:
-        symbol = (4 * t + 68) * bound * self.total
-        return UNIT * (cholesky + scalars + gram + symbol)
+        return (8 * (self._columns + 2) * self._columns + 32) * diagonal
+
+    def _of_grams(self) -> float:
+        """Rounding errors of `grams` in units of u, in the Frobenius norm.
+
+        Let a be `total`, so that sum_s |G_s|, with absolute values inside of its sums, has at most the norm a^2. With r
+        rows and t taps, G_s are sums of t r products at most: errors gamma_(tr) a^2, and one more for G_s +- G_s'.
+        Angles are at most 2 pi after three roundings, sine and cosine are good to two units in the last place: 24 u in
+        all, where 32 u are allowed, and one for the weight. Re G and Im G are sums of that many products as there are
+        differences d: gamma_d a^2. All of this sqrt(2) times, for the two parts.
+        """
+        return 2 * (self._terms + len(self._differences) + 40) * self.total**2
+
+
+def _positive(matrices: Tensor, diagonal: float) -> Tensor:
+    """Whether the Cholesky factorisation of matrices + diagonal comes to its end."""
+    matrices = matrices.clone()
+    matrices.diagonal(dim1=-2, dim2=-1).add_(diagonal)
+    return torch.linalg.cholesky_ex(matrices).info == 0
+
+
+def _half_of_differences(rows: int, columns: int) -> Tensor:
+    """Of all differences of taps of a kernel, 0 and one of each two opposite ones, `[s, 2]`."""
+    every = torch.cartesian_prod(torch.arange(rows, device="cpu"), torch.arange(1 - columns, columns, device="cpu"))
+    return every[columns - 1 :]
+
+
+def _coefficients(kernel: Tensor, differences: Tensor) -> Tensor:
+    """G_s = sum_t K_t' K_(t+s), `[s, in, in]`."""
+    rows, columns = kernel.shape[2:]
+    taps = kernel.permute(2, 3, 0, 1)
+    found = []
+    for down, right in differences.tolist():
+        low, high = max(0, -right), min(columns, columns - right)
+        here, there = taps[: rows - down, low:high], taps[down:, low + right : high + right]
+        found.append(here.flatten(0, 2).mT @ there.flatten(0, 2))
+    return torch.stack(found)
 
 
 def checked_kernel(kernel: Tensor, where: str) -> Tensor:
