@@ -59,7 +59,7 @@ class SubnetworkBounds:
 
 
 def certify_subnetwork(
-    kernel: Tensor, mixing: Tensor, tolerance: float = 1e-4, budgets: tuple[float, float] = (math.inf, math.inf)
+    kernel: Tensor, mixing: Tensor, tolerance: float = 3e-5, budgets: tuple[float, float] = (math.inf, math.inf)
 ) -> SubnetworkBounds:
     """Finds and proves bounds. Deterministic; computes on the CPU.
 
