@@ -144,7 +144,8 @@ class _Watch:
         self._thread.join()
 
     def _look(self) -> None:
-        further, before, busy_at = None, Times.now(), 0.0
+        further: _FurtherThreads | None = None
+        before, busy_at = Times.now(), 0.0
         while not self._done.wait(_LOOK):
             now = Times.now()
             last, before = now.since(before), now
@@ -154,7 +155,8 @@ class _Watch:
             elif last.share_waited > _QUIET:
                 busy_at = now.passed if further else busy_at
             elif further and now.passed - busy_at > _FREE:
-                further = further.end()
+                further.end()
+                further = None
         if further:
             further.end()
 
