@@ -1,6 +1,6 @@
 """Total variation: the time to one and the same objective, for the library and for solvers of other packages.
 
-    OMP_NUM_THREADS=1 python benchmarks/tv.py [--device cuda]
+    OMP_NUM_THREADS=1 python benchmarks/tv.py [--device cuda] [--before /elsewhere/venv/bin/python]
 
 Everybody minimises ½||A x - z||² + weight TV(x) for the same measurements of a batch of photographs, until each image
 is within `--excess` (relative) of the least objective, which is computed beforehand. Objectives are evaluated in
@@ -11,23 +11,31 @@ good enough.
 
 Photographs are squeezed to [0.1, 0.9], so that the library's box [0, 1], which some of the others cannot have, changes
 nothing. Packages that work with NumPy or on JAX stay on the CPU, whatever the device.
+
+`--before` names the Python in which another checkout is installed: it takes part as well, in a process of its own, with
+its own loosest tolerance. On a CPU, times are those of the processor.
 """
 
 from __future__ import annotations
 
 import argparse
 import bisect
+import json
 import statistics
+import subprocess
 import sys
+import tempfile
 import time
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from networks import crops, quickstart_problem
-from timing import arguments, machine, print_table, ratio, seconds_in_turns, synchronize, write_json
+from timing import arguments, machine, print_table, ratio, synchronize, write_json
 from torch import Tensor
 from tv_rivals import Run, denoising_rivals, rivals
 
@@ -36,7 +44,7 @@ from invreg import LinearOperator, choose_device
 from invreg_tv.differences import total_variation
 from invreg_tv.reconstructor import TotalVariation
 
-_OURS = "invreg"
+_OURS, _BEFORE = "invreg", "invreg, before"
 _TOLERANCES = [10 ** (-step / 8) for step in range(8, 41)]
 
 
@@ -64,8 +72,51 @@ class Task:
         return float((objective / self.least[rows] - 1).max())
 
 
+class Before:
+    """Another checkout in a process of its own, whose numbers come and go as files."""
+
+    def __init__(self, python: str, task: Task) -> None:
+        self.folder = tempfile.TemporaryDirectory()
+        self.task = task
+        np.save(Path(self.folder.name) / "z.npy", task.z.cpu().numpy())
+        command = [python, str(Path(__file__).resolve()), "--serve", self.folder.name]
+        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+
+    def __call__(self, tolerance: float) -> tuple[Tensor, dict[str, float]]:
+        """The images, and the seconds and iterations that they took."""
+        assert self.process.stdin
+        assert self.process.stdout
+        asked = {"operator": invreg.spec_of(self.task.operator), "weight": self.task.weight, "tolerance": tolerance}
+        print(json.dumps(asked), file=self.process.stdin, flush=True)
+        answer = json.loads(self.process.stdout.readline())
+        return torch.from_numpy(np.load(Path(self.folder.name) / "x.npy")).to(self.task.z.device), answer
+
+    def end(self) -> None:
+        self.process.communicate()
+        self.folder.cleanup()
+
+
+def serve(folder: Path) -> None:
+    """Answers what `Before` asks, with the library that this Python has."""
+    torch.set_num_threads(1)
+    z = torch.from_numpy(np.load(folder / "z.npy"))
+    for line in sys.stdin:
+        asked = json.loads(line)
+        tv = TotalVariation(asked["weight"], asked["tolerance"], 5000)
+        tv.setup(invreg.Problem(invreg.Registry.installed().build("operator", asked["operator"])), tuple(z.shape[1:]))
+        start = time.process_time()
+        solution = tv.solve(z)
+        seconds = time.process_time() - start
+        np.save(folder / "x.npy", solution.x.numpy())
+        print(json.dumps({"seconds": seconds, "iterations": solution.iterations.float().mean().item()}), flush=True)
+
+
 def main() -> None:
+    if sys.argv[1:2] == ["--serve"]:
+        serve(Path(sys.argv[2]))
+        return
     parser = arguments(__doc__, repetitions=5)
+    parser.add_argument("--before", help="Python of another checkout, to compare with")
     parser.add_argument("--images", type=int, default=16)
     parser.add_argument("--size", type=int, default=96)
     parser.add_argument("--weight", type=float, default=5.5e-4, help="of TV, for the blur (noise 0.01)")
@@ -98,15 +149,22 @@ def compare(
     title: str, task: Task, others: dict[str, Run], options: argparse.Namespace, device: torch.device
 ) -> dict[str, Any]:
     found: dict[str, Any] = {}
-    steps: dict[str, Callable[[], object]] = {}
+    steps: dict[str, Callable[[], float]] = {}
     loosest = bisect.bisect_left(
         _TOLERANCES, True, key=lambda one: task.excess(task.solver(one).solve(task.z).x) <= options.excess
     )
     ours = task.solver(_TOLERANCES[min(loosest, len(_TOLERANCES) - 1)])
     solution = ours.solve(task.z)
-    steps[_OURS] = lambda: ours.solve(task.z)
+    steps[_OURS] = lambda: seconds(lambda: ours.solve(task.z), device)
     found[_OURS] = {"iterations": solution.iterations.float().mean().item(), "excess": task.excess(solution.x)}
     found[_OURS] |= {"tolerance": ours.tolerance, "gap": float(solution.relative_gap.max())}
+    before = Before(options.before, task) if options.before else None
+    if before:
+        loosest = bisect.bisect_left(_TOLERANCES, True, key=lambda one: task.excess(before(one)[0]) <= options.excess)
+        tolerance = _TOLERANCES[min(loosest, len(_TOLERANCES) - 1)]
+        x, answer = before(tolerance)
+        found[_BEFORE] = {"iterations": answer["iterations"], "excess": task.excess(x), "tolerance": tolerance}
+        steps[_BEFORE] = lambda: before(tolerance)[1]["seconds"]
     for name, run in others.items():
         if options.only and not any(word in name for word in options.only):
             continue
@@ -114,10 +172,15 @@ def compare(
         print(f"{name}: {statistics.mean(budgets):.0f} iterations, excess {excess:.1e}", file=sys.stderr, flush=True)
         found[name] = {"iterations": statistics.mean(budgets), "excess": excess}
         if excess <= options.excess:
-            steps[name] = lambda run=run, budgets=budgets: run_all(run, budgets, task)
+            steps[name] = lambda run=run, budgets=budgets: seconds(lambda: run_all(run, budgets, task), device)
         else:
             found[name]["seconds_not_enough"] = spent
-    taken = seconds_in_turns(steps, options.repetitions, device)
+    taken: dict[str, list[float]] = {name: [] for name in steps}
+    for _ in range(options.repetitions):
+        for name, step in steps.items():
+            taken[name].append(step())
+    if before:
+        before.end()
     rows = []
     for name, entry in found.items():
         if name in taken:
@@ -164,6 +227,16 @@ def search(task: Task, run: Run, options: argparse.Namespace, device: torch.devi
         if worst > options.excess:
             break
     return budgets, worst, longest
+
+
+def seconds(call: Callable[[], object], device: torch.device) -> float:
+    """Of the processor on a CPU, by the clock elsewhere."""
+    clock = time.process_time if device.type == "cpu" else time.perf_counter
+    synchronize(device)
+    start = clock()
+    call()
+    synchronize(device)
+    return clock() - start
 
 
 def run_all(run: Run, budgets: list[int], task: Task) -> None:

@@ -66,7 +66,7 @@ def _installed(made: dict[str, Callable[..., Run]], *problem: Any) -> dict[str, 
     for name, make in made.items():
         try:
             found[name] = make(*problem)
-        except ImportError as error:
+        except (ImportError, RuntimeError) as error:  # torchvision of another torch raises the latter
             missing.add(f"{name.split(',')[0]} is left out, as it cannot be imported: {error}")
     for line in sorted(missing):
         print(f"{line}\n")
