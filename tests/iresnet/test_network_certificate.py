@@ -18,6 +18,7 @@ from invreg.components.reconstructor import CertifiesStability, FinalisesWeights
 from invreg.errors import CertificateError, DataError, SpecError
 from invreg_iresnet import invertible_chain
 from invreg_iresnet.explicit_iresnet import ExplicitIResNet
+from invreg_iresnet.network.precision import each_in_one_thread
 from invreg_iresnet.norms.certified_norm import certified_norm, norm_is_at_most
 from toy import EverySecondRow
 
@@ -527,3 +528,21 @@ def test_the_explicit_chain_runs_in_the_dtype_of_autocast() -> None:
     assert 0 < difference < 0.1
     rounded.square().sum().backward()
     assert all(p.grad is not None and torch.isfinite(p.grad).all() for p in net.parameters())
+
+
+def test_threads_share_subnetworks_and_errors_arrive() -> None:
+    def work(number: int) -> tuple[int, int, bool]:
+        if number == 7:
+            raise CertificateError("seven", expected="another number")
+        return number, torch.get_num_threads(), torch.is_grad_enabled()
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        assert each_in_one_thread(work, range(5)) == [(number, 1, False) for number in range(5)]
+        assert torch.get_num_threads() == 2
+        with pytest.raises(CertificateError, match="seven"):
+            each_in_one_thread(work, range(20))
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)
