@@ -61,6 +61,7 @@ def test_every_analysis_of_a_run_works_on_sinograms(tmp_path: Path) -> None:
         "stability": {"images": 1, "iterations": 2, "draws": 1},
         "adversarial": {"images": 1, "iterations": 1, "radii": [1.0]},
         "conformal": {"coverage": 0.5},
+        "noise_mismatch": {"levels": [0.02], "resamples": 1000},
         "local_ill_posedness": {"images": 1, "directions": 1, "ascent_steps": 1, "tolerance": 0.1, "mask": None},
         "firm_nonexpansiveness": {"pairs": 3, "perturbed": 2, "iterations": 2},
         "saliency_clusters": {
@@ -145,6 +146,8 @@ def test_every_analysis_of_a_study_works_on_frequencies(tmp_path: Path) -> None:
         "convergence": {"choice": [[0.05, 0.5], [0.01, 0.9]]},
         "ill_posedness_by_noise": {"images": 1, "tolerance": 0.1, "mask": None},
         "saliency_by_noise": {"images": 1, "pixels": 20, "area_pixels": 3, "window": 5, "resamples": 1000},
+        "noise_mismatch_by_training": {"resamples": 1000},
+        "training_size": {"resamples": 1000},
     }
     spec = tomography(
         operator={"name": "fourier_sampling", "acceleration": 3, "pattern": "radial"},
