@@ -24,6 +24,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from invreg import available_cores
+
 #: What chooses threads and how they wait: it is the program's, not the caller's, that is measured.
 _CHOSEN = ("OMP_NUM_THREADS", "OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "MKL_NUM_THREADS")
 
@@ -89,7 +91,7 @@ def main() -> None:
         contestants["before"] = options.before, {}
     for policy in options.policy:
         contestants[policy] = sys.executable, dict(part.split("=", 1) for part in policy.split(","))
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    cores = available_cores()
     quiet: dict[tuple[str, str], float] = {}
     print("| busy processes | | method | seconds | to the quiet time | fair share | to this in the same turn |")
     print("|---|---|---|---|---|---|---|")

@@ -165,11 +165,9 @@ class LinearOperator(Operator):
         Raises:
             ConvergenceError: if the iteration does not reach the tolerance, or meets values that are not finite.
         """
-        state = [*self.parameters(), *self.buffers()]
-        device = state[0].device if state else None
-        if any(tensor.is_floating_point() and tensor.dtype != torch.float64 for tensor in state):
+        if is_narrow(self):
             return copy.deepcopy(self).double().norm(domain_shape, tolerance=tolerance, seed=seed)
-        zeros = torch.zeros((1, *domain_shape), dtype=torch.float64, device=device)
+        zeros = torch.zeros((1, *domain_shape), dtype=torch.float64, device=device_of(self))
         return _largest_singular_value(self.linearize(zeros).as_scipy(), tolerance, seed)
 
     def norm_bound(self, domain_shape: Shape) -> float:
@@ -188,8 +186,8 @@ class LinearOperator(Operator):
         """
         if type(self).norm is not LinearOperator.norm and not (known := self.norm(domain_shape)).residual:
             return known.value * (1 + _SLACK)
-        twin = self._in_double()
-        zeros = torch.zeros((1, *domain_shape), dtype=torch.float64, device=_device(twin))
+        twin = copy.deepcopy(self).double() if is_narrow(self) else self
+        zeros = torch.zeros((1, *domain_shape), dtype=torch.float64, device=device_of(twin))
         matrix = twin.linearize(zeros).as_scipy()
         found, missed = _lanczos(matrix.H @ matrix), _missed_by_lanczos(math.prod(domain_shape))
         return math.sqrt(found / (1 - missed)) * (1 + _SLACK)
@@ -205,11 +203,6 @@ class LinearOperator(Operator):
             NotImplementedError: if no transform is known.
         """
         raise NotImplementedError(f"{type(self).__name__}: no transform is known in which A*A is diagonal")
-
-    def _in_double(self) -> LinearOperator:
-        state = [*self.parameters(), *self.buffers()]
-        narrow = any(tensor.is_floating_point() and tensor.dtype != torch.float64 for tensor in state)
-        return copy.deepcopy(self).double() if narrow else self
 
     def adjoint_defect(self, domain_shape: Shape) -> float:
         """How far `adjoint` is from the transpose of `forward` on images of `domain_shape`, by one inner product.
@@ -251,7 +244,14 @@ _LARGE = 2**22
 _STEPS, _RISK, _SLACK = 100, 1e-12, 1e-9
 
 
-def _device(module: nn.Module) -> torch.device | None:
+def is_narrow(module: nn.Module) -> bool:
+    """Whether parameters or buffers are less precise than float64."""
+    state = (*module.parameters(), *module.buffers())
+    return any(tensor.is_floating_point() and tensor.dtype != torch.float64 for tensor in state)
+
+
+def device_of(module: nn.Module) -> torch.device | None:
+    """Where the parameters and buffers are; None if there are none."""
     return next((tensor.device for tensor in (*module.parameters(), *module.buffers())), None)
 
 

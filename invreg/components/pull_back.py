@@ -8,7 +8,7 @@ from abc import abstractmethod
 import torch
 from torch import Tensor
 
-from invreg.components.operator import LinearOperator, Operator, PulledBackOperator, Shape
+from invreg.components.operator import LinearOperator, Operator, PulledBackOperator, Shape, is_narrow
 from invreg.components.problem import Problem
 from invreg.components.reconstructor import Reconstructor
 from invreg.errors import InvregError, SpecError
@@ -56,10 +56,8 @@ class PullBack(Reconstructor):
 
     def in_float64(self, z: Tensor) -> Tensor:
         """P z in float64, also where the operator has parameters or buffers in float32."""
-        operator = self.problem.operator
-        state = (*operator.parameters(), *operator.buffers())
-        is_narrow = any(tensor.is_floating_point() and tensor.dtype != torch.float64 for tensor in state)
-        found: Tensor = (copy.deepcopy(self).double() if is_narrow else self).forward(z.double())
+        twin = copy.deepcopy(self).double() if is_narrow(self.problem.operator) else self
+        found: Tensor = twin.forward(z.double())
         return found
 
     def check_as_part(self, operator: Operator, name: str = "pull_back") -> None:

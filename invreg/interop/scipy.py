@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from invreg.components.operator import LinearOperator, Operator, Shape, as_linear
+from invreg.components.operator import LinearOperator, Operator, Shape, as_linear, device_of, is_narrow
 from invreg.errors import InvregError, ShapeError
 from invreg.interop.foreign import SharesForeign
 
@@ -58,11 +58,10 @@ def operator_to_scipy(operator: Operator, domain_shape: Shape) -> SciPyLinearOpe
     """
     operator = as_linear(operator, "operator_to_scipy", "operator.linearize(x).as_scipy(): its derivative at x")
     operator.range_shape(tuple(domain_shape))
-    state = [*operator.parameters(), *operator.buffers()]
-    if any(tensor.is_floating_point() and tensor.dtype != torch.float64 for tensor in state):
+    if is_narrow(operator):
         operator = copy.deepcopy(operator).double()
-    device = state[0].device if state else None
-    return operator.linearize(torch.zeros((1, *domain_shape), dtype=torch.float64, device=device)).as_scipy()
+    zeros = torch.zeros((1, *domain_shape), dtype=torch.float64, device=device_of(operator))
+    return operator.linearize(zeros).as_scipy()
 
 
 class ScipyOperator(SharesForeign, LinearOperator):

@@ -111,7 +111,13 @@ def _moved(matrix: Tensor, dtype: torch.dtype, device: torch.device) -> Tensor:
 
 
 def _csr(starts: Tensor, columns: Tensor, values: Tensor, shape: tuple[int, int]) -> Tensor:
+    quiet_about_rows()
+    return torch.sparse_csr_tensor(starts, columns, values, shape, check_invariants=False)
+
+
+@lru_cache(maxsize=1)
+def quiet_about_rows() -> None:
+    """PyTorch warns once that compressed rows are in beta; only products with dense matrices are used here."""
     with warnings.catch_warnings():
-        # PyTorch warns that compressed rows are in beta; only products with dense matrices are used here.
         warnings.filterwarnings("ignore", message="Sparse CSR tensor support", category=UserWarning)
-        return torch.sparse_csr_tensor(starts, columns, values, shape, check_invariants=False)
+        torch.sparse_csr_tensor([0, 0], [], [], (1, 1), check_invariants=False)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import warnings
 from collections.abc import Callable, Iterator
 from functools import lru_cache
 from itertools import accumulate, groupby
@@ -12,6 +11,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from invreg_operators.beam_matrix import quiet_about_rows
 from invreg_operators.parallel_beams import Geometry, Part, parts
 
 # Bytes of blocks that are kept for the next call, for a geometry. The others are made anew each time.
@@ -41,7 +41,7 @@ class Block(NamedTuple):
 
     def add_product(self, x: Tensor, total: Tensor) -> None:
         """Adds the block times its rows of x to its rows of the total."""
-        _quiet()
+        quiet_about_rows()
         rows, columns = total[self.row : self.row + self.shape[0]], self.columns.int()
         for first, values in enumerate(self.values, self.column):
             matrix = torch.sparse_csr_tensor(self.starts, columns, values, self.shape, check_invariants=False)
@@ -287,11 +287,3 @@ def _shared(ends: Tensor, slope: Tensor, steps: int, reach: int, dtype: torch.dt
         share = one if m < steps - 1 else torch.lerp(left_of_next(m - steps + 1), left_of_next(m - steps), far)
         shares.append(share - left[m][:, :-1] if m < reach else share)
     return floor[:, :-1].int(), shares
-
-
-@lru_cache(maxsize=1)
-def _quiet() -> None:
-    """PyTorch warns once that compressed rows are in beta; only products with dense matrices are used here."""
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="Sparse CSR tensor support", category=UserWarning)
-        torch.sparse_csr_tensor([0, 0], [], [], (1, 1), check_invariants=False)
