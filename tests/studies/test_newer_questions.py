@@ -1,4 +1,4 @@
-"""Study analyses of noise at test time other than in training, and of small training sets."""
+"""Study analyses of noise at test time other than in training, of small training sets, and of bounds."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from study_helpers import SPEC, registry_with
 
+import invreg_baselines.plugin as baselines_plugin
 import invreg_datasets.plugin as datasets_plugin
 import toy
 from invreg.components.study_analyzer import CompletedStudy
@@ -16,6 +17,7 @@ from invreg.storage.result import StudyResult
 from invreg.testing import check_study_analyzer
 from invreg_analyses.comparison.training_size import TrainingSize
 from invreg_analyses.mismatch.by_training import NoiseMismatchByTraining
+from invreg_analyses.stability.quality_against_bound import QualityAgainstBound
 
 #: They run something small.
 pytestmark = pytest.mark.slow
@@ -27,7 +29,7 @@ PHANTOMS = {"name": "phantoms", "image_size": 16, "train": 1, "val": 1, "test": 
 
 def study_of(folder: Path, matrix: dict[str, list[Any]], **changes: Any) -> tuple[StudyResult, CompletedStudy]:
     spec = {**SPEC, "matrix": matrix, "study_analyses": [], **changes}
-    result = toy.run_study(spec, folder, registry_with(datasets=datasets_plugin))
+    result = toy.run_study(spec, folder, registry_with(datasets=datasets_plugin, baselines=baselines_plugin))
     assert not result.failures
     return result, CompletedStudy("A study", matrix, result.table, result.cells)
 
@@ -106,6 +108,46 @@ def test_studies_of_other_things_are_refused(noisy: CompletedStudy, sized: Compl
         TrainingSize(at={"data.train": 3}, path="seed").analyze(sized)
 
 
-def test_they_are_study_analyses_as_they_should_be(noisy: CompletedStudy, sized: CompletedStudy) -> None:
+@pytest.fixture(scope="module")
+def attacked(tmp_path_factory: pytest.TempPathFactory) -> CompletedStudy:
+    """A method whose bound is known, ||A*|| / ||A||² = 2, and one of which nothing is proven."""
+    matrix = {"seed": [0, 1], "methods.net.reconstructor.lipschitz": [0.5, 0.9]}
+    stability = {"name": "stability", "images": 2, "iterations": 2, "draws": 1}
+    methods = {"adjoint": "adjoint", "net": {"reconstructor": "scale", "trainer": "nothing"}}
+    return study_of(tmp_path_factory.mktemp("attacked"), matrix, methods=methods, analyses=[stability])[1]
+
+
+def test_quality_is_shown_over_bounds_and_attacks(attacked: CompletedStudy) -> None:
+    found = QualityAgainstBound().analyze(attacked)
+    settings = found.tables["settings"].set_index(["method", "setting"])
+    assert set(settings.index) == {("adjoint", ""), ("net", "lipschitz 0.5"), ("net", "lipschitz 0.9")}
+    assert (settings["seeds"] == 2).all()
+    adjoint = settings.loc["adjoint", ""]
+    assert 2 <= adjoint["proven"] < 2.05
+    assert adjoint["found"] == pytest.approx(2, rel=1e-3)
+    assert adjoint["ratio"] == adjoint["proven"] / adjoint["found"]
+    table = attacked.table
+    for (method, _), row in settings.iterrows():
+        own = table[table["method"] == method]
+        if method == "net":
+            own = own[own["methods.net.reconstructor.lipschitz"] == float(row.name[1].split()[1])]
+        assert row["psnr"] == pytest.approx(own.groupby("seed")["psnr"].first().mean())
+    # The toy multiplies by one and its Lipschitz parameter, and claims nothing.
+    assert settings.loc["net", "lipschitz 0.9"]["found"] == pytest.approx(1.9, rel=1e-3)
+    assert settings.loc["net"]["proven"].isna().all()
+    assert found.scalars["violations"] == 0
+    assert "no bound, strongest attack 1.9" in found.text
+    assert "times the strongest attacks." in found.text
+
+
+def test_a_study_without_attacks_is_refused(noisy: CompletedStudy) -> None:
+    with pytest.raises(SpecError, match="no cell has findings of the analysis `stability`"):
+        QualityAgainstBound().analyze(noisy)
+
+
+def test_they_are_study_analyses_as_they_should_be(
+    noisy: CompletedStudy, sized: CompletedStudy, attacked: CompletedStudy
+) -> None:
     check_study_analyzer(NoiseMismatchByTraining(resamples=1000), noisy)
     check_study_analyzer(TrainingSize(resamples=1000), sized)
+    check_study_analyzer(QualityAgainstBound(), attacked)

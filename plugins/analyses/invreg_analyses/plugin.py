@@ -30,6 +30,7 @@ from invreg_analyses.saliency.clusters import SaliencyClusters
 from invreg_analyses.saliency.edges import EdgeSaliency
 from invreg_analyses.stability.adversarial import Adversarial
 from invreg_analyses.stability.certificate import Certificate
+from invreg_analyses.stability.quality_against_bound import QualityAgainstBound
 from invreg_analyses.stability.stability import Stability
 from invreg_analyses.training.curves import TrainingCurves
 
@@ -64,4 +65,5 @@ def invreg_components() -> Mapping[str, type]:
         "saliency_by_noise": SaliencyByNoise,
         "noise_mismatch_by_training": NoiseMismatchByTraining,
         "training_size": TrainingSize,
+        "quality_against_bound": QualityAgainstBound,
     }
