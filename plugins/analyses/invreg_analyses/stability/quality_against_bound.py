@@ -145,7 +145,7 @@ def _text(tables: Mapping[str, pd.DataFrame], metric: pd.Series, violations: int
 
 
 def _draw(findings: Findings, name: str, place: Any) -> Figure:
-    """One panel per metric: filled points at the bounds, lines from there to the attacks, hollow points without bounds."""
+    """One panel per metric: filled points at bounds, lines from there to attacks, hollow points without bounds."""
     tables = findings.tables
     styles, metrics = method_styles(tables["methods"]), list(tables["metrics"].itertuples())
     settings = tables["settings"]
