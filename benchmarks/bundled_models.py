@@ -105,8 +105,7 @@ def _check_subnetwork(kernel: Tensor, mixing: Tensor, claim: Any) -> None:
 
 def _check_chain(weights: Any, copies: int, claim: Any) -> None:
     kernels, mixings = (one.detach().double() for one in (weights.kernels, weights.mixings[..., 0, 0]))
-    channels = weights.mixings.shape[1] // copies
-    check_chain_gains(list(kernels), list(mixings), False, channels, chain_from_content(claim))
+    check_chain_gains(list(kernels), list(mixings), False, copies, chain_from_content(claim))
 
 
 def photographs(folder: Path, count: int) -> list[Tensor]:

@@ -48,7 +48,7 @@ def weights(
 def bounds_of(kernels: list[Tensor], mixings: list[Tensor], implicit: bool, image_channels: int = 1) -> ChainBounds:
     sign = 1 if implicit else -1
     single = [certify_subnetwork(kernel, sign * mixing) for kernel, mixing in zip(kernels, mixings, strict=True)]
-    found = certify_chain_gains(kernels, mixings, implicit, image_channels, single)
+    found = certify_chain_gains(kernels, mixings, implicit, len(mixings[0]) // image_channels, single)
     assert found is not None
     return found
 
@@ -148,13 +148,13 @@ def test_the_worst_slopes_come_near_the_gain_and_a_smaller_one_is_refused(implic
     gain = float(state_gain(bounds))
     assert 0.7 * gain < norm <= gain
     assert gain < 0.95 * product_of_single_bounds(kernels, mixings, implicit)
-    check_chain_gains(kernels, mixings, implicit, 1, bounds)
+    check_chain_gains(kernels, mixings, implicit, len(mixings[0]), bounds)
     # Claims below what is reached cannot be proven, whatever else they say.
     for share in (0.97, norm / gain * 0.999, 0.3):
         (one,) = bounds.states
         wrong = replace(bounds, states=[replace(one, squared_gain=one.squared_gain * share**2)])
         with pytest.raises(CertificateError, match=r"states\.1"):
-            check_chain_gains(kernels, mixings, implicit, 1, wrong)
+            check_chain_gains(kernels, mixings, implicit, len(mixings[0]), wrong)
 
 
 @pytest.mark.slow
@@ -198,7 +198,7 @@ def test_colour_images_are_stacked_channel_by_channel() -> None:
     worst = chain_matrix(kernels, mixings, True, worst_slopes(kernels, mixings, True, (3, 3)))
     norms = reached(worst, 2, 3 * 9)
     assert norms[1] <= gain <= float(state_gain(bounds)) * 1.03
-    check_chain_gains(kernels, mixings, True, 3, bounds)
+    check_chain_gains(kernels, mixings, True, len(mixings[0]) // 3, bounds)
     with pytest.raises(CertificateError, match=r"images\.1"):
         # For other images, the same numbers are another claim: here a much stronger one.
         check_chain_gains(
@@ -299,10 +299,10 @@ def test_long_chains_are_cut_into_groups_whose_gains_multiply(monkeypatch: pytes
     assert bounds.images[0] != bounds.states[0]
     product = math.prod(math.sqrt(one.squared_gain) for one in bounds.states)
     assert float(state_gain(bounds)) == pytest.approx(product, rel=1e-12)
-    check_chain_gains(kernels, mixings, True, 1, bounds)
+    check_chain_gains(kernels, mixings, True, len(mixings[0]), bounds)
     swapped = replace(bounds, states=[bounds.states[1], bounds.states[0], bounds.states[2]])
     with pytest.raises(CertificateError, match=r"states\.[12]"):
-        check_chain_gains(kernels, mixings, True, 1, swapped)
+        check_chain_gains(kernels, mixings, True, len(mixings[0]), swapped)
 
 
 @pytest.mark.slow
@@ -312,20 +312,20 @@ def test_gains_of_other_groups_do_not_count(monkeypatch: pytest.MonkeyPatch) -> 
     mixings = [mixing * size for mixing, size in zip(mixings, (0.01, 1.5, 0.01, 0.01), strict=True)]
     single = [certify_subnetwork(*pair) for pair in zip(kernels, mixings, strict=True)]
     monkeypatch.setattr(chain_bounds, "_groups", lambda count, longest: [range(i, i + 1) for i in range(count)])
-    bounds = certify_chain_gains(kernels, mixings, True, 1, single)
+    bounds = certify_chain_gains(kernels, mixings, True, len(mixings[0]), single)
     assert bounds is not None
-    check_chain_gains(kernels, mixings, True, 1, bounds)
+    check_chain_gains(kernels, mixings, True, len(mixings[0]), bounds)
     assert bounds.images[2] == bounds.states[2] != bounds.images[1]
     forged = replace(bounds, images=[bounds.images[0], bounds.states[2], bounds.images[2], bounds.images[3]])
     with pytest.raises(CertificateError, match=r"images\.2"):
-        check_chain_gains(kernels, mixings, True, 1, forged)
+        check_chain_gains(kernels, mixings, True, len(mixings[0]), forged)
 
 
 def test_large_subnetworks_are_left_to_their_own_bounds(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(chain_bounds, "_LARGEST", 7)
     kernels, mixings = weights(4, steps=2, channels=2, hidden=3)
     single = [certify_subnetwork(*pair) for pair in zip(kernels, mixings, strict=True)]
-    assert certify_chain_gains(kernels, mixings, True, 1, single) is None
+    assert certify_chain_gains(kernels, mixings, True, len(mixings[0]), single) is None
 
 
 @pytest.mark.slow
@@ -341,13 +341,13 @@ def test_dead_channels_and_dead_subnetworks_are_left_out() -> None:
         [True, True, False],
         [False, False, False],
     ]
-    check_chain_gains(kernels, mixings, True, 1, bounds)
+    check_chain_gains(kernels, mixings, True, len(mixings[0]), bounds)
     slopes = [torch.ones(3, 3, 3, dtype=torch.float64)] * 3
     norms = reached(chain_matrix(kernels, mixings, True, slopes), 2, 9)
     assert norms[0] <= float(state_gain(bounds))
     mixings[2][0, 0] = 0.3
     with pytest.raises(CertificateError, match="dead"):
-        check_chain_gains(kernels, mixings, True, 1, bounds)
+        check_chain_gains(kernels, mixings, True, len(mixings[0]), bounds)
 
 
 @pytest.mark.slow
@@ -355,9 +355,9 @@ def test_other_weights_need_other_bounds() -> None:
     kernels, mixings = weights(6, steps=2)
     bounds = bounds_of(kernels, mixings, True)
     with pytest.raises(CertificateError, match="could not be proven"):
-        check_chain_gains(kernels, [1.05 * one for one in mixings], True, 1, bounds)
+        check_chain_gains(kernels, [1.05 * one for one in mixings], True, len(mixings[0]), bounds)
     with pytest.raises(CertificateError, match="groups of"):
-        check_chain_gains(kernels[:1], mixings[:1], True, 1, bounds)
+        check_chain_gains(kernels[:1], mixings[:1], True, len(mixings[0]), bounds)
 
 
 @pytest.mark.slow

@@ -160,7 +160,7 @@ def test_bounds_are_ordered_and_hold(kind: str) -> None:
     # The derivative at any state is a product of matrices, whose singular values keep the bounds.
     net.requires_grad_(False)
     x = torch.randn(1, 4, 6, 7, dtype=torch.float64)
-    chain = net.phi if kind == "iresnet" else lambda z: net._invert(z, net.residuals, net._accuracy(net.residuals))
+    chain = net.phi if kind == "iresnet" else lambda z: net._invert(z, net._accuracy())
     values = torch.linalg.svdvals(torch.func.jacrev(chain)(x).reshape(168, 168))
     grows, shrinks = (forward, inverse) if kind == "iresnet" else (inverse, forward)
     assert 1.2 < float(values.max()) <= grows["certified"]
@@ -454,10 +454,10 @@ def test_nonsense_is_no_certificate(content: Any) -> None:
 def test_phi_undoes_the_reconstruction() -> None:
     net = explicit(tolerance=1e-13)
     x = torch.randn(3, 4, 14, 16, dtype=torch.float64)
-    accuracy = net._accuracy(stack_of(net))
-    there = net._invert(x, stack_of(net), accuracy)
+    accuracy = net._accuracy()
+    there = net._invert(x, accuracy)
     torch.testing.assert_close(net.phi(there), x, rtol=0, atol=1e-10)
-    torch.testing.assert_close(net._invert(net.phi(x), stack_of(net), accuracy), x, rtol=0, atol=1e-10)
+    torch.testing.assert_close(net._invert(net.phi(x), accuracy), x, rtol=0, atol=1e-10)
 
 
 def test_reconstruction_is_the_composition_of_its_parts() -> None:

@@ -11,6 +11,7 @@ from invreg.plugins.registry import Registry
 from invreg.testing.plugins import CHECKS, check_component
 
 CHAIN = {"subnetworks": 2, "channels": 2, "hidden": 4, "kernel_size": 3, "padding": 2}
+STAGES = [{"scale": scale, "subnetworks": 1, "hidden": 4, "kernel_size": 3} for scale in (1, 2)]
 
 #: Parameters where there are no defaults, or these are too large for a test.
 EXAMPLES: dict[str, Mapping[str, Any]] = {
@@ -23,6 +24,8 @@ EXAMPLES: dict[str, Mapping[str, Any]] = {
     "diffnet": {"subnetworks": 1, "hidden": 4},
     "iresnet": {**CHAIN, "lipschitz": 0.9},
     "explicit_iresnet": {**CHAIN, "lipschitz": 0.7},
+    "multiscale_iresnet": {"stages": STAGES, "channels": 2, "padding": 2, "lipschitz": 0.9},
+    "multiscale_explicit_iresnet": {"stages": STAGES, "channels": 2, "padding": 2, "lipschitz": 0.7},
 }
 
 #: What needs files, minutes or a tolerance of its own, and is tested elsewhere.

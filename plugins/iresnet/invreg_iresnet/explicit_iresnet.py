@@ -13,13 +13,17 @@ from invreg_iresnet.certificate.network_certificate import Role
 from invreg_iresnet.inversion.accuracy import Accuracy
 from invreg_iresnet.inversion.convergence import warn_if_short
 from invreg_iresnet.inversion.explicit_inverse import apply_chain
+from invreg_iresnet.inversion.fixed_point import Course
 from invreg_iresnet.inversion.inversion import invert_chain
 from invreg_iresnet.invertible_chain import InvertibleChain
 from invreg_iresnet.network.precision import arithmetic
-from invreg_iresnet.network.residuals import ResidualStack, Weights, residual
+from invreg_iresnet.network.residuals import Weights, residual
+from invreg_iresnet.network.scales import through
 from invreg_iresnet.network.transforms import refuse_transforms, seems_finite
 from invreg_iresnet.parameters import (
+    MIDDLE_AT_HALF_RESOLUTION,
     Center,
+    ChainStage,
     Channels,
     Hidden,
     KernelSize,
@@ -27,10 +31,90 @@ from invreg_iresnet.parameters import (
     Normalisation,
     Padding,
     PulledBack,
+    Stages,
 )
 
 
-class ExplicitIResNet(InvertibleChain):
+class ExplicitChain(InvertibleChain):
+    """A chain of phi_i with phi_i^-1 = Id + g_i: see `ExplicitIResNet`."""
+
+    role: Role = "inverse"
+
+    @property
+    def residual_bound(self) -> float:
+        """l = (1 - L)^(-1/N) - 1, the Lipschitz bound of each residual function."""
+        return math.expm1(-math.log1p(-self.lipschitz) / self.subnetworks)
+
+    @property
+    def memory_per_pixel(self) -> float | None:
+        """About two states and two layers of hidden activations in float32."""
+        return 4.0 * (2 * self.channels + 2 * max(stage.hidden / stage.scale**2 for stage in self.stages))
+
+    @property
+    def reconstruction_radius(self) -> int | None:
+        """Each subnetwork sees half a kernel, and a pull-back may see the whole image."""
+        return None if self.pull_back is not None else sum(stage.reach for stage in self.stages)
+
+    def phi(self, state: Tensor) -> Tensor:
+        """phi(x) = phi_1(...(phi_N(x))) for states x `[B, M, H, W]`, by fixed points; differentiable by autograd.
+
+        Raises:
+            ConvergenceError: if x or the weights are not finite.
+            ShapeError: if x does not have the shape of states.
+        """
+        self._parts()[0].check_state(state)
+        accuracy = self._accuracy()
+        courses: list[Course] = []
+
+        def apply(x: Tensor, weights: Weights) -> Tensor:
+            found = invert_chain(x, _reversed(weights), accuracy)
+            courses.extend(found.courses)
+            return found.x
+
+        with arithmetic(state.device, tf32=self.training):
+            found = through(state.to(self._dtype), self._weights()[::-1], apply)
+            warn_if_short(
+                courses,
+                what="a learned forward map",
+                tolerance=accuracy.forward.tolerance,
+                bound=accuracy.bound,
+                dtype=accuracy.dtype,
+            )
+        return found
+
+    def _invert(self, z: Tensor, accuracy: Accuracy) -> Tensor:
+        if self.training:
+            refuse_transforms("explicit_iresnet in training", z)
+
+        def apply(x: Tensor, weights: Weights) -> Tensor:
+            if self.training:
+                return apply_chain(x, weights, accuracy)
+            for index in range(len(weights.kernels)):
+                x = x + residual(x, weights, index, accuracy.dtype)
+            return x
+
+        z = through(z, self._weights(), apply)
+        if not self.training and not seems_finite(z):
+            raise ConvergenceError(
+                "a reconstruction that is not finite",
+                where="explicit_iresnet",
+                expected="finite measurements and weights",
+                hint="look for NaN and infinite values in the measurements",
+            )
+        return z
+
+    def _check_bound(self) -> None:
+        if self.residual_bound >= 1:
+            fewest, below = math.floor(-math.log2(1 - self.lipschitz)) + 1, 1 - 2.0**-self.subnetworks
+            raise SpecError(
+                f"{self.lipschitz}",
+                where="lipschitz",
+                expected=f"1 / (1 - L) < 2^subnetworks: below {below:.6g} for {self.subnetworks} subnetworks",
+                hint=f"at least {fewest} subnetworks, or a smaller lipschitz",
+            )
+
+
+class ExplicitIResNet(ExplicitChain):
     """Reconstruction by an explicit residual network that is proven to be the inverse of a learned forward operator.
 
     The network phi = phi_1 o ... o phi_N has subnetworks with explicit inverses, phi_i^-1 = Id + g_i, where the
@@ -54,8 +138,6 @@ class ExplicitIResNet(InvertibleChain):
     Raises:
         SpecError: if L is too close to 1 for the number of subnetworks.
     """
-
-    role: Role = "inverse"
 
     def __init__(
         self,
@@ -85,10 +167,8 @@ class ExplicitIResNet(InvertibleChain):
         pull_back: PulledBack = None,
     ) -> None:
         super().__init__(
-            subnetworks,
+            [ChainStage(scale=1, subnetworks=subnetworks, hidden=hidden, kernel_size=kernel_size)],
             channels,
-            hidden,
-            kernel_size,
             lipschitz,
             padding,
             center,
@@ -98,67 +178,59 @@ class ExplicitIResNet(InvertibleChain):
             normalisation,
             pull_back,
         )
-        if self.residual_bound >= 1:
-            fewest, below = math.floor(-math.log2(1 - lipschitz)) + 1, 1 - 2.0**-subnetworks
-            raise SpecError(
-                f"{lipschitz}",
-                where="lipschitz",
-                expected=f"1 / (1 - L) < 2^subnetworks: below {below:.6g} for {subnetworks} subnetworks",
-                hint=f"at least {fewest} subnetworks, or a smaller lipschitz",
-            )
+        self.hidden, self.kernel_size = hidden, kernel_size
+        self._check_bound()
 
-    @property
-    def residual_bound(self) -> float:
-        """l = (1 - L)^(-1/N) - 1, the Lipschitz bound of each residual function."""
-        return math.expm1(-math.log1p(-self.lipschitz) / self.subnetworks)
 
-    @property
-    def memory_per_pixel(self) -> float | None:
-        """About two states and two layers of hidden activations in float32."""
-        return 4.0 * (2 * self.channels + 2 * self.hidden)
+class MultiscaleExplicitIResNet(ExplicitChain):
+    """`explicit_iresnet` with subnetworks at several resolutions: it sees farther at the same cost.
 
-    @property
-    def reconstruction_radius(self) -> int | None:
-        """Each subnetwork sees half a kernel, and a pull-back may see the whole image."""
-        return None if self.pull_back is not None else self.subnetworks * (self.kernel_size // 2)
+    Between stages, s x s neighbouring pixels become channels of one (`pixel_unshuffle`), or the other way round. These
+    permutations are isometries with an exact inverse, so all that is proven of `explicit_iresnet` holds: the bounds of
+    a subnetwork are those of a zero-padded convolution at its own resolution, and they multiply.
 
-    def phi(self, state: Tensor) -> Tensor:
-        """phi(x) = phi_1(...(phi_N(x))) for states x `[B, M, H, W]`, by fixed points; differentiable by autograd.
+    Where the largest scale does not divide the sides of a padded image, the padding is wider at the bottom and on the
+    right.
 
-        Raises:
-            ConvergenceError: if x or the weights are not finite.
-            ShapeError: if x does not have the shape of states.
-        """
-        lifting, stack = self._parts()
-        lifting.check_state(state)
-        accuracy = self._accuracy(stack)
-        with arithmetic(state.device, tf32=self.training):
-            found = invert_chain(state.to(stack.kernels.dtype), _reversed(stack.weights()), accuracy)
-            warn_if_short(
-                found.courses,
-                what="a learned forward map",
-                tolerance=accuracy.forward.tolerance,
-                bound=accuracy.bound,
-                dtype=accuracy.dtype,
-            )
-        return found.x
+    Raises:
+        SpecError: if L is too close to 1 for the number of subnetworks of all stages.
+    """
 
-    def _invert(self, z: Tensor, stack: ResidualStack, accuracy: Accuracy) -> Tensor:
-        if self.training:
-            refuse_transforms("explicit_iresnet in training", z)
-        weights = stack.weights()
-        if self.training:
-            return apply_chain(z, weights, accuracy)
-        for index in range(len(stack)):
-            z = z + residual(z, weights, index, accuracy.dtype)
-        if not seems_finite(z):
-            raise ConvergenceError(
-                "a reconstruction that is not finite",
-                where="explicit_iresnet",
-                expected="finite measurements and weights",
-                hint="look for NaN and infinite values in the measurements",
-            )
-        return z
+    def __init__(
+        self,
+        stages: Stages = MIDDLE_AT_HALF_RESOLUTION,
+        channels: Channels = 8,
+        lipschitz: Annotated[
+            float,
+            Field(
+                description="L: the inverse has Lipschitz constant 1 / (1 - L), below 2^subnetworks, those of all "
+                "stages; close to 1 for small noise",
+                gt=0,
+                lt=1,
+            ),
+        ] = 0.99,
+        padding: Padding = 6,
+        center: Center = 0.45,
+        tolerance: Annotated[
+            float, Field(description="relative residual of the fixed points of the forward map", gt=0, lt=1)
+        ] = 1e-5,
+        max_iterations: MaxIterations = 500,
+        normalisation: Normalisation = "grid",
+        pull_back: PulledBack = None,
+    ) -> None:
+        super().__init__(
+            stages,
+            channels,
+            lipschitz,
+            padding,
+            center,
+            tolerance,
+            max_iterations,
+            tolerance,
+            normalisation,
+            pull_back,
+        )
+        self._check_bound()
 
 
 def _reversed(weights: Weights) -> Weights:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import math
 from abc import abstractmethod
+from collections.abc import Sequence
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from invreg import (
     Architecture,
@@ -38,11 +39,11 @@ from invreg_iresnet.inversion.accuracy import Accuracy, exact, for_training
 from invreg_iresnet.network.lifting import Lifting
 from invreg_iresnet.network.precision import arithmetic, autocast_dtype, single_thread
 from invreg_iresnet.network.residuals import ResidualStack, Weights
+from invreg_iresnet.network.scales import StageWeights
 from invreg_iresnet.parameters import (
     Center,
+    ChainStage,
     Channels,
-    Hidden,
-    KernelSize,
     MaxIterations,
     Normalisation,
     Padding,
@@ -67,10 +68,8 @@ class InvertibleChain(Reconstructor):
 
     def __init__(
         self,
-        subnetworks: int,
+        stages: Sequence[ChainStage],
         channels: Channels,
-        hidden: Hidden,
-        kernel_size: KernelSize,
         lipschitz: float,
         padding: Padding,
         center: Center,
@@ -81,12 +80,15 @@ class InvertibleChain(Reconstructor):
         pull_back: PulledBack,
     ) -> None:
         super().__init__()
-        self.subnetworks, self.channels, self.hidden, self.kernel_size = subnetworks, channels, hidden, kernel_size
+        self.stages, self.channels = tuple(stages), channels
+        self.subnetworks = sum(stage.subnetworks for stage in stages)
         self.lipschitz, self.padding, self.center = lipschitz, padding, center
         self.tolerance, self.max_iterations = tolerance, max_iterations
         self.training_tolerance, self.normalisation = training_tolerance, normalisation
         self.pull_back = pull_back
+        # Of the first stage and of the others: so the weights of chains with one stage have the names they always had.
         self.residuals: ResidualStack | None = None
+        self.further_residuals: nn.ModuleList = nn.ModuleList()
         self.lifting: Lifting | None = None
         self._progress: float | None = None
         self._proven: tuple[tuple[Any, ...], StabilityCertificate] | None = None
@@ -104,7 +106,7 @@ class InvertibleChain(Reconstructor):
         """phi(x) for states x `[B, M, H, W]`."""
 
     @abstractmethod
-    def _invert(self, z: Tensor, stack: ResidualStack, accuracy: Accuracy) -> Tensor:
+    def _invert(self, z: Tensor, accuracy: Accuracy) -> Tensor:
         """phi^-1(z) for states, as accurately as reconstructions need it."""
 
     # -- from setup to final weights
@@ -130,7 +132,8 @@ class InvertibleChain(Reconstructor):
                 expected=f"a multiple of {image_channels}: a state is a stack of copies of the image",
                 hint=f"{math.ceil(self.channels / image_channels) * image_channels}",
             )
-        lifting = Lifting(image_channels, self.channels // image_channels, self.padding, self.center)
+        multiple = max(stage.scale for stage in self.stages)
+        lifting = Lifting(image_channels, self.channels // image_channels, self.padding, self.center, multiple)
         lifting.check_size(height, width)
         operator = problem.operator
         in_image_space = tuple(operator.range_shape(image_shape)) == tuple(image_shape)
@@ -143,9 +146,18 @@ class InvertibleChain(Reconstructor):
         self._image_shape = tuple(image_shape)
         self._pulls_back = self.pull_back is None and not in_image_space
         self.lifting = lifting
-        self.residuals = ResidualStack(
-            self.subnetworks, self.channels, self.hidden, self.kernel_size, self.residual_bound, self.normalisation
+        self.residuals, *further = (
+            ResidualStack(
+                stage.subnetworks,
+                self.channels * stage.scale**2,
+                stage.hidden,
+                stage.kernel_size,
+                self.residual_bound,
+                self.normalisation,
+            )
+            for stage in self.stages
         )
+        self.further_residuals = nn.ModuleList(further)
         self._image_size = height, width
         self._proven = self._pulled = None
 
@@ -174,7 +186,8 @@ class InvertibleChain(Reconstructor):
         Raises:
             CertificateError: if weights are not finite.
         """
-        self._parts()[1].finalise()
+        for stack in self._parts()[1]:
+            stack.finalise()
 
     def architecture(self) -> Architecture:
         """The network as it is built, for images of the size given to `setup`.
@@ -182,9 +195,10 @@ class InvertibleChain(Reconstructor):
         Raises:
             InvregError: before `setup`.
         """
-        lifting, stack = self._parts()
+        lifting, stacks = self._parts()
         reads = "A*z/‖A‖²" if self._pulls_back else "z" if self.pull_back is None else self.pull_back.formula
-        return chain_architecture(stack, lifting, self.role, self._image_size, reads)
+        scales = [stage.scale for stage in self.stages]
+        return chain_architecture(stacks, scales, lifting, self.role, self._image_size, reads)
 
     # -- the maps
 
@@ -198,23 +212,29 @@ class InvertibleChain(Reconstructor):
             ShapeError: if z does not have the shape of measurements, or is too small for the padding.
             ConvergenceError: if z or the weights are not finite.
         """
-        lifting, stack = self._parts()
-        accuracy = self._accuracy(stack)
+        (lifting, _), accuracy = self._parts(), self._accuracy()
         with arithmetic(z.device, tf32=self.training):
-            return lifting.unlift(self._invert(self.lift(self._in_image_space(z)), stack, accuracy))
+            read = self._in_image_space(z)
+            return lifting.unlift(self._invert(self.lift(read), accuracy), _size(read))
 
     def forward_map(self, x: Tensor) -> Tensor:
         """The learned F(x), C m(phi(s(P x))), for images x `[B, C, H, W]`."""
-        return self.unlift(self.phi(self.lift(x)))
+        lifting, _ = self._parts()
+        return lifting.unlift(self.phi(self.lift(x)), _size(x))
 
     def lift(self, x: Tensor) -> Tensor:
-        """The state `[B, M, H + 2 padding, W + 2 padding]` of images (or measurements in X) `[B, C, H, W]`."""
-        lifting, stack = self._parts()
-        return lifting.lift(x.to(stack.kernels.dtype))
+        """The state of images (or measurements in X) `[B, C, H, W]`.
+
+        It is `[B, M, H + 2 padding, W + 2 padding]`, with more pixels at the bottom and on the right where there are
+        scales that do not divide these sides.
+        """
+        return self._parts()[0].lift(x.to(self._dtype))
 
     def unlift(self, state: Tensor) -> Tensor:
-        """The image `[B, C, H, W]` of a state."""
-        return self._parts()[0].unlift(state)
+        """The image `[B, C, H, W]` of a state: of the size given to `setup`, or else the largest that has one."""
+        lifting, _ = self._parts()
+        ours = state.ndim == 4 and _size(state) == lifting.state_size(*self._image_size)
+        return lifting.unlift(state, self._image_size if ours else None)
 
     # -- what is proven
 
@@ -229,10 +249,9 @@ class InvertibleChain(Reconstructor):
         Raises:
             CertificateError: if weights are not finite.
         """
-        lifting, stack = self._parts()
+        lifting, _ = self._parts()
         with torch.no_grad():
-            weights = stack.evaluation_weights()
-            found = certify_chain(weights, self.role, self._embedding(lifting), self.residual_bound)
+            found = certify_chain(self._evaluation_weights(), self.role, self._embedding(lifting), self.residual_bound)
         self._keep(found)
         return found
 
@@ -242,10 +261,10 @@ class InvertibleChain(Reconstructor):
         Raises:
             CertificateError: if it belongs to other weights or another kind of network, or claims what does not hold.
         """
-        lifting, stack = self._parts()
+        lifting, _ = self._parts()
         claimed = StabilityCertificate(certificate.content)
         with torch.no_grad(), single_thread():
-            verify_chain(claimed, stack.evaluation_weights(), self.role, self._embedding(lifting))
+            verify_chain(claimed, self._evaluation_weights(), self.role, self._embedding(lifting))
         self._keep(claimed)
 
     def accept(self, certificate: StabilityCertificate) -> None:
@@ -254,8 +273,7 @@ class InvertibleChain(Reconstructor):
         Raises:
             CertificateError: if it belongs to other weights.
         """
-        weights = self._parts()[1].evaluation_weights()
-        if certificate.content["weights"] != weights_digest(weights):
+        if certificate.content["weights"] != weights_digest(self._evaluation_weights()):
             raise CertificateError("it belongs to other weights", where="certificate", expected="that of these weights")
         self._keep(certificate)
 
@@ -278,7 +296,7 @@ class InvertibleChain(Reconstructor):
             SpecError: if the tolerance is not positive, the error negative, or not for measurements in X.
             ConvergenceError: if z or the weights are not finite.
         """
-        lifting, stack = self._parts()
+        lifting, _ = self._parts()
         self.check_measurements(z)
         if data_error and self._pulls_back:
             raise SpecError(
@@ -288,7 +306,7 @@ class InvertibleChain(Reconstructor):
                 hint="pull_back: adjoint, whose norm is in the bound",
             )
         with torch.no_grad(), arithmetic(z.device, tf32=False):
-            weights = stack.evaluation_weights()
+            weights = self._evaluation_weights()
             chain = Chain(weights, self.role, lifting, self._proof(weights, lifting))
             if self.pull_back is not None:
                 z = self.pull_back.in_float64(z)
@@ -299,7 +317,7 @@ class InvertibleChain(Reconstructor):
 
     # -- parts
 
-    def _proof(self, weights: Weights, lifting: Lifting) -> StabilityCertificate:
+    def _proof(self, weights: Sequence[StageWeights], lifting: Lifting) -> StabilityCertificate:
         """The certificate of these weights: the last one, if it is theirs, or a new one."""
         own = (weights_digest(weights), *self._embedding(lifting))
         if self._proven is None or self._proven[0] != own:
@@ -325,13 +343,13 @@ class InvertibleChain(Reconstructor):
 
     def _in_image_space(self, z: Tensor) -> Tensor:
         if self.pull_back is not None:
-            found: Tensor = self.pull_back.forward(z.to(self._parts()[1].kernels.dtype))
+            found: Tensor = self.pull_back.forward(z.to(self._dtype))
             return found
         if self._normal is None:
             return z
-        return self._normal.pull_back(z.to(self._parts()[1].kernels.dtype))
+        return self._normal.pull_back(z.to(self._dtype))
 
-    def _parts(self) -> tuple[Lifting, ResidualStack]:
+    def _parts(self) -> tuple[Lifting, list[ResidualStack]]:
         if self.lifting is None or self.residuals is None:
             raise InvregError(
                 "the network has no weights yet",
@@ -346,20 +364,39 @@ class InvertibleChain(Reconstructor):
                 expected="float32 or float64, which norms and fixed points need",
                 hint="net.float(), and train under torch.autocast for fast convolutions",
             )
-        return self.lifting, self.residuals
+        return self.lifting, [self.residuals, *self.further_residuals]
 
-    def _accuracy(self, stack: ResidualStack) -> Accuracy:
-        bound, dtype = self.residual_bound, self._convolution_dtype(stack)
+    @property
+    def _dtype(self) -> torch.dtype:
+        return self._parts()[1][0].kernels.dtype
+
+    def _weights(self) -> list[StageWeights]:
+        """With their norms, differentiable with respect to the parameters."""
+        return self._staged([stack.weights() for stack in self._parts()[1]])
+
+    def _evaluation_weights(self) -> list[StageWeights]:
+        return self._staged([stack.evaluation_weights() for stack in self._parts()[1]])
+
+    def _staged(self, weights: Sequence[Weights]) -> list[StageWeights]:
+        return [StageWeights(stage.scale, one) for stage, one in zip(self.stages, weights, strict=True)]
+
+    def _accuracy(self) -> Accuracy:
+        bound, dtype = self.residual_bound, self._convolution_dtype()
         if self.training:
             progress, tolerance = self._progress, self.training_tolerance
             return for_training(progress, tolerance, self.max_iterations, bound=bound, dtype=dtype)
         return exact(self.tolerance, self.max_iterations, bound=bound, dtype=dtype)
 
-    def _convolution_dtype(self, stack: ResidualStack) -> torch.dtype:
-        return autocast_dtype(stack.kernels) if self.training else stack.kernels.dtype
+    def _convolution_dtype(self) -> torch.dtype:
+        kernels = self._parts()[1][0].kernels
+        return autocast_dtype(kernels) if self.training else kernels.dtype
 
     def extra_repr(self) -> str:
         return f"lipschitz={self.lipschitz}, padding={self.padding}, center={self.center}, tolerance={self.tolerance}"
+
+
+def _size(x: Tensor) -> tuple[int, int]:
+    return x.shape[-2], x.shape[-1]
 
 
 def _require_linear(operator: Operator, image_shape: Shape, name: str) -> None:

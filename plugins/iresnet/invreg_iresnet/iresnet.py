@@ -7,19 +7,23 @@ import warnings
 from typing import Annotated
 
 from pydantic import Field
-from torch import Tensor
+from torch import Tensor, nn
 
 from invreg import ConvergenceWarning, Problem, Shape, SpecError, search_choices
 from invreg_iresnet.certificate.network_certificate import Role
 from invreg_iresnet.inversion.accuracy import Accuracy, exact
 from invreg_iresnet.inversion.convergence import short_of
+from invreg_iresnet.inversion.fixed_point import Course
 from invreg_iresnet.inversion.inversion import Inversion, Starts, invert_chain
 from invreg_iresnet.inversion.starts import LearnedStarts
 from invreg_iresnet.invertible_chain import InvertibleChain
 from invreg_iresnet.network.precision import arithmetic
-from invreg_iresnet.network.residuals import ResidualStack, residual
+from invreg_iresnet.network.residuals import Weights, residual
+from invreg_iresnet.network.scales import through
 from invreg_iresnet.parameters import (
+    MIDDLE_AT_HALF_RESOLUTION,
     Center,
+    ChainStage,
     Channels,
     Hidden,
     KernelSize,
@@ -27,10 +31,118 @@ from invreg_iresnet.parameters import (
     Normalisation,
     Padding,
     PulledBack,
+    Stages,
 )
 
 
-class IResNet(InvertibleChain):
+class ImplicitChain(InvertibleChain):
+    """A chain of phi_i = Id - f_i, inverted by fixed points: see `IResNet`."""
+
+    role: Role = "forward"
+
+    starts: LearnedStarts
+    gradient_starts: LearnedStarts
+    further_starts: nn.ModuleList
+    further_gradient_starts: nn.ModuleList
+
+    @property
+    def residual_bound(self) -> float:
+        """L_i = 1 - (1 - L)^(1/N), the Lipschitz bound of each residual function."""
+        return -math.expm1(math.log1p(-self.lipschitz) / self.subnetworks)
+
+    @property
+    def forward_map_radius(self) -> int:
+        """Each subnetwork sees half a kernel; padding by reflection is not farther away than what it copies."""
+        return sum(stage.reach for stage in self.stages)
+
+    @property
+    def memory_per_pixel(self) -> float | None:
+        """About six states and two layers of hidden activations in float32."""
+        return 4.0 * (6 * self.channels + 2 * max(stage.hidden / stage.scale**2 for stage in self.stages))
+
+    def setup(self, problem: Problem, image_shape: Shape) -> None:
+        super().setup(problem, image_shape)
+        (self.starts, *further), (self.gradient_starts, *further_gradients) = (
+            [LearnedStarts(stage.subnetworks, self.channels * stage.scale**2) for stage in self.stages]
+            for _ in range(2)
+        )
+        self.further_starts = nn.ModuleList(further)
+        self.further_gradient_starts = nn.ModuleList(further_gradients)
+
+    def _invert(self, z: Tensor, accuracy: Accuracy) -> Tensor:
+        inversion = self._inversion(z, accuracy)
+        error = short_of(
+            inversion.courses,
+            what="a reconstruction",
+            tolerance=accuracy.forward.tolerance,
+            bound=accuracy.bound,
+            dtype=accuracy.dtype,
+        )
+        # A result that has not converged must not be learned from; as an image it is still of use.
+        if error and self.training:
+            raise error
+        if error:
+            warnings.warn(str(error), ConvergenceWarning, stacklevel=2)
+        return inversion.x
+
+    def phi(self, state: Tensor) -> Tensor:
+        """phi(x) = phi_1(...(phi_N(x))) for states x `[B, M, H, W]`.
+
+        Explicit, and differentiable by all transforms of torch.func.
+        """
+        self._parts()[0].check_state(state)
+        dtype = self._convolution_dtype()
+
+        def apply(x: Tensor, weights: Weights) -> Tensor:
+            for index in reversed(range(len(weights.kernels))):
+                x = x - residual(x, weights, index, dtype)
+            return x
+
+        with arithmetic(state.device, tf32=self.training):
+            stages = self._weights()
+            return through(state.to(self._dtype), stages[::-1], apply)
+
+    def invert(self, z: Tensor, tolerance: float | None = None, max_iterations: int | None = None) -> Inversion:
+        """phi^-1(z) for states z `[B, M, H, W]`, with a record of the iterations, also of those that fail.
+
+        Args:
+            z: states; `lift` makes them.
+            tolerance: relative residual, `self.tolerance` if left out.
+            max_iterations: for each subnetwork, `self.max_iterations` if left out.
+
+        Raises:
+            ConvergenceError: if z or the weights are not finite.
+            ShapeError: if z does not have the shape of states.
+            SpecError: if the tolerance or the number of iterations is not positive.
+        """
+        self._parts()[0].check_state(z)
+        tolerance = self.tolerance if tolerance is None else tolerance
+        max_iterations = self.max_iterations if max_iterations is None else max_iterations
+        if not (tolerance > 0 and max_iterations >= 1):
+            raise SpecError(
+                f"tolerance {tolerance}, max_iterations {max_iterations}",
+                where="iresnet.invert",
+                expected="a positive tolerance and at least one iteration",
+            )
+        accuracy = exact(tolerance, max_iterations, bound=self.residual_bound, dtype=self._dtype)
+        with arithmetic(z.device, tf32=False):
+            return self._inversion(z.to(self._dtype), accuracy)
+
+    def _inversion(self, z: Tensor, accuracy: Accuracy) -> Inversion:
+        courses: list[Course] = []
+        starts = zip(
+            [self.starts, *self.further_starts], [self.gradient_starts, *self.further_gradient_starts], strict=True
+        )
+
+        def apply(state: Tensor, weights: Weights) -> Tensor:
+            found = invert_chain(state, weights, accuracy, Starts(*next(starts), learn=self.training))
+            courses.extend(found.courses)
+            return found.x
+
+        return Inversion(through(z, self._weights(), apply), tuple(courses))
+
+
+class IResNet(ImplicitChain):
     """Reconstruction by the inverse of an invertible residual network that has learned the forward operator.
 
     The network is phi = phi_1 o ... o phi_N with phi_i = Id - f_i, equation (2.1) of the paper, on states in X^M.
@@ -67,8 +179,6 @@ class IResNet(InvertibleChain):
     Source: Arndt & Nickel 2024, sections 2 and 4.1.
     """
 
-    role: Role = "forward"
-
     def __init__(
         self,
         subnetworks: Annotated[
@@ -97,10 +207,8 @@ class IResNet(InvertibleChain):
         pull_back: PulledBack = None,
     ) -> None:
         super().__init__(
-            subnetworks,
+            [ChainStage(scale=1, subnetworks=subnetworks, hidden=hidden, kernel_size=kernel_size)],
             channels,
-            hidden,
-            kernel_size,
             lipschitz,
             padding,
             center,
@@ -110,89 +218,47 @@ class IResNet(InvertibleChain):
             normalisation,
             pull_back,
         )
-        self.starts: LearnedStarts | None = None
-        self.gradient_starts: LearnedStarts | None = None
+        self.hidden, self.kernel_size = hidden, kernel_size
 
-    @property
-    def residual_bound(self) -> float:
-        """L_i = 1 - (1 - L)^(1/N), the Lipschitz bound of each residual function."""
-        return -math.expm1(math.log1p(-self.lipschitz) / self.subnetworks)
 
-    @property
-    def forward_map_radius(self) -> int:
-        """Each subnetwork sees half a kernel; padding by reflection is not farther away than what it copies."""
-        return self.subnetworks * (self.kernel_size // 2)
+class MultiscaleIResNet(ImplicitChain):
+    """`iresnet` with subnetworks at several resolutions: it sees farther at the same cost.
 
-    @property
-    def memory_per_pixel(self) -> float | None:
-        """About six states and two layers of hidden activations in float32."""
-        return 4.0 * (6 * self.channels + 2 * self.hidden)
+    Between stages, s x s neighbouring pixels become channels of one (`pixel_unshuffle`), or the other way round. These
+    permutations are isometries with an exact inverse, so all that is proven of `iresnet` holds: the bounds of
+    a subnetwork are those of a zero-padded convolution at its own resolution, and they multiply.
 
-    def setup(self, problem: Problem, image_shape: Shape) -> None:
-        super().setup(problem, image_shape)
-        self.starts = LearnedStarts(self.subnetworks, self.channels)
-        self.gradient_starts = LearnedStarts(self.subnetworks, self.channels)
+    Where the largest scale does not divide the sides of a padded image, the padding is wider at the bottom and on the
+    right.
+    """
 
-    def _invert(self, z: Tensor, stack: ResidualStack, accuracy: Accuracy) -> Tensor:
-        inversion = invert_chain(z, stack.weights(), accuracy, self._starts())
-        error = short_of(
-            inversion.courses,
-            what="a reconstruction",
-            tolerance=accuracy.forward.tolerance,
-            bound=accuracy.bound,
-            dtype=accuracy.dtype,
+    def __init__(
+        self,
+        stages: Stages = MIDDLE_AT_HALF_RESOLUTION,
+        channels: Channels = 8,
+        lipschitz: Annotated[
+            float,
+            Field(
+                description="L: the inverse has Lipschitz constant 1 / (1 - L); close to 1 for small noise", gt=0, lt=1
+            ),
+        ] = 0.999,
+        padding: Padding = 6,
+        center: Center = 0.45,
+        tolerance: Annotated[float, Field(description="relative residual of each inversion", gt=0, lt=1)] = 1e-5,
+        max_iterations: MaxIterations = 200,
+        training_tolerance: Annotated[float, Field(description="relative residual while training", gt=0, lt=1)] = 5e-3,
+        normalisation: Normalisation = "grid",
+        pull_back: PulledBack = None,
+    ) -> None:
+        super().__init__(
+            stages,
+            channels,
+            lipschitz,
+            padding,
+            center,
+            tolerance,
+            max_iterations,
+            training_tolerance,
+            normalisation,
+            pull_back,
         )
-        # A result that has not converged must not be learned from; as an image it is still of use.
-        if error and self.training:
-            raise error
-        if error:
-            warnings.warn(str(error), ConvergenceWarning, stacklevel=2)
-        return inversion.x
-
-    def phi(self, state: Tensor) -> Tensor:
-        """phi(x) = phi_1(...(phi_N(x))) for states x `[B, M, H, W]`.
-
-        Explicit, and differentiable by all transforms of torch.func.
-        """
-        lifting, stack = self._parts()
-        lifting.check_state(state)
-        dtype = self._convolution_dtype(stack)
-        with arithmetic(state.device, tf32=self.training):
-            weights = stack.weights()
-            state = state.to(stack.kernels.dtype)
-            for index in reversed(range(len(stack))):
-                state = state - residual(state, weights, index, dtype)
-        return state
-
-    def invert(self, z: Tensor, tolerance: float | None = None, max_iterations: int | None = None) -> Inversion:
-        """phi^-1(z) for states z `[B, M, H, W]`, with a record of the iterations, also of those that fail.
-
-        Args:
-            z: states; `lift` makes them.
-            tolerance: relative residual, `self.tolerance` if left out.
-            max_iterations: for each subnetwork, `self.max_iterations` if left out.
-
-        Raises:
-            ConvergenceError: if z or the weights are not finite.
-            ShapeError: if z does not have the shape of states.
-            SpecError: if the tolerance or the number of iterations is not positive.
-        """
-        lifting, stack = self._parts()
-        lifting.check_state(z)
-        tolerance = self.tolerance if tolerance is None else tolerance
-        max_iterations = self.max_iterations if max_iterations is None else max_iterations
-        if not (tolerance > 0 and max_iterations >= 1):
-            raise SpecError(
-                f"tolerance {tolerance}, max_iterations {max_iterations}",
-                where="iresnet.invert",
-                expected="a positive tolerance and at least one iteration",
-            )
-        dtype = stack.kernels.dtype
-        accuracy = exact(tolerance, max_iterations, bound=self.residual_bound, dtype=dtype)
-        with arithmetic(z.device, tf32=False):
-            return invert_chain(z.to(dtype), stack.weights(), accuracy, self._starts())
-
-    def _starts(self) -> Starts:
-        assert self.starts is not None  # noqa: S101 (for mypy: `setup` has made it and the next one)
-        assert self.gradient_starts is not None  # noqa: S101
-        return Starts(self.starts, self.gradient_starts, learn=self.training)

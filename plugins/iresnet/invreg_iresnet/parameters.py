@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import BaseModel, ConfigDict, Field
 
 from invreg import LeftOut, Odd, PullBack, search_choices
 from invreg_iresnet.norms.normalisation import NormalisationName
@@ -23,6 +23,37 @@ KernelSize = Annotated[
     ),
     Odd(),
 ]
+
+
+class ChainStage(BaseModel):
+    """Consecutive subnetworks of equal size, at one resolution."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+    scale: Annotated[
+        Literal[1, 2, 4, 8],
+        Field(description="s: states are looked at as s x s times the channels on 1/s of the sides"),
+    ]
+    subnetworks: Annotated[int, Field(description="how many of them", ge=1)]
+    hidden: Annotated[int, Field(description="channels within each residual function", ge=1)]
+    kernel_size: Annotated[int, Field(description="side of the kernels at this resolution, odd", ge=3), Odd()]
+
+    @property
+    def reach(self) -> int:
+        """How many pixels of an image away its subnetworks see at most."""
+        return self.scale * self.subnetworks * (self.kernel_size // 2) + self.scale - 1
+
+
+Stages = Annotated[
+    tuple[ChainStage, ...],
+    Field(description="subnetworks at several resolutions, in the order of the reconstruction", min_length=1),
+]
+#: A chain that begins and ends at full resolution.
+MIDDLE_AT_HALF_RESOLUTION = (
+    ChainStage(scale=1, subnetworks=3, hidden=16, kernel_size=5),
+    ChainStage(scale=2, subnetworks=4, hidden=32, kernel_size=3),
+    ChainStage(scale=1, subnetworks=3, hidden=16, kernel_size=5),
+)
 Padding = Annotated[
     int,
     Field(

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import math
 import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -24,6 +25,7 @@ from invreg_iresnet.certificate.network_certificate import Role, bounds_of, inve
 from invreg_iresnet.certificate.residual_defect import Defects, euclidean_norms
 from invreg_iresnet.network.lifting import Lifting
 from invreg_iresnet.network.residuals import Weights
+from invreg_iresnet.network.scales import StageWeights, rescaled
 from invreg_iresnet.network.subnetwork import DIVERGED, Subnetwork, subnetworks
 from invreg_iresnet.norms.rounding import UNIT
 
@@ -66,13 +68,13 @@ class Chain:
     """What the inversion needs of a network.
 
     Attributes:
-        weights: as evaluation uses them.
+        stages: the weights as evaluation uses them, phi_1 first.
         role: what the residual functions are part of.
         lifting: from images to states.
         certificate: of these weights.
     """
 
-    weights: Weights
+    stages: Sequence[StageWeights]
     role: Role
     lifting: Lifting
     certificate: StabilityCertificate
@@ -104,7 +106,7 @@ def reconstruct_certified(
             expected="residual functions that are certified contractions",
             hint="net.finalise() scales the weights until they are",
         )
-    if not all(torch.isfinite(stack).all() for stack in chain.weights):
+    if not all(torch.isfinite(stack).all() for stage in chain.stages for stack in stage.weights):
         raise ConvergenceError(
             "weights that are not finite", where="reconstruct", expected="finite numbers", hint=DIVERGED
         )
@@ -120,27 +122,34 @@ def reconstruct_certified(
     amplifications = _amplifications(kappas)
     copies = chain.lifting.copies
     wanted = _tolerances(chain, _SHARE * tolerance * math.sqrt(copies), amplifications)
-    dtype = chain.weights.kernels.dtype
-    narrow = subnetworks(chain.weights, dtype)
-    wide = [Defects(one) for one in subnetworks(Weights(*(stack.double() for stack in chain.weights)), torch.float64)]
+    dtype = chain.stages[0].weights.kernels.dtype
+    narrow = [one for stage in chain.stages for one in subnetworks(stage.weights, dtype)]
+    wide = [
+        Defects(one)
+        for stage in chain.stages
+        for one in subnetworks(Weights(*(stack.double() for stack in stage.weights)), torch.float64)
+    ]
+    scales = [stage.scale for stage in chain.stages for _ in stage.weights.kernels]
     lifted = chain.lifting.lift(z.double())
     state, before = lifted.to(dtype), lifted
     # Lifting subtracts a constant, in float64: one rounding, which all subnetworks pass on.
     total = UNIT * euclidean_norms(lifted) * amplifications[0]
-    iterations = []
-    for step, one, defects, limit, amplification in zip(
-        _steps(chain, max_iterations), narrow, wide, wanted, amplifications, strict=True
+    iterations, scale = [], 1
+    for step, here, one, defects, limit, amplification in zip(
+        _steps(chain, max_iterations), scales, narrow, wide, wanted, amplifications, strict=True
     ):
+        state, before, scale = rescaled(state, scale, here), rescaled(before, scale, here), here
         state, residuals, count = step(one, defects, before, state, limit, certify)
         total = total + residuals * amplification
         iterations.append(count)
         before = state.double()
-    image, added = _image(chain.lifting, before, dtype)
+    size = z.shape[-2], z.shape[-1]
+    image, added = _image(chain.lifting, rescaled(before, scale, 1), size, dtype)
     if not certify:
         return CertifiedReconstruction(image, None, None, tolerance, tuple(iterations))
     # One part in 10^9 is more than all roundings of the sums above.
     bound = (total / math.sqrt(copies) + added) * (1 + 1e-9)
-    with_data_error = _with_data_error(chain, bound, data_error, (z.shape[-2], z.shape[-1]))
+    with_data_error = _with_data_error(chain, bound, data_error, size)
     found = CertifiedReconstruction(image, bound, with_data_error, tolerance, tuple(iterations))
     if not found.met:
         _warn(found, dtype)
@@ -149,7 +158,7 @@ def reconstruct_certified(
 
 def _steps(chain: Chain, max_iterations: int) -> list[_FixedPoint | _Explicit]:
     if chain.role == "inverse":
-        return [_Explicit() for _ in chain.weights.kernels]
+        return [_Explicit() for _ in bounds_of(chain.certificate)]
     return [_FixedPoint(min(one.product, one.lipsdp), max_iterations) for one in bounds_of(chain.certificate)]
 
 
@@ -226,9 +235,9 @@ def _tolerances(chain: Chain, total: float, amplifications: list[float]) -> list
     return [total * share / sum(shares) / w for share, w in zip(shares, amplifications, strict=True)]
 
 
-def _image(lifting: Lifting, state: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+def _image(lifting: Lifting, state: Tensor, size: tuple[int, int], dtype: torch.dtype) -> tuple[Tensor, Tensor]:
     """The image of a state in float64, rounded to `dtype`, and how far that is from the exact one."""
-    exact = lifting.unlift(state)
+    exact = lifting.unlift(state, size)
     image = exact.to(dtype)
     # The mean over the copies sums them up and divides; then the constant is added.
     mean = (lifting.copies + 2) * UNIT * euclidean_norms(state) / math.sqrt(lifting.copies)

@@ -8,6 +8,7 @@ only the sum over the copies counts (divided by q at the end, so that the matric
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -75,28 +76,24 @@ def certify_chain_gains(
     kernels: Sequence[Tensor],
     mixings: Sequence[Tensor],
     implicit: bool,
-    image_channels: int,
+    copies: int,
     bounds: Sequence[SubnetworkBounds],
 ) -> ChainBounds | None:
     """Finds and proves gains. Deterministic; computes on the CPU.
 
     Args:
-        kernels: K_j `[H, M, k, k]` in the order of the steps, float64 on the CPU.
+        kernels: K_j `[H, M, k, k]` in the order of the steps, float64 on the CPU; those of one scale have the same M.
         mixings: W_j `[M, H]`, likewise.
         implicit: what the steps are, see `Steps`.
-        image_channels: C, of which a state has M/C copies.
+        copies: q, of the channels of an image, that a state has.
         bounds: of the subnetworks: the search starts from their scalings.
 
     Returns:
         None if subnetworks are so large that only single ones can be treated, or nothing is proven.
     """
-    channels, hidden = mixings[0].shape
-    length = (_LARGEST - channels) // hidden
-    if length < min(2, len(kernels)):
+    groups = _groups([kernel.shape for kernel in kernels])
+    if groups is None:
         return None
-    groups = _groups(len(kernels), length)
-    identity = torch.eye(channels, dtype=torch.float64, device="cpu")
-    stack = _stack(channels, image_channels)
     states, images = [], []
     for group in groups:
         active = [alive(kernels[index], mixings[index]) for index in group]
@@ -104,17 +101,18 @@ def certify_chain_gains(
         start = _start([bounds[index] for index in group], active, implicit)
         if start is None:
             return None
+        identity = _identity(len(mixings[group.start]))
         found = _proven(steps, Ends(identity, identity), start, active)
         if found is None:
             return None
         states.append(found)
-        ends = _image_ends(group, groups, identity, stack)
+        ends = _image_ends(group, groups, identity, copies)
         if ends.entry is identity and ends.exit is identity:
             images.append(found)
             continue
-        copies = 1 if ends.exit is identity else channels // image_channels
+        larger = 1 if ends.exit is identity else copies
         start = [
-            copies * torch.tensor(one, dtype=torch.float64, device="cpu")[use]
+            larger * torch.tensor(one, dtype=torch.float64, device="cpu")[use]
             for one, use in zip(found.scalings, active, strict=True)
         ]
         found = _proven(steps, ends, start, active)
@@ -125,7 +123,7 @@ def certify_chain_gains(
 
 
 def check_chain_gains(
-    kernels: Sequence[Tensor], mixings: Sequence[Tensor], implicit: bool, image_channels: int, claimed: ChainBounds
+    kernels: Sequence[Tensor], mixings: Sequence[Tensor], implicit: bool, copies: int, claimed: ChainBounds
 ) -> None:
     """Proves the claims again, without a search.
 
@@ -133,14 +131,12 @@ def check_chain_gains(
         kernels: as for `certify_chain_gains`.
         mixings: likewise.
         implicit: likewise.
-        image_channels: likewise.
+        copies: likewise.
         claimed: the claims.
 
     Raises:
         CertificateError: naming a claim that is not proven for these weights.
     """
-    channels = len(mixings[0])
-    identity = torch.eye(channels, dtype=torch.float64, device="cpu")
     proven: dict[range, GroupGain] = {}
     for name, claims in (("states", claimed.states), ("images", claimed.images)):
         if sum(one.length for one in claims) != len(kernels) or any(one.length < 1 for one in claims):
@@ -150,13 +146,21 @@ def check_chain_gains(
                 expected=f"{len(kernels)} in all",
             )
         groups = _of_lengths([one.length for one in claims])
+        for group in groups:
+            if len({kernels[index].shape[1:] for index in group}) > 1:
+                raise CertificateError(
+                    f"a group of subnetworks {group.start + 1} to {group.stop}, of several stages",
+                    where=name,
+                    expected="groups within one stage",
+                )
         inner = groups[1:-1] if name == "images" else []
         for number, (group, claim) in enumerate(zip(groups, claims, strict=True), 1):
             if group in inner and proven.get(group) == claim:
                 continue  # from states to states, of the same subnetworks: proven above
+            identity = _identity(len(mixings[group.start]))
             ends = Ends(identity, identity)
             if name == "images":
-                ends = _image_ends(group, groups, identity, _stack(channels, image_channels))
+                ends = _image_ends(group, groups, identity, copies)
             try:
                 _check([kernels[index] for index in group], [mixings[index] for index in group], implicit, ends, claim)
             except CertificateError as error:
@@ -198,10 +202,19 @@ def _group_from(content: Any, where: str) -> GroupGain:
     )
 
 
-def _groups(count: int, longest: int) -> list[range]:
-    """0, ..., count - 1 in groups of nearly equal lengths."""
-    groups = math.ceil(count / longest)
-    return _of_lengths([count // groups + (index < count % groups) for index in range(groups)])
+def _groups(shapes: Sequence[tuple[int, ...]]) -> list[range] | None:
+    """0, 1, ... in groups of nearly equal lengths; kernels `[H, M, k, k]` of a group have one shape.
+
+    None if all of them would be single ones, or single ones are too large.
+    """
+    lengths: list[int] = []
+    for (hidden, channels, *_), run in itertools.groupby(shapes):
+        count, longest = len(list(run)), (_LARGEST - channels) // hidden
+        if longest < 1:
+            return None
+        groups = math.ceil(count / longest)
+        lengths += [count // groups + (index < count % groups) for index in range(groups)]
+    return _of_lengths(lengths) if max(lengths) > 1 or len(shapes) == 1 else None
 
 
 def _of_lengths(lengths: Sequence[int]) -> list[range]:
@@ -209,12 +222,13 @@ def _of_lengths(lengths: Sequence[int]) -> list[range]:
     return [range(end - length, end) for end, length in zip(ends, lengths, strict=True)]
 
 
-def _stack(channels: int, image_channels: int) -> Tensor:
-    """s, the matrix of M/C identities on top of each other."""
-    return torch.eye(image_channels, dtype=torch.float64, device="cpu").repeat(channels // image_channels, 1)
+def _identity(size: int) -> Tensor:
+    return torch.eye(size, dtype=torch.float64, device="cpu")
 
 
-def _image_ends(group: range, groups: Sequence[range], identity: Tensor, stack: Tensor) -> Ends:
+def _image_ends(group: range, groups: Sequence[range], identity: Tensor, copies: int) -> Ends:
+    """B = s, the matrix of q identities on top of each other, where a chain begins; C = s' where it ends."""
+    stack = _identity(len(identity) // copies).repeat(copies, 1)
     return Ends(stack if group == groups[0] else identity, stack.mT if group == groups[-1] else identity)
 
 

@@ -32,7 +32,7 @@ from invreg_iresnet.certificate.composition import (
     from_content,
 )
 from invreg_iresnet.network.precision import each_in_one_thread
-from invreg_iresnet.network.residuals import Weights
+from invreg_iresnet.network.scales import StageWeights
 from invreg_iresnet.norms.finalisation import hexadecimal_digest
 from invreg_iresnet.norms.rounding import down, up
 
@@ -99,11 +99,13 @@ class Embedding(NamedTuple):
     pull_back: PulledBackBy | None = None
 
 
-def certify_chain(weights: Weights, role: Role, embedding: Embedding, bound: float) -> StabilityCertificate:
+def certify_chain(
+    stages: Sequence[StageWeights], role: Role, embedding: Embedding, bound: float
+) -> StabilityCertificate:
     """Proves the bounds of a network.
 
     Args:
-        weights: as evaluation uses them.
+        stages: the weights as evaluation uses them, phi_1 first.
         role: what the residual functions are part of.
         embedding: how images become states.
         bound: L_i, to which the mixings were scaled, as the kernels were to 1.
@@ -111,46 +113,41 @@ def certify_chain(weights: Weights, role: Role, embedding: Embedding, bound: flo
     Raises:
         CertificateError: if weights are not finite.
     """
-    _check_finite(weights)
-    subnetworks = each_in_one_thread(
-        lambda pair: certify_subnetwork(*pair, budgets=(1.0, bound)), _pairs(weights, role)
-    )
-    kernels, mixings = _steps(weights)
+    _check_finite(stages)
+    subnetworks = each_in_one_thread(lambda pair: certify_subnetwork(*pair, budgets=(1.0, bound)), _pairs(stages, role))
+    kernels, mixings = _steps(stages)
     # A step of the inverse is x_j = x_{j-1} + W_j S_j K_j x_j if phi_j = Id - f_j, and with K_j x_{j-1} otherwise.
-    chain = certify_chain_gains(
-        kernels, mixings, role == "forward", weights.mixings.shape[1] // embedding.copies, subnetworks
-    )
-    return StabilityCertificate(_content(_Proven(subnetworks, chain), role, embedding, weights_digest(weights)))
+    chain = certify_chain_gains(kernels, mixings, role == "forward", embedding.copies, subnetworks)
+    return StabilityCertificate(_content(_Proven(subnetworks, chain), role, embedding, weights_digest(stages)))
 
 
-def verify_chain(certificate: StabilityCertificate, weights: Weights, role: Role, embedding: Embedding) -> None:
+def verify_chain(
+    certificate: StabilityCertificate, stages: Sequence[StageWeights], role: Role, embedding: Embedding
+) -> None:
     """Checks a certificate against weights: every claim is proven again, from the scalings that it names.
 
     Raises:
         CertificateError: if it belongs to other weights or another kind of network, or claims what does not hold.
     """
     content = certificate.content
-    _check_finite(weights)
+    _check_finite(stages)
     _expect(content.get("role") == role, "role", content.get("role"), role, "the kind of network it was made for")
-    found = weights_digest(weights)
+    found = weights_digest(stages)
     _expect(content["weights"] == found, "weights", content["weights"], found, "the weights that it was made for")
-    claimed = content.get("subnetworks")
+    claimed, pairs = content.get("subnetworks"), _pairs(stages, role)
     _expect(
-        isinstance(claimed, Sequence) and len(claimed) == len(weights.kernels),
+        isinstance(claimed, Sequence) and len(claimed) == len(pairs),
         "subnetworks",
         len(claimed) if isinstance(claimed, Sequence) else claimed,
-        f"{len(weights.kernels)} of them",
+        f"{len(pairs)} of them",
     )
     assert isinstance(claimed, Sequence)  # noqa: S101 (for mypy: refused above if not)
-    subnetworks = each_in_one_thread(
-        _checked_bounds, list(enumerate(zip(_pairs(weights, role), claimed, strict=True), 1))
-    )
+    subnetworks = each_in_one_thread(_checked_bounds, list(enumerate(zip(pairs, claimed, strict=True), 1)))
     chain = None
     try:
         if content.get("chain") is not None:
             chain = chain_from_content(content["chain"])
-            image_channels = weights.mixings.shape[1] // embedding.copies
-            check_chain_gains(*_steps(weights), role == "forward", image_channels, chain)
+            check_chain_gains(*_steps(stages), role == "forward", embedding.copies, chain)
     except CertificateError as error:
         raise error.at("certificate.chain") from None
     follows = _content(_Proven(subnetworks, chain), role, _as_claimed(embedding, content), found)
@@ -194,9 +191,14 @@ def inverse_constants(certificate: StabilityCertificate) -> list[float | None]:
     return [_up(_inverse_constant(bounds, role)) for bounds in bounds_of(certificate)]
 
 
-def weights_digest(weights: Weights) -> str:
-    """SHA-256 of the kernels and mixings: biases and thresholds (which are positive) do not enter the bounds."""
-    return f"sha256:{hexadecimal_digest(weights.kernels, weights.mixings)}"
+def weights_digest(stages: Sequence[StageWeights]) -> str:
+    """SHA-256 of the kernels and mixings: biases and thresholds (which are positive) do not enter the bounds.
+
+    The scales of a network with several enter, too.
+    """
+    arrays = [array for stage in stages for array in (stage.weights.kernels, stage.weights.mixings)]
+    scales = [] if len(stages) == 1 and stages[0].scale == 1 else [torch.tensor([stage.scale for stage in stages])]
+    return f"sha256:{hexadecimal_digest(*arrays, *scales)}"
 
 
 def _content(proven: _Proven, role: Role, embedding: Embedding, weights: str) -> dict[str, Any]:
@@ -292,28 +294,35 @@ def _down(value: _Bound) -> float | None:
     return None if value is None else down(value)
 
 
-def _pairs(weights: Weights, role: Role) -> list[tuple[Tensor, Tensor]]:
+def _pairs(stages: Sequence[StageWeights], role: Role) -> list[tuple[Tensor, Tensor]]:
     """Kernel and mixing of each f_i, where the subnetwork or its inverse is Id - f_i."""
     sign = 1 if role == "forward" else -1
-    return [(kernel, sign * mixing) for kernel, mixing in zip(weights.kernels, weights.mixings, strict=True)]
+    return [
+        (kernel, sign * mixing)
+        for _, weights in stages
+        for kernel, mixing in zip(weights.kernels, weights.mixings, strict=True)
+    ]
 
 
-def _steps(weights: Weights) -> tuple[list[Tensor], list[Tensor]]:
+def _steps(stages: Sequence[StageWeights]) -> tuple[list[Tensor], list[Tensor]]:
     """Kernels and mixings of the steps of the inverse, in their order, as exact numbers."""
-    kernels, mixings = (one.detach().to("cpu", torch.float64) for one in (weights.kernels, weights.mixings))
-    return list(kernels), list(mixings[..., 0, 0])
+    pairs = [(kernel.detach(), mixing.detach()) for kernel, mixing in _pairs(stages, "forward")]
+    kernels, mixings = zip(*(tuple(one.to("cpu", torch.float64) for one in pair) for pair in pairs), strict=True)
+    return list(kernels), [mixing[..., 0, 0] for mixing in mixings]
 
 
-def _check_finite(weights: Weights) -> None:
-    for name, stack in weights._asdict().items():
-        for number, one in enumerate(stack, 1):
-            if not torch.isfinite(one).all():
-                raise CertificateError(
-                    f"{name} that are not finite",
-                    where=f"iresnet, subnetwork {number} of {len(stack)}",
-                    expected="finite weights",
-                    hint="training diverged: a smaller learning rate, or the weights of an earlier step",
-                )
+def _check_finite(stages: Sequence[StageWeights]) -> None:
+    for number, (_, weights) in enumerate(stages, 1):
+        where = f"iresnet, stage {number}, " if len(stages) > 1 else "iresnet, "
+        for name, stack in weights._asdict().items():
+            for index, one in enumerate(stack, 1):
+                if not torch.isfinite(one).all():
+                    raise CertificateError(
+                        f"{name} that are not finite",
+                        where=f"{where}subnetwork {index} of {len(stack)}",
+                        expected="finite weights",
+                        hint="training diverged: a smaller learning rate, or the weights of an earlier step",
+                    )
 
 
 def _expect(fine: bool, where: str, found: Any, expected: Any, meaning: str = "") -> None:
