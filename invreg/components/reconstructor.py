@@ -139,6 +139,13 @@ class Reconstructor(Component, nn.Module, ABC):
     def forward(self, z: Tensor) -> Tensor:
         """Reconstructions `[B, C, H, W]` of the measurements z `[B, ...range]`."""
 
+    def preview(self, z: Tensor) -> Tensor:
+        """R(z) in evaluation, as accurately as it takes to compare weights: trainers validate by it.
+
+        A method whose reconstructions take iterations may do with fewer of them here.
+        """
+        return self(z)
+
 
 def certainly_lacks(cls: type, capability: type) -> bool:
     """Whether a method or property of a capability is missing in a class, so that no instance can have it."""

@@ -344,6 +344,14 @@ def test_evaluation_is_accurate_whatever_the_progress(monkeypatch: pytest.Monkey
     assert {rule.tolerance for rule in rules} == {1e-5}
 
 
+def test_previews_are_less_accurate(monkeypatch: pytest.MonkeyPatch) -> None:
+    net = network()
+    monkeypatch.setattr(type(net), "__call__", lambda self, z: self.tolerance)
+    z = torch.rand(2, 1, 10, 12)
+    assert (net.preview(z), net.tolerance) == (1e-3, 1e-5)
+    assert network(tolerance=1e-2).preview(z) == 1e-2
+
+
 @pytest.mark.parametrize("fraction", [-0.1, 1.1, math.nan])
 def test_progress_is_a_share(fraction: float) -> None:
     with pytest.raises(Exception, match="0 <= fraction <= 1"):

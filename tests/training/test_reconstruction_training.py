@@ -281,6 +281,14 @@ def test_lengths(tmp_path: Path) -> None:
     assert timed.log.rows[-1]["lr"] < 0.8 * max(row["lr"] for row in timed.log.rows)  # the rate followed the clock
 
 
+def test_short_trainings_validate_less_often_where_no_number_is_given() -> None:
+    settings = ReconstructionTraining(batch_size=8).settings
+    batch, validated = 8 * 48 * 48, 12 * 96 * 96  # the quickstart's
+    assert [settings.marks(steps, batch, validated) for steps in (700, 200, 100, 10)] == [10, 6, 3, 3]
+    assert settings.marks(None, batch, validated) == 10
+    assert ReconstructionTraining(validations=7).settings.marks(1, batch, validated) == 7
+
+
 def test_more_validations_than_steps(tmp_path: Path) -> None:
     trained = fit(tmp_path, ReconstructionTraining(steps=3, batch_size=2, validations=50))
     assert [row["step"] for row in trained.log.rows] == [1, 2, 3]

@@ -34,6 +34,9 @@ from invreg_iresnet.parameters import (
     Stages,
 )
 
+# Of validations in a training: half the evaluations of 1e-5, and the PSNR differs by some 0.002 dB.
+_PREVIEW_TOLERANCE = 1e-3
+
 
 class ImplicitChain(InvertibleChain):
     """A chain of phi_i = Id - f_i, inverted by fixed points: see `IResNet`."""
@@ -84,6 +87,15 @@ class ImplicitChain(InvertibleChain):
         if error:
             warnings.warn(str(error), ConvergenceWarning, stacklevel=2)
         return inversion.x
+
+    def preview(self, z: Tensor) -> Tensor:
+        """R(z) in evaluation, with fixed points to 1e-3 (or to `tolerance`, if that is larger)."""
+        tolerance = self.tolerance
+        self.tolerance = max(tolerance, _PREVIEW_TOLERANCE)
+        try:
+            return self(z)
+        finally:
+            self.tolerance = tolerance
 
     def phi(self, state: Tensor) -> Tensor:
         """phi(x) = phi_1(...(phi_N(x))) for states x `[B, M, H, W]`.

@@ -60,7 +60,7 @@ def _values(reconstructor: Reconstructor, context: TrainingContext, metric: Metr
     values: list[float] = []
     with torch.no_grad():
         for z, x in list(zip(*parts, strict=True))[together.rank :: together.count]:
-            x_hat = reconstructor(z.to(context.device))
+            x_hat = reconstructor.preview(z.to(context.device))
             if x_hat.shape != x.shape:
                 raise ShapeError(
                     f"{type(reconstructor).__name__} gives reconstructions of shape {tuple(x_hat.shape)}",

@@ -72,6 +72,8 @@ class TrainingLoop:
         self.problem = self.parallel.problem(context.problem)
         self.steps_per_epoch = context.images.train.steps_per_epoch(settings.batch_size)
         self.budget = settings.budget(self.steps_per_epoch)
+        trained = settings.batch_size * math.prod(context.images.train.crop_shape)
+        self.marks = settings.marks(self.budget.steps, trained, context.images.val.images.numel())
         self.metric_name, self.metric = deciding_metric(context)
         self.optimizers = Optimizers(
             reconstructor,
@@ -229,7 +231,7 @@ class TrainingLoop:
 
     def _has_crossed_a_mark(self) -> bool:
         """Whether the last step has crossed one of the evenly spread marks."""
-        count = self.settings.validations
+        count = self.marks
         fraction = self.budget.fraction(self.state.step, self.state.seconds)
         # A mark that rounding has put a little too far must not be missed by a step.
         return math.floor(fraction * count + 1e-9) > math.floor(self.state.fraction * count + 1e-9)

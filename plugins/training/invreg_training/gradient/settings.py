@@ -11,6 +11,11 @@ from invreg_training.gradient.schedule import Budget
 #: The length of a training where none is given.
 DEFAULT_EPOCHS = 500
 
+# Where no number of validations is given: the largest and the smallest, and how many pixels all of them may look at, as
+# a share of the pixels that are trained on. Measured for the network whose validations take longest (iresnet), a pixel
+# takes them half as long as a training step.
+_MOST, _LEAST, _SHARE = 10, 3, 0.2
+
 
 @dataclass(frozen=True)
 class TrainingSettings:
@@ -29,7 +34,7 @@ class TrainingSettings:
     warmup: float
     final_lr: float
     precision: Precision
-    validations: int
+    validations: int | None
     patience: int | None
     checkpoint_minutes: float
 
@@ -41,3 +46,17 @@ class TrainingSettings:
         if self.epochs is None and seconds is not None:
             return Budget(None, seconds)
         return Budget((self.epochs or DEFAULT_EPOCHS) * steps_per_epoch, seconds)
+
+    def marks(self, steps: int | None, trained: int, validated: int) -> int:
+        """How often to validate.
+
+        Args:
+            steps: the length of the training; None if only time counts.
+            trained: pixels in a batch.
+            validated: pixels of all validation images.
+        """
+        if self.validations is not None:
+            return self.validations
+        if steps is None or not validated:
+            return _MOST
+        return min(_MOST, max(_LEAST, int(_SHARE * steps * trained / validated)))

@@ -69,13 +69,14 @@ class GradientTrainer(Trainer):
             ),
         ] = "float32",
         validations: Annotated[
-            int,
+            int | None,
             Field(
                 ge=1,
                 description="how often the validation images are reconstructed, evenly spread, the last time at the "
-                "end; the best weights among these are kept",
+                "end; the best weights among these are kept. null: ten times, or less often (three times at least) in "
+                "a training so short that this would take more than about a tenth of it",
             ),
-        ] = 10,
+        ] = None,
         patience: Annotated[
             int | None, Field(ge=1, description="validations without a better value before ending; null: never")
         ] = None,
