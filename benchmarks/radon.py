@@ -8,6 +8,7 @@ after one image went forward and back, in a process of its own.
     git worktree add ../before COMMIT
     OMP_NUM_THREADS=1 python benchmarks/radon.py ../before
     OMP_NUM_THREADS=1 python benchmarks/radon.py ../before --sizes 64x30 256x180 --batches 1 8
+    CC=none OMP_NUM_THREADS=1 python benchmarks/radon.py ../before --sizes 256x180    # as without a C compiler
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from timing import arguments, machine, print_table, write_json
 from torch import Tensor
 
 from invreg_operators.beam_matrix import beam_matrix, is_small
+from invreg_operators.lines import can_compute, lines_of
 from invreg_operators.radon import Radon
 from invreg_operators.strips import strips_of
 
@@ -100,6 +102,8 @@ def kept(side: int, angles: int, device: torch.device) -> int:
     geometry = Radon(angles=angles).geometry((1, side, side))
     if is_small(geometry, torch.float32):
         return sum(map(nbytes, beam_matrix(geometry, torch.float32, device)))
+    if device.type == "cpu" and can_compute(torch.zeros(1)):
+        return sum(part.nbytes for lines in lines_of(geometry) for part in lines if isinstance(part, Tensor))
     strips = strips_of(geometry, torch.float32, device)
     return sum(block.nbytes for each in strips for b in (each.blocks, each.transposed) for block in b.kept.values())
 

@@ -77,6 +77,7 @@ from .components.trainer import (
     search_range as search_range,
 )
 from .components.training_images import TrainingImages as TrainingImages, TrainingPairs as TrainingPairs
+from .computing.compiled import compiled_library as compiled_library
 from .computing.cores import available_cores as available_cores
 from .computing.device import choose_device as choose_device
 from .computing.interruption import hold_signals as hold_signals, interrupt as interrupt, signal_heard as signal_heard

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from invreg import Registry
 from invreg.errors import ShapeError, SpecError
-from invreg_operators import beam_matrix, strips
+from invreg_operators import beam_matrix, beam_product, lines, strips
 from invreg_operators.radon import Radon
 
 #: Ellipses: centre x, y (to the right and up), radii, turn (radians), value; the longer side of the image has length 1.
@@ -213,6 +213,20 @@ def area(polygon: list[tuple[float, float]]) -> float:
     return sum(a * d - b * c for (a, b), (c, d) in zip(polygon, polygon[1:] + polygon[:1], strict=True)) / 2
 
 
+def choose(monkeypatch: pytest.MonkeyPatch, compiled: bool) -> list[str]:
+    """Large geometries are computed by torch, or by compiled loops, which are counted: skips without a compiler."""
+    counted: list[str] = []
+
+    def can_compute(x: Tensor) -> bool:
+        counted.append("here")
+        return True
+
+    if compiled and not lines.can_compute(torch.zeros(1)):
+        pytest.skip("no C compiler")
+    monkeypatch.setattr(beam_product, "can_compute", can_compute if compiled else lambda x: False)
+    return counted
+
+
 @pytest.mark.parametrize(
     ("radon", "height", "width"),
     [
@@ -223,7 +237,7 @@ def area(polygon: list[tuple[float, float]]) -> float:
         (Radon(angles=5, start=3, detectors=2, image_size=(2, 5)), 2, 5),
     ],
 )
-@pytest.mark.parametrize("kept", ["nothing", "blocks", "the whole matrix"])
+@pytest.mark.parametrize("kept", ["nothing", "blocks", "the whole matrix", "nothing, compiled"])
 def test_entries_are_the_areas_of_clipped_pixels(
     radon: Radon, height: int, width: int, kept: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -231,6 +245,7 @@ def test_entries_are_the_areas_of_clipped_pixels(
     if kept != "the whole matrix":
         monkeypatch.setattr(beam_matrix, "_KEPT", 0)
         monkeypatch.setattr(strips, "_KEPT", 0 if kept == "nothing" else 1_000_000)
+    computed = choose(monkeypatch, compiled=kept == "nothing, compiled")
     strips.strips_of.cache_clear()
     geometry = radon.geometry((1, height, width))
     expected = torch.zeros(geometry.angles, geometry.detectors, height, width, dtype=torch.float64)
@@ -250,6 +265,7 @@ def test_entries_are_the_areas_of_clipped_pixels(
         torch.testing.assert_close(forward.flatten(1).T, expected, atol=1e-13, rtol=0)
         backward = radon.adjoint(torch.eye(len(expected), dtype=torch.float64).view(-1, 1, *forward.shape[2:]))
         torch.testing.assert_close(backward.flatten(1), expected, atol=1e-13, rtol=0)
+    assert bool(computed) == (kept == "nothing, compiled")
     strips.strips_of.cache_clear()
 
 
@@ -261,6 +277,7 @@ def test_memory_that_is_kept_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.setattr(beam_matrix, "_KEPT", 0)
     monkeypatch.setattr(strips, "_KEPT", 200_000)
     monkeypatch.setattr(strips, "_AT_ONCE", 4096)
+    choose(monkeypatch, compiled=False)
     strips.strips_of.cache_clear()
     for _ in range(2):
         torch.testing.assert_close(radon(x), z)
@@ -272,6 +289,28 @@ def test_memory_that_is_kept_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None
     strips.strips_of.cache_clear()
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize(
+    "radon", [Radon(angles=12), Radon(angles=7, start=1, image_size=(20, 24)), Radon(10, 13, image_size=(24, 24))]
+)
+def test_compiled_loops_compute_what_torch_does(
+    radon: Radon, dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also for many images, with bins that meet many pixels, and in pixels that nothing is left of."""
+    monkeypatch.setattr(beam_matrix, "_KEPT", 0)
+    height, width = radon.image_size or (24, 24)
+    x = torch.rand(19, 1, height, width, generator=torch.Generator().manual_seed(0), dtype=dtype)
+    found = []
+    for compiled in (True, False):
+        choose(monkeypatch, compiled)
+        found.append((radon(x), radon.adjoint(radon(x))))
+    for ours, by_torch in zip(*found, strict=True):
+        torch.testing.assert_close(ours, by_torch, rtol=1e-13 if dtype == torch.float64 else 1e-5, atol=1e-12)
+    forward, back = found[0]
+    products = (forward * forward).sum(), (x * back).sum()
+    torch.testing.assert_close(*products, rtol=1e-14 if dtype == torch.float64 else 1e-6, atol=0)
+
+
 def test_a_small_matrix_is_kept() -> None:
     geometry = Radon(angles=5).geometry((1, 9, 9))
     kept = [beam_matrix.beam_matrix(geometry, torch.float32, torch.device("cpu")) for _ in range(2)]
@@ -281,8 +320,10 @@ def test_a_small_matrix_is_kept() -> None:
 
 
 @pytest.mark.parametrize("radon", [Radon(angles=8), Radon(angles=3, start=-200, stop=-50, image_size=(7, 9))])
-def test_large_geometries_have_all_derivatives(radon: Radon, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("compiled", [False, True])
+def test_large_geometries_have_all_derivatives(radon: Radon, compiled: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(beam_matrix, "_KEPT", 0)
+    choose(monkeypatch, compiled)
     size = radon.image_size or (7, 7)
     x, h = torch.randn(2, 2, 1, *size, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
     z, slope = torch.func.jvp(radon, (x,), (h,))
@@ -300,8 +341,10 @@ def test_large_geometries_have_all_derivatives(radon: Radon, monkeypatch: pytest
     torch.testing.assert_close(torch.vmap(lambda x: radon(x[None])[0])(x), radon(x))
 
 
-def test_large_geometries_take_any_batch(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("compiled", [False, True])
+def test_large_geometries_take_any_batch(compiled: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(beam_matrix, "_KEPT", 0)
+    choose(monkeypatch, compiled)
     radon = Radon(angles=9)
     x = torch.randn(7, 3, 9, 9, generator=torch.Generator().manual_seed(0))
     for images in (x, x[:0], x.bfloat16()):

@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 
 from invreg_operators.beam_matrix import beam_matrix, is_small
-from invreg_operators.parallel_beams import Geometry, Mirroring, Part
+from invreg_operators.lines import can_compute, lines_of
+from invreg_operators.parallel_beams import Geometry, Part, mirrored, mirrored_back
 from invreg_operators.strips import strips_of
 
 # Images with all of their mirrored ones are in memory at once: eight times as many numbers as pixels.
@@ -43,13 +44,14 @@ class _Product(torch.autograd.Function):
         # Physics keeps its precision, also inside autocast; half precision has no sparse products.
         with torch.autocast(x.device.type, enabled=False):
             dtype = x.dtype if x.dtype in (torch.float32, torch.float64) else torch.float32
+            numbers = x.to(dtype)
             if is_small(geometry, dtype):
                 matrix = beam_matrix(geometry, dtype, x.device)
-                return ((matrix.transposed if transposed else matrix.forward) @ x.to(dtype).mT.contiguous()).mT.to(
-                    x.dtype
-                )
+                return ((matrix.transposed if transposed else matrix.forward) @ numbers.mT.contiguous()).mT.to(x.dtype)
+            if can_compute(numbers):
+                return _computed(numbers, geometry, transposed).to(x.dtype)
             product = _transposed if transposed else _forward
-            chunks = x.to(dtype).split(_IMAGES_AT_ONCE)
+            chunks = numbers.split(_IMAGES_AT_ONCE)
             return torch.cat([product(chunk, geometry) for chunk in chunks]).to(x.dtype)
 
     @staticmethod
@@ -71,6 +73,15 @@ class _Product(torch.autograd.Function):
         return flat.unflatten(0, stacked.shape[:2]), 0
 
 
+def _computed(x: Tensor, geometry: Geometry, transposed: bool) -> Tensor:
+    x = x.contiguous()
+    size = geometry.height * geometry.width if transposed else geometry.angles * geometry.detectors
+    result = x.new_zeros(len(x), size)
+    for lines in lines_of(geometry):
+        lines.add_product(*((result, x) if transposed else (x, result)), transposed=transposed)
+    return result
+
+
 def _forward(x: Tensor, geometry: Geometry) -> Tensor:
     # Images come last here: what belongs to one pixel or bin lies together in memory.
     images = x.reshape(-1, geometry.height, geometry.width).permute(1, 2, 0).contiguous()
@@ -81,7 +92,7 @@ def _forward(x: Tensor, geometry: Geometry) -> Tensor:
         padded = x.new_zeros(part.height, part.width + 2 * padding, 2, len(part.images), count)
         pixels = padded[:, padding : padding + part.width]
         for lane, mirroring in enumerate(part.images):
-            pixels[:, :, 0, lane] = _mirrored(images, mirroring)
+            pixels[:, :, 0, lane] = mirrored(images, mirroring)
         # A half turn reverses the bins.
         pixels[:, :, 1] = pixels[:, :, 0].flip(0, 1)
         padded = padded.view(part.height * (part.width + 2 * padding), -1)
@@ -122,7 +133,7 @@ def _transposed(y: Tensor, geometry: Geometry) -> Tensor:
         lower = halves[: part.height - strips.half_height, :, 1].flip(0, 1)
         images = torch.cat([halves[:, :, 0], lower])
         for lane, mirroring in enumerate(part.images):
-            result += _mirrored_back(images[:, :, lane], mirroring)
+            result += mirrored_back(images[:, :, lane], mirroring)
     return result.flatten(0, 1).mT.contiguous()
 
 
@@ -131,13 +142,3 @@ def _views(part: Part) -> tuple[list[int], list[int], list[int]]:
     views = list(part.views.values())
     rows = [view.angle * len(part.images) + view.image for view in views]
     return list(part.views), rows, [number for number, view in enumerate(views) if view.reversed]
-
-
-def _mirrored(images: Tensor, mirroring: Mirroring) -> Tensor:
-    images = images.flip(1) if mirroring.across else images
-    return images.transpose(0, 1).flip(0, 1) if mirroring.diagonal else images
-
-
-def _mirrored_back(images: Tensor, mirroring: Mirroring) -> Tensor:
-    images = images.transpose(0, 1).flip(0, 1) if mirroring.diagonal else images
-    return images.flip(1) if mirroring.across else images

@@ -6,6 +6,8 @@ import math
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from torch import Tensor
+
 
 @dataclass(frozen=True)
 class Geometry:
@@ -48,6 +50,18 @@ class Mirroring(NamedTuple):
 
     across: bool
     diagonal: bool
+
+
+def mirrored(images: Tensor, mirroring: Mirroring) -> Tensor:
+    """Images `[H, W, ...]` under a symmetry."""
+    images = images.flip(1) if mirroring.across else images
+    return images.transpose(0, 1).flip(0, 1) if mirroring.diagonal else images
+
+
+def mirrored_back(images: Tensor, mirroring: Mirroring) -> Tensor:
+    """The inverse of `mirrored`."""
+    images = images.transpose(0, 1).flip(0, 1) if mirroring.diagonal else images
+    return images.flip(1) if mirroring.across else images
 
 
 class View(NamedTuple):

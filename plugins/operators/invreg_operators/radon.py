@@ -33,7 +33,8 @@ class Radon(LinearOperator):
     ||A||² is about the number of angles divided by the number of pixels of a side where a bin is a pixel wide.
 
     The matrix has about 2.3 entries for each pixel and angle. It is kept, with its transpose, where it takes at most
-    40 MiB. Of larger ones, mirrored images share entries; at most 20 MB are kept, the rest is computed in each call.
+    40 MiB. Entries of larger ones are computed in each call, once for mirrored images, by compiled loops where a C
+    compiler is found; elsewhere by torch, and at most 20 MB are kept.
 
     Source: Natterer 2001, The Mathematics of Computerized Tomography, chapters II and V; Kak & Slaney 1988, chapter 3.
     """

@@ -4,12 +4,6 @@
 #ifndef REAL
 #include <math.h>
 
-/* One object file that takes the instructions of the processor which it finds. */
-#if defined(__x86_64__) && defined(__linux__) && defined(__GNUC__)
-#define CLONES __attribute__((target_clones("arch=skylake-avx512", "arch=haswell", "default")))
-#else
-#define CLONES
-#endif
 #ifdef _WIN32
 #define EXPORT __declspec(dllexport)
 #else
@@ -79,7 +73,7 @@ static inline __attribute__((always_inline)) void ASCEND_ROW(
     ASCEND(width - 1, 0);
 }
 
-EXPORT CLONES void NAME(
+EXPORT void NAME(
     const REAL *data, REAL *x, REAL *p, REAL *x_bar, REAL *x_next, REAL *p_next, REAL *scratch,
     const REAL *taus, const REAL *relaxations, const REAL *p_relaxations,
     long long images, long long channels, long long height, long long width, long long steps,
