@@ -32,6 +32,7 @@ from invreg_iresnet.parameters import (
     Padding,
     PulledBack,
     Stages,
+    TargetBound,
 )
 
 
@@ -165,6 +166,7 @@ class ExplicitIResNet(ExplicitChain):
         max_iterations: MaxIterations = 500,
         normalisation: Normalisation = "grid",
         pull_back: PulledBack = None,
+        target_bound: TargetBound = None,
     ) -> None:
         super().__init__(
             [ChainStage(scale=1, subnetworks=subnetworks, hidden=hidden, kernel_size=kernel_size)],
@@ -177,6 +179,7 @@ class ExplicitIResNet(ExplicitChain):
             tolerance,
             normalisation,
             pull_back,
+            target_bound,
         )
         self.hidden, self.kernel_size = hidden, kernel_size
         self._check_bound()

@@ -25,6 +25,7 @@ from invreg import (
     TrainingError,
 )
 from invreg_iresnet.architecture import chain_architecture
+from invreg_iresnet.certificate.bound_limit import BoundLimit, meet_target
 from invreg_iresnet.certificate.certified_reconstruction import CertifiedReconstruction, Chain, reconstruct_certified
 from invreg_iresnet.certificate.network_certificate import (
     NORM_DIFFERS,
@@ -48,6 +49,7 @@ from invreg_iresnet.parameters import (
     Normalisation,
     Padding,
     PulledBack,
+    TargetBound,
 )
 
 
@@ -78,6 +80,7 @@ class InvertibleChain(Reconstructor):
         training_tolerance: float,
         normalisation: Normalisation,
         pull_back: PulledBack,
+        target_bound: TargetBound = None,
     ) -> None:
         super().__init__()
         self.stages, self.channels = tuple(stages), channels
@@ -85,7 +88,7 @@ class InvertibleChain(Reconstructor):
         self.lipschitz, self.padding, self.center = lipschitz, padding, center
         self.tolerance, self.max_iterations = tolerance, max_iterations
         self.training_tolerance, self.normalisation = training_tolerance, normalisation
-        self.pull_back = pull_back
+        self.pull_back, self.target_bound = pull_back, target_bound
         # Of the first stage and of the others: so the weights of chains with one stage have the names they always had.
         self.residuals: ResidualStack | None = None
         self.further_residuals: nn.ModuleList = nn.ModuleList()
@@ -120,8 +123,8 @@ class InvertibleChain(Reconstructor):
         """Makes the weights, from torch's global random numbers.
 
         Raises:
-            SpecError: if the channels of the images do not divide `channels`, a nonlinear operator leaves X, or the
-                pull-back is not for this problem.
+            SpecError: if the channels of the images do not divide `channels`, a nonlinear operator leaves X, the
+                pull-back is not for this problem, or padding and pull-back alone exceed the target of the bound.
             ShapeError: if the images are too small for the padding.
         """
         image_channels, height, width = image_shape
@@ -160,6 +163,8 @@ class InvertibleChain(Reconstructor):
         self.further_residuals = nn.ModuleList(further)
         self._image_size = height, width
         self._proven = self._pulled = None
+        if self.target_bound is not None:
+            self.residuals.limit = self._limit(self.target_bound, lifting, self.residuals)
 
     @property
     def target_operator(self) -> Operator:
@@ -181,13 +186,15 @@ class InvertibleChain(Reconstructor):
         """Puts the stored kernels into their final form: certified norms of at most 1 and L_i.
 
         From then on, and as long as they are not changed, evaluation takes the weights as they are stored, and Lip(f_i)
-        <= L_i is proven for them.
+        <= L_i is proven for them. With a `target_bound`, they are scaled down until that is proven, too.
 
         Raises:
             CertificateError: if weights are not finite.
         """
         for stack in self._parts()[1]:
             stack.finalise()
+        if self.target_bound is not None:
+            self._reach(self.target_bound)
 
     def architecture(self) -> Architecture:
         """The network as it is built, for images of the size given to `setup`.
@@ -314,6 +321,41 @@ class InvertibleChain(Reconstructor):
             else:
                 z = self._in_image_space(z)
             return reconstruct_certified(chain, z, tolerance, certify, data_error, self.max_iterations)
+
+    # -- the target of the bound
+
+    def _limit(self, target: float, lifting: Lifting, stack: ResidualStack) -> BoundLimit:
+        embedding, least = self._embedding(lifting), self._ends_norm(lifting)
+        if target <= least:
+            pull_back = embedding.pull_back
+            raise SpecError(
+                f"{target}",
+                where="target_bound",
+                expected=f"above {least:.4g}, the norm of the padding, {embedding.padding:.4g}"
+                + ("" if pull_back is None else f", times that of the pull-back, at most {pull_back.norm:.4g}"),
+                hint="a larger target" + (", or padding: 0, which has the norm 1" if self.padding else ""),
+            )
+        return BoundLimit(target / least, self.role == "forward", lifting.copies, stack.kernels)
+
+    def _ends_norm(self, lifting: Lifting) -> float:
+        """The bound of R for phi = Id."""
+        embedding = self._embedding(lifting)
+        return embedding.padding * (1 if embedding.pull_back is None else embedding.pull_back.norm)
+
+    @torch.no_grad()
+    def _reach(self, target: float) -> None:
+        """Scales the mixings down until the target is proven."""
+        lifting, (stack,) = self._parts()
+        whole = stack.mixings.clone()
+
+        def prove(factor: float) -> float:
+            if factor != 1:
+                stack.mixings.copy_(factor * whole)
+                stack.finalise()
+            found = self.certificate().reconstruction_lipschitz
+            return math.inf if found is None else found
+
+        meet_target(prove, target, self._ends_norm(lifting))
 
     # -- parts
 

@@ -32,6 +32,7 @@ from invreg_iresnet.parameters import (
     Padding,
     PulledBack,
     Stages,
+    TargetBound,
 )
 
 # Of validations in a training: half the evaluations of 1e-5, and the PSNR differs by some 0.002 dB.
@@ -217,6 +218,7 @@ class IResNet(ImplicitChain):
         training_tolerance: Annotated[float, Field(description="relative residual while training", gt=0, lt=1)] = 5e-3,
         normalisation: Normalisation = "grid",
         pull_back: PulledBack = None,
+        target_bound: TargetBound = None,
     ) -> None:
         super().__init__(
             [ChainStage(scale=1, subnetworks=subnetworks, hidden=hidden, kernel_size=kernel_size)],
@@ -229,6 +231,7 @@ class IResNet(ImplicitChain):
             training_tolerance,
             normalisation,
             pull_back,
+            target_bound,
         )
         self.hidden, self.kernel_size = hidden, kernel_size
 

@@ -82,3 +82,13 @@ PulledBack = Annotated[
     ),
     LeftOut(),
 ]
+TargetBound = Annotated[
+    float | None,
+    Field(
+        description="the Lipschitz bound of the reconstruction that the certificate is to prove, above the norms of "
+        "padding and pull-back: training keeps the bound of the whole chain there; by default only the product of the "
+        "norms is kept, at 1 / (1 - L)",
+        gt=1,
+    ),
+    LeftOut(),
+]

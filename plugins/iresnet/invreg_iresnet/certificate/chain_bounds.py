@@ -91,7 +91,7 @@ def certify_chain_gains(
     Returns:
         None if subnetworks are so large that only single ones can be treated, or nothing is proven.
     """
-    groups = _groups([kernel.shape for kernel in kernels])
+    groups = groups_of([kernel.shape for kernel in kernels])
     if groups is None:
         return None
     states, images = [], []
@@ -106,7 +106,7 @@ def certify_chain_gains(
         if found is None:
             return None
         states.append(found)
-        ends = _image_ends(group, groups, identity, copies)
+        ends = image_ends(group, groups, identity, copies)
         if ends.entry is identity and ends.exit is identity:
             images.append(found)
             continue
@@ -160,7 +160,7 @@ def check_chain_gains(
             identity = _identity(len(mixings[group.start]))
             ends = Ends(identity, identity)
             if name == "images":
-                ends = _image_ends(group, groups, identity, copies)
+                ends = image_ends(group, groups, identity, copies)
             try:
                 _check([kernels[index] for index in group], [mixings[index] for index in group], implicit, ends, claim)
             except CertificateError as error:
@@ -202,7 +202,7 @@ def _group_from(content: Any, where: str) -> GroupGain:
     )
 
 
-def _groups(shapes: Sequence[tuple[int, ...]]) -> list[range] | None:
+def groups_of(shapes: Sequence[tuple[int, ...]]) -> list[range] | None:
     """0, 1, ... in groups of nearly equal lengths; kernels `[H, M, k, k]` of a group have one shape.
 
     None if all of them would be single ones, or single ones are too large.
@@ -226,7 +226,7 @@ def _identity(size: int) -> Tensor:
     return torch.eye(size, dtype=torch.float64, device="cpu")
 
 
-def _image_ends(group: range, groups: Sequence[range], identity: Tensor, copies: int) -> Ends:
+def image_ends(group: range, groups: Sequence[range], identity: Tensor, copies: int) -> Ends:
     """B = s, the matrix of q identities on top of each other, where a chain begins; C = s' where it ends."""
     stack = _identity(len(identity) // copies).repeat(copies, 1)
     return Ends(stack if group == groups[0] else identity, stack.mT if group == groups[-1] else identity)

@@ -60,6 +60,22 @@ class Candidate(NamedTuple):
     squared_gain: float
 
 
+class Worst(NamedTuple):
+    """What steps amplify most, at each frequency.
+
+    Attributes:
+        squared_gain: the largest gamma.
+        weights: `[w]`.
+        entry: e_0 for a of length 1, `[w, M]`.
+        inputs: s_j, `[N, w, H]`.
+    """
+
+    squared_gain: float
+    weights: Tensor
+    entry: Tensor
+    inputs: Tensor
+
+
 def smallest_gain(steps: Steps, ends: Ends, start: Sequence[Tensor]) -> Candidate | None:
     """T_j for which gamma is small, as far as a grid of frequencies shows. Deterministic.
 
@@ -72,15 +88,15 @@ def smallest_gain(steps: Steps, ends: Ends, start: Sequence[Tensor]) -> Candidat
         None if `start` has no finite gamma.
     """
     half = max(1, steps.kernels[0].shape[-1] // 2)
-    fine = _Gains(steps, ends, [grid_symbols(kernel, _FINE_DENSITY * half) for kernel in steps.kernels])
-    gains = _Gains(steps, ends, [grid_symbols(kernel, _COARSE_DENSITY * half) for kernel in steps.kernels])
+    fine = Gains(steps, ends, [grid_symbols(kernel, _FINE_DENSITY * half) for kernel in steps.kernels])
+    gains = Gains(steps, ends, [grid_symbols(kernel, _COARSE_DENSITY * half) for kernel in steps.kernels])
     x = torch.cat([one.log() for one in start])
     best, smallest = x, fine.largest(x)
     if not math.isfinite(smallest):
         return None
     for exponent, iterations in _STAGES:
         for _ in range(_RETRIES):
-            found = _minimised(partial(gains.smoothed, exponent=exponent), x, iterations)
+            found = minimised(partial(gains.smoothed, exponent=exponent), x, iterations)
             values = fine.values(found)
             worst = values.argsort(descending=True, stable=True)[:_JOINING]
             gains = gains.joined_by(fine, worst[values[worst] >= min(0.9 * float(values.max()), _HUGE)])
@@ -95,7 +111,7 @@ def smallest_gain(steps: Steps, ends: Ends, start: Sequence[Tensor]) -> Candidat
     return Candidate(list(best.exp().split([len(one) for one in start])), smallest)
 
 
-class _Gains:
+class Gains:
     """gamma at given frequencies, as a function of the logarithms of all T_j.
 
     Args:
@@ -108,10 +124,10 @@ class _Gains:
         self._steps, self._ends, self._symbols = steps, ends, symbols
         self._mixings = [mixing.to(torch.complex128) for mixing in steps.mixings]
 
-    def joined_by(self, others: _Gains, which: Tensor) -> _Gains:
+    def joined_by(self, others: Gains, which: Tensor) -> Gains:
         """With some frequencies of others."""
         pairs = zip(self._symbols, others._symbols, strict=True)
-        return _Gains(self._steps, self._ends, [torch.cat([mine, more[which]]) for mine, more in pairs])
+        return Gains(self._steps, self._ends, [torch.cat([mine, more[which]]) for mine, more in pairs])
 
     def values(self, x: Tensor) -> Tensor:
         """The largest gamma at each frequency, infinite where there is none."""
@@ -149,6 +165,24 @@ class _Gains:
         # The chain rule for logarithms.
         return total / exponent, torch.cat(slopes) * x.exp()
 
+    def worst(self, x: Tensor, exponent: int) -> Worst | None:
+        """What attains the largest gamma of each frequency; None if there is none at one of them.
+
+        Its `weights` are those of the frequencies in the derivative of log sum gamma^p.
+        """
+        reduced, feedbacks, failed = self._eliminated(x, self._symbols)
+        if failed.any():
+            return None
+        eigenvalues, vectors = torch.linalg.eigh(reduced)
+        gains = eigenvalues[:, -1].clamp_min(1e-300)
+        entry = state = self._ends.entry.to(torch.complex128) @ vectors[..., -1:]
+        inputs = []
+        for mixing, feedback in zip(self._mixings, feedbacks, strict=True):
+            inputs.append(feedback @ state)
+            state = state + mixing @ inputs[-1]
+        weights = torch.softmax(exponent * gains.log(), 0) / gains
+        return Worst(float(gains.max()), weights, entry[..., 0], torch.stack([s[..., 0] for s in inputs]))
+
     def _eliminated(self, x: Tensor, symbols: Sequence[Tensor]) -> tuple[Tensor, list[Tensor], Tensor]:
         """B' R_0 B at each frequency, the matrices Q^{-1} M of all steps, and where a Q is not positive definite."""
         exit_, entry = (one.to(torch.complex128) for one in (self._ends.exit, self._ends.entry))
@@ -174,7 +208,7 @@ class _Gains:
         return reduced, feedbacks[::-1], failed
 
 
-def _retracted(gains: _Gains, feasible: Tensor, x: Tensor) -> Tensor:
+def _retracted(gains: Gains, feasible: Tensor, x: Tensor) -> Tensor:
     """The point nearest to x, of some between it and a feasible one, at which all frequencies have a gamma.
 
     All T with a gamma are a convex set, so there are such points unless `feasible` is at its boundary.
@@ -186,7 +220,7 @@ def _retracted(gains: _Gains, feasible: Tensor, x: Tensor) -> Tensor:
     return feasible
 
 
-def _minimised(function: Callable[[Tensor], tuple[float, Tensor]], x: Tensor, iterations: int) -> Tensor:
+def minimised(function: Callable[[Tensor], tuple[float, Tensor]], x: Tensor, iterations: int) -> Tensor:
     """L-BFGS with Armijo's condition. The value at x must be finite; steps to infinite values are shortened."""
     value, gradient = function(x)
     memory: list[tuple[Tensor, Tensor]] = []

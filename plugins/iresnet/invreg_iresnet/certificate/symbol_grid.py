@@ -21,13 +21,28 @@ def grid_symbols(kernel: Tensor, points: int) -> Tensor:
 
 def grid_symbol_chunks(kernel: Tensor, points: int, size: int) -> Iterator[Tensor]:
     """The same in chunks of so many frequencies."""
-    axis = torch.arange(points, device="cpu")
+    for phases in grid_phases(kernel.shape[-1], points).split(size):
+        yield symbols_at(kernel, phases)
+
+
+def symbols_at(kernel: Tensor, phases: Tensor) -> Tensor:
+    """K^(w) `[w, H, M]` from the phases of its taps."""
+    return (phases @ kernel.flatten(2).flatten(0, 1).mT.to(torch.complex128)).unflatten(1, kernel.shape[:2])
+
+
+def grid_phases(side: int, points: int, *, shifted: bool = False) -> Tensor:
+    """exp(-i t.w) for the taps t of a kernel, counted from its centre, complex128 `[w, side^2]`.
+
+    Args:
+        side: of the kernel, odd.
+        points: of the grid, per axis.
+        shifted: moves the grid by half a cell along both axes.
+    """
+    # In units of half a cell, so that whole turns are taken off in integers.
+    axis, turn = 2 * torch.arange(points, device="cpu") + int(shifted), 2 * points
     w = torch.cartesian_prod(axis, axis)
-    opposite = -w % points
-    w = w[w[:, 0] * points + w[:, 1] <= opposite[:, 0] * points + opposite[:, 1]]
-    taps = torch.arange(kernel.shape[-1], device="cpu") - kernel.shape[-1] // 2
-    matrices = kernel.flatten(2).flatten(0, 1).mT.to(torch.complex128)
-    for some in w.split(size):
-        angles = -(some @ torch.cartesian_prod(taps, taps).mT % points).double() * (2 * math.pi / points)
-        phases = torch.complex(angles.cos(), angles.sin())
-        yield (phases @ matrices).unflatten(1, kernel.shape[:2])
+    opposite = -w % turn
+    w = w[w[:, 0] * turn + w[:, 1] <= opposite[:, 0] * turn + opposite[:, 1]]
+    taps = torch.arange(side, device="cpu") - side // 2
+    angles = -(w @ torch.cartesian_prod(taps, taps).mT % turn).double() * (math.pi / points)
+    return torch.complex(angles.cos(), angles.sin())

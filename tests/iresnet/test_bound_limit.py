@@ -1,0 +1,198 @@
+"""A target of the certified bound: kept in training by one factor of all mixings, and proven after it."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import pytest
+import torch
+from iresnet_helpers import Smooth, made, stack_of
+from torch import Tensor
+
+from invreg.components.problem import Problem
+from invreg.errors import SpecError
+from invreg_iresnet.certificate.bound_limit import BoundLimit, meet_target
+from invreg_iresnet.certificate.chain_condition import Ends, Steps, condition_kernel
+from invreg_iresnet.certificate.gain_search import Gains, smallest_gain
+from invreg_iresnet.certificate.symbol_grid import grid_phases, grid_symbols, symbols_at
+from invreg_iresnet.explicit_iresnet import ExplicitIResNet
+from invreg_iresnet.iresnet import IResNet
+
+SMALL: dict[str, Any] = {"subnetworks": 3, "channels": 2, "hidden": 3, "kernel_size": 3, "padding": 2}
+KINDS = ["iresnet", "explicit_iresnet"]
+
+
+def limited(kind: str, target: float, **parameters: Any) -> Any:
+    return made(kind, **{**SMALL, "target_bound": target, "lipschitz": 0.8, **parameters})
+
+
+def limit_of(net: Any) -> BoundLimit:
+    limit = stack_of(net).limit
+    assert isinstance(limit, BoundLimit)
+    return limit
+
+
+def looked(net: Any, looks: int = 2) -> BoundLimit:
+    """The limit of a network in training, after so many looks at the chain."""
+    net.train()
+    limit = limit_of(net)
+    for look in range(looks):
+        limit.calls.fill_(20 * look)
+        stack_of(net).weights()
+    return limit
+
+
+@pytest.mark.parametrize("implicit", [True, False])
+def test_what_is_proven_holds_for_smaller_mixings(implicit: bool) -> None:
+    """gamma and T for W prove gamma with theta T for theta W, in the dense matrices of all frequencies of a grid."""
+    generator = torch.Generator().manual_seed(1)
+    kernels = [torch.randn(3, 2, 3, 3, generator=generator, dtype=torch.float64) / 6 for _ in range(3)]
+    mixings = [torch.randn(2, 3, generator=generator, dtype=torch.float64) / 4 for _ in range(3)]
+    ends = Ends(torch.ones(2, 1, dtype=torch.float64), torch.ones(1, 2, dtype=torch.float64))
+    start = [torch.full((3,), 3.0, dtype=torch.float64)] * 3
+    found = smallest_gain(Steps(kernels, mixings, implicit), ends, start)
+    assert found is not None
+    for theta in (0.9, 0.5, 0.01):
+        steps = Steps(kernels, [theta * one for one in mixings], implicit)
+        scaled = [theta * one for one in found.scalings]
+        condition = condition_kernel(steps, ends, scaled, 1.0001 * found.squared_gain)
+        assert float(torch.linalg.eigvalsh(grid_symbols(condition.kernel, 24)).min()) > 0
+
+
+def smoothed_gain(net: Any, kernels: Tensor, mixings: Tensor) -> float:
+    """log gamma / 2 of the whole chain for the T of the limit, smoothed as it smooths them."""
+    limit = limit_of(net)
+    phases = grid_phases(3, limit.points, shifted=True)
+    steps = Steps(list(kernels), list(mixings[..., 0, 0]), limit.implicit)
+    gains = Gains(steps, limit.ends[0], [symbols_at(kernel, phases) for kernel in kernels])
+    return gains.smoothed(limit.scalings.flatten().log(), exponent=60)[0] / 2
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_weights_of_a_step_keep_the_gain_of_the_chain(kind: str) -> None:
+    """To first order, in every direction: the gradient goes through theta."""
+    net = limited(kind, 2.4)
+    limit, plain = limit_of(net), stack_of(net).evaluation_weights()
+    for calls in (0, 20):
+        limit.calls.fill_(calls)
+        limit(plain)
+    assert 0 < float(limit.theta) < 1
+    generator = torch.Generator().manual_seed(0)
+    step = [1e-4 * torch.randn(one.shape, generator=generator, dtype=one.dtype) for one in (plain[0], plain[2])]
+    gains = []
+    for sign in (-1, 1):
+        limit.calls.fill_(21)  # no look at the chain
+        moved = plain._replace(kernels=plain.kernels + sign * step[0], mixings=plain.mixings + sign * step[1])
+        with torch.no_grad():
+            used = limit(moved)
+        fixed = float(limit.theta) * moved.mixings
+        gains.append((smoothed_gain(net, moved.kernels, used.mixings), smoothed_gain(net, moved.kernels, fixed)))
+    with_theta, without = (abs(high - low) for low, high in zip(*gains, strict=True))
+    assert with_theta < 1e-4 * without
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_mixings_that_meet_the_target_are_used_as_they_are(kind: str) -> None:
+    net = limited(kind, 2.4)
+    stack = stack_of(net)
+    with torch.no_grad():
+        stack.mixings.mul_(0.02)
+    assert float(looked(net).theta) == 1
+    weights = stack.weights()
+    draw = torch.randn(weights.mixings.shape, generator=torch.Generator().manual_seed(0), dtype=weights.mixings.dtype)
+    (weights.mixings * draw).sum().backward()
+    assert torch.equal(weights.mixings, stack.mixings)
+    assert torch.equal(stack.mixings.grad, draw)
+    assert not stack.kernels.grad.any()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_bound_in_training_is_near_the_proven_one(kind: str) -> None:
+    net = limited(kind, 2.4)
+    looked(net, 4)
+    proven = net.eval().certificate().reconstruction_lipschitz
+    assert proven == pytest.approx(2.4, rel=0.05)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", KINDS)
+def test_final_weights_meet_their_target(kind: str) -> None:
+    net = limited(kind, 2.4)
+    looked(net)
+    net.eval().finalise()
+    certificate = net.certificate()
+    assert 0.97 * 2.4 < certificate.reconstruction_lipschitz <= 2.4
+    assert stack_of(net).is_final
+    net.verify(certificate)
+
+
+@pytest.mark.slow
+def test_a_target_that_is_met_changes_nothing() -> None:
+    nets = [made("iresnet", **SMALL, lipschitz=0.5, **more) for more in ({"target_bound": 100.0}, {})]
+    for net in nets:
+        net.train()
+    assert torch.equal(*(stack_of(net).weights().mixings for net in nets))
+    for net in nets:
+        net.finalise()
+    assert torch.equal(*(stack_of(net).mixings for net in nets))
+
+
+def test_the_factor_is_in_the_mixings_once() -> None:
+    net = limited("iresnet", 2.4)
+    limit, stack = looked(net), stack_of(net)
+    net.eval()
+    theta, before = float(limit.theta), stack.evaluation_weights()
+    stack.finalise()
+    after = stack.evaluation_weights()
+    assert theta < 1
+    assert float(limit.theta) == 1
+    assert torch.allclose(after.mixings, before.mixings, rtol=0.05)
+    assert torch.equal(after.mixings, stack.mixings)
+
+
+def test_training_goes_on_from_saved_weights_as_it_would_have() -> None:
+    net, twin = limited("iresnet", 2.4), limited("iresnet", 2.4, seed=7)
+    looked(net, 3)
+    twin.load_state_dict(net.state_dict())
+    twin.train()
+    for _ in range(22):  # past the next look
+        weights, others = (stack_of(one).weights() for one in (net, twin))
+        assert torch.equal(weights.mixings, others.mixings)
+
+
+@pytest.mark.parametrize("cls", [IResNet, ExplicitIResNet])
+def test_a_target_below_what_the_ends_allow_is_refused(cls: Any) -> None:
+    net = cls(**SMALL, lipschitz=0.8, target_bound=2.0)
+    with pytest.raises(SpecError, match="target_bound") as refused:
+        net.setup(Problem(Smooth()), (1, 10, 12))
+    assert "above 2" in str(refused.value)
+    assert "padding: 0" in str(refused.value)
+    cls(**{**SMALL, "padding": 0}, lipschitz=0.8, target_bound=1.5).setup(Problem(Smooth()), (1, 10, 12))
+
+
+@pytest.mark.parametrize("shape", [lambda f: 2 * 50**f, lambda f: 2 * 50 ** (f**3), lambda f: 2 * 1.1 ** math.sqrt(f)])
+@pytest.mark.parametrize("target", [2.01, 5.0, 99.0])
+def test_factors_are_found_for_any_growing_bound(shape: Any, target: float) -> None:
+    tried = []
+
+    def prove(factor: float) -> float:
+        tried.append(factor)
+        return float(shape(factor))
+
+    meet_target(prove, target, 2.0)
+    assert shape(tried[-1]) <= target
+    assert tried[-1] == 1 or shape(tried[-1]) > 0.97 * target
+    assert len(tried) <= 9
+
+
+def test_a_bound_that_cannot_be_proven_counts_as_too_large() -> None:
+    tried = []
+
+    def prove(factor: float) -> float:
+        tried.append(factor)
+        return math.inf if factor > 0.3 else 2 * 1.5**factor
+
+    meet_target(prove, 3.0, 2.0)
+    assert tried[-1] <= 0.3
