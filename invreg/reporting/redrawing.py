@@ -30,8 +30,9 @@ def redraw_run(path: Path, registry: Registry) -> Path:
         InvregError: if figures could not be drawn; all others are, and the report says why.
     """
     folder = RunFolder.existing(path)
-    plan = make_plan(folder.spec, registry)
     with folder.locked():
+        folder.drop_broken_seal("report")
+        plan = make_plan(folder.spec, registry)
         folder.check_finished()
         problems = _redraw_figures(folder, plan.analyses)
         report = write_report(folder, plan)
@@ -51,6 +52,7 @@ def redraw_study(path: Path, registry: Registry) -> Path:
     """
     folder = StudyFolder(path)
     with folder.locked():
+        folder.drop_broken_seal("report")
         record = folder.record
         folder.check_finished()
         cells = folder.cells(record, registry)

@@ -170,6 +170,7 @@ class AnalysisFolder(Folder):
         if not self.is_made:
             return None
         try:
+            self.drop_broken_seal("figures")
             self.write_figures(analyzer.draw(self.findings))
         except Exception as error:  # noqa: BLE001 (an analysis may be anyone's code)
             return self.write_failure(error)
@@ -228,6 +229,10 @@ class AnalysisFolder(Folder):
             self._check_name("figure", name)
         files = {}
         for name, figure in figures.items():
+            engine = figure.get_layout_engine()
+            if engine is not None:  # once, not for each format: it takes a third of the time
+                engine.execute(figure)
+                figure.set_layout_engine("none")
             for suffix in ("svg", "png"):
                 buffer = io.BytesIO()
                 # Text stays text, and nothing in the file depends on the time or a random salt.

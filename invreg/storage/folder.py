@@ -157,18 +157,41 @@ class Folder:
             StoreError: if a seal cannot be read.
         """
         if self._seals is None:
-            seals = {}  # kept when it is whole: files may be read by several threads
-            for stage in self.stages:
-                if (path := self.path / (stage + SUFFIX)).is_file():
-                    try:
-                        digests = parse_seal(path.read_text(encoding="utf-8"))
-                        if self.stages[stage].mark not in digests:
-                            raise ValueError(f"the seal of another stage, without {self.stages[stage].mark}")
-                        seals[stage] = digests
-                    except (OSError, ValueError) as error:
-                        raise StoreError(f"cannot be read: {error}", where=str(path), hint=self.remedy(stage)) from None
-            self._seals = seals
+            found = {
+                stage: self._seal(stage) for stage in self.stages
+            }  # kept when it is whole: several threads may read
+            self._seals = {stage: digests for stage, digests in found.items() if digests is not None}
         return self._seals
+
+    def _seal(self, stage: str) -> dict[str, str] | None:
+        """The hashes of a stage; None if it is not sealed, or has a broken seal without the mark: it is not done.
+
+        Raises:
+            StoreError: if the seal of a stage that is done cannot be read.
+        """
+        path = self.path / (stage + SUFFIX)
+        if not path.is_file():
+            return None
+        try:
+            digests = parse_seal(path.read_text(encoding="utf-8"))
+            if self.stages[stage].mark not in digests:
+                raise ValueError(f"the seal of another stage, without {self.stages[stage].mark}")
+        except (OSError, ValueError) as error:
+            if not self.is_done(stage):
+                return None
+            raise StoreError(f"cannot be read: {error}", where=str(path), hint=self.remedy(stage)) from None
+        return digests
+
+    def drop_broken_seal(self, stage: str) -> None:
+        """Removes the seal of a stage that is about to be written anew, if it cannot be read.
+
+        Raises:
+            StoreError: if it cannot be removed.
+        """
+        try:
+            self._seal(stage)
+        except StoreError:
+            self.remove(stage + SUFFIX)
 
     def check(self, name: str, content: bytes) -> None:
         """Compares the content of a file with its seal.

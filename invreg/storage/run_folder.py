@@ -337,6 +337,8 @@ class RunFolder(ResultFolder):
         Raises:
             StoreError: if it was begun with other images, or what is done was changed since.
         """
+        self.drop_broken_seal("run")
+        self.drop_broken_seal("report")
         if self.is_begun or "run" in self.seals:
             found = self.identity
             if replace(found, format=identity.format) != identity:

@@ -194,6 +194,7 @@ class StudyFolder(ResultFolder):
     def begin(self, content: Mapping[str, Any]) -> None:
         """Begins a study, or goes on with it: its seal is broken until it ends."""
         self.remove("study" + SUFFIX)
+        self.drop_broken_seal("report")
         self.write_text(STUDY_SPEC, dump_yaml(content))
 
     def write_study_table(self, table: pd.DataFrame) -> None:
