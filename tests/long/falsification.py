@@ -3,9 +3,9 @@
     python tests/long/falsification.py [--trials 1000000] [--seed 0]
 
 Each trial is one pair (z, z + d): the ratio ||R(z + d) - R(z)|| / ||d|| must not exceed the bound that the certificate
-proves, in float64, where rounding is some 1e-14 of what is compared. Pairs are sought, not drawn: from random z and d of
-several sizes, d turns along R'(z + d)* (R(z + d) - R(z)) for seven steps, each of which is a trial. Ends with 1 and the
-weights' seed at the first violation.
+proves, in float64, where rounding is some 1e-14 of what is compared. Pairs are sought, not drawn: from random z and d,
+d turns along R'(z + d)* (R(z + d) - R(z)) for seven steps, each of which is a trial. Ends with 1 and the seed of the
+weights at the first violation.
 """
 
 from __future__ import annotations
