@@ -36,6 +36,7 @@ _COLUMNS = {
     "step_trained": ("to conv_resnet", "units"),
     "kept": ("1", "2", "4", "8"),
     "inversion": ("at equal residuals", "at equal errors"),
+    "busy": ("fair share", "search", "search before", "training", "training before"),
     "scaling": ("training step", "reconstruction"),
     "compiled": ("f(x), compiled", "f(x), plain", "f'(x)* w, compiled", "f'(x)* w, plain"),
     "derivatives": ("4 at once", "8 at once", "16 at once"),
