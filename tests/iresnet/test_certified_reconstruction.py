@@ -112,6 +112,20 @@ def test_the_explicit_network_is_bounded_by_rounding() -> None:
 
 
 @pytest.mark.slow
+def test_a_tapered_border_costs_the_bound_nothing() -> None:
+    net, certificate = certified("explicit_iresnet", single=True, border="tapered")
+    content = certificate.content
+    assert 1 < content["padding_norm"] < 1 + 1e-5
+    assert certificate.reconstruction_lipschitz == pytest.approx(content["image_lipschitz"], rel=1e-5)
+    found = net.reconstruct(measurements())
+    assert (found.error_bound >= distance(found.image, truth(net, measurements()))).all()
+    assert (found.error_bound < 1e-4).all()
+    jacobian = torch.func.jacrev(net)(measurements(1)).detach().view(120, 120)
+    norm = float(torch.linalg.matrix_norm(jacobian, ord=2))
+    assert 0.1 * certificate.reconstruction_lipschitz < norm < certificate.reconstruction_lipschitz
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["iresnet", "explicit_iresnet"])
 def test_errors_of_the_data_are_bounded_too(kind: str) -> None:
     net, certificate = certified(kind, single=True)

@@ -52,3 +52,31 @@ def test_lift_refuses_what_is_no_image(shape: tuple[int, ...]) -> None:
 def test_unlift_refuses_what_is_no_state(shape: tuple[int, ...]) -> None:
     with pytest.raises(ShapeError, match=r"\[B, 4, H \+ 6, W \+ 6\]"):
         Lifting(1, 4, 3, 0.45).unlift(torch.zeros(shape))
+
+
+@pytest.mark.parametrize(
+    ("size", "padding", "multiple"), [((8, 9), 4, 1), ((8, 9), 2, 4), ((7, 12), 3, 2), ((5, 6), 0, 4)]
+)
+def test_a_tapered_padding_is_an_isometry_whose_adjoint_brings_images_back(
+    size: tuple[int, int], padding: int, multiple: int
+) -> None:
+    lifting = Lifting(1, 1, padding, 0.0, multiple, "tapered")
+    basis = torch.eye(size[0] * size[1], dtype=torch.float64).view(-1, 1, *size)
+    states = lifting.lift(basis)
+    assert states.shape[2:] == lifting.state_size(*size)
+    matrix = states.flatten(1)  # row j is P e_j
+    torch.testing.assert_close(matrix @ matrix.T, torch.eye(len(matrix), dtype=torch.float64), rtol=0, atol=1e-14)
+    assert 1 < lifting.padding_norm(*size) < 1 + 1e-5
+    state = torch.rand(1, 1, *lifting.state_size(*size), dtype=torch.float64)
+    torch.testing.assert_close(lifting.unlift(state, size).flatten(), matrix @ state.flatten(), rtol=0, atol=1e-14)
+    torch.testing.assert_close(lifting.unlift(states, size), basis, rtol=0, atol=1e-14)
+
+
+def test_a_tapered_border_is_zero_outside_and_the_image_as_it_is_inside() -> None:
+    state = Lifting(1, 2, 4, 0.25, border="tapered").lift(torch.full((1, 1, 12, 12), 1.25, dtype=torch.float64))
+    profile = state[0, 1, 10]
+    assert (profile.diff()[:7] > 0).all()
+    assert torch.equal(profile[8:12], torch.ones(4, dtype=torch.float64))
+    torch.testing.assert_close(profile, profile.flip(0))
+    with pytest.raises(ShapeError, match="more than 7 pixels on each side, for the tapered padding"):
+        Lifting(1, 2, 4, 0.25, border="tapered").lift(torch.zeros(1, 1, 7, 12))

@@ -22,6 +22,7 @@ from invreg_iresnet.network.scales import through
 from invreg_iresnet.network.transforms import refuse_transforms, seems_finite
 from invreg_iresnet.parameters import (
     MIDDLE_AT_HALF_RESOLUTION,
+    Border,
     Center,
     ChainStage,
     Channels,
@@ -53,8 +54,11 @@ class ExplicitChain(InvertibleChain):
 
     @property
     def reconstruction_radius(self) -> int | None:
-        """Each subnetwork sees half a kernel, and a pull-back may see the whole image."""
-        return None if self.pull_back is not None else sum(stage.reach for stage in self.stages)
+        """Each subnetwork sees half a kernel, a tapered border changes pixels; a pull-back may see the whole image."""
+        if self.pull_back is not None:
+            return None
+        border = self.padding + max(stage.scale for stage in self.stages) if self.border == "tapered" else 0
+        return border + sum(stage.reach for stage in self.stages)
 
     def phi(self, state: Tensor) -> Tensor:
         """phi(x) = phi_1(...(phi_N(x))) for states x `[B, M, H, W]`, by fixed points; differentiable by autograd.
@@ -167,6 +171,7 @@ class ExplicitIResNet(ExplicitChain):
         normalisation: Normalisation = "grid",
         pull_back: PulledBack = None,
         target_bound: TargetBound = None,
+        border: Border = "reflect",
     ) -> None:
         super().__init__(
             [ChainStage(scale=1, subnetworks=subnetworks, hidden=hidden, kernel_size=kernel_size)],
@@ -180,6 +185,7 @@ class ExplicitIResNet(ExplicitChain):
             normalisation,
             pull_back,
             target_bound,
+            border,
         )
         self.hidden, self.kernel_size = hidden, kernel_size
         self._check_bound()
@@ -220,6 +226,7 @@ class MultiscaleExplicitIResNet(ExplicitChain):
         max_iterations: MaxIterations = 500,
         normalisation: Normalisation = "grid",
         pull_back: PulledBack = None,
+        border: Border = "reflect",
     ) -> None:
         super().__init__(
             stages,
@@ -232,6 +239,7 @@ class MultiscaleExplicitIResNet(ExplicitChain):
             tolerance,
             normalisation,
             pull_back,
+            border=border,
         )
         self._check_bound()
 

@@ -42,6 +42,7 @@ from invreg_iresnet.network.precision import arithmetic, autocast_dtype, single_
 from invreg_iresnet.network.residuals import ResidualStack, Weights
 from invreg_iresnet.network.scales import StageWeights
 from invreg_iresnet.parameters import (
+    Border,
     Center,
     ChainStage,
     Channels,
@@ -81,6 +82,7 @@ class InvertibleChain(Reconstructor):
         normalisation: Normalisation,
         pull_back: PulledBack,
         target_bound: TargetBound = None,
+        border: Border = "reflect",
     ) -> None:
         super().__init__()
         self.stages, self.channels = tuple(stages), channels
@@ -88,7 +90,7 @@ class InvertibleChain(Reconstructor):
         self.lipschitz, self.padding, self.center = lipschitz, padding, center
         self.tolerance, self.max_iterations = tolerance, max_iterations
         self.training_tolerance, self.normalisation = training_tolerance, normalisation
-        self.pull_back, self.target_bound = pull_back, target_bound
+        self.pull_back, self.target_bound, self.border = pull_back, target_bound, border
         # Of the first stage and of the others: so the weights of chains with one stage have the names they always had.
         self.residuals: ResidualStack | None = None
         self.further_residuals: nn.ModuleList = nn.ModuleList()
@@ -136,7 +138,9 @@ class InvertibleChain(Reconstructor):
                 hint=f"{math.ceil(self.channels / image_channels) * image_channels}",
             )
         multiple = max(stage.scale for stage in self.stages)
-        lifting = Lifting(image_channels, self.channels // image_channels, self.padding, self.center, multiple)
+        lifting = Lifting(
+            image_channels, self.channels // image_channels, self.padding, self.center, multiple, self.border
+        )
         lifting.check_size(height, width)
         operator = problem.operator
         in_image_space = tuple(operator.range_shape(image_shape)) == tuple(image_shape)
@@ -327,13 +331,13 @@ class InvertibleChain(Reconstructor):
     def _limit(self, target: float, lifting: Lifting, stack: ResidualStack) -> BoundLimit:
         embedding, least = self._embedding(lifting), self._ends_norm(lifting)
         if target <= least:
-            pull_back = embedding.pull_back
+            pull_back, free = embedding.pull_back, ", or border: tapered or padding: 0, which have the norm 1"
             raise SpecError(
                 f"{target}",
                 where="target_bound",
                 expected=f"above {least:.4g}, the norm of the padding, {embedding.padding:.4g}"
                 + ("" if pull_back is None else f", times that of the pull-back, at most {pull_back.norm:.4g}"),
-                hint="a larger target" + (", or padding: 0, which has the norm 1" if self.padding else ""),
+                hint=f"a larger target{free if embedding.padding > 1.01 else ''}",
             )
         return BoundLimit(target / least, self.role == "forward", lifting.copies, stack.kernels)
 

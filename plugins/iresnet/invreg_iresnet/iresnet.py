@@ -22,6 +22,7 @@ from invreg_iresnet.network.residuals import Weights, residual
 from invreg_iresnet.network.scales import through
 from invreg_iresnet.parameters import (
     MIDDLE_AT_HALF_RESOLUTION,
+    Border,
     Center,
     ChainStage,
     Channels,
@@ -219,6 +220,7 @@ class IResNet(ImplicitChain):
         normalisation: Normalisation = "grid",
         pull_back: PulledBack = None,
         target_bound: TargetBound = None,
+        border: Border = "reflect",
     ) -> None:
         super().__init__(
             [ChainStage(scale=1, subnetworks=subnetworks, hidden=hidden, kernel_size=kernel_size)],
@@ -232,6 +234,7 @@ class IResNet(ImplicitChain):
             normalisation,
             pull_back,
             target_bound,
+            border,
         )
         self.hidden, self.kernel_size = hidden, kernel_size
 
@@ -264,6 +267,7 @@ class MultiscaleIResNet(ImplicitChain):
         training_tolerance: Annotated[float, Field(description="relative residual while training", gt=0, lt=1)] = 5e-3,
         normalisation: Normalisation = "grid",
         pull_back: PulledBack = None,
+        border: Border = "reflect",
     ) -> None:
         super().__init__(
             stages,
@@ -276,4 +280,5 @@ class MultiscaleIResNet(ImplicitChain):
             training_tolerance,
             normalisation,
             pull_back,
+            border=border,
         )

@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from invreg import LeftOut, Odd, PullBack, search_choices
+from invreg_iresnet.network.lifting import BorderName
 from invreg_iresnet.norms.normalisation import NormalisationName
 
 Channels = Annotated[int, Field(description="M, channels of the states, a multiple of those of an image", ge=1)]
@@ -57,10 +58,18 @@ MIDDLE_AT_HALF_RESOLUTION = (
 Padding = Annotated[
     int,
     Field(
-        description="reflect padding on each side, without which zero padding spoils the borders",
+        description="padding by reflection on each side, without which zero padding spoils the borders",
         ge=0,
         json_schema_extra={"unit": "pixels"},
     ),
+]
+Border = Annotated[
+    BorderName,
+    Field(
+        description="what the padding is: copies of pixels, up to four of one, which costs the bound a factor of 2; or "
+        "copies and pixels with weights whose squares add up to 1, which costs nothing"
+    ),
+    LeftOut(),
 ]
 Center = Annotated[
     float,

@@ -132,8 +132,8 @@ def reconstruct_certified(
     scales = [stage.scale for stage in chain.stages for _ in stage.weights.kernels]
     lifted = chain.lifting.lift(z.double())
     state, before = lifted.to(dtype), lifted
-    # Lifting subtracts a constant, in float64: one rounding, which all subnetworks pass on.
-    total = UNIT * euclidean_norms(lifted) * amplifications[0]
+    # Lifting subtracts a constant, in float64, and may weight pixels: roundings that all subnetworks pass on.
+    total = chain.lifting.roundings * UNIT * euclidean_norms(lifted) * amplifications[0]
     iterations, scale = [], 1
     for step, here, one, defects, limit, amplification in zip(
         _steps(chain, max_iterations), scales, narrow, wide, wanted, amplifications, strict=True
@@ -239,8 +239,8 @@ def _image(lifting: Lifting, state: Tensor, size: tuple[int, int], dtype: torch.
     """The image of a state in float64, rounded to `dtype`, and how far that is from the exact one."""
     exact = lifting.unlift(state, size)
     image = exact.to(dtype)
-    # The mean over the copies sums them up and divides; then the constant is added.
-    mean = (lifting.copies + 2) * UNIT * euclidean_norms(state) / math.sqrt(lifting.copies)
+    # The mean over the copies sums them up and divides, and weighted pixels are added up; then the constant is added.
+    mean = (lifting.copies + 1 + lifting.roundings) * UNIT * euclidean_norms(state) / math.sqrt(lifting.copies)
     shift = 2 * UNIT * euclidean_norms(exact)
     return image, euclidean_norms(image.double() - exact) + 1.01 * (mean + shift)
 

@@ -4,12 +4,19 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from invreg import ShapeError
+
+#: What continues an image beyond its border: copies of its pixels as they are, or weighted as these pixels are.
+BorderName = Literal["reflect", "tapered"]
+
+# What rounding the weights of a tapered border to float32 changes in the norms of P and C is below this.
+_WEIGHTS_ROUNDED = 1e-6
 
 
 @dataclass(frozen=True)
@@ -21,12 +28,16 @@ class Lifting:
     ||C|| = 1; only P adds to the Lipschitz constant of a reconstruction, see `padding_norm`. Where the sides of states
     have to be multiples of a number, P adds what is missing at the bottom and on the right.
 
+    With a tapered border, P copies the pixels to the other side of the border, and weights copies and pixels such that
+    their squares add up to 1, along a sine from 0 outside to 1 inside; C is its adjoint. So P is an isometry.
+
     Attributes:
         image_channels: C.
         copies: M/C, how often the image is stacked.
-        padding: pixels of reflect padding on each side; 0 is the paper's form.
+        padding: pixels that are added on each side; 0 is the paper's form.
         center: the constant c, near the mean of the images.
         multiple: what the sides of states are multiples of.
+        border: what the padding is made of.
 
     Source: Arndt & Nickel 2024, section 4.1 (the copies and the mean).
     """
@@ -36,6 +47,7 @@ class Lifting:
     padding: int
     center: float
     multiple: int = 1
+    border: BorderName = "reflect"
 
     def lift(self, x: Tensor) -> Tensor:
         """The state `[B, M, H + 2 padding, W + 2 padding]` of images `[B, C, H, W]`, or the next larger multiples.
@@ -51,7 +63,9 @@ class Lifting:
         self.check_size(height, width)
         x = x - self.center
         margins = (self.padding, self._after(width), self.padding, self._after(height))
-        if any(margins):
+        if self.border == "tapered":
+            x = self._tapered(self._tapered(x).mT).mT
+        elif any(margins):
             x = F.pad(x, margins, mode="reflect")
         # Stacked along the last axis of [B, H, W, C]: the state is made in the channels-last layout, in which CPUs and
         # GPUs convolve fastest, and this way works under torch.func.vmap too.
@@ -68,8 +82,12 @@ class Lifting:
             ShapeError: if the state has another shape.
         """
         self.check_state(state)
-        x = state.unflatten(1, (self.copies, self.image_channels)).mean(1) + self.center
+        x = state.unflatten(1, (self.copies, self.image_channels)).mean(1)
         height, width = size or (side - 2 * self.padding for side in x.shape[-2:])
+        if self.border == "tapered":
+            x = self._folded(self._folded(x, width).mT, height).mT
+            return (x + self.center).contiguous()
+        x = x + self.center
         return x[..., self.padding : self.padding + height, self.padding : self.padding + width].contiguous()
 
     def state_size(self, height: int, width: int) -> tuple[int, int]:
@@ -80,15 +98,16 @@ class Lifting:
         """Refuses images that are too small for the padding.
 
         Raises:
-            ShapeError: if one side is not longer than the padding.
+            ShapeError: if one side is not longer than the padding; tapered, if it is shorter than that of both sides.
         """
-        if any(side <= self._after(side) for side in (height, width)):
-            most = max(self._after(height), self._after(width))
+        tapered, sides = self.border == "tapered", (height, width)
+        least = [self._after(side) + (self.padding if tapered else 1) for side in sides]
+        if any(side < enough for side, enough in zip(sides, least, strict=True)):
             scales = f" to sides that are multiples of {self.multiple}" if self.multiple > 1 else ""
             raise ShapeError(
                 f"images of {height}x{width} pixels",
                 where="padding",
-                expected=f"more than {most} pixels on each side, for the reflect padding{scales}",
+                expected=f"more than {max(least) - 1} pixels on each side, for the {self.border} padding{scales}",
                 hint="larger images or crops, or a smaller padding (0 switches it off)",
             )
 
@@ -110,19 +129,52 @@ class Lifting:
             )
 
     def padding_norm(self, height: int, width: int) -> float:
-        """The operator norm ||P|| of the padding on images of `height` x `width` pixels.
+        """The operator norm ||P|| of the padding on images of `height` x `width` pixels, times ||C||.
 
-        P copies pixels and P*P counts the copies, so ||P|| is the square root of the largest count: 2 if both
-        sides have at least two pixels more than twice the padding, 3 at most, 1 without padding.
+        P*P adds up the squares of the weights that each pixel has, for its copies and itself, so ||P|| is the square
+        root of the largest sum. By reflection, these are numbers of copies: ||P|| = 2 if both sides have at least two
+        pixels more than twice the padding, 3 at most, 1 without padding. Tapered, it is 1 up to rounding.
         """
-        return math.sqrt(self._most_copies(height) * self._most_copies(width))
+        norm = math.sqrt(self._most_copies(height) * self._most_copies(width))
+        return norm * (1 + _WEIGHTS_ROUNDED) if self.border == "tapered" else norm
 
-    def _most_copies(self, length: int) -> int:
-        margins = self.padding, self._after(length)
-        if not any(margins):
+    @property
+    def roundings(self) -> int:
+        """How many roundings there are at most in the lifting of a number, and in the padding's share of unlifting."""
+        return 16 if self.border == "tapered" else 1
+
+    def _most_copies(self, length: int) -> float:
+        before, after = self.padding, self._after(length)
+        if not before and not after:
             return 1
-        index = F.pad(torch.arange(length, dtype=torch.float64)[None], margins, mode="reflect")
+        if self.border == "tapered":
+            weights = self._weights(length)
+            return float(self._folded(weights**2, length, weighted=False).max())
+        index = F.pad(torch.arange(length, dtype=torch.float64)[None], (before, after), mode="reflect")
         return int(torch.bincount(index[0].long()).max())
+
+    def _weights(self, length: int) -> Tensor:
+        """Of all places along an axis, in float64: sines from 0 at the outer end to 1 as far inside the image."""
+        before, after = self.padding, self._after(length)
+        ramps = [
+            torch.sin((torch.arange(2 * width) + 0.5).double() * (math.pi / 4 / max(width, 1)))
+            for width in (before, after)
+        ]
+        return torch.cat([ramps[0], torch.ones(length - before - after, dtype=torch.float64), ramps[1].flip(0)])
+
+    def _tapered(self, x: Tensor) -> Tensor:
+        """P along the last axis."""
+        length = x.shape[-1]
+        before, after = self.padding, self._after(length)
+        x = torch.cat([x[..., :before].flip(-1), x, x[..., length - after :].flip(-1)], -1)
+        return x * self._weights(length).to(x)
+
+    def _folded(self, x: Tensor, length: int, *, weighted: bool = True) -> Tensor:
+        """P* along the last axis: places and copies, added up."""
+        before, after = self.padding, self._after(length)
+        x = x * self._weights(length).to(x) if weighted else x
+        left, own, right = x.split([before, length, after], -1)
+        return own + F.pad(left.flip(-1), (0, length - before)) + F.pad(right.flip(-1), (length - after, 0))
 
     def _after(self, length: int) -> int:
         """How many pixels are added at the bottom, or on the right."""
