@@ -79,11 +79,11 @@ def test_polishing_makes_the_gap_smaller():
     operator, z, found = late()
     pulled_back, residual = operator.adjoint(found.data_dual), operator(found.x) - z
     before = add_adjoint(pulled_back, found.tv_dual, weight, out=torch.empty_like(z))
-    p, w = polish(found.tv_dual.clone(), pulled_back, weight)
+    p = polish(found.tv_dual.clone(), pulled_back, weight)
     assert (p.norm(dim=1) <= 1 + 1e-12).all()
-    torch.testing.assert_close(w, add_adjoint(pulled_back, p, weight, out=torch.empty_like(z)))
+    w = add_adjoint(pulled_back, p, weight, out=torch.empty_like(z))
     assert (w.flatten(1).norm(dim=1) < 0.7 * before.flatten(1).norm(dim=1)).all()
-    gap, objective = primal_dual_gap(found.x, found.data_dual, p, residual, w, weight, (0.0, 1.0))
+    gap, objective = primal_dual_gap(found.x, found.data_dual, p, residual, pulled_back, weight, (0.0, 1.0))
     assert (gap < 0.8 * found.gap).all()
     # It remains a bound.
     best = primal_dual(operator, z, weight, start=z, norm=1.0, tolerance=1e-6, max_iterations=20000)

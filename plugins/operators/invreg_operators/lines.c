@@ -33,8 +33,8 @@
 /* Rows of pixels that are in the cache at once, while all lines cross them. */
 #define ROWS 4
 
-/* The columns of a table of lines: consecutive ones, as many bins between them, the pixels that a bin meets in a row and
-   that a line crosses there, and the rows in which they lie from left to right. */
+/* The columns of a table of lines: consecutive ones, as many bins between them, at least three pixels that a bin meets in
+   a row and two that a line crosses there, and the rows in which they lie from left to right. */
 enum { FIRST, BINS, CELLS, REACH, TOP, BOTTOM, COLUMNS };
 /* Where the numbers of a lane lie: those of an image, and those of a view with so many bins. */
 enum { OFFSET, ROW_STRIDE, COLUMN_STRIDE };
@@ -51,12 +51,14 @@ enum { START, BIN_STRIDE, COUNT };
 typedef REAL NAME(lanes) __attribute__((vector_size(LANES * sizeof(REAL))));
 #define VECTOR NAME(lanes)
 
-/* The first pixel of each bin, and the shares of it and of the next ones: shares[m * stride + k]. Where a bin meets at
-   most four pixels of a row and a line crosses at most two, compilers know the numbers, and make vectors of bins. */
+/* The first pixel of each bin, and the shares of it and of the next ones, shares[m * stride + k]: loops over bins, which
+   compilers make vectors of. */
 INLINE void NAME(share)(
-    const double *place, const double *slope, double row, int begin, int end, int cells, int reach, int padding,
-    int width, int *cell, int *first, REAL *left, REAL *shares, int64_t stride)
+    const double *place, const double *slope, double row, REAL factor, int begin, int end, int cells, int reach,
+    int padding, int width, int *cell, int *first, REAL *left, REAL *shares, int64_t stride)
 {
+    /* M_q, of which there is one more than a line crosses pixels; then the differences. */
+    REAL *after = left + reach * stride, *halves = after + stride;
     INDEPENDENT
     for (int k = begin; k <= end; k++) {
         const double step = slope[k], low = step < 0 ? step : 0, ends = place[k] + row * step + low;
@@ -67,27 +69,43 @@ INLINE void NAME(share)(
         cell[k] = c;
         first[k] = at;
         const REAL r = (REAL)(ends - c), s = (REAL)(step - low - low);
-        const REAL half = (REAL)0.5 / (s + (REAL)1e-30); /* without a slope, the value does not matter */
-        REAL here = r + s / 2;
-        for (int q = 0; q < reach - 1; q++) {
-            REAL next = r + s - (q + 1);
-            next = next > 0 ? next : 0;
-            next = next * next * half;
-            left[q * stride + k] = here - next;
-            here = next;
-        }
-        left[(reach - 1) * stride + k] = here;
+        REAL next = r + s - 1;
+        next = next > 0 ? next : 0;
+        halves[k] = (REAL)0.5 / (s + (REAL)1e-30); /* without a slope, the value does not matter */
+        next = next * next * halves[k];
+        after[k] = r + s;
+        left[k] = r + s / 2 - next;
+        left[stride + k] = next;
     }
-    INDEPENDENT
-    for (int k = begin; k < end; k++) {
-        const int steps = cell[k + 1] - cell[k];
-        for (int m = 0; m < cells; m++) {
-            REAL share = m < steps ? 1 : 0;
-            for (int q = 0; q < reach; q++) {
-                const REAL of_next = left[q * stride + k + 1];
-                share = m - q == steps ? of_next : share;
+    for (int q = 2; q < reach; q++) {
+        REAL *here = left + q * stride, *before = here - stride;
+        INDEPENDENT
+        for (int k = begin; k <= end; k++) {
+            REAL next = after[k] - q;
+            next = next > 0 ? next : 0;
+            next = next * next * halves[k];
+            here[k] = next;
+            before[k] -= next;
+        }
+    }
+    for (int m = 0; m < cells; m++) {
+        REAL *share = shares + m * stride, none = m < reach ? 1 : 0;
+        const REAL *own = left + (m < reach ? m : 0) * stride;
+        INDEPENDENT
+        for (int k = begin; k < end; k++) {
+            const int beyond = m - cell[k + 1] + cell[k];
+            const REAL zeroth = left[k + 1], next = left[stride + k + 1];
+            REAL found = beyond < 0 ? 1 : 0;
+            found = beyond == 0 ? zeroth : found;
+            found = beyond == 1 ? next : found;
+            share[k] = (found - none * own[k]) * factor;
+        }
+        for (int q = 2; q < reach; q++) {
+            INDEPENDENT
+            for (int k = begin; k < end; k++) {
+                const REAL next = left[q * stride + k + 1] * factor;
+                share[k] += m - cell[k + 1] + cell[k] == q ? next : 0;
             }
-            shares[m * stride + k] = m < reach ? share - left[m * stride + k] : share;
         }
     }
 }
@@ -99,7 +117,9 @@ INLINE void NAME(gather)(
     for (int k = begin; k < end; k++) {
         const VECTOR *near = pixels + first[k];
         VECTOR sum = bins[k];
-        for (int m = 0; m < cells; m++)
+        sum += shares[k] * near[0] + shares[stride + k] * near[1];
+        sum += shares[2 * stride + k] * near[2];
+        for (int m = 3; m < cells; m++)
             sum += shares[m * stride + k] * near[m];
         bins[k] = sum;
     }
@@ -112,29 +132,18 @@ INLINE void NAME(scatter)(
     for (int k = begin; k < end; k++) {
         VECTOR *near = pixels + first[k];
         const VECTOR bin = bins[k];
-        for (int m = 0; m < cells; m++)
+        near[0] += shares[k] * bin;
+        near[1] += shares[stride + k] * bin;
+        near[2] += shares[2 * stride + k] * bin;
+        for (int m = 3; m < cells; m++)
             near[m] += shares[m * stride + k] * bin;
-    }
-}
-
-INLINE void NAME(cross)(
-    int transposed, const double *place, const double *slope, double row, int begin, int end, int cells, int reach,
-    int padding, int width, int *cell, int *first, REAL *left, REAL *shares, int64_t stride, int64_t blocks,
-    VECTOR *pixels, int64_t of_pixels, VECTOR *bins, int64_t of_bins)
-{
-    NAME(share)(place, slope, row, begin, end, cells, reach, padding, width, cell, first, left, shares, stride);
-    for (int64_t block = 0; block < blocks; block++, pixels += of_pixels, bins += of_bins) {
-        if (transposed)
-            NAME(scatter)(pixels, bins, first, shares, stride, cells, begin, end);
-        else
-            NAME(gather)(pixels, bins, first, shares, stride, cells, begin, end);
     }
 }
 
 EXPORT int NAME(product)(
     int transposed, REAL *x, REAL *y, int64_t images, int64_t x_size, int64_t y_size, int64_t mirrored,
     const int64_t *x_lanes, int64_t height, int64_t width, int64_t tables, const int64_t *table,
-    const int64_t *y_lanes, const double *places, const double *slopes, const double *scales)
+    const int64_t *y_lanes, const double *distances, const double *places, const double *slopes, const double *scales)
 {
     int64_t total = 0, most = 0, padding = 3, reach = 2;
     for (int64_t t = 0; t < tables; t++) {
@@ -146,12 +155,12 @@ EXPORT int NAME(product)(
     }
     const int64_t lanes = images * mirrored, blocks = (lanes + LANES - 1) / LANES, across = width + 2 * padding;
     const int64_t stride = (most + 16) / 16 * 16 + 16, of_bins = total * blocks, of_rows = ROWS * blocks * across;
-    char *memory = calloc((of_bins + of_rows + 1) * sizeof(VECTOR) + stride * (reach + padding) * sizeof(REAL)
+    char *memory = calloc((of_bins + of_rows + 1) * sizeof(VECTOR) + stride * (reach + 2 + padding) * sizeof(REAL)
                           + 2 * stride * sizeof(int) + 64, 1);
     if (!memory)
         return 1;
     VECTOR *all_bins = (VECTOR *)(memory + (64 - (uintptr_t)memory % 64)), *rows = all_bins + of_bins;
-    REAL *left = (REAL *)(rows + of_rows), *shares = left + stride * reach;
+    REAL *left = (REAL *)(rows + of_rows), *shares = left + stride * (reach + 2);
     int *cell = (int *)(shares + stride * padding), *first = cell + stride;
 
     for (int64_t t = 0, bins = 0; transposed && t < tables; bins += table[t++ * COLUMNS + BINS] * blocks)
@@ -195,15 +204,18 @@ EXPORT int NAME(product)(
                     continue;
                 }
                 VECTOR *row = rows + (i - top) * blocks * across;
-#define CROSS(cells, reach) NAME(cross)( \
-    transposed, place, slope, (double)i, (int)begin, (int)end, cells, reach, (int)padding, (int)width, cell, first, \
-    left, shares, stride, blocks, row, across, all_bins + bins, lines[BINS])
-                if (lines[REACH] == 2 && lines[CELLS] <= 3)
-                    CROSS(3, 2);
-                else if (lines[REACH] == 2 && lines[CELLS] == 4)
-                    CROSS(4, 2);
-                else
-                    CROSS((int)lines[CELLS], (int)lines[REACH]);
+                const int cells = (int)lines[CELLS];
+                const REAL factor = distances[t] > 0 ? (REAL)(1 / (distances[t] + i)) : 1;
+                NAME(share)(
+                    place, slope, (double)i, factor, (int)begin, (int)end, cells, (int)lines[REACH], (int)padding,
+                    (int)width, cell, first, left, shares, stride);
+                for (int64_t block = 0; block < blocks; block++, row += across) {
+                    VECTOR *of_lines = all_bins + bins + block * lines[BINS];
+                    if (transposed)
+                        NAME(scatter)(row, of_lines, first, shares, stride, cells, (int)begin, (int)end);
+                    else
+                        NAME(gather)(row, of_lines, first, shares, stride, cells, (int)begin, (int)end);
+                }
             }
         }
         for (int64_t i = top; i < bottom && transposed; i++)
@@ -230,5 +242,4 @@ EXPORT int NAME(product)(
 #undef VECTOR
 #undef RIGHT_END
 #undef LEFT_END
-#undef CROSS
 #endif

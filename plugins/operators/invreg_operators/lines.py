@@ -28,11 +28,13 @@ class Lines(NamedTuple):
         width: pixels of a row.
         images: for each mirrored image where its first pixel, the next row and the next column are in the image that it
             mirrors, `[mirrored, 3]`.
-        table: for each table of lines its first line, its bins, the most pixels that a bin meets in a row, the most
-            that a line crosses there, and the first and the last row (left out) of those in which the lines lie in
-            order from left to right, `[tables, 6]`.
+        table: for each table of lines its first line, its bins, the most pixels that a bin meets in a row (or 3), the
+            most that a line crosses there (or 2), and the first and the last row (left out) of those in which the lines
+            lie in order from left to right, `[tables, 6]`.
         views: for each table and mirrored image where its first bin and the next one are in the sinogram, and how many
             there are, `[tables, mirrored, 3]`.
+        distances: for each table what shares are divided by in the first row, which grows by 1 for each row: the
+            distance of a source of fan beams; 0 for parallel beams, which divides by nothing.
         places: where the upper end of each line is in the first row of pixels, in pixels from the left.
         slopes: how far the lower end of each line, in a row, is on its right.
         scales: what the share of a pixel in the bin between a line and the next one is multiplied by.
@@ -43,6 +45,7 @@ class Lines(NamedTuple):
     images: Tensor
     table: Tensor
     views: Tensor
+    distances: Tensor
     places: Tensor
     slopes: Tensor
     scales: Tensor
@@ -52,13 +55,12 @@ class Lines(NamedTuple):
         product = _product(x.dtype)
         assert product is not None  # noqa: S101 (for mypy: whoever comes here has asked)
         at_once = max(1, _LANES // len(self.images))
-        tables = (self.images, self.table, self.views, self.places, self.slopes, self.scales)
-        images, table, views, places, slopes, scales = (part.data_ptr() for part in tables)
+        images, *tables = (part.data_ptr() for part in self if isinstance(part, Tensor))
         for first in range(0, len(x), at_once):
             some, of_them = x[first : first + at_once], y[first : first + at_once]
             sizes = len(some), x.shape[1], y.shape[1], len(self.images)
-            of_image, of_lines = (images, self.height, self.width, len(self.table)), (table, views, places, slopes)
-            if product(transposed, some.data_ptr(), of_them.data_ptr(), *sizes, *of_image, *of_lines, scales):
+            of_image = images, self.height, self.width, len(self.table)
+            if product(transposed, some.data_ptr(), of_them.data_ptr(), *sizes, *of_image, *tables):
                 raise MemoryError("no memory for a row of beams")
 
 
@@ -77,7 +79,7 @@ def _product(dtype: torch.dtype) -> Any:
     function = getattr(library, _NAMES[dtype])
     number, pointer = ctypes.c_int64, ctypes.c_void_p
     function.restype = ctypes.c_int
-    function.argtypes = [ctypes.c_int, pointer, pointer, *[number] * 4, pointer, *[number] * 3, *[pointer] * 5]
+    function.argtypes = [ctypes.c_int, pointer, pointer, *[number] * 4, pointer, *[number] * 3, *[pointer] * 6]
     return function
 
 
@@ -99,7 +101,7 @@ def _lines(geometry: Geometry, part: Part) -> Lines:
     meets = [geometry.bin_width / math.cos(angle) + math.tan(angle) for angle in part.angles]
     table = [
         # What is a whole number is rounded either way.
-        [k * (half_bins + 1), half_bins, math.floor(meet + 1e-9) + 2, 2, 0, part.height]
+        [k * (half_bins + 1), half_bins, max(math.floor(meet + 1e-9) + 2, 3), 2, 0, part.height]
         for k, meet in enumerate(meets)
     ]
     numbers = torch.arange(geometry.height * geometry.width).view(geometry.height, geometry.width, 1)
@@ -125,6 +127,7 @@ def _lines(geometry: Geometry, part: Part) -> Lines:
         torch.tensor(images),
         torch.tensor(table),
         views,
+        torch.zeros(len(angles), dtype=torch.float64),
         places.contiguous(),
         slopes,
         scales,

@@ -9,7 +9,6 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from invreg_tv.differences import add_adjoint
 from invreg_tv.polish import NEAR, polish
 from invreg_tv.solution import Batch, Box, TVSolution, has_converged, primal_dual_gap
 from invreg_tv.updates import Updates
@@ -81,13 +80,13 @@ class Iteration(ABC):
             tolerance: relative gap to reach; 0 if no better p is to be looked for.
         """
         p = self.updates.p_next
-        w = add_adjoint(pulled_back, p, self.weight, out=torch.empty_like(x))
-        gap, objective = primal_dual_gap(x, y, p, residual, w, self.weight, self.box)
+        gap, objective = primal_dual_gap(x, y, p, residual, pulled_back, self.weight, self.box)
         near = (gap > tolerance * objective) & (gap <= NEAR * tolerance * objective)
         rows = near.nonzero().squeeze(1)
         if len(rows):
-            polished, w = polish(p[rows], pulled_back[rows], self.weight)
-            smaller, _ = primal_dual_gap(x[rows], y[rows], polished, residual[rows], w, self.weight, self.box)
+            polished = polish(p[rows], pulled_back[rows], self.weight)
+            of_rows = (values[rows] for values in (residual, pulled_back))
+            smaller, _ = primal_dual_gap(x[rows], y[rows], polished, *of_rows, self.weight, self.box)
             better = smaller < gap[rows]
             gap[rows[better]] = smaller[better]
             p = p.index_copy(0, rows[better], polished[better])

@@ -9,6 +9,7 @@ from invreg import LinearOperator, generator
 from invreg_tv.differences import GRADIENT_NORM_SQUARED, add_adjoint
 from invreg_tv.iteration import Iteration, Look, minimise
 from invreg_tv.solution import Box, TVSolution
+from invreg_tv.updates import Follower
 
 #: Over-relaxation; the method converges below 2, and 1.8 saves about a third of the iterations.
 RELAXATION = 1.8
@@ -110,22 +111,28 @@ class _Iteration(Iteration):
         self._ones = z.new_ones(len(z))
         self._centre = self.updates.x.clone()
         self._d = torch.zeros_like(self._centre)
-        self._pulled_back = operator.adjoint(residual)
+        self._pulled_back = operator.adjoint(residual).contiguous()
 
     def advance(self, iteration: int, *, kept: bool) -> None:
         sigma = max(LATE * self._effective_weight**0.5 / self._norm, EARLY / iteration)
         tau = 0.99 / (sigma * self._norm**2 + GRADIENT_NORM_SQUARED * GRADIENT_STEP * self._effective_weight)
         ascent = GRADIENT_STEP * self._effective_weight / self.weight
-        data = self._operator.normal(self._d).add_(self._pulled_back)
-        self.updates.advance(data, self.weight, tau * self._ones, ascent, RELAXATION * self._ones, kept=kept)
-        share = RELAXATION * sigma / (1 + sigma)
-        self._d.lerp_(self.updates.x_bar, share).sub_(self._centre, alpha=share)
+        self.updates.advance(
+            self._operator.normal(self._d),
+            self.weight,
+            tau * self._ones,
+            ascent,
+            RELAXATION * self._ones,
+            constant=self._pulled_back,
+            follower=Follower(self._d, self._centre, RELAXATION * sigma / (1 + sigma)),
+            kept=kept,
+        )
 
     def look(self, tolerance: float) -> Look:
         self._centre += self._d
         self._d.zero_()
         y = self._operator(self._centre) - self.z
-        self._pulled_back = self._operator.adjoint(y)
+        self._pulled_back = self._operator.adjoint(y).contiguous()
         x = self.updates.x_next
         return self.gap(x, y, self._operator(x) - self.z, self._pulled_back, tolerance)
 

@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 
 from invreg import ConvergenceError
-from invreg_tv.differences import gradient, magnitude
+from invreg_tv.compiled import address, compiled_gap
+from invreg_tv.differences import add_adjoint, gradient, magnitude
 
 #: Lowest and highest value that a reconstruction may have.
 Box = tuple[float, float]
@@ -64,18 +65,26 @@ def primal_dual_gap(
         y: dual variable of the data term.
         p: dual variable of TV, vectors of length at most 1.
         residual: A x - z (for a nonlinear F: F(x) - z).
-        pulled_back: w (for a nonlinear F with F'(x)* in place of A*).
+        pulled_back: A* y (for a nonlinear F: F'(x)* y).
         weight: weight of TV.
         box: lowest and highest value of a pixel; None for no bounds.
     """
-    difference = gradient(x)
-    length = magnitude(difference)
-    tv_term = _sum(length - (difference * p).sum(1)).clamp_(min=0)
-    low, high = _range(x) if box is None else box
-    box_term = _sum(pulled_back.clamp(min=0) * (x - low) - pulled_back.clamp(max=0) * (high - x))
-    gap = _sum((residual - y).square()) / 2 + weight * tv_term + box_term
-    objective = _sum(residual.square()) / 2 + weight * _sum(length)
-    return gap, objective
+    low, high = _range(x) if box is None else x.new_tensor(box)[:, None].expand(2, len(x))
+    compiled = compiled_gap(x.dtype) if x.device.type == "cpu" else None
+    if compiled:
+        arrays = [values.contiguous() for values in (x, p, pulled_back, low, high)]
+        scratch, sums = x.new_empty(3 * x.shape[-1], dtype=torch.float64), x.new_empty(len(x), 3, dtype=torch.float64)
+        compiled(*map(address, [*arrays, scratch, sums]), *x.shape, weight)
+        variation, tv_term, box_term = sums.to(x.dtype).unbind(1)
+    else:
+        difference = gradient(x)
+        length = magnitude(difference)
+        variation, tv_term = _sum(length), _sum(length - (difference * p).sum(1))
+        w = add_adjoint(pulled_back, p, weight, out=torch.empty_like(x))
+        low, high = low.view(-1, 1, 1, 1), high.view(-1, 1, 1, 1)
+        box_term = _sum(w.clamp(min=0) * (x - low) - w.clamp(max=0) * (high - x))
+    gap = _half_square(residual - y) + weight * tv_term.clamp_(min=0) + box_term
+    return gap, _half_square(residual) + weight * variation
 
 
 def has_converged(gap: Tensor, objective: Tensor, tolerance: float, z: Tensor, weight: float, pixels: int) -> Tensor:
@@ -138,7 +147,11 @@ def _sum(values: Tensor) -> Tensor:
     return values.flatten(1).sum(1)
 
 
+def _half_square(values: Tensor) -> Tensor:
+    return torch.linalg.vector_norm(values.flatten(1), dim=1).square() / 2
+
+
 def _range(x: Tensor) -> tuple[Tensor, Tensor]:
     low, high = x.flatten(1).aminmax(dim=1)
     width = (high - low).clamp_(min=1)
-    return (low - width).view(-1, 1, 1, 1), (high + width).view(-1, 1, 1, 1)
+    return low - width, high + width

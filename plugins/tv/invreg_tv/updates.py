@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -11,6 +12,14 @@ from invreg_tv.compiled import address, compiled_step
 
 #: Numbers of x in a piece: the dozen arrays of a step then stay in the cache of one core.
 _PIECE = 2**15
+
+
+class Follower(NamedTuple):
+    """What x̄ draws along, d + share (x̄ - centre - d), in place; both contiguous, as x."""
+
+    d: Tensor
+    centre: Tensor
+    share: float
 
 
 class Updates:
@@ -50,13 +59,15 @@ class Updates:
         relaxation: Tensor,
         p_relaxation: Tensor | None = None,
         *,
+        constant: Tensor | None = None,
+        follower: Follower | None = None,
         pull: float = 0.0,
         steps: int = 1,
         kept: bool = False,
     ) -> None:
-        """Steps of the iteration, with data + pull x for the gradient of the data term. Each is
+        """Steps of the iteration, with data + constant + pull x for the gradient of the data term. Each is
 
-            x⁺ = P_box(x - τ (data + pull x + weight gradient*(p))),    x̄ = 2 x⁺ - x,
+            x⁺ = P_box(x - τ (data + constant + pull x + weight gradient*(p))),    x̄ = 2 x⁺ - x,
             p⁺ = P_{|.| <= 1}(p + ascent gradient(x̄)),
 
         followed by (x, p) + relaxation ((x⁺, p⁺) - (x, p)), in place.
@@ -68,6 +79,8 @@ class Updates:
             ascent: dual step.
             relaxation: over-relaxation, `[B]`.
             p_relaxation: that of p, if it is another one.
+            constant: likewise; zero if it is left out.
+            follower: what x̄ draws along in each step.
             pull: see above.
             steps: how many.
             kept: whether x⁺ and p⁺ of the last step are asked for afterwards.
@@ -75,11 +88,14 @@ class Updates:
         p_relaxation = relaxation if p_relaxation is None else p_relaxation
         if self._compiled:
             data = data.contiguous()
+            d, centre, share = follower or (None, None, 0.0)
             results = (self.x_next, self.p_next) if kept else (None, None)
-            arrays = (data, self.x, self.p, self.x_bar, *results, self._row, tau, relaxation, p_relaxation)
-            numbers = (*self.x.shape, steps, pull, weight, ascent, self._low, self._high)
+            iterates = self.x, self.p, self.x_bar, *results
+            arrays = (data, constant, d, centre, *iterates, self._row, tau, relaxation, p_relaxation)
+            numbers = (*self.x.shape, steps, pull, weight, ascent, self._low, self._high, share)
             self._compiled(*map(address, arrays), *numbers)
             return
+        data = data if constant is None else data + constant
         tau, relaxation, p_relaxation = (values.view(-1, 1, 1, 1) for values in (tau, relaxation, p_relaxation))
         for rows, piece in self._pieces:
             for step in range(1, steps + 1):
@@ -88,6 +104,9 @@ class Updates:
                 if kept and step == steps:
                     self.x_next[rows], self.p_next[rows] = piece.x_next, piece.p_next
                 piece.relax(relaxation[rows], p_relaxation[rows, None])
+                if follower:
+                    follower.d[rows].lerp_(self.x_bar[rows], follower.share)
+                    follower.d[rows].sub_(follower.centre[rows], alpha=follower.share)
 
     def select(self, rest: Tensor) -> Updates:
         """The images at the positions `rest`."""
