@@ -85,8 +85,9 @@ class Iteration(ABC):
         rows = near.nonzero().squeeze(1)
         if len(rows):
             polished = polish(p[rows], pulled_back[rows], self.weight)
-            of_rows = (values[rows] for values in (residual, pulled_back))
-            smaller, _ = primal_dual_gap(x[rows], y[rows], polished, *of_rows, self.weight, self.box)
+            smaller, _ = primal_dual_gap(
+                x[rows], y[rows], polished, residual[rows], pulled_back[rows], self.weight, self.box
+            )
             better = smaller < gap[rows]
             gap[rows[better]] = smaller[better]
             p = p.index_copy(0, rows[better], polished[better])
