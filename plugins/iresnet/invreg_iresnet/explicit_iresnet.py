@@ -226,6 +226,7 @@ class MultiscaleExplicitIResNet(ExplicitChain):
         max_iterations: MaxIterations = 500,
         normalisation: Normalisation = "grid",
         pull_back: PulledBack = None,
+        target_bound: TargetBound = None,
         border: Border = "reflect",
     ) -> None:
         super().__init__(
@@ -239,6 +240,7 @@ class MultiscaleExplicitIResNet(ExplicitChain):
             tolerance,
             normalisation,
             pull_back,
+            target_bound,
             border=border,
         )
         self._check_bound()

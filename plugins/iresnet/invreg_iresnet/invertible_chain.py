@@ -94,6 +94,7 @@ class InvertibleChain(Reconstructor):
         # Of the first stage and of the others: so the weights of chains with one stage have the names they always had.
         self.residuals: ResidualStack | None = None
         self.further_residuals: nn.ModuleList = nn.ModuleList()
+        self.limit: BoundLimit | None = None
         self.lifting: Lifting | None = None
         self._progress: float | None = None
         self._proven: tuple[tuple[Any, ...], StabilityCertificate] | None = None
@@ -167,8 +168,7 @@ class InvertibleChain(Reconstructor):
         self.further_residuals = nn.ModuleList(further)
         self._image_size = height, width
         self._proven = self._pulled = None
-        if self.target_bound is not None:
-            self.residuals.limit = self._limit(self.target_bound, lifting, self.residuals)
+        self.limit = None if self.target_bound is None else self._limit_to(self.target_bound, lifting)
 
     @property
     def target_operator(self) -> Operator:
@@ -195,8 +195,9 @@ class InvertibleChain(Reconstructor):
         Raises:
             CertificateError: if weights are not finite.
         """
+        factor = 1.0 if self.limit is None else self.limit.take()
         for stack in self._parts()[1]:
-            stack.finalise()
+            stack.finalise(factor)
         if self.target_bound is not None:
             self._reach(self.target_bound)
 
@@ -328,7 +329,7 @@ class InvertibleChain(Reconstructor):
 
     # -- the target of the bound
 
-    def _limit(self, target: float, lifting: Lifting, stack: ResidualStack) -> BoundLimit:
+    def _limit_to(self, target: float, lifting: Lifting) -> BoundLimit:
         embedding, least = self._embedding(lifting), self._ends_norm(lifting)
         if target <= least:
             pull_back, free = embedding.pull_back, ", or border: tapered or padding: 0, which have the norm 1"
@@ -339,7 +340,8 @@ class InvertibleChain(Reconstructor):
                 + ("" if pull_back is None else f", times that of the pull-back, at most {pull_back.norm:.4g}"),
                 hint=f"a larger target{free if embedding.padding > 1.01 else ''}",
             )
-        return BoundLimit(target / least, self.role == "forward", lifting.copies, stack.kernels)
+        shapes = [tuple(stack.kernels.shape) for stack in self._parts()[1]]
+        return BoundLimit(target / least, self.role == "forward", lifting.copies, shapes)
 
     def _ends_norm(self, lifting: Lifting) -> float:
         """The bound of R for phi = Id."""
@@ -349,13 +351,14 @@ class InvertibleChain(Reconstructor):
     @torch.no_grad()
     def _reach(self, target: float) -> None:
         """Scales the mixings down until the target is proven."""
-        lifting, (stack,) = self._parts()
-        whole = stack.mixings.clone()
+        lifting, stacks = self._parts()
+        whole = [stack.mixings.clone() for stack in stacks]
 
         def prove(factor: float) -> float:
             if factor != 1:
-                stack.mixings.copy_(factor * whole)
-                stack.finalise()
+                for stack, mixings in zip(stacks, whole, strict=True):
+                    stack.mixings.copy_(factor * mixings)
+                    stack.finalise()
             found = self.certificate().reconstruction_lipschitz
             return math.inf if found is None else found
 
@@ -418,10 +421,16 @@ class InvertibleChain(Reconstructor):
 
     def _weights(self) -> list[StageWeights]:
         """With their norms, differentiable with respect to the parameters."""
-        return self._staged([stack.weights() for stack in self._parts()[1]])
+        weights = [stack.weights() for stack in self._parts()[1]]
+        if self.limit is None:
+            return self._staged(weights)
+        return self._staged(self.limit(weights)) if self.training else self._evaluation_weights()
 
     def _evaluation_weights(self) -> list[StageWeights]:
-        return self._staged([stack.evaluation_weights() for stack in self._parts()[1]])
+        stacks = self._parts()[1]
+        weights = [stack.evaluation_weights() for stack in stacks]
+        is_limited = self.limit is not None and not all(stack.is_final for stack in stacks)
+        return self._staged(self.limit.scaled(weights) if self.limit is not None and is_limited else weights)
 
     def _staged(self, weights: Sequence[Weights]) -> list[StageWeights]:
         return [StageWeights(stage.scale, one) for stage, one in zip(self.stages, weights, strict=True)]

@@ -267,6 +267,7 @@ class MultiscaleIResNet(ImplicitChain):
         training_tolerance: Annotated[float, Field(description="relative residual while training", gt=0, lt=1)] = 5e-3,
         normalisation: Normalisation = "grid",
         pull_back: PulledBack = None,
+        target_bound: TargetBound = None,
         border: Border = "reflect",
     ) -> None:
         super().__init__(
@@ -280,5 +281,6 @@ class MultiscaleIResNet(ImplicitChain):
             training_tolerance,
             normalisation,
             pull_back,
+            target_bound,
             border=border,
         )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -47,22 +47,6 @@ class Weights(NamedTuple):
     thresholds: Tensor
 
 
-class Limit(Protocol):
-    """A factor theta of all mixings."""
-
-    def __call__(self, weights: Weights) -> Weights:
-        """The weights for a step of training, of which theta is a function; each call may move on."""
-        ...
-
-    def scaled(self, weights: Weights) -> Weights:
-        """The weights with theta as it is."""
-        ...
-
-    def take(self) -> float:
-        """Returns theta, for mixings that are to contain it, and goes on from 1."""
-        ...
-
-
 class ResidualStack(nn.Module):
     """N residual functions f_i = W_i S_i K_i on states with M channels, of Lipschitz constant L_i.
 
@@ -84,9 +68,6 @@ class ResidualStack(nn.Module):
         kernel_size: k, odd.
         bound: L_i, below 1 for residual functions that are contractions.
         normalisation: how norms are found in training.
-
-    Attributes:
-        limit: scales the mixings down further, if there is one, such that the whole chain keeps a bound.
 
     Source: Arndt & Nickel 2024, section 4.1.
     """
@@ -114,7 +95,6 @@ class ResidualStack(nn.Module):
         self.normalisation = make_normalisation(normalisation, subnetworks, channels, kernel_size)
         # The digest of the final kernels and mixings; after further training they do not match it.
         self.register_buffer("final_digest", torch.zeros(4, dtype=torch.int64))
-        self.limit: Limit | None = None
         self._seen: _Seen | None = None
 
     def __len__(self) -> int:
@@ -136,8 +116,7 @@ class ResidualStack(nn.Module):
         """
         if not self.training:
             return self.evaluation_weights()
-        weights = self._projected(*self.normalisation(self.kernels, self.mixings))
-        return weights if self.limit is None else self.limit(weights)
+        return self._projected(*self.normalisation(self.kernels, self.mixings))
 
     def evaluation_weights(self) -> Weights:
         """The weights as evaluation uses them, in both modes."""
@@ -147,14 +126,14 @@ class ResidualStack(nn.Module):
         if seen.waves is None:
             seen.waves = outside_transforms(self._fine_waves, self._known()[0])
         kernel_waves, mixing_waves = seen.waves
-        weights = self._projected(amplification(self.kernels, kernel_waves), amplification(self.mixings, mixing_waves))
-        return weights if self.limit is None else self.limit.scaled(weights)
+        return self._projected(amplification(self.kernels, kernel_waves), amplification(self.mixings, mixing_waves))
 
     @torch.no_grad()
-    def finalise(self) -> None:
+    def finalise(self, factor: float = 1.0) -> None:
         """Replaces kernels and mixings by their projections, with certified norms of at most 1 and L_i.
 
-        A limit leaves its factor in the mixings.
+        Args:
+            factor: of the mixings, at most 1, after that.
 
         Raises:
             CertificateError: if they are not finite.
@@ -163,9 +142,8 @@ class ResidualStack(nn.Module):
         scaled = each_in_one_thread(
             lambda pair: (scaled_to_norm(pair[0], 1), clamped_to_norm(pair[1], self.bound)), pairs
         )
-        if self.limit is not None:
-            theta = self.limit.take()
-            scaled = [(kernel, clamped_to_norm(theta * mixing, self.bound)) for kernel, mixing in scaled]
+        if factor != 1:
+            scaled = [(kernel, clamped_to_norm(factor * mixing, self.bound)) for kernel, mixing in scaled]
         for weights, new in zip(pairs, scaled, strict=True):
             for one, its in zip(weights, new, strict=True):
                 one.copy_(its)
