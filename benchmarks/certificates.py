@@ -20,6 +20,7 @@ from typing import Any
 import torch
 
 import invreg
+from invreg_iresnet.certificate.symbol_grid import grid_symbols
 from invreg_iresnet.inversion.accuracy import exact
 from invreg_iresnet.inversion.inversion import invert_chain
 from invreg_iresnet.invertible_chain import InvertibleChain
@@ -67,6 +68,9 @@ def of_network(net: Any, problem: Any, options: argparse.Namespace) -> dict[str,
     for side in ("inverse", "forward"):
         bounds = getattr(certificate, f"{side}_lipschitz")
         values |= {f"{side}, {proof}": bound if bound is not None else "not proven" for proof, bound in bounds.items()}
+    if not net.further_residuals:
+        values["image_lipschitz"] = certificate.content["image_lipschitz"]
+        values["reached by slopes that are the same in all pixels"] = reached_by_slopes(net)
     x = scenes(options.images, options.size)
     z = problem.measure(x, seed=0)
     truth = torch.cat([true_reconstruction(net, part) for part in z.split(10)])
@@ -88,6 +92,40 @@ def of_network(net: Any, problem: Any, options: argparse.Namespace) -> dict[str,
             f"{sum(parts[0].iterations)} evaluations"
         )
     return values
+
+
+def reached_by_slopes(net: Any, starts: int = 4, steps: int = 120, points: int = 24) -> float:
+    """The largest Lip(m phi^-1 s) found for slopes 0 and 1 of activations, one for each channel in all pixels.
+
+    A lower bound of what can be proven from slopes between 0 and 1 alone. For such slopes the inverse is linear, and
+    has a symbol.
+    """
+    weights = net.residuals.evaluation_weights()
+    kernels, mixings = weights.kernels.double().cpu(), weights.mixings.double().cpu()[..., 0, 0]
+    symbols = [grid_symbols(kernel, points) for kernel in kernels]
+    channels, copies = len(mixings[0]), net.lifting.copies
+    stack = torch.eye(channels // copies, dtype=torch.complex128).repeat(copies, 1)
+
+    def gain(slopes: torch.Tensor) -> torch.Tensor:
+        state = stack.expand(len(symbols[0]), *stack.shape)
+        for mixing, symbol, slope in zip(mixings, symbols, slopes, strict=True):
+            step = (mixing * slope).to(symbol) @ symbol
+            eye = torch.eye(channels, dtype=symbol.dtype)
+            state = torch.linalg.solve(eye - step, state) if net.role == "forward" else state + step @ state
+        return torch.linalg.matrix_norm(stack.mT @ state / copies, 2).max()
+
+    best = 0.0
+    for seed in range(starts):
+        generator = torch.Generator().manual_seed(seed)
+        logits = torch.randn(*mixings.shape[::2], generator=generator, dtype=torch.float64).mul_(2).requires_grad_()
+        optimizer = torch.optim.Adam([logits], lr=0.3)
+        for _ in range(steps):
+            optimizer.zero_grad()
+            (-gain(logits.sigmoid()).log()).backward()
+            optimizer.step()
+        with torch.no_grad():
+            best = max(best, float(gain((logits > 0).double())))
+    return best
 
 
 def of_large_network(subnetworks: int) -> dict[str, float | str]:
