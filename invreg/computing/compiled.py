@@ -21,10 +21,10 @@ import warnings
 from pathlib import Path
 
 from invreg.errors import InvregWarning
-from invreg.files import cache_folder
+from invreg.files import cache_folder, write_whole
 
 #: Exact up to rounding, without what only signals of the processor would need.
-_OPTIONS = ("-O3", "-fno-math-errno", "-fno-trapping-math", "-shared", "-fPIC")
+_OPTIONS = ("-O3", "-fno-math-errno", "-fno-trapping-math", "-shared", "-fPIC", "-fvisibility=default")
 #: Where Linux says what instructions the processor has.
 _PROCESSOR = Path("/proc/cpuinfo")
 _SECONDS = 60
@@ -41,41 +41,53 @@ def compiled_library(source: Path, slower: str) -> ctypes.CDLL | None:
         source: the C file; with the compiler and the machine, its content decides whether a kept library fits.
         slower: what the warning says of the consequence: "tv: computed by torch, several times slower".
     """
-    compiler = shlex.split(os.environ.get("CC", "")) or ["cc"]
-    program = shutil.which(compiler[0])
     try:
-        if program is None:
-            raise OSError(f"no C compiler {compiler[0]!r} was found")
-        return _load(source, [program, *compiler[1:], *_OPTIONS, *(["-march=native"] if _instructions() else [])])
+        return _load(source, _compiler(), [*_OPTIONS, *(["-march=native"] if _instructions() else [])])
     except (OSError, subprocess.SubprocessError) as error:
         words = " ".join(str(error).split())[:300]
         warnings.warn(f"{slower}: {words}", InvregWarning, stacklevel=2)
         return None
 
 
-def _load(source: Path, command: list[str]) -> ctypes.CDLL:
-    version = _run([command[0], "--version"]).stdout
-    machine = platform.machine(), sys.platform, _instructions()
-    key = hashlib.sha256(repr((source.read_bytes(), command, version, machine)).encode())
-    kept = cache_folder() / "compiled" / f"{source.stem}-{key.hexdigest()[:32]}.so"
+def _compiler() -> list[str]:
+    """The program, and what CC gives it before other arguments."""
+    given = os.environ.get("CC", "")
     try:
-        return _own(kept)
-    except OSError:
-        pass  # not there yet, cut off, or of somebody else
-    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
-        made = Path(folder) / kept.name
-        found = _run([*command, str(source), "-o", str(made), "-lm"])
-        if found.returncode:
-            raise OSError(f"{command[0]} failed: {found.stderr or found.stdout}")
+        name, *arguments = shlex.split(given) or ["cc"]
+    except ValueError as error:
+        raise OSError(f"CC is {given!r}, which cannot be split into words: {error}") from None
+    program = shutil.which(name)
+    if program is None:
+        raise OSError(f"no C compiler {name!r} was found")
+    return [program, *arguments]
+
+
+def _load(source: Path, compiler: list[str], options: list[str]) -> ctypes.CDLL:
+    version = _run([*compiler, "--version"]).stdout
+    machine = platform.machine(), sys.platform, _instructions()
+    key = hashlib.sha256(repr((source.read_bytes(), compiler, options, version, machine)).encode())
+    folder, name = cache_folder() / "compiled", f"{source.stem}-{key.hexdigest()[:32]}"
+    for kept in folder.glob(f"{name}-*.so"):
         try:
-            kept.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            beside = kept.with_name(f".{kept.name}.{os.getpid()}")
-            shutil.copyfile(made, beside)
-            beside.chmod(0o700)
-            beside.replace(kept)
+            return _own(kept)
+        except OSError:
+            pass  # cut off, or of somebody else
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as temporary:
+        made = Path(temporary) / f"{name}.so"
+        found = _run([*compiler, *options, str(source), "-o", str(made), "-lm"])
+        if found.returncode or not made.is_file():
+            raise OSError(f"{compiler[0]} failed: {found.stderr or found.stdout or 'it has written nothing'}")
+        try:
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            kept = folder / f"{name}-{_digest(made)}.so"
+            write_whole(kept, made.read_bytes())
             return _own(kept)
         except OSError:  # a cache that cannot be written or trusted: compiled anew by every process
             return ctypes.CDLL(str(made))
+
+
+def _digest(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()[:32]
 
 
 def _instructions() -> str:
@@ -90,11 +102,13 @@ def _instructions() -> str:
 
 
 def _own(path: Path) -> ctypes.CDLL:
-    """The library, if nobody else may have written it."""
+    """The library, if nobody else may have written it, and it is whole: one that is cut off would end the process."""
     if hasattr(os, "getuid"):
         for found in (path.stat(), path.parent.stat()):
             if found.st_uid != os.getuid() or found.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
                 raise OSError(f"{path} could have been written by somebody else")
+    if not path.stem.endswith(f"-{_digest(path)}"):
+        raise OSError(f"{path} has changed since it was made")
     return ctypes.CDLL(str(path))
 
 

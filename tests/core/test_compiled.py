@@ -37,16 +37,25 @@ def test_a_library_that_was_cut_off_is_made_anew_and_a_cache_is_not_needed(sourc
     (whole,) = (tmp_path / "cache" / "compiled").iterdir()
     cut = tmp_path / "cut" / "compiled" / whole.name
     cut.parent.mkdir(parents=True)
-    cut.write_bytes(whole.read_bytes()[:100])
     monkeypatch.setenv("INVREG_CACHE", str(tmp_path / "cut"))
-    check(source)
-    assert cut.read_bytes() == whole.read_bytes()
+    for size in (0, 100, whole.stat().st_size - 1000):  # the last one would end the process if it were loaded
+        cut.unlink(missing_ok=True)  # the file before stays loaded
+        cut.write_bytes(whole.read_bytes()[:size])
+        check(source)
+        assert cut.read_bytes() == whole.read_bytes()
     cut.parent.chmod(0o777)  # somebody else may have written it: nothing is loaded from there
     with pytest.raises(OSError, match="somebody else"):
         compiled._own(cut)
     check(source)
     (tmp_path / "file").write_text("not a folder")
     monkeypatch.setenv("INVREG_CACHE", str(tmp_path / "file"))
+    check(source)
+
+
+@needs_compiler
+@pytest.mark.slow
+def test_options_of_the_compiler_do_not_hide_functions(source, monkeypatch):
+    monkeypatch.setenv("CC", "cc -fvisibility=hidden")
     check(source)
 
 
@@ -64,11 +73,17 @@ def test_each_kind_of_processor_has_its_own_library(source, monkeypatch, tmp_pat
 
 
 @pytest.mark.parametrize(
-    ("compiler", "words"), [("no-such-compiler", "no C compiler 'no-such-compiler' was found"), ("false", "failed")]
+    ("compiler", "words"),
+    [
+        ("no-such-compiler", "no C compiler 'no-such-compiler' was found"),
+        ("false", "failed"),
+        ("true", "has written nothing"),
+        ("cc '", "CC is .* cannot be split into words: No closing quotation"),
+    ],
 )
 def test_what_is_in_the_way_is_said_once_and_briefly(source, monkeypatch, compiler, words):
-    if compiler == "false" and shutil.which("false") is None:
-        pytest.skip("no program that fails")
+    if compiler in ("false", "true") and shutil.which(compiler) is None:
+        pytest.skip("no such program")
     monkeypatch.setenv("CC", compiler)
     with pytest.warns(InvregWarning, match=f"^radon: slower: .*{words}") as said:
         assert [compiled_library(source, "radon: slower") for _ in range(2)] == [None, None]
