@@ -14,6 +14,7 @@ from invreg.components.operator import LinearOperator, Operator
 from invreg.errors import ShapeError
 from invreg_operators.boundary import smallest_size
 from invreg_operators.convolution import Convolution
+from invreg_operators.fan_beam import FanBeam
 from invreg_operators.fourier_sampling import FourierSampling
 from invreg_operators.gaussian_blur import GaussianBlur
 from invreg_operators.identity import Identity
@@ -83,6 +84,13 @@ CASES = [
     Case(
         "radon-detectors",
         lambda: Radon(angles=5, detectors=11, start=-20, stop=70, image_size=(9, 14)),
+        smallest=(1, 9, 14),
+        fit=lambda height, width: (9, 14),
+    ),
+    Case("fan_beam-square", lambda: FanBeam(angles=7), (1, 2, 2), fit=lambda height, width: (width, width)),
+    Case(
+        "fan_beam-curved",
+        lambda: FanBeam(5, 1.1, 60.0, "curved", detectors=11, start=-20, stop=70, image_size=(9, 14)),
         smallest=(1, 9, 14),
         fit=lambda height, width: (9, 14),
     ),

@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 
 from invreg_operators.beam_matrix import beam_matrix, is_small
-from invreg_operators.lines import can_compute, lines_of
+from invreg_operators.fan_beams import FanGeometry, fan_lines
+from invreg_operators.lines import Lines, can_compute, lines_of
 from invreg_operators.parallel_beams import Geometry, Part, mirrored, mirrored_back
 from invreg_operators.strips import strips_of
 
@@ -16,7 +17,7 @@ from invreg_operators.strips import strips_of
 _IMAGES_AT_ONCE = 8
 
 
-def project(x: Tensor, geometry: Geometry) -> Tensor:
+def project(x: Tensor, geometry: Geometry | FanGeometry) -> Tensor:
     """Images `[..., H, W]` to sinograms `[..., angles, detectors]`.
 
     Pixels count by the area that they share with the strip of a bin, over the width of the strip: an image that is
@@ -26,13 +27,13 @@ def project(x: Tensor, geometry: Geometry) -> Tensor:
     return _product(flat, geometry, False).reshape(*x.shape[:-2], geometry.angles, geometry.detectors)
 
 
-def back_project(y: Tensor, geometry: Geometry) -> Tensor:
+def back_project(y: Tensor, geometry: Geometry | FanGeometry) -> Tensor:
     """The transpose of `project`: sinograms `[..., angles, detectors]` to images `[..., H, W]`."""
     flat = y.reshape(-1, geometry.angles * geometry.detectors)
     return _product(flat, geometry, True).reshape(*y.shape[:-2], geometry.height, geometry.width)
 
 
-def _product(flat: Tensor, geometry: Geometry, transposed: bool) -> Tensor:
+def _product(flat: Tensor, geometry: Geometry | FanGeometry, transposed: bool) -> Tensor:
     return cast(Tensor, _Product.apply(flat, geometry, transposed))  # type: ignore[no-untyped-call]
 
 
@@ -40,16 +41,18 @@ class _Product(torch.autograd.Function):
     """x `[n, columns]` to x M^T `[n, rows]`, for the matrix M of the integrals or its transpose."""
 
     @staticmethod
-    def forward(x: Tensor, geometry: Geometry, transposed: bool) -> Tensor:
+    def forward(x: Tensor, geometry: Geometry | FanGeometry, transposed: bool) -> Tensor:
         # Physics keeps its precision, also inside autocast; half precision has no sparse products.
         with torch.autocast(x.device.type, enabled=False):
             dtype = x.dtype if x.dtype in (torch.float32, torch.float64) else torch.float32
             numbers = x.to(dtype)
+            if isinstance(geometry, FanGeometry):
+                return _computed(numbers, geometry, fan_lines(geometry), transposed).to(x.dtype)
             if is_small(geometry, dtype):
                 matrix = beam_matrix(geometry, dtype, x.device)
                 return ((matrix.transposed if transposed else matrix.forward) @ numbers.mT.contiguous()).mT.to(x.dtype)
             if can_compute(numbers):
-                return _computed(numbers, geometry, transposed).to(x.dtype)
+                return _computed(numbers, geometry, lines_of(geometry), transposed).to(x.dtype)
             product = _transposed if transposed else _forward
             chunks = numbers.split(_IMAGES_AT_ONCE)
             return torch.cat([product(chunk, geometry) for chunk in chunks]).to(x.dtype)
@@ -67,18 +70,18 @@ class _Product(torch.autograd.Function):
         return _product(tangents[0], ctx.geometry, ctx.transposed)
 
     @staticmethod
-    def vmap(info: Any, in_dims: tuple[Any, ...], x: Tensor, geometry: Geometry, transposed: bool) -> Any:
+    def vmap(info: Any, in_dims: tuple[Any, ...], x: Tensor, geometry: Geometry | FanGeometry, transposed: bool) -> Any:
         stacked = x.movedim(in_dims[0], 0)
         flat = _product(stacked.flatten(0, 1), geometry, transposed)
         return flat.unflatten(0, stacked.shape[:2]), 0
 
 
-def _computed(x: Tensor, geometry: Geometry, transposed: bool) -> Tensor:
+def _computed(x: Tensor, geometry: Geometry | FanGeometry, lines: list[Lines], transposed: bool) -> Tensor:
     x = x.contiguous()
     size = geometry.height * geometry.width if transposed else geometry.angles * geometry.detectors
     result = x.new_zeros(len(x), size)
-    for lines in lines_of(geometry):
-        lines.add_product(*((result, x) if transposed else (x, result)), transposed=transposed)
+    for some in lines:
+        some.add_product(*((result, x) if transposed else (x, result)), transposed=transposed)
     return result
 
 

@@ -205,7 +205,7 @@ EXPORT int NAME(product)(
                 }
                 VECTOR *row = rows + (i - top) * blocks * across;
                 const int cells = (int)lines[CELLS];
-                const REAL factor = distances[t] > 0 ? (REAL)(1 / (distances[t] + i)) : 1;
+                const REAL factor = distances[t] < 1e300 ? (REAL)(1 / (distances[t] + i)) : 1;
                 NAME(share)(
                     place, slope, (double)i, factor, (int)begin, (int)end, cells, (int)lines[REACH], (int)padding,
                     (int)width, cell, first, left, shares, stride);

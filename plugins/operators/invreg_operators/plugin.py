@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 from invreg import hookimpl
 from invreg_operators.convolution import Convolution
+from invreg_operators.fan_beam import FanBeam
 from invreg_operators.finite_differences import FiniteDifferences
 from invreg_operators.fourier_sampling import FourierSampling
 from invreg_operators.gaussian_blur import GaussianBlur
@@ -27,6 +28,7 @@ def invreg_components() -> Mapping[str, type]:
         "implicit_diffusion": ImplicitDiffusion,
         "finite_differences": FiniteDifferences,
         "radon": Radon,
+        "fan_beam": FanBeam,
         "fourier_sampling": FourierSampling,
         "measured": Measured,
         "none": NoNoise,

@@ -8,16 +8,15 @@ from typing import Annotated
 from pydantic import Field
 from torch import Tensor
 
-from invreg import FILTER_WINDOWS, FilterWindow, LinearOperator, Shape, ShapeError, SpecError
-from invreg_operators.batches import check_batch, check_images
-from invreg_operators.beam_product import back_project, project
+from invreg import FILTER_WINDOWS, FilterWindow, Shape, SpecError
+from invreg_operators.batches import check_batch
+from invreg_operators.beam_operator import BeamOperator, Pixels
+from invreg_operators.beam_product import back_project
 from invreg_operators.parallel_beams import Geometry
 from invreg_operators.ramp_filter import ramp_filtered
 
-Pixels = Annotated[int, Field(ge=1, le=65_536)]
 
-
-class Radon(LinearOperator):
+class Radon(BeamOperator):
     """Line integrals of each channel along parallel beams, images `[B, C, H, W]` to sinograms `[B, C, angles, bins]`,
 
         (A x)[k, j] = (1/w) integral over |t - t_j| <= w/2 of integral over x cos(theta_k) + y sin(theta_k) = t,
@@ -38,6 +37,8 @@ class Radon(LinearOperator):
 
     Source: Natterer 2001, The Mathematics of Computerized Tomography, chapters II and V; Kak & Slaney 1988, chapter 3.
     """
+
+    where = "radon"
 
     def __init__(
         self,
@@ -75,29 +76,7 @@ class Radon(LinearOperator):
                 where="stop",
                 expected="start < stop <= start + 180: beyond a half turn the lines repeat",
             )
-        if detectors is not None and image_size is None:
-            raise SpecError(
-                f"{detectors} detectors for images of unknown size",
-                where="detectors",
-                expected="image_size as well: a sinogram alone does not determine how many pixels its image has",
-                hint="image_size: [96, 96]",
-            )
-        self.angles, self.detectors, self.start, self.stop = angles, detectors, start, stop
-        self.image_size = image_size
-
-    def forward(self, x: Tensor) -> Tensor:
-        """A x `[B, C, angles, bins]`, for x `[B, C, H, W]`."""
-        check_batch(x, "radon")
-        return project(x, self.geometry(tuple(x.shape[1:])))
-
-    def adjoint(self, y: Tensor) -> Tensor:
-        """A* y `[B, C, H, W]`, for y `[B, C, angles, bins]`.
-
-        Raises:
-            ShapeError: if no image has a measurement of this shape.
-        """
-        check_batch(y, "radon", "sinograms [B, C, angles, bins]")
-        return back_project(y, self.geometry(self.domain_shape(tuple(y.shape[1:]))))
+        self._take(angles, detectors, start, stop, image_size)
 
     def filtered_back_projection(self, z: Tensor, window: FilterWindow = "ramp", cutoff: float = 1.0) -> Tensor:
         """The images `[B, C, H, W]` of sinograms z `[B, C, angles, bins]` by filtered back-projection,
@@ -128,56 +107,14 @@ class Radon(LinearOperator):
         # The transpose sums area / w over the bins of a pixel; times w / (area of a pixel) it is a mean.
         return back_project(filtered, geometry) * (geometry.step * geometry.bin_width / geometry.pixel)
 
-    def range_shape(self, domain_shape: Shape) -> Shape:
-        geometry = self.geometry(domain_shape)
-        return domain_shape[0], geometry.angles, geometry.detectors
-
-    def domain_shape(self, range_shape: Shape) -> Shape:
-        """Shape of the image whose sinogram has this shape.
-
-        Raises:
-            ShapeError: if there is none.
-        """
-        if len(range_shape) == 3:
-            # The diagonal of a square determines its side: bins - 1 < sqrt(2) side <= bins.
-            side = math.isqrt(range_shape[2] ** 2 // 2)
-            size = self.image_size or (side, side)
-            shape = (range_shape[0], *size)
-            if min(size) >= 1 and self.range_shape(shape) == tuple(range_shape):
-                return shape
-        if self.image_size is not None:
-            _, angles, bins = self.range_shape((1, *self.image_size))
-            expected = f"(channels, {angles}, {bins}), for images of {self.image_size[0]}x{self.image_size[1]} pixels"
-        else:
-            expected = f"(channels, {self.angles}, the whole number from the diagonal of a square image on)"
-        raise ShapeError(f"sinograms of shape {tuple(range_shape)}", where="radon", expected=expected)
-
     def geometry(self, domain_shape: Shape) -> Geometry:
         """The geometry of the beams for images of this shape.
 
         Raises:
             ShapeError: if the operator does not take images of this shape.
         """
-        check_images(domain_shape, "radon")
-        height, width = domain_shape[1:]
-        if self.image_size is None and height != width:
-            raise ShapeError(
-                f"images of {height}x{width} pixels",
-                where="radon",
-                expected="square images, unless image_size is given",
-                hint=f"image_size: [{height}, {width}]",
-            )
-        if self.image_size not in (None, (height, width)):
-            assert self.image_size is not None  # noqa: S101 (for mypy: the line above says so)
-            raise ShapeError(
-                f"images of {height}x{width} pixels",
-                where="radon",
-                expected=f"{self.image_size[0]}x{self.image_size[1]}, the image_size of the operator",
-                hint="whole images in training, too: crops have other beams",
-            )
-        square = height**2 + width**2
-        bins = self.detectors or math.isqrt(square - 1) + 1
-        bin_width = math.sqrt(square) / bins if self.detectors else 1.0
+        height, width, bins = self._sizes(domain_shape)
+        bin_width = math.hypot(height, width) / bins if self.detectors else 1.0
         return Geometry(self.angles, self.start, self.stop, bins, bin_width, height, width)
 
     def extra_repr(self) -> str:
