@@ -31,7 +31,7 @@ _SECONDS = 60
 
 
 @functools.cache
-def compiled_library(source: Path, slower: str) -> ctypes.CDLL | None:
+def compiled_library(source: Path, slower: str, *definitions: str) -> ctypes.CDLL | None:
     """The library of a C file that needs no other files, for the CPU; None if it cannot be compiled.
 
     It is compiled by `cc`, or by what the environment variable CC names, when a process first needs it and the cache
@@ -40,9 +40,11 @@ def compiled_library(source: Path, slower: str) -> ctypes.CDLL | None:
     Args:
         source: the C file; with the compiler and the machine, its content decides whether a kept library fits.
         slower: what the warning says of the consequence: "tv: computed by torch, several times slower".
+        definitions: macros of the preprocessor, "N=8", for a library of these sizes.
     """
     try:
-        return _load(source, _compiler(), [*_OPTIONS, *(["-march=native"] if _instructions() else [])])
+        native = ["-march=native"] if _instructions() else []
+        return _load(source, _compiler(), [*_OPTIONS, *native, *(f"-D{one}" for one in definitions)])
     except (OSError, subprocess.SubprocessError) as error:
         words = " ".join(str(error).split())[:300]
         warnings.warn(f"{slower}: {words}", InvregWarning, stacklevel=2)

@@ -61,6 +61,14 @@ def test_options_of_the_compiler_do_not_hide_functions(source, monkeypatch):
 
 @needs_compiler
 @pytest.mark.slow
+def test_macros_make_libraries_of_their_own(source):
+    source.write_text("int doubled(void) { return 2 * N; }\n")
+    made = [compiled_library(source, "slower", f"N={number}") for number in (3, 4)]
+    assert [library.doubled() for library in made] == [6, 8]
+
+
+@needs_compiler
+@pytest.mark.slow
 def test_each_kind_of_processor_has_its_own_library(source, monkeypatch, tmp_path):
     for number, flags in enumerate(["flags : fpu sse", "flags : fpu sse avx", ""], 1):
         monkeypatch.setattr(compiled, "_instructions", lambda flags=flags: flags)

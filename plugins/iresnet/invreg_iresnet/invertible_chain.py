@@ -37,6 +37,7 @@ from invreg_iresnet.certificate.network_certificate import (
     weights_digest,
 )
 from invreg_iresnet.inversion.accuracy import Accuracy, exact, for_training
+from invreg_iresnet.inversion.starts import LearnedStarts
 from invreg_iresnet.network.lifting import Lifting
 from invreg_iresnet.network.precision import arithmetic, autocast_dtype, single_thread
 from invreg_iresnet.network.residuals import ResidualStack, Weights
@@ -325,7 +326,7 @@ class InvertibleChain(Reconstructor):
             )
         with torch.no_grad(), arithmetic(z.device, tf32=False):
             weights = self._evaluation_weights()
-            chain = Chain(weights, self.role, lifting, self._proof(weights, lifting))
+            chain = Chain(weights, self.role, lifting, self._proof(weights, lifting), self._forward_starts())
             if self.pull_back is not None:
                 z = self.pull_back.in_float64(z)
                 data_error *= self.pull_back.norm_bound(tuple(z.shape[1:])) if data_error else 1
@@ -371,6 +372,10 @@ class InvertibleChain(Reconstructor):
         meet_target(prove, target, self._ends_norm(lifting))
 
     # -- parts
+
+    def _forward_starts(self) -> Sequence[LearnedStarts]:
+        """Where the fixed points of each stage start, if the inverse is found by them."""
+        return ()
 
     def _proof(self, weights: Sequence[StageWeights], lifting: Lifting) -> StabilityCertificate:
         """The certificate of these weights: the last one, if it is theirs, or a new one."""

@@ -142,11 +142,12 @@ class ImplicitChain(InvertibleChain):
         with arithmetic(z.device, tf32=False):
             return self._inversion(z.to(self._dtype), accuracy)
 
+    def _forward_starts(self) -> list[LearnedStarts]:
+        return [self.starts, *self.further_starts]  # type: ignore[list-item]
+
     def _inversion(self, z: Tensor, accuracy: Accuracy) -> Inversion:
         courses: list[Course] = []
-        starts = zip(
-            [self.starts, *self.further_starts], [self.gradient_starts, *self.further_gradient_starts], strict=True
-        )
+        starts = zip(self._forward_starts(), [self.gradient_starts, *self.further_gradient_starts], strict=True)
 
         def apply(state: Tensor, weights: Weights) -> Tensor:
             found = invert_chain(state, weights, accuracy, Starts(*next(starts), learn=self.training))

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -23,6 +23,9 @@ from torch import Tensor
 from invreg import CertificateError, ConvergenceError, ConvergenceWarning, ShapeError, SpecError, StabilityCertificate
 from invreg_iresnet.certificate.network_certificate import Role, bounds_of, inverse_constants
 from invreg_iresnet.certificate.residual_defect import Defects, euclidean_norms
+from invreg_iresnet.inversion.fixed_point import Correction, look
+from invreg_iresnet.inversion.inversion import update_of
+from invreg_iresnet.inversion.starts import LearnedStarts
 from invreg_iresnet.network.lifting import Lifting
 from invreg_iresnet.network.residuals import Weights
 from invreg_iresnet.network.scales import StageWeights, rescaled
@@ -32,9 +35,12 @@ from invreg_iresnet.norms.rounding import UNIT
 # The part of the tolerance that fixed points may use up; the rest is for what rounding adds.
 _SHARE = 0.9
 
-# Rounding has stopped the progress of an iteration if its steps have not become shorter for so long, or another look
-# at the residual finds less than this improvement.
+# Rounding has stopped the progress of an iteration if its steps have not become shorter by this factor for so long, or
+# if another look at the residual does not find it smaller by that.
 _PATIENCE, _PROGRESS = 3, 0.9
+
+# The part of its limit that a residual is expected to keep: the rest is for rounding in the precision of the network.
+_EXPECTED = 0.8
 
 
 @dataclass(frozen=True)
@@ -72,12 +78,14 @@ class Chain:
         role: what the residual functions are part of.
         lifting: from images to states.
         certificate: of these weights.
+        starts: where the fixed points of each stage start; none where the inverse is explicit.
     """
 
     stages: Sequence[StageWeights]
     role: Role
     lifting: Lifting
     certificate: StabilityCertificate
+    starts: Sequence[LearnedStarts]
 
 
 def reconstruct_certified(
@@ -135,11 +143,11 @@ def reconstruct_certified(
     # Lifting subtracts a constant, in float64, and may weight pixels: roundings that all subnetworks pass on.
     total = chain.lifting.roundings * UNIT * euclidean_norms(lifted) * amplifications[0]
     iterations, scale = [], 1
-    for step, here, one, defects, limit, amplification in zip(
-        _steps(chain, max_iterations), scales, narrow, wide, wanted, amplifications, strict=True
+    for step, start, here, one, defects, limit, amplification in zip(
+        _steps(chain, max_iterations), _starts(chain), scales, narrow, wide, wanted, amplifications, strict=True
     ):
         state, before, scale = rescaled(state, scale, here), rescaled(before, scale, here), here
-        state, residuals, count = step(one, defects, before, state, limit, certify)
+        state, residuals, count = step(one, defects, before, start(state), limit, certify)
         total = total + residuals * amplification
         iterations.append(count)
         before = state.double()
@@ -159,7 +167,25 @@ def reconstruct_certified(
 def _steps(chain: Chain, max_iterations: int) -> list[_FixedPoint | _Explicit]:
     if chain.role == "inverse":
         return [_Explicit() for _ in bounds_of(chain.certificate)]
-    return [_FixedPoint(min(one.product, one.lipsdp), max_iterations) for one in bounds_of(chain.certificate)]
+    corrections = [one for stage in chain.starts for one in stage.predictions("steps")]
+    return [
+        _FixedPoint(min(one.product, one.lipsdp), max_iterations, correction)
+        for one, correction in zip(bounds_of(chain.certificate), corrections, strict=True)
+    ]
+
+
+def _starts(chain: Chain) -> Iterator[Callable[[Tensor], Tensor]]:
+    """For each subnetwork, what makes of y_{i-1} the start of its iteration."""
+    if chain.role == "inverse":
+        yield from [lambda state: state] * len(bounds_of(chain.certificate))
+    for stage in chain.starts:
+        path: list[Tensor] = []
+
+        def start(state: Tensor, stage: LearnedStarts = stage, path: list[Tensor] = path) -> Tensor:
+            path.append(state)
+            return stage.start(len(path), path[-2:])
+
+        yield from [start] * len(stage.counts)
 
 
 @dataclass(frozen=True)
@@ -180,30 +206,37 @@ class _FixedPoint:
 
     contraction: float
     max_iterations: int
+    correction: Correction | None
 
     def __call__(
-        self, one: Subnetwork, defects: Defects, before: Tensor, state: Tensor, limit: float, certify: bool
+        self, one: Subnetwork, defects: Defects, before: Tensor, start: Tensor, limit: float, certify: bool
     ) -> tuple[Tensor, Tensor, int]:
-        base, x = before.to(state.dtype), state
-        limits = torch.full((len(x),), 0.5 * limit, dtype=torch.float64, device=x.device)
+        update, x = update_of(one, before.to(start.dtype), keep=False), start
+        limits = torch.full((len(x),), _EXPECTED * limit, dtype=torch.float64, device=x.device)
         shortest = torch.full_like(limits, math.inf)
         found = torch.full_like(limits, math.inf)
         fruitless = torch.zeros_like(limits, dtype=torch.int64)
         moving = torch.ones_like(limits, dtype=torch.bool)
         for iteration in range(1, self.max_iterations + 1):
-            value = base + one.output(one.hidden(x))
-            steps = euclidean_norms(value - x)
-            x = torch.where(moving[:, None, None, None], value, x)
-            fruitless = torch.where(steps < shortest, 0, fruitless + 1)
-            shortest = torch.minimum(steps, shortest)
+            corrects = self.correction if self.correction is not None and iteration <= self.correction.steps else None
+            step = look(update, x, corrects)
+            lengths = limits.new_tensor(step.norms[0])
+            fruitless = torch.where(lengths < _PROGRESS * shortest, 0, fruitless + 1)
+            shortest = torch.minimum(lengths, shortest)
             # An image is done when the residual of its new point, at most L times the step, should keep the limit.
-            moving &= (self.contraction * steps > limits) & (fruitless < _PATIENCE)
+            going_on = moving & (self.contraction * lengths > limits) & (fruitless < _PATIENCE)
+            if going_on.all():
+                x = step.going_on(corrects)
+                continue
+            following = torch.where(going_on[:, None, None, None], step.going_on(corrects), step.value)
+            x = torch.where(moving[:, None, None, None], following, x)
+            moving = going_on
             if moving.any():
                 continue
             if not certify:
                 break
             residuals = defects(before, x, x)
-            again = (residuals > limit) & (residuals < _PROGRESS * found)
+            again = (residuals > limit) & (residuals < _PROGRESS * found) & (fruitless < _PATIENCE)
             found = torch.minimum(found, residuals)
             if not again.any():
                 return x, residuals, iteration

@@ -9,6 +9,7 @@ differentiated once more is not J, but v -> J* v, whose derivative is J.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -19,6 +20,7 @@ from invreg_iresnet.inversion.accuracy import Accuracy
 from invreg_iresnet.inversion.convergence import warn_if_short
 from invreg_iresnet.inversion.fixed_point import Course, Solution, Update, solve
 from invreg_iresnet.inversion.starts import LearnedStarts
+from invreg_iresnet.network.compiled import CompiledSubnetwork, Step, compiled
 from invreg_iresnet.network.precision import arithmetic
 from invreg_iresnet.network.subnetwork import Subnetwork, plus
 
@@ -103,12 +105,38 @@ class AdjointDerivative(torch.autograd.Function):
 
 def _adjoint_update(subnetwork: Subnetwork, hidden: Tensor, g: Tensor) -> Update:
     """w -> g + f'(x)* w, at the x with these hidden activations."""
+    fast = compiled(subnetwork, g)
+    if fast is not None:
+        return _CompiledAdjoint(fast, hidden, g)
 
     def update(w: Tensor) -> tuple[Tensor, Tensor]:
         u = subnetwork.hidden_adjoint(w, hidden)
         return plus(g, subnetwork.adjoint(u)), u
 
     return update
+
+
+@dataclass(frozen=True)
+class _CompiledAdjoint:
+    """The same, compiled; nothing else is kept."""
+
+    subnetwork: CompiledSubnetwork
+    hidden: Tensor
+    g: Tensor
+
+    def __call__(self, w: Tensor) -> tuple[Tensor, Tensor]:
+        return self.subnetwork.adjoint(w, self.hidden, self.g, look=False).value, w
+
+    def step(self, w: Tensor, ahead: Tensor | None, *, look: bool) -> tuple[Step, Tensor]:
+        return self.subnetwork.adjoint(w, self.hidden, self.g, ahead, look=look, give=look or ahead is None), w
+
+
+def gradients_of(subnetwork: Subnetwork, x: Tensor, hidden: Tensor, w: Tensor) -> tuple[Tensor, ...]:
+    """Gradients of the weights of f where its value has the gradient w, at x with these hidden activations."""
+    fast = compiled(subnetwork, w) if x.dtype == w.dtype else None
+    if fast is not None:
+        return fast.gradients(x, hidden, w)
+    return subnetwork.weight_gradients(x, hidden, w, subnetwork.hidden_adjoint(w, hidden))
 
 
 def _tangent_update(subnetwork: Subnetwork, hidden: Tensor, t: Tensor) -> Update:

@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from invreg_iresnet.inversion.accuracy import Accuracy
+from invreg_iresnet.network.compiled import compiled
 from invreg_iresnet.network.precision import arithmetic
 from invreg_iresnet.network.residuals import Weights
 from invreg_iresnet.network.subnetwork import plus, subnetworks
@@ -44,9 +45,14 @@ class _Chain(torch.autograd.Function):
         points, hiddens, x = [], [], z
         for subnetwork in ctx.chain:
             narrow = x.to(accuracy.dtype)
-            hiddens.append(subnetwork.hidden(narrow))
             points.append(narrow)
-            x = plus(x, subnetwork.output(hiddens[-1]))
+            fast = compiled(subnetwork, x)
+            if fast is None:
+                hiddens.append(subnetwork.hidden(narrow))
+                x = plus(x, subnetwork.output(hiddens[-1]))
+            else:
+                hiddens.append(fast.room(x))
+                x = fast.evaluate(x, x, hiddens[-1], look=False).value
         ctx.save_for_backward(*points, *hiddens)
         return x
 
@@ -59,9 +65,11 @@ class _Chain(torch.autograd.Function):
         gradients = []
         with arithmetic(gradient.device, tf32=ctx.accuracy.tf32):
             for subnetwork, x, hidden in zip(reversed(chain), reversed(points), reversed(hiddens), strict=True):
-                u = subnetwork.hidden_adjoint(w, hidden)
+                fast = compiled(subnetwork, w) if x.dtype == w.dtype else None
+                u = w if fast else subnetwork.hidden_adjoint(w, hidden)
                 if any(ctx.needs_input_grad[2:]):
-                    gradients.append(subnetwork.weight_gradients(x, hidden, w, u))
-                w = plus(w, subnetwork.adjoint(u))
+                    found = fast.gradients(x, hidden, w) if fast else subnetwork.weight_gradients(x, hidden, w, u)
+                    gradients.append(found)
+                w = fast.adjoint(w, hidden, w, look=False).value if fast else plus(w, subnetwork.adjoint(u))
         stacks = [torch.stack(stack) for stack in zip(*gradients[::-1], strict=True)] or len(Weights._fields) * [None]
         return w, None, *stacks

@@ -5,13 +5,29 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
 
+from invreg_iresnet.network.compiled import Step
+
 #: Maps a batch of states x to g(x) and what else of its evaluation is kept.
 Update = Callable[[Tensor], tuple[Tensor, Tensor]]
+
+
+@runtime_checkable
+class FusedUpdate(Protocol):
+    """An update that makes what follows from g(x) in the same pass over memory."""
+
+    def __call__(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """As any update."""
+        ...
+
+    def step(self, x: Tensor, ahead: Tensor | None, *, look: bool) -> tuple[Step, Tensor]:
+        """The step, and what else of its evaluation is kept: see `CompiledSubnetwork`."""
+        ...
+
 
 #: How an iteration ended: every image within the tolerance; after a fixed count, without a look; at the largest
 #: number of iterations; where rounding stops all progress; at values that are not finite.
@@ -47,11 +63,13 @@ class Correction:
         steps: how many of the first steps are corrected: a prediction that was learned for large residuals would
             hinder small ones.
         of_answer: the same for the answer: it is closer to the fixed point then, in the mean; None for g(x) as it is.
+        matrix: the one, transposed, that `of_step` applies to the channels of each pixel.
     """
 
     of_step: Callable[[Tensor], Tensor]
     steps: int
     of_answer: Callable[[Tensor], Tensor] | None
+    matrix: Tensor
 
 
 class Course(NamedTuple):
@@ -108,31 +126,67 @@ def solve(
     x, first, enough = start, None, 0
     shortest, fruitless = math.inf, 0
     for iteration in range(1, max(least, stopping.max_iterations) + 1):
-        value, known = update(x)
+        corrects = correction if correction is not None and iteration <= correction.steps else None
+        step = look(update, x, corrects)
+        value, (steps, sizes) = step.value, step.norms
         if keep_first and iteration == 1:
             first = x, value
-        residual = value - x
-        steps, sizes = torch.stack([_norms(residual), _norms(value)]).tolist()  # one transfer: each waits for the GPU
-        relative = [step / size if size else step / _TINY for step, size in zip(steps, sizes, strict=True)]
+        relative = [one / size if size else one / _TINY for one, size in zip(steps, sizes, strict=True)]
         resting = [one <= stopping.tolerance for one in relative]
         worst = _largest(relative)
-        longest = _largest([0.0 if rests else step for step, rests in zip(steps, resting, strict=True)])
+        longest = _largest([0.0 if rests else one for one, rests in zip(steps, resting, strict=True)])
         shortest, fruitless = (longest, 0) if longest < shortest else (shortest, fruitless + 1)
         status = _status(worst, fruitless, iteration, stopping)
         if status == "converged" and not enough:
             enough = iteration
         if status is not None and (iteration >= least or status == "not finite"):
             break
-        going_on = value
-        if correction is not None and iteration <= correction.steps:
-            going_on = correction.of_step(residual).add_(value)
+        going_on = step.going_on(corrects)
         if any(resting) and iteration >= least:
             at_rest = torch.tensor(resting, device=x.device)[:, None, None, None]
             going_on = torch.where(at_rest, x, going_on)
         x = going_on
     if correction is not None and correction.of_answer is not None:
-        value = correction.of_answer(residual).add_(value)
-    return Solution(x, value, known, Course(iteration, worst, status or "exhausted"), first, enough)
+        value = correction.of_answer(value - x if step.residual is None else step.residual).add_(value)
+    return Solution(x, value, step.known, Course(iteration, worst, status or "exhausted"), first, enough)
+
+
+class Look(NamedTuple):
+    """A step with its norms on the host.
+
+    Attributes:
+        value: g(x).
+        known: what else the evaluation gave.
+        further: where a corrected iteration goes on, if that was made with the step.
+        residual: g(x) - x, if that was not.
+        norms: of the residual and of g(x), for each image.
+    """
+
+    value: Tensor
+    known: Tensor
+    further: Tensor | None
+    residual: Tensor | None
+    norms: list[list[float]]
+
+    def going_on(self, correction: Correction | None) -> Tensor:
+        """Where the iteration goes on, corrected as the step was."""
+        if self.further is not None:
+            return self.further
+        if correction is None or self.residual is None:
+            return self.value
+        return correction.of_step(self.residual).add_(self.value)
+
+
+def look(update: Update, x: Tensor, correction: Correction | None) -> Look:
+    """A step from x, which the correction is for."""
+    if isinstance(update, FusedUpdate):
+        step, known = update.step(x, None if correction is None else correction.matrix, look=True)
+        assert step.norms is not None  # noqa: S101 (for mypy: they were asked for)
+        return Look(step.value, known, step.further, None, step.norms.tolist())
+    value, known = update(x)
+    residual = value - x
+    # One transfer: each waits for the GPU.
+    return Look(value, known, None, residual, torch.stack([_norms(residual), _norms(value)]).tolist())
 
 
 def _status(worst: float, fruitless: int, iteration: int, stopping: Stopping) -> Status | None:
@@ -149,6 +203,10 @@ def _repeat(update: Update, x: Tensor, times: int, correction: Correction | None
     first = None
     for iteration in range(1, times + 1):
         point = x
+        if isinstance(update, FusedUpdate) and iteration < times and not (keep_first and iteration == 1):
+            step, _ = update.step(point, None if correction is None else correction.matrix, look=False)
+            x = step.value if step.further is None else step.further
+            continue
         x, known = update(point)
         if keep_first and iteration == 1:
             first = point, x

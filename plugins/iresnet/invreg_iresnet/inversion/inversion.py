@@ -21,9 +21,15 @@ from torch.autograd.function import once_differentiable
 
 from invreg_iresnet.inversion.accuracy import Accuracy
 from invreg_iresnet.inversion.convergence import not_finite
-from invreg_iresnet.inversion.derivative import AdjointDerivative, adjoint_fixed_points, warn_if_inaccurate
+from invreg_iresnet.inversion.derivative import (
+    AdjointDerivative,
+    adjoint_fixed_points,
+    gradients_of,
+    warn_if_inaccurate,
+)
 from invreg_iresnet.inversion.fixed_point import Course, Solution, Update, solve
 from invreg_iresnet.inversion.starts import LearnedStarts
+from invreg_iresnet.network.compiled import CompiledSubnetwork, Step, compiled
 from invreg_iresnet.network.precision import arithmetic
 from invreg_iresnet.network.residuals import Weights
 from invreg_iresnet.network.subnetwork import Subnetwork, plus, subnetworks
@@ -99,7 +105,7 @@ def invert_chain(z: Tensor, weights: Weights, accuracy: Accuracy, starts: Starts
     if torch.is_grad_enabled() and any(tensor.requires_grad for tensor in (z, *weights)):
         x = _ChainInverse.apply(z, accuracy, starts, courses, *weights)
     else:
-        for solution in _fixed_points(z, subnetworks(weights, accuracy.dtype), accuracy, starts.forward):
+        for solution in _fixed_points(z, subnetworks(weights, accuracy.dtype), accuracy, starts.forward, keep=False):
             courses.append(solution.course)
         x = solution.value
     return Inversion(x, tuple(courses))
@@ -148,23 +154,30 @@ class _ChainInverse(torch.autograd.Function):
             ):
                 courses.append(solution.course)
                 if any(ctx.needs_input_grad[4:]):
-                    u = subnetwork.hidden_adjoint(solution.value, hidden)
-                    gradients.append(subnetwork.weight_gradients(x, hidden, solution.value, u))
+                    gradients.append(gradients_of(subnetwork, x, hidden, solution.value))
         warn_if_inaccurate(courses[::-1], accuracy)
         stacks = [torch.stack(stack) for stack in zip(*gradients[::-1], strict=True)] or len(Weights._fields) * [None]
         return solution.value, None, None, None, *stacks
 
 
 def _fixed_points(
-    z: Tensor, chain: list[Subnetwork], accuracy: Accuracy, starts: LearnedStarts, *, learn: bool = False
+    z: Tensor,
+    chain: list[Subnetwork],
+    accuracy: Accuracy,
+    starts: LearnedStarts,
+    *,
+    learn: bool = False,
+    keep: bool = True,
 ) -> Iterator[Solution]:
-    """The fixed points x_1, ..., x_N, one after the other."""
+    """The fixed points x_1, ..., x_N, one after the other; with hidden activations if these are to be kept."""
     path = [z]
     corrections = starts.predictions(accuracy.corrected)
     stoppings, lesson = starts.plan(z, accuracy.forward) if learn else (len(chain) * [accuracy.forward], None)
     for number, (subnetwork, stopping, correction) in enumerate(zip(chain, stoppings, corrections, strict=True), 1):
         start = starts.start(number, path)
-        solution = solve(_update(subnetwork, path[-1]), start, stopping, correction, keep_first=lesson is not None)
+        solution = solve(
+            update_of(subnetwork, path[-1], keep=keep), start, stopping, correction, keep_first=lesson is not None
+        )
         if solution.course.status == "not finite":
             raise not_finite(number, len(chain), subnetwork, path[-1], solution.course, accuracy.bound)
         if lesson:
@@ -175,8 +188,11 @@ def _fixed_points(
         starts.learn(lesson)
 
 
-def _update(subnetwork: Subnetwork, z: Tensor) -> Update:
-    """x -> z + f(x), with the hidden activations at x."""
+def update_of(subnetwork: Subnetwork, z: Tensor, *, keep: bool) -> Update:
+    """x -> z + f(x), with the hidden activations at x if these are to be kept."""
+    fast = compiled(subnetwork, z)
+    if fast is not None:
+        return _CompiledUpdate(fast, z, keep)
     shifted = z + subnetwork.output_bias[:, None, None]
 
     def update(x: Tensor) -> tuple[Tensor, Tensor]:
@@ -184,3 +200,24 @@ def _update(subnetwork: Subnetwork, z: Tensor) -> Update:
         return plus(shifted, subnetwork.mixed(hidden)), hidden
 
     return update
+
+
+@dataclass(frozen=True)
+class _CompiledUpdate:
+    """The same, compiled."""
+
+    subnetwork: CompiledSubnetwork
+    z: Tensor
+    keep: bool
+
+    def __call__(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        step, hidden = self._step(x, None, self.keep, look=False)
+        return step.value, hidden
+
+    def step(self, x: Tensor, ahead: Tensor | None, *, look: bool) -> tuple[Step, Tensor]:
+        return self._step(x, ahead, self.keep and look, look=look)
+
+    def _step(self, x: Tensor, ahead: Tensor | None, keep: bool, *, look: bool) -> tuple[Step, Tensor]:
+        hidden = self.subnetwork.room(x) if keep else None
+        step = self.subnetwork.evaluate(x, self.z, hidden, ahead, look=look, give=look or ahead is None)
+        return step, x if hidden is None else hidden
