@@ -34,6 +34,7 @@ _COLUMNS = {
     "step_small": ("to conv_resnet", "units"),
     "step_quickstart": ("to conv_resnet", "units"),
     "step_trained": ("to conv_resnet", "units"),
+    "step_compiled": ("before", "now"),
     "kept": ("1", "2", "4", "8"),
     "inversion": ("at equal residuals", "at equal errors"),
     "busy": ("fair share", "search", "search before", "training", "training before"),
