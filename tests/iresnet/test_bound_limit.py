@@ -34,7 +34,8 @@ def multiscale(target: float, outer_side: int = 5) -> Any:
     torch.manual_seed(0)
     outer = ChainStage(scale=1, subnetworks=2, hidden=3, kernel_size=outer_side)
     middle = ChainStage(scale=2, subnetworks=2, hidden=4, kernel_size=3)
-    net = MultiscaleIResNet((outer, middle, outer), channels=2, lipschitz=0.8, padding=2, target_bound=target)
+    sizes: dict[str, Any] = {"channels": 2, "padding": 2, "border": "reflect"}
+    net = MultiscaleIResNet((outer, middle, outer), lipschitz=0.8, target_bound=target, **sizes)
     net.setup(Problem(Smooth()), (1, 10, 12))
     for stack in net._parts()[1]:
         torch.nn.init.normal_(stack.kernels)

@@ -6,6 +6,7 @@ import copy
 import math
 from dataclasses import replace
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,6 +15,7 @@ import torch.nn.functional as F
 from iresnet_helpers import Smooth, explicit, network
 from torch import Tensor
 
+import invreg
 from invreg import CertificateError, Problem, Registry, ShapeError, SpecError, StabilityCertificate
 from invreg_iresnet.network.lifting import Lifting
 from invreg_iresnet.network.residuals import residual
@@ -99,7 +101,7 @@ def test_the_explicit_inverse_is_the_chain_at_its_scales() -> None:
 def test_a_stage_at_full_resolution_is_the_network_with_one_scale(kind: str) -> None:
     one = [{"scale": 1, "subnetworks": 3, "hidden": 6, "kernel_size": 5}]
     sizes = {"subnetworks": 3, "lipschitz": 0.8}
-    several = made(kind, (1, 10, 12), stages=one, channels=4, lipschitz=0.8)
+    several = made(kind, (1, 10, 12), stages=one, channels=4, lipschitz=0.8, border="reflect")
     single: Any = network(**sizes) if kind == "multiscale_iresnet" else explicit(**sizes)
     assert list(several.state_dict()) == list(single.state_dict())
     several.load_state_dict(single.state_dict())
@@ -249,3 +251,45 @@ def test_reconstructions_are_as_near_as_is_proven(kind: str) -> None:
     assert found.met
     # The thresholds are exponentials, in float32 and in float64.
     assert (distance <= found.error_bound + 1e-6).all()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_pull_back_stands_before_the_chain(kind: str) -> None:
+    tikhonov = {"name": "tikhonov", "alpha": 0.05}
+    given = {"stages": STAGES, "channels": 1, "padding": 1, "lipschitz": 0.7, "pull_back": tikhonov}
+    net: Any = REGISTRY.build("reconstructor", {"name": kind, **given})
+    problem = Problem(REGISTRY.build("operator", {"name": "radon", "angles": 6}))
+    net.setup(problem, (1, 10, 10))
+    p = REGISTRY.build("reconstructor", tikhonov)
+    p.setup(problem, (1, 10, 10))
+    x = torch.rand(2, 1, 10, 10)
+    z = problem.operator(x)
+    with torch.no_grad():
+        assert net.eval()(z).shape == x.shape
+        torch.testing.assert_close(net.target_operator(x), p(z))
+        torch.testing.assert_close(net(z), net.unlift(net._invert(net.lift(p(z)), net._accuracy())))
+    assert net.architecture().right == p.formula
+    assert getattr(net, "reconstruction_radius", None) is None
+
+
+@pytest.mark.slow
+def test_a_run_is_trained_certified_and_exported_as_a_program(tmp_path: Path) -> None:
+    stages = [{"scale": 2, "subnetworks": 2, "hidden": 4, "kernel_size": 3}]
+    net = {"name": "multiscale_explicit_iresnet", "stages": stages, "channels": 1, "lipschitz": 0.7, "padding": 1}
+    spec = {
+        "title": "Scales",
+        "data": {"name": "photos", "image_size": 32, "train_size": 24},
+        "operator": {"name": "gaussian_blur", "kernel_size": 5, "std": 1.0},
+        "noise": {"name": "gaussian", "std": 0.02},
+        "methods": {"net": {"reconstructor": net, "trainer": {"name": "reconstruction", "steps": 4, "batch_size": 2}}},
+        "metrics": ["psnr"],
+        "analyses": ["certificate"],
+    }
+    folder = invreg.run(spec, output=tmp_path, device="cpu", progress=False).folder
+    exported = invreg.export_model(folder, "net", to=tmp_path / "model", torch_export=True)
+    z = torch.rand(3, 1, 21, 27)
+    model = invreg.load_model(exported, device="cpu")
+    assert model.certificate is not None
+    found = model.reconstruct(z)
+    program = torch.export.load(exported / "program.pt2").module()
+    torch.testing.assert_close(program(z), torch.as_tensor(found.image), rtol=0, atol=1e-5)

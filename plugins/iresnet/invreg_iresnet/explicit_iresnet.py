@@ -199,7 +199,7 @@ class MultiscaleExplicitIResNet(ExplicitChain):
     a subnetwork are those of a zero-padded convolution at its own resolution, and they multiply.
 
     Where the largest scale does not divide the sides of a padded image, the padding is wider at the bottom and on the
-    right.
+    right. By default it is tapered, so that it costs the bound nothing.
 
     Raises:
         SpecError: if L is too close to 1 for the number of subnetworks of all stages.
@@ -227,7 +227,7 @@ class MultiscaleExplicitIResNet(ExplicitChain):
         normalisation: Normalisation = "grid",
         pull_back: PulledBack = None,
         target_bound: TargetBound = None,
-        border: Border = "reflect",
+        border: Border = "tapered",
     ) -> None:
         super().__init__(
             stages,

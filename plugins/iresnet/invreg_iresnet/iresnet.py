@@ -248,7 +248,7 @@ class MultiscaleIResNet(ImplicitChain):
     a subnetwork are those of a zero-padded convolution at its own resolution, and they multiply.
 
     Where the largest scale does not divide the sides of a padded image, the padding is wider at the bottom and on the
-    right.
+    right. By default it is tapered, so that it costs the bound nothing.
     """
 
     def __init__(
@@ -269,7 +269,7 @@ class MultiscaleIResNet(ImplicitChain):
         normalisation: Normalisation = "grid",
         pull_back: PulledBack = None,
         target_bound: TargetBound = None,
-        border: Border = "reflect",
+        border: Border = "tapered",
     ) -> None:
         super().__init__(
             stages,
