@@ -21,7 +21,7 @@ from invreg_iresnet.network.residuals import Weights, residual
 from invreg_iresnet.network.scales import through
 from invreg_iresnet.network.transforms import refuse_transforms, seems_finite
 from invreg_iresnet.parameters import (
-    MIDDLE_AT_HALF_RESOLUTION,
+    HALF_RESOLUTION,
     Border,
     Center,
     ChainStage,
@@ -207,8 +207,8 @@ class MultiscaleExplicitIResNet(ExplicitChain):
 
     def __init__(
         self,
-        stages: Stages = MIDDLE_AT_HALF_RESOLUTION,
-        channels: Channels = 8,
+        stages: Stages = HALF_RESOLUTION,
+        channels: Channels = 4,
         lipschitz: Annotated[
             float,
             Field(

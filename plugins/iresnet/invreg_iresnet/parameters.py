@@ -49,12 +49,8 @@ Stages = Annotated[
     tuple[ChainStage, ...],
     Field(description="subnetworks at several resolutions, in the order of the reconstruction", min_length=1),
 ]
-#: A chain that begins and ends at full resolution.
-MIDDLE_AT_HALF_RESOLUTION = (
-    ChainStage(scale=1, subnetworks=3, hidden=16, kernel_size=5),
-    ChainStage(scale=2, subnetworks=4, hidden=32, kernel_size=3),
-    ChainStage(scale=1, subnetworks=3, hidden=16, kernel_size=5),
-)
+#: Best at equal time of what was tried.
+HALF_RESOLUTION = (ChainStage(scale=2, subnetworks=8, hidden=32, kernel_size=3),)
 Padding = Annotated[
     int,
     Field(
