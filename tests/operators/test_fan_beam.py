@@ -9,6 +9,7 @@ from torch import Tensor
 
 from invreg.errors import ShapeError, SpecError
 from invreg.plugins.registry import Registry
+from invreg.testing import check_operator
 from invreg_operators import lines
 from invreg_operators.fan_beam import FanBeam
 from invreg_operators.fan_beams import fan_lines
@@ -85,6 +86,11 @@ def test_compiled_loops_compute_what_torch_does(
     by_torch = fan(x), fan.adjoint(fan(x)), fan(x.float())
     torch.testing.assert_close(compiled[:2], by_torch[:2], atol=1e-13, rtol=0)
     torch.testing.assert_close(compiled[2], by_torch[2], atol=1e-5, rtol=0)
+
+
+@pytest.mark.slow
+def test_it_passes_the_checks_of_operators() -> None:
+    check_operator(FanBeam(angles=5), (1, 16, 16), other_shapes=[(2, 9, 9)])
 
 
 @pytest.mark.parametrize("start", [0, 17])
