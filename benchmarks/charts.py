@@ -40,6 +40,7 @@ _COLUMNS = {
     "busy": ("fair share", "search", "search before", "training", "training before"),
     "scaling": ("training step", "reconstruction"),
     "compiled": ("f(x), compiled", "f(x), plain", "f'(x)* w, compiled", "f'(x)* w, plain"),
+    "residuals": ("8/16", "16/32", "32/64"),
     "derivatives": ("4 at once", "8 at once", "16 at once"),
 }
 

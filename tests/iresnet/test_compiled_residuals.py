@@ -65,6 +65,9 @@ def test_they_are_those_of_torch(monkeypatch: pytest.MonkeyPatch, dtype: torch.d
             (pulled.value, answer),
             (pulled.further, answer + torch.einsum("bihw,io->bohw", answer - w, ahead)),
         ]
+        taps = torch.randn(8, 5, 5, generator=torch.Generator().manual_seed(2), dtype=dtype) / 5
+        beside = torch.nn.functional.conv2d(value - x, taps[:, None], padding=2, groups=8)
+        pairs.append((fast.answer(x, value, ahead, taps), further + beside))
         pairs += zip(fast.gradients(x, hidden, w), one.weight_gradients(x, hidden, w, u), strict=True)
         for found, expected in pairs:
             scale = float(expected.abs().max()) if expected.numel() else 1.0

@@ -18,7 +18,7 @@ from torch.autograd.function import once_differentiable
 
 from invreg_iresnet.inversion.accuracy import Accuracy
 from invreg_iresnet.inversion.convergence import warn_if_short
-from invreg_iresnet.inversion.fixed_point import Course, Solution, Update, solve
+from invreg_iresnet.inversion.fixed_point import Correction, Course, Solution, Update, solve
 from invreg_iresnet.inversion.starts import LearnedStarts
 from invreg_iresnet.network.compiled import CompiledSubnetwork, Step, compiled
 from invreg_iresnet.network.precision import arithmetic
@@ -129,6 +129,9 @@ class _CompiledAdjoint:
 
     def step(self, w: Tensor, ahead: Tensor | None, *, look: bool) -> tuple[Step, Tensor]:
         return self.subnetwork.adjoint(w, self.hidden, self.g, ahead, look=look, give=look or ahead is None), w
+
+    def answer(self, w: Tensor, value: Tensor, correction: Correction) -> Tensor:
+        return self.subnetwork.answer(w, value, correction.matrix, correction.taps)
 
 
 def gradients_of(subnetwork: Subnetwork, x: Tensor, hidden: Tensor, w: Tensor) -> tuple[Tensor, ...]:

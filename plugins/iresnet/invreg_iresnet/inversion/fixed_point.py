@@ -28,6 +28,10 @@ class FusedUpdate(Protocol):
         """The step, and what else of its evaluation is kept: see `CompiledSubnetwork`."""
         ...
 
+    def answer(self, x: Tensor, value: Tensor, correction: Correction) -> Tensor:
+        """The corrected answer of a step from x to value."""
+        ...
+
 
 #: How an iteration ended: every image within the tolerance; after a fixed count, without a look; at the largest
 #: number of iterations; where rounding stops all progress; at values that are not finite.
@@ -63,13 +67,15 @@ class Correction:
         steps: how many of the first steps are corrected: a prediction that was learned for large residuals would
             hinder small ones.
         of_answer: the same for the answer: it is closer to the fixed point then, in the mean; None for g(x) as it is.
-        matrix: the one, transposed, that `of_step` applies to the channels of each pixel.
+        matrix: the one, transposed, that `of_step` applies to the channels of each pixel, and `of_answer` as well.
+        taps: the 5 x 5 kernels, one for each channel, that `of_answer` applies besides.
     """
 
     of_step: Callable[[Tensor], Tensor]
     steps: int
     of_answer: Callable[[Tensor], Tensor] | None
     matrix: Tensor
+    taps: Tensor
 
 
 class Course(NamedTuple):
@@ -147,7 +153,10 @@ def solve(
             going_on = torch.where(at_rest, x, going_on)
         x = going_on
     if correction is not None and correction.of_answer is not None:
-        value = correction.of_answer(value - x if step.residual is None else step.residual).add_(value)
+        if isinstance(update, FusedUpdate):
+            value = update.answer(x, value, correction)
+        else:
+            value = correction.of_answer(value - x if step.residual is None else step.residual).add_(value)
     return Solution(x, value, step.known, Course(iteration, worst, status or "exhausted"), first, enough)
 
 
@@ -212,7 +221,9 @@ def _repeat(update: Update, x: Tensor, times: int, correction: Correction | None
             first = point, x
         if correction is not None:
             predict = correction.of_answer if iteration == times else correction.of_step
-            if predict is not None:
+            if predict is not None and iteration == times and isinstance(update, FusedUpdate):
+                x = update.answer(point, x, correction)
+            elif predict is not None:
                 x = predict(x - point).add_(x)
     return Solution(point, x, known, Course(times, math.nan, "counted"), first)
 

@@ -27,7 +27,7 @@ from invreg_iresnet.inversion.derivative import (
     gradients_of,
     warn_if_inaccurate,
 )
-from invreg_iresnet.inversion.fixed_point import Course, Solution, Update, solve
+from invreg_iresnet.inversion.fixed_point import Correction, Course, Solution, Update, solve
 from invreg_iresnet.inversion.starts import LearnedStarts
 from invreg_iresnet.network.compiled import CompiledSubnetwork, Step, compiled
 from invreg_iresnet.network.precision import arithmetic
@@ -216,6 +216,9 @@ class _CompiledUpdate:
 
     def step(self, x: Tensor, ahead: Tensor | None, *, look: bool) -> tuple[Step, Tensor]:
         return self._step(x, ahead, self.keep and look, look=look)
+
+    def answer(self, x: Tensor, value: Tensor, correction: Correction) -> Tensor:
+        return self.subnetwork.answer(x, value, correction.matrix, correction.taps)
 
     def _step(self, x: Tensor, ahead: Tensor | None, keep: bool, *, look: bool) -> tuple[Step, Tensor]:
         hidden = self.subnetwork.room(x) if keep else None

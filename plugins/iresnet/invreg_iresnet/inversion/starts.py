@@ -209,7 +209,7 @@ def _correction(matrix: Tensor, taps: Tensor, *, answer: bool) -> Correction:
         _rows(found).addmm_(_rows(residual), matrix.to(residual.dtype))
         return found
 
-    return Correction(of_step, _CORRECTED, of_answer if answer else None, matrix)
+    return Correction(of_step, _CORRECTED, of_answer if answer else None, matrix, taps)
 
 
 def _least_squares(known: Tensor, target: Tensor) -> Tensor:

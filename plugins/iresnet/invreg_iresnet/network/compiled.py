@@ -31,6 +31,7 @@ _RANGES = (ctypes.c_long, ctypes.c_long, ctypes.c_int, ctypes.c_int)
 _ARGUMENTS = {
     "evaluate": (*[ctypes.c_void_p] * 7, ctypes.c_double, *[ctypes.c_void_p] * 4, *_RANGES),
     "adjoint": (*[ctypes.c_void_p] * 9, *_RANGES),
+    "answer": (*[ctypes.c_void_p] * 5, *_RANGES),
     "gradients": (*[ctypes.c_void_p] * 8, *_RANGES),
 }
 
@@ -107,6 +108,26 @@ class CompiledSubnetwork:
         given = (_last(w), hidden, _last(base), self._adjoint, self._pulling)
         return self._step("adjoint", given, ahead, (), (), look, give)
 
+    def answer(self, x: Tensor, value: Tensor, ahead: Tensor, taps: Tensor) -> Tensor:
+        """The answer g(x) + C r + D r with r = g(x) - x, for a step from x.
+
+        Args:
+            x: where f was evaluated.
+            value: g(x).
+            ahead: C, transposed.
+            taps: the 5 x 5 kernels of D, one for each channel.
+        """
+        x, value = _last(x), _last(value)
+        packed, kernels, found = (
+            self._packed(self._grouped(ahead.to(x.dtype))[None]),
+            taps.to(x.dtype).permute(1, 2, 0).contiguous(),
+            torch.empty_like(x),
+        )
+        given = [one.data_ptr() for one in (x, value, packed, kernels, found)]
+        many, (height, width) = len(x), x.shape[-2:]
+        _in_parts(many * height, _ROWS, lambda first, last: self._library.answer(*given, first, last, height, width))
+        return found
+
     def gradients(self, x: Tensor, hidden: Tensor, w: Tensor) -> tuple[Tensor, ...]:
         """What `Subnetwork.weight_gradients` gives."""
         x, w = _last(x), _last(w)
@@ -150,7 +171,7 @@ class CompiledSubnetwork:
         value = torch.empty_like(x) if give else None
         further = torch.empty_like(x) if ahead is not None else None
         squares = x.new_empty(many, height, 2, dtype=torch.float64) if look else None
-        packed = None if ahead is None else self._packed(self._grouped(ahead)[None])
+        packed = None if ahead is None else self._packed(self._grouped(ahead.to(x.dtype))[None])
         before = [_address(one) for one in (*given, packed)]
         after = [_address(one) for one in (value, *hidden, further, squares)]
         call = getattr(self._library, name)

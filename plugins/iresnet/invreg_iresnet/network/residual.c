@@ -257,6 +257,44 @@ void adjoint(const REAL *w, const REAL *hidden, const REAL *base, const REAL *ke
     free(padded), free(some), free(found), free(left), free(further);
 }
 
+/* next = value + ahead r + taps r with r = value - x, for rows first to last: taps [5][5][M] are a kernel for each channel. */
+void answer(const REAL *x, const REAL *value, const REAL *ahead, const REAL *taps, REAL *next, long first, long last,
+            int height, int width)
+{
+    const int groups = (width + GROUP - 1) / GROUP, wide = GROUP * rounded(groups) + 4, strip = strip_of(sizeof(REAL) * wide * M);
+    REAL *padded = room((long)(strip + 4) * wide * M), *further = room((long)wide * M);
+    memset(padded, 0, sizeof(REAL) * (strip + 4) * wide * M);
+    for (long row = first, bottom; row < last; row = bottom) {
+        long image = row / height * height;
+        bottom = row + strip < last ? row + strip : last;
+        bottom = bottom < image + height ? bottom : image + height;
+        for (long one = row - 2; one < bottom + 2; one++) {
+            REAL *line = padded + (one - row + 2) * wide * M + 2 * M;
+            if (one < image || one >= image + height)
+                memset(line, 0, sizeof(REAL) * width * M);
+            else
+                for (int j = 0; j < width * M; j++)
+                    line[j] = value[one * width * M + j] - x[one * width * M + j];
+        }
+        for (long one = row; one < bottom; one++) {
+            const REAL *above = padded + (one - row) * wide * M;
+            multiplied(above + (2L * wide + 2) * M, GROUP * M, ahead, 0, further, GROUP * M, groups);
+            for (int p = 0; p < width; p++) {
+                REAL sum[M];
+                for (int m = 0; m < M; m++)
+                    sum[m] = value[(one * width + p) * M + m] + further[p * M + m];
+                for (int line = 0; line < 5; line++)
+                    for (int column = 0; column < 5; column++)
+                        for (int m = 0; m < M; m++)
+                            sum[m] += taps[(line * 5 + column) * M + m] * above[((long)line * wide + p + column) * M + m];
+                for (int m = 0; m < M; m++)
+                    next[(one * width + p) * M + m] = sum[m];
+            }
+        }
+    }
+    free(padded), free(further);
+}
+
 /* Adds the sums over pixels of x[j] u[h] to out [taps][H], for `taps` values of j and blocks LANES of h. */
 INLINE void products(const REAL *x, long x_row, const REAL *u, int rows, int width, REAL *out, const int blocks,
                      const int taps)
