@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -97,6 +97,18 @@ class Analyzer(Component, ABC):
 
     #: Whether it evaluates the operator; it is then refused where nothing but measurements is known of that.
     needs_operator: ClassVar[bool] = False
+
+    def check(self, problem: Problem, images: Splits, metrics: Collection[str]) -> None:
+        """Refuses what it cannot analyse, before anything is trained; here, nothing.
+
+        Args:
+            problem: operator and noise.
+            images: the splits.
+            metrics: the names of the metrics, in the order of the spec.
+
+        Raises:
+            SpecError: with the parameter as its place.
+        """
 
     @abstractmethod
     def analyze(self, run: CompletedRun) -> Findings:

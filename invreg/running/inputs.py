@@ -135,6 +135,12 @@ def set_up_methods(plan: Plan, inputs: RunInputs, device: torch.device) -> dict[
     for index, (key, labels) in enumerate(capable.items()):
         if not labels:
             raise nothing_to_analyse(index, key, plan.analyses[key])
+    for index, analyzer in enumerate(plan.analyses.values()):
+        try:
+            with blamed(analyzer, ""):
+                analyzer.check(inputs.problem, inputs.images, list(plan.metrics))
+        except InvregError as error:
+            raise error.at(f"analyses.{index}", of=analyzer) from None
     return builders
 
 

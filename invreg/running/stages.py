@@ -266,9 +266,12 @@ class Stages:
         failed = [folder for key in self.plan.analyses if (folder := self.folder.analysis(key)).failure]
         if failed:
             first = failed[0]
+            said, *more = str(first.failure).splitlines()
+            mark = "  expected: "
             raise InvregError(
-                f"failed: {str(first.failure).splitlines()[0]}",
+                f"failed: {said}",
                 where=f"analyses: {', '.join(folder.key for folder in failed)}",
+                expected=next((line.removeprefix(mark) for line in more if line.startswith(mark)), None),
                 hint=f"see {first.failure_file}; the rest of the run is complete, and the same command takes up this "
                 "analysis only",
             )

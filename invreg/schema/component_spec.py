@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, get_args
 
 from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 from pydantic_core import ErrorDetails
@@ -83,8 +83,9 @@ def _problem(details: Sequence[ErrorDetails], path: str, model: type[BaseModel])
     inner = detail.get("ctx", {}).get("error")
     if isinstance(inner, NestedError):
         return inner.error.at(path) if path else inner.error
+    holder = _holder(model, detail["loc"])
     if detail["type"] == "extra_forbidden":
-        known = model.model_fields if len(detail["loc"]) == 1 else {}
+        known = holder.model_fields if holder is not model or len(detail["loc"]) == 1 else {}
         return SpecError("unknown parameter", where=path, hint=did_you_mean(str(detail["loc"][-1]), known))
     if detail["type"] == "missing":
         return SpecError("missing", where=path, expected="a value")
@@ -93,8 +94,25 @@ def _problem(details: Sequence[ErrorDetails], path: str, model: type[BaseModel])
     given = detail.get("input")
     if not isinstance(given, Mapping | HasParameters) and len(repr(given)) < 80:
         what += f" (given: {given!r})"
-    info = model.model_fields.get(str(detail["loc"][0])) if detail["loc"] else None
+    info = None
+    if detail["loc"]:
+        info = holder.model_fields.get(str(detail["loc"][-1])) or model.model_fields.get(str(detail["loc"][0]))
     return SpecError(what, where=path or None, expected=info.description if info else None)
+
+
+def _holder(model: type[BaseModel], path: Sequence[int | str]) -> type[BaseModel]:
+    """The innermost model on the way to what a path ends with."""
+    for part in path[:-1]:
+        field = model.model_fields.get(str(part))
+        model = (_model_in(field.annotation) if field else None) or model
+    return model
+
+
+def _model_in(annotation: Any) -> type[BaseModel] | None:
+    """The model that a type is, or that its values hold."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    return next(filter(None, map(_model_in, get_args(annotation))), None)
 
 
 #: Python's names of containers, as specs call them.

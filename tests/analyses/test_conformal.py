@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ import torch
 from analysis_helpers import draw_svgs, make_run, set_values, texts, through_files
 from scipy.stats import betabinom, kstest
 
+import invreg
 from invreg.components.analyzer import CompletedRun, Findings
 from invreg.components.dataset import ImageStack
 from invreg.errors import SpecError
@@ -166,6 +168,26 @@ def test_a_metric_that_the_run_does_not_have_is_refused() -> None:
     run, _ = calibrated()
     with pytest.raises(SpecError, match="psnr"):
         Conformal(metric="pnsr").analyze(run)
+
+
+@pytest.mark.slow
+def test_what_does_not_fit_is_refused_before_anything_is_trained(tmp_path: Path) -> None:
+    spec: dict[str, Any] = {
+        "data": {"name": "phantoms", "image_size": 16, "train": 1, "val": 1, "test": 3},
+        "operator": "identity",
+        "noise": "none",
+        "methods": {"observation": "observation"},
+        "metrics": ["mse"],
+    }
+    for analysis, where, words in [
+        ({"name": "conformal"}, "analyses.1.coverage", "at least 9 test images"),
+        ({"name": "conformal", "coverage": 0.6, "metric": "psnr"}, "analyses.1.metric", "one of mse"),
+        ({"name": "noise_mismatch"}, "analyses.1.parameter", "noise with a level"),
+    ]:
+        with pytest.raises(SpecError, match=words) as caught:
+            invreg.run({**spec, "analyses": ["quality", analysis]}, output=tmp_path, progress=False)
+        assert caught.value.where == where
+        assert not list(tmp_path.glob("*/methods"))
 
 
 @pytest.mark.slow

@@ -148,6 +148,12 @@ def test_without_a_weight_a_kernel_is_refused(spec: Any) -> None:
     assert caught.value.where == "alpha"
 
 
+def test_a_weight_that_rounding_loses_is_refused() -> None:
+    with pytest.raises(SpecError, match="cannot be factorised") as caught:
+        Tikhonov(alpha=1e-300).setup(Problem(operator_of({"name": "radon", "angles": 5})), (1, 24, 24))
+    assert caught.value.where == "alpha"
+
+
 def test_without_a_weight_the_pseudoinverse_is_found() -> None:
     operator = operator_of({"name": "implicit_diffusion"})
     p, a = set_up({"name": "tikhonov", "alpha": 0.0}, operator), matrix(operator, SHAPE)

@@ -143,6 +143,23 @@ def test_sizes_that_scales_do_not_divide_are_padded(size: tuple[int, int], paddi
     assert lifting.padding_norm(*size) == pytest.approx(float(torch.linalg.matrix_norm(matrix, ord=2)), rel=1e-12)
 
 
+@pytest.mark.parametrize(
+    ("change", "where", "words"),
+    [
+        ({"scale": 3}, "stages.1.scale", ["1, 2, 4 or 8", "expected: s: states are looked at"]),
+        ({"hidden": 0}, "stages.1.hidden", ["greater than or equal to 1", "expected: channels within each"]),
+        ({"hiden": 3}, "stages.1.hiden", ["unknown parameter", "did you mean 'hidden'?"]),
+    ],
+)
+def test_what_is_wrong_with_a_stage_is_said_of_its_own_parameter(
+    change: dict[str, Any], where: str, words: list[str]
+) -> None:
+    with pytest.raises(SpecError) as caught:
+        REGISTRY.build("reconstructor", {"name": KINDS[0], "stages": [STAGES[0], STAGES[1] | change]})
+    assert str(caught.value).split(": ")[0].endswith(where)
+    assert all(word in str(caught.value) for word in words)
+
+
 def test_what_is_too_small_or_is_not_a_state_is_refused() -> None:
     lifting = Lifting(1, 2, 2, 0.3, multiple=8)
     with pytest.raises(ShapeError, match=r"more than 7 pixels on each side, .*multiples of 8"):

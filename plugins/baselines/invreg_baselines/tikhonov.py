@@ -95,7 +95,16 @@ class Tikhonov(PullBack):
             )
         self._has_matrix = not self._is_spectral and fits_a_matrix(self._shape, self._range_shape)
         if self._has_matrix:
-            self._matrix(torch.float32, next((b.device for b in problem.operator.buffers()), torch.device("cpu")))
+            device = next((b.device for b in problem.operator.buffers()), torch.device("cpu"))
+            try:
+                self._matrix(torch.float32, device)
+            except torch.linalg.LinAlgError:  # type: ignore[attr-defined]
+                raise SpecError(
+                    f"alpha {self.alpha:g}, which is lost in rounding: A*A + alpha ‖A‖² I cannot be factorised",
+                    where="alpha",
+                    expected="a weight far above 1e-16",
+                    hint="alpha: 0.01",
+                ) from None
 
     def forward(self, z: Tensor) -> Tensor:
         """P z, `[B, C, H, W]`, for z `[B, ...range]`."""

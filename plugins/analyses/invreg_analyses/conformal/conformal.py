@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
@@ -11,7 +11,17 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from invreg import Analyzer, CompletedRun, Findings, SpecError, UnknownOperator, did_you_mean, recorded_warnings
+from invreg import (
+    Analyzer,
+    CompletedRun,
+    Findings,
+    Problem,
+    SpecError,
+    Splits,
+    UnknownOperator,
+    did_you_mean,
+    recorded_warnings,
+)
 from invreg.text import metric_title, number, percent, plural, with_unit
 from invreg_analyses.conformal.calibration import Line, Ranks, fit_line, ranks
 from invreg_analyses.conformal.figures import KNOWN, draw_bounds, draw_known
@@ -63,6 +73,10 @@ class Conformal(Analyzer):
         self.coverage = coverage
         self.metric = metric
         self.two_sided = two_sided
+
+    def check(self, problem: Problem, images: Splits, metrics: Collection[str]) -> None:
+        ranks(len(images.test), self.coverage, self.two_sided)
+        _number_of(self.metric, metrics)
 
     def analyze(self, run: CompletedRun) -> Findings:
         import pandas as pd
@@ -118,11 +132,14 @@ class Conformal(Analyzer):
 
 
 def _metric(metrics: pd.DataFrame, name: str | None) -> pd.Series:
-    known = list(metrics["metric"])
+    return metrics.iloc[_number_of(name, list(metrics["metric"]))]
+
+
+def _number_of(name: str | None, known: Collection[str]) -> int:
     if name is not None and name not in known:
         hint = did_you_mean(name, known)
         raise SpecError(repr(name), where="conformal.metric", expected=f"one of {', '.join(known)}", hint=hint)
-    return metrics.iloc[known.index(name) if name is not None else 0]
+    return list(known).index(name) if name is not None else 0
 
 
 def _lines(run: CompletedRun, label: str, name: str) -> dict[str, Line]:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING, Any
 
-from invreg import Analyzer, CompletedRun, Findings, recorded_warnings, stream_key
+from invreg import Analyzer, CompletedRun, Findings, Problem, Splits, recorded_warnings, stream_key
 from invreg.text import metric_title, number, plural, with_unit
 from invreg_analyses.mismatch.figures import draw_over_levels
-from invreg_analyses.mismatch.levels import Levels, Parameter, all_levels, level_of, metrics_at
+from invreg_analyses.mismatch.levels import Levels, Parameter, all_levels, at_level, level_of, metrics_at
 from invreg_analyses.shared.evaluated import as_evaluated
 from invreg_analyses.shared.progress import Progress
 from invreg_analyses.shared.statistics import Confidence, Resamples, mean_interval
@@ -48,6 +48,10 @@ class NoiseMismatch(Analyzer):
         self.parameter = parameter
         self.confidence = confidence
         self.resamples = resamples
+
+    def check(self, problem: Problem, images: Splits, metrics: Collection[str]) -> None:
+        for level in all_levels(level_of(problem, self.parameter, "noise_mismatch"), self.levels):
+            at_level(problem, self.parameter, level, "noise_mismatch")
 
     def analyze(self, run: CompletedRun) -> Findings:
         import pandas as pd
