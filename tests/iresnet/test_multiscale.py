@@ -66,6 +66,7 @@ def test_scales_are_permutations_of_the_same_numbers() -> None:
         assert there.shape == (2, 3 * new**2, 8 // new, 12 // new)
         torch.testing.assert_close(there, F.pixel_unshuffle(x, new), rtol=0, atol=0)
         torch.testing.assert_close(rescaled(there, new, 1), x, rtol=0, atol=0)
+        assert rescaled(rescaled(x[:0], 1, old), old, new).shape == (0, *there.shape[1:])
     # A copy of an image is a copy at each scale: what chains begin with is a stack of equal copies there, too.
     state = Lifting(1, 3, 2, 0.5, multiple=4).lift(x[:, :1])
     first, *others = rescaled(state, 1, 2).chunk(3, dim=1)
