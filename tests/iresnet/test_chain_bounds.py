@@ -311,7 +311,7 @@ def test_gains_of_other_groups_do_not_count(monkeypatch: pytest.MonkeyPatch) -> 
     kernels, mixings = weights(4, steps=4, channels=2, hidden=3)
     mixings = [mixing * size for mixing, size in zip(mixings, (0.01, 1.5, 0.01, 0.01), strict=True)]
     single = [certify_subnetwork(*pair) for pair in zip(kernels, mixings, strict=True)]
-    monkeypatch.setattr(chain_bounds, "_groups", lambda count, longest: [range(i, i + 1) for i in range(count)])
+    monkeypatch.setattr(chain_bounds, "groups_of", lambda shapes: [range(i, i + 1) for i in range(len(shapes))])
     bounds = certify_chain_gains(kernels, mixings, True, len(mixings[0]), single)
     assert bounds is not None
     check_chain_gains(kernels, mixings, True, len(mixings[0]), bounds)

@@ -293,7 +293,7 @@ def test_a_pull_back_stands_before_the_chain(kind: str) -> None:
 @pytest.mark.slow
 def test_a_run_is_trained_certified_and_exported_as_a_program(tmp_path: Path) -> None:
     stages = [{"scale": 2, "subnetworks": 2, "hidden": 4, "kernel_size": 3}]
-    net = {"name": "multiscale_explicit_iresnet", "stages": stages, "channels": 1, "lipschitz": 0.7, "padding": 1}
+    net = {"name": "multiscale_explicit_iresnet", "stages": stages, "channels": 1, "lipschitz": 0.7, "padding": 2}
     spec = {
         "title": "Scales",
         "data": {"name": "photos", "image_size": 32, "train_size": 24},

@@ -46,7 +46,7 @@ def rescaled(state: Tensor, old: int, new: int) -> Tensor:
     """The state at another scale: a permutation of its numbers."""
     if old == new:
         return state
-    if not len(state):  # torch leaves the shape of an empty batch as it is
+    if state.shape[0] == 0:  # torch leaves the shape of an empty batch as it is
         _, channels, height, width = state.shape
         return state.new_empty(0, channels * new**2 // old**2, height * old // new, width * old // new)
     full = state if old == 1 else F.pixel_shuffle(state, old)
