@@ -17,5 +17,7 @@ os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 # Programs in the background may be started without Ctrl-C, and hand that on: the commands of tests are to have it.
 if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
-# What tests prove stays theirs.
-os.environ["INVREG_CACHE"] = tempfile.mkdtemp(prefix="invreg-tests-")
+# What tests prove and compile stays theirs; workers share it.
+os.environ["INVREG_CACHE"] = os.environ["TESTS_CACHE"] = os.environ.get("TESTS_CACHE") or tempfile.mkdtemp(
+    prefix="invreg-tests-"
+)

@@ -45,13 +45,12 @@ def test_every_analysis_of_a_run_works_on_sinograms(tmp_path: Path) -> None:
         "adjoint": "adjoint",
         "fbp": {"reconstructor": "fbp", "trainer": {"name": "parameter_search", "trials": 3}},
         "tv": {"reconstructor": {"name": "tv", "weight": 0.003, "tolerance": 0.05}},
-        "iresnet": {"reconstructor": network(), "trainer": BRIEFLY},
-        "explicit": {"reconstructor": network("explicit_iresnet"), "trainer": BRIEFLY},
-        "pulled": {"reconstructor": network("explicit_iresnet", pull_back="tikhonov"), "trainer": BRIEFLY},
-        "approximation": {
+        "iresnet": {
             "reconstructor": network(),
             "trainer": {"name": "approximation", "steps": 4, "batch_size": 4},
         },
+        "explicit": {"reconstructor": network("explicit_iresnet"), "trainer": BRIEFLY},
+        "pulled": {"reconstructor": network("explicit_iresnet", pull_back="tikhonov"), "trainer": BRIEFLY},
         "unet": {
             "reconstructor": {"name": "unet", "channels": [4, 6], "start": {"name": "fbp", "window": "hann"}},
             "trainer": BRIEFLY,
@@ -95,7 +94,7 @@ def test_every_analysis_of_a_run_works_on_sinograms(tmp_path: Path) -> None:
     norm = REGISTRY.build("operator", {"name": "radon", "angles": 12}).norm((1, 24, 24)).value
     certified = result.findings["certificate"].text
     assert "A*z / ||A||^2" in certified
-    for label in ("iresnet", "explicit", "approximation"):
+    for label in ("iresnet", "explicit"):
         assert stability.loc[label, "found"] <= stability.loc[label, "proven"] < 10 / norm
         assert stability.loc[label, "factor"] == pytest.approx(1 / norm)
     # Behind a pull-back, about the sinogram itself; the norm of the pull-back is 5 / ||A||.
