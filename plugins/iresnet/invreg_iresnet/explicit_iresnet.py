@@ -36,6 +36,8 @@ from invreg_iresnet.parameters import (
     TargetBound,
 )
 
+_Tolerance = Annotated[float, Field(description="relative residual of the fixed points of the forward map", gt=0, lt=1)]
+
 
 class ExplicitChain(InvertibleChain):
     """A chain of phi_i with phi_i^-1 = Id + g_i: see `ExplicitIResNet`."""
@@ -164,9 +166,7 @@ class ExplicitIResNet(ExplicitChain):
         ] = 0.999,
         padding: Padding = 6,
         center: Center = 0.45,
-        tolerance: Annotated[
-            float, Field(description="relative residual of the fixed points of the forward map", gt=0, lt=1)
-        ] = 1e-5,
+        tolerance: _Tolerance = 1e-5,
         max_iterations: MaxIterations = 500,
         normalisation: Normalisation = "grid",
         pull_back: PulledBack = None,
@@ -220,9 +220,7 @@ class MultiscaleExplicitIResNet(ExplicitChain):
         ] = 0.99,
         padding: Padding = 6,
         center: Center = 0.45,
-        tolerance: Annotated[
-            float, Field(description="relative residual of the fixed points of the forward map", gt=0, lt=1)
-        ] = 1e-5,
+        tolerance: _Tolerance = 1e-5,
         max_iterations: MaxIterations = 500,
         normalisation: Normalisation = "grid",
         pull_back: PulledBack = None,

@@ -40,6 +40,14 @@ from invreg_iresnet.parameters import (
 _PREVIEW_TOLERANCE = 1e-3
 
 
+_Lipschitz = Annotated[
+    float,
+    Field(description="L: the inverse has Lipschitz constant 1 / (1 - L); close to 1 for small noise", gt=0, lt=1),
+]
+_Tolerance = Annotated[float, Field(description="relative residual of each inversion", gt=0, lt=1)]
+_TrainingTolerance = Annotated[float, Field(description="relative residual while training", gt=0, lt=1)]
+
+
 class ImplicitChain(InvertibleChain):
     """A chain of phi_i = Id - f_i, inverted by fixed points: see `IResNet`."""
 
@@ -207,17 +215,12 @@ class IResNet(ImplicitChain):
         channels: Channels = 64,
         hidden: Hidden = 128,
         kernel_size: KernelSize = 5,
-        lipschitz: Annotated[
-            float,
-            Field(
-                description="L: the inverse has Lipschitz constant 1 / (1 - L); close to 1 for small noise", gt=0, lt=1
-            ),
-        ] = 0.999,
+        lipschitz: _Lipschitz = 0.999,
         padding: Padding = 6,
         center: Center = 0.45,
-        tolerance: Annotated[float, Field(description="relative residual of each inversion", gt=0, lt=1)] = 1e-5,
+        tolerance: _Tolerance = 1e-5,
         max_iterations: MaxIterations = 200,
-        training_tolerance: Annotated[float, Field(description="relative residual while training", gt=0, lt=1)] = 5e-3,
+        training_tolerance: _TrainingTolerance = 5e-3,
         normalisation: Normalisation = "grid",
         pull_back: PulledBack = None,
         target_bound: TargetBound = None,
@@ -255,17 +258,12 @@ class MultiscaleIResNet(ImplicitChain):
         self,
         stages: Stages = HALF_RESOLUTION,
         channels: Channels = 4,
-        lipschitz: Annotated[
-            float,
-            Field(
-                description="L: the inverse has Lipschitz constant 1 / (1 - L); close to 1 for small noise", gt=0, lt=1
-            ),
-        ] = 0.999,
+        lipschitz: _Lipschitz = 0.999,
         padding: Padding = 6,
         center: Center = 0.45,
-        tolerance: Annotated[float, Field(description="relative residual of each inversion", gt=0, lt=1)] = 1e-5,
+        tolerance: _Tolerance = 1e-5,
         max_iterations: MaxIterations = 200,
-        training_tolerance: Annotated[float, Field(description="relative residual while training", gt=0, lt=1)] = 5e-3,
+        training_tolerance: _TrainingTolerance = 5e-3,
         normalisation: Normalisation = "grid",
         pull_back: PulledBack = None,
         target_bound: TargetBound = None,

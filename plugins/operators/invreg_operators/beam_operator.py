@@ -15,7 +15,16 @@ from invreg_operators.beam_product import back_project, project
 from invreg_operators.fan_beams import FanGeometry
 from invreg_operators.parallel_beams import Geometry
 
-Pixels = Annotated[int, Field(ge=1, le=65_536)]
+_Pixels = Annotated[int, Field(ge=1, le=65_536)]
+FirstAngle = Annotated[float, Field(description="first angle", json_schema_extra={"unit": "degrees"})]
+ImageSize = Annotated[
+    tuple[_Pixels, _Pixels] | None,
+    Field(
+        description="height and width of the images; by default they are square, of any size, which the "
+        "adjoint derives from the number of bins",
+        json_schema_extra={"unit": "pixels"},
+    ),
+]
 
 
 class BeamOperator(LinearOperator):

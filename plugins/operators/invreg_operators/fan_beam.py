@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from invreg import Shape, SpecError
-from invreg_operators.beam_operator import BeamOperator, Pixels
+from invreg_operators.beam_operator import BeamOperator, FirstAngle, ImageSize
 from invreg_operators.fan_beams import FanGeometry
 
 
@@ -70,7 +70,7 @@ class FanBeam(BeamOperator):
                 description="bins of the fan, needs image_size; by default as many as the diagonal has pixels",
             ),
         ] = None,
-        start: Annotated[float, Field(description="first angle", json_schema_extra={"unit": "degrees"})] = 0.0,
+        start: FirstAngle = 0.0,
         stop: Annotated[
             float,
             Field(
@@ -78,14 +78,7 @@ class FanBeam(BeamOperator):
                 json_schema_extra={"unit": "degrees"},
             ),
         ] = 360.0,
-        image_size: Annotated[
-            tuple[Pixels, Pixels] | None,
-            Field(
-                description="height and width of the images; by default they are square, of any size, which the "
-                "adjoint derives from the number of bins",
-                json_schema_extra={"unit": "pixels"},
-            ),
-        ] = None,
+        image_size: ImageSize = None,
     ) -> None:
         super().__init__()
         if not 0 < stop - start <= 360:

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from invreg import FILTER_WINDOWS, FilterWindow, Shape, SpecError
 from invreg_operators.batches import check_batch
-from invreg_operators.beam_operator import BeamOperator, Pixels
+from invreg_operators.beam_operator import BeamOperator, FirstAngle, ImageSize
 from invreg_operators.beam_product import back_project
 from invreg_operators.parallel_beams import Geometry
 from invreg_operators.ramp_filter import ramp_filtered
@@ -51,7 +51,7 @@ class Radon(BeamOperator):
                 "are a pixel wide, as many as the diagonal needs",
             ),
         ] = None,
-        start: Annotated[float, Field(description="first angle", json_schema_extra={"unit": "degrees"})] = 0.0,
+        start: FirstAngle = 0.0,
         stop: Annotated[
             float,
             Field(
@@ -60,14 +60,7 @@ class Radon(BeamOperator):
                 json_schema_extra={"unit": "degrees"},
             ),
         ] = 180.0,
-        image_size: Annotated[
-            tuple[Pixels, Pixels] | None,
-            Field(
-                description="height and width of the images; by default they are square, of any size, which the "
-                "adjoint derives from the number of bins",
-                json_schema_extra={"unit": "pixels"},
-            ),
-        ] = None,
+        image_size: ImageSize = None,
     ) -> None:
         super().__init__()
         if not 0 < stop - start <= 180:
