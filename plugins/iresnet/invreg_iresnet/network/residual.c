@@ -170,6 +170,13 @@ INLINE void tell(const REAL *x, const REAL *value, const REAL *ahead, REAL *next
         next[j] = value[j] + further[j];
 }
 
+/* The end of the strip that begins at a row: within its image, and before last. */
+INLINE long strip_end(long row, int strip, long last, int height)
+{
+    const long end = row + strip < last ? row + strip : last, image_end = row / height * height + height;
+    return end < image_end ? end : image_end;
+}
+
 /* value = base + output_bias + W h with h = S(K x + bias), for rows first to last of all images. hidden gets h, next and
    squares what `tell` says; those that are null are left out. kernel, mixing and ahead are packed, output_bias is repeated
    GROUP times. */
@@ -186,8 +193,7 @@ void evaluate(const REAL *x, const REAL *base, const REAL *kernel, const REAL *b
     memset(left, 0, sizeof(REAL) * wide * M);
     for (long row = first, bottom; row < last; row = bottom) {
         long image = row / height * height;
-        bottom = row + strip < last ? row + strip : last;
-        bottom = bottom < image + height ? bottom : image + height;
+        bottom = strip_end(row, strip, last, height);
         for (long one = row - MARGIN; one < bottom + MARGIN; one++)
             pad(one < image || one >= image + height ? 0 : x + one * width * M,
                 padded + (one - row + MARGIN) * columns * M, width, M, columns);
@@ -234,8 +240,7 @@ void adjoint(const REAL *w, const REAL *hidden, const REAL *base, const REAL *ke
     memset(left, 0, sizeof(REAL) * wide * M);
     for (long row = first, bottom; row < last; row = bottom) {
         long image = row / height * height;
-        bottom = row + strip < last ? row + strip : last;
-        bottom = bottom < image + height ? bottom : image + height;
+        bottom = strip_end(row, strip, last, height);
         for (long one = row - MARGIN; one < bottom + MARGIN; one++) {
             REAL *line = padded + (one - row + MARGIN) * columns * H;
             pad(0, line, width, H, columns);
@@ -266,8 +271,7 @@ void answer(const REAL *x, const REAL *value, const REAL *ahead, const REAL *tap
     memset(padded, 0, sizeof(REAL) * (strip + 4) * wide * M);
     for (long row = first, bottom; row < last; row = bottom) {
         long image = row / height * height;
-        bottom = row + strip < last ? row + strip : last;
-        bottom = bottom < image + height ? bottom : image + height;
+        bottom = strip_end(row, strip, last, height);
         for (long one = row - 2; one < bottom + 2; one++) {
             REAL *line = padded + (one - row + 2) * wide * M + 2 * M;
             if (one < image || one >= image + height)
