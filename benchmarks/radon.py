@@ -27,10 +27,10 @@ import torch
 from timing import arguments, machine, print_table, write_json
 from torch import Tensor
 
-from invreg_operators.beam_matrix import beam_matrix, is_small
-from invreg_operators.lines import can_compute, lines_of
-from invreg_operators.radon import Radon
-from invreg_operators.strips import strips_of
+from invreg_operators.beams.beam_matrix import beam_matrix, is_small
+from invreg_operators.beams.lines import can_compute, lines_of
+from invreg_operators.beams.radon import Radon
+from invreg_operators.beams.strips import strips_of
 
 warnings.filterwarnings("ignore", message="Sparse")
 

@@ -11,7 +11,7 @@ from invreg import Registry, SpecError, spec_of
 from invreg.schema.kinds import KINDS
 from invreg.schema.parameters import NESTED_KEY, json_schema_of, parameters_model
 from invreg.schema.signature import built_with
-from invreg_operators.identity import Identity
+from invreg_operators.pointwise.identity import Identity
 
 REGISTRY = Registry.installed()
 COMPONENTS = [pytest.param(kind, name, id=f"{kind}-{name}") for kind in KINDS for name in REGISTRY.names(kind)]

@@ -22,8 +22,8 @@ from invreg_analyses.saliency.edges import EdgeSaliency, equidistant, sample_are
 from invreg_analyses.saliency.text import difference, percent
 from invreg_analyses.shared.canny_edges import find_edges, smooth_areas
 from invreg_analyses.shared.progress import Progress
-from invreg_operators.gaussian_blur import GaussianBlur
-from invreg_operators.perona_malik import PeronaMalik
+from invreg_operators.convolution.gaussian_blur import GaussianBlur
+from invreg_operators.diffusion.perona_malik import PeronaMalik
 
 
 def steps(count: int = 6, size: tuple[int, int] = (24, 28)) -> Tensor:

@@ -18,12 +18,12 @@ from invreg.errors import DataError, InvregError, ShapeError, SpecError
 from invreg_analyses.saliency.jacobian_rows import far_apart, function_map, jacobian_rows, operator_map
 from invreg_analyses.saliency.maps import random_pixels
 from invreg_iresnet.iresnet import IResNet
-from invreg_operators.convolution import Convolution
-from invreg_operators.finite_differences import FiniteDifferences
-from invreg_operators.gaussian_blur import GaussianBlur
-from invreg_operators.identity import Identity
-from invreg_operators.implicit_diffusion import ImplicitDiffusion
-from invreg_operators.perona_malik import PeronaMalik
+from invreg_operators.combined.finite_differences import FiniteDifferences
+from invreg_operators.convolution.convolution import Convolution
+from invreg_operators.convolution.gaussian_blur import GaussianBlur
+from invreg_operators.diffusion.implicit_diffusion import ImplicitDiffusion
+from invreg_operators.diffusion.perona_malik import PeronaMalik
+from invreg_operators.pointwise.identity import Identity
 
 SHAPE = (11, 13)
 

@@ -27,7 +27,7 @@ from invreg_analyses.ill_posedness.extreme_directions import Form, ascent, large
 from invreg_analyses.ill_posedness.images import find_subject, read_mask
 from invreg_analyses.ill_posedness.local_ill_posedness import LocalIllPosedness
 from invreg_analyses.shared.derivatives import function_derivative, operator_derivative
-from invreg_operators.perona_malik import PeronaMalik
+from invreg_operators.diffusion.perona_malik import PeronaMalik
 from toy import Halved
 
 SHAPE = (1, 9, 11)

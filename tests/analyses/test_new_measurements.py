@@ -24,7 +24,9 @@ from invreg_analyses.measurements.new_measurements import NewMeasurements
 from invreg_analyses.measurements.whiteness import correlation
 from invreg_iresnet.iresnet import IResNet
 from invreg_operators.measured import Measured
-from invreg_operators.noise import GaussianNoise, NoNoise, PoissonNoise
+from invreg_operators.noise.gaussian import GaussianNoise
+from invreg_operators.noise.no_noise import NoNoise
+from invreg_operators.noise.poisson import PoissonNoise
 from toy import Halved
 
 STD = 0.05

@@ -17,7 +17,8 @@ from invreg.errors import SpecError
 from invreg.testing import check_analyzer
 from invreg_analyses.mismatch.levels import all_levels, at_level
 from invreg_analyses.mismatch.noise_mismatch import NoiseMismatch
-from invreg_operators.noise import GaussianNoise, NoNoise
+from invreg_operators.noise.gaussian import GaussianNoise
+from invreg_operators.noise.no_noise import NoNoise
 from toy import Same
 
 STD = 0.02

@@ -31,8 +31,8 @@ from invreg_analyses.saliency.figures import CLUSTER_COLORS, draw_kernels
 from invreg_analyses.saliency.kernel_spread import normalised, spread_of
 from invreg_analyses.saliency.text import chance, clusters_seen
 from invreg_analyses.shared.canny_edges import NO_EDGE, STRONG, WEAK, find_edges, smooth_areas
-from invreg_operators.gaussian_blur import GaussianBlur
-from invreg_operators.perona_malik import PeronaMalik
+from invreg_operators.convolution.gaussian_blur import GaussianBlur
+from invreg_operators.diffusion.perona_malik import PeronaMalik
 
 SMALL = {"pixels": 150, "window": 5, "count": 1, "largest": 4, "references": 3, "repeats": 2}
 

@@ -29,7 +29,8 @@ from invreg_analyses.stability.text import rounded_down, rounded_up
 from invreg_baselines.tikhonov import Tikhonov
 from invreg_iresnet.iresnet import IResNet
 from invreg_operators.measured import Measured
-from invreg_operators.noise import GaussianNoise, PoissonNoise
+from invreg_operators.noise.gaussian import GaussianNoise
+from invreg_operators.noise.poisson import PoissonNoise
 from invreg_tv.reconstructor import TotalVariation
 from toy import Halved
 

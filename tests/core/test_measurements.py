@@ -13,9 +13,9 @@ from invreg.components.problem import Problem
 from invreg.components.reconstructor import Reconstructor
 from invreg.errors import DataError, InvregWarning
 from invreg.plugins.registry import Registry
-from invreg_operators.gaussian_blur import GaussianBlur
-from invreg_operators.noise import GaussianNoise
-from invreg_operators.radon import Radon
+from invreg_operators.beams.radon import Radon
+from invreg_operators.convolution.gaussian_blur import GaussianBlur
+from invreg_operators.noise.gaussian import GaussianNoise
 
 SMALL: dict[str, dict[str, Any]] = {
     "iresnet": {"subnetworks": 2, "channels": 2, "hidden": 3, "kernel_size": 3, "padding": 2},

@@ -19,7 +19,7 @@ from typing import Any
 import torch
 
 import invreg
-from invreg_operators.gaussian_blur import GaussianBlur
+from invreg_operators.convolution.gaussian_blur import GaussianBlur
 
 #: Trials from one start, pairs at a time, and sides of the images.
 STEPS, BATCH, SIDE = 8, 250, 10

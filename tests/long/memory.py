@@ -28,7 +28,7 @@ def reconstruct(method: str, size: int) -> None:
     import torch
 
     import invreg
-    from invreg_operators.gaussian_blur import GaussianBlur
+    from invreg_operators.convolution.gaussian_blur import GaussianBlur
 
     warnings.simplefilter("ignore")
     problem = invreg.Problem(GaussianBlur())

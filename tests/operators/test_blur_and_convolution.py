@@ -13,9 +13,9 @@ from torch import Tensor
 from invreg.components.operator import LinearOperator
 from invreg.errors import SpecError
 from invreg_metrics.metrics import PSNR
-from invreg_operators.boundary import fold, pad, smallest_size
-from invreg_operators.convolution import Convolution
-from invreg_operators.gaussian_blur import GaussianBlur
+from invreg_operators.convolution.convolution import Convolution
+from invreg_operators.convolution.gaussian_blur import GaussianBlur
+from invreg_operators.shared.boundary import fold, pad, smallest_size
 
 SCIPY = {"symmetric": "reflect", "zero": "constant", "circular": "wrap", "replicate": "nearest", "reflect": "mirror"}
 NUMPY = {"symmetric": "symmetric", "zero": "constant", "circular": "wrap", "replicate": "edge", "reflect": "reflect"}

@@ -10,10 +10,10 @@ from torch import Tensor
 from invreg.errors import ShapeError, SpecError
 from invreg.plugins.registry import Registry
 from invreg.testing import check_operator
-from invreg_operators import lines
-from invreg_operators.fan_beam import FanBeam
-from invreg_operators.fan_beams import fan_lines
-from invreg_operators.radon import Radon
+from invreg_operators.beams import lines
+from invreg_operators.beams.fan_beam import FanBeam
+from invreg_operators.beams.fan_beams import fan_lines
+from invreg_operators.beams.radon import Radon
 
 FANS = [
     (FanBeam(angles=8), 8, 8),

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 import invreg
-from invreg_operators.finite_differences import FiniteDifferences
+from invreg_operators.combined.finite_differences import FiniteDifferences
 
 
 def random(seed: int, *shape: int) -> Tensor:

@@ -9,7 +9,7 @@ import torch
 from invreg import Registry
 from invreg.components.operator import LinearOperator
 from invreg.errors import ShapeError, SpecError
-from invreg_operators.fourier_sampling import FourierSampling
+from invreg_operators.fourier.fourier_sampling import FourierSampling
 
 PATTERNS = ("lines", "random", "radial")
 

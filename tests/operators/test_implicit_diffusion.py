@@ -8,7 +8,7 @@ from torch import Tensor
 
 from invreg.components.operator import LinearOperator
 from invreg.errors import SpecError
-from invreg_operators.implicit_diffusion import ImplicitDiffusion
+from invreg_operators.diffusion.implicit_diffusion import ImplicitDiffusion
 
 each_condition = pytest.mark.parametrize("boundary", ["neumann", "dirichlet"])
 SHAPES = [(1, 1), (1, 7), (6, 1), (2, 3), (8, 5)]

@@ -9,7 +9,9 @@ from torch import Tensor
 from invreg.components.noise import Noise
 from invreg.computing.streams import generator
 from invreg.errors import DataError, SpecError
-from invreg_operators.noise import GaussianNoise, NoNoise, PoissonNoise
+from invreg_operators.noise.gaussian import GaussianNoise
+from invreg_operators.noise.no_noise import NoNoise
+from invreg_operators.noise.poisson import PoissonNoise
 
 MODELS = [NoNoise(), GaussianNoise(0.05), PoissonNoise(500.0)]
 

@@ -12,15 +12,15 @@ from torch import Tensor
 
 from invreg.components.operator import LinearOperator, Operator
 from invreg.errors import ShapeError
-from invreg_operators.boundary import smallest_size
-from invreg_operators.convolution import Convolution
-from invreg_operators.fan_beam import FanBeam
-from invreg_operators.fourier_sampling import FourierSampling
-from invreg_operators.gaussian_blur import GaussianBlur
-from invreg_operators.identity import Identity
-from invreg_operators.implicit_diffusion import ImplicitDiffusion
-from invreg_operators.perona_malik import PeronaMalik
-from invreg_operators.radon import Radon
+from invreg_operators.beams.fan_beam import FanBeam
+from invreg_operators.beams.radon import Radon
+from invreg_operators.convolution.convolution import Convolution
+from invreg_operators.convolution.gaussian_blur import GaussianBlur
+from invreg_operators.diffusion.implicit_diffusion import ImplicitDiffusion
+from invreg_operators.diffusion.perona_malik import PeronaMalik
+from invreg_operators.fourier.fourier_sampling import FourierSampling
+from invreg_operators.pointwise.identity import Identity
+from invreg_operators.shared.boundary import smallest_size
 
 KERNEL = [[0.1, -0.2, 0.3, 0.0, 0.5], [1.0, 0.0, 0.25, -0.7, 0.2], [0.05, 0.6, 0.0, 0.3, -0.4]]
 BOUNDARIES = ("symmetric", "zero", "circular", "replicate", "reflect")

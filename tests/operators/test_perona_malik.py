@@ -11,7 +11,7 @@ from torch import Tensor
 
 from invreg.errors import ShapeError, SpecError
 from invreg_metrics.metrics import PSNR
-from invreg_operators.perona_malik import PeronaMalik
+from invreg_operators.diffusion.perona_malik import PeronaMalik
 
 STENCILS, CONDITIONS = ("forward", "edge", "half_point"), ("neumann", "dirichlet")
 each_stencil = pytest.mark.parametrize("stencil", STENCILS)

@@ -12,8 +12,8 @@ from torch import Tensor
 
 from invreg import Registry
 from invreg.errors import ShapeError, SpecError
-from invreg_operators import beam_matrix, beam_product, lines, strips
-from invreg_operators.radon import Radon
+from invreg_operators.beams import beam_matrix, beam_product, lines, strips
+from invreg_operators.beams.radon import Radon
 
 #: Ellipses: centre x, y (to the right and up), radii, turn (radians), value; the longer side of the image has length 1.
 ELLIPSES = [(0.05, -0.08, 0.3, 0.2, 0.4, 1.0), (-0.1, 0.2, 0.08, 0.12, -0.9, -0.5), (0.2, 0.1, 0.1, 0.1, 0.0, 0.7)]

@@ -26,7 +26,7 @@ from invreg.components.study_analyzer import CompletedStudy
 from invreg.errors import DataError, InvregError, SpecError
 from invreg.storage.result import StudyResult
 from invreg_analyses.saliency.by_noise import SaliencyByNoise
-from invreg_operators.perona_malik import PeronaMalik
+from invreg_operators.diffusion.perona_malik import PeronaMalik
 
 
 class Contours(ImageDataset):

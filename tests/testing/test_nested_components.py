@@ -15,8 +15,8 @@ from invreg import hookimpl
 from invreg.components.operator import LinearOperator
 from invreg.interop import operator_from_scipy
 from invreg.testing import CheckFailure, check_operator, check_plugin
-from invreg_operators.gaussian_blur import GaussianBlur
-from invreg_operators.identity import Identity
+from invreg_operators.convolution.gaussian_blur import GaussianBlur
+from invreg_operators.pointwise.identity import Identity
 
 Inner = Annotated[LinearOperator, Field(description="the operator A")]
 Weight = Annotated[float, Field(description="what its values are divided by")]

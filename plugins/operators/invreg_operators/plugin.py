@@ -5,17 +5,19 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from invreg import hookimpl
-from invreg_operators.convolution import Convolution
-from invreg_operators.fan_beam import FanBeam
-from invreg_operators.finite_differences import FiniteDifferences
-from invreg_operators.fourier_sampling import FourierSampling
-from invreg_operators.gaussian_blur import GaussianBlur
-from invreg_operators.identity import Identity
-from invreg_operators.implicit_diffusion import ImplicitDiffusion
+from invreg_operators.beams.fan_beam import FanBeam
+from invreg_operators.beams.radon import Radon
+from invreg_operators.combined.finite_differences import FiniteDifferences
+from invreg_operators.convolution.convolution import Convolution
+from invreg_operators.convolution.gaussian_blur import GaussianBlur
+from invreg_operators.diffusion.implicit_diffusion import ImplicitDiffusion
+from invreg_operators.diffusion.perona_malik import PeronaMalik
+from invreg_operators.fourier.fourier_sampling import FourierSampling
 from invreg_operators.measured import Measured
-from invreg_operators.noise import GaussianNoise, NoNoise, PoissonNoise
-from invreg_operators.perona_malik import PeronaMalik
-from invreg_operators.radon import Radon
+from invreg_operators.noise.gaussian import GaussianNoise
+from invreg_operators.noise.no_noise import NoNoise
+from invreg_operators.noise.poisson import PoissonNoise
+from invreg_operators.pointwise.identity import Identity
 
 
 @hookimpl

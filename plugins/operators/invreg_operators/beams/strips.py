@@ -11,8 +11,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from invreg_operators.beam_matrix import quiet_about_rows
-from invreg_operators.parallel_beams import Geometry, Part, parts
+from invreg_operators.beams.beam_matrix import quiet_about_rows
+from invreg_operators.beams.parallel_beams import Geometry, Part, parts
 
 # Bytes of blocks that are kept for the next call, for a geometry. The others are made anew each time.
 _KEPT = 19_500_000

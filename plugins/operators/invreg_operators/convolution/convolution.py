@@ -10,9 +10,9 @@ from pydantic import Field
 from torch import Tensor
 
 from invreg import LinearOperator, Shape, SpecError
-from invreg_operators.batches import check_batch
-from invreg_operators.boundary import BoundaryRule, check_size
-from invreg_operators.filters import correlate, correlate_adjoint, flip, radii
+from invreg_operators.convolution.filters import correlate, correlate_adjoint, flip, radii
+from invreg_operators.shared.batches import check_batch
+from invreg_operators.shared.boundary import BoundaryRule, check_size
 
 
 class Convolution(LinearOperator):
@@ -22,7 +22,7 @@ class Convolution(LinearOperator):
 
     This is the mathematical convolution (the kernel is mirrored), as in `scipy.ndimage.convolve` and
     `scipy.signal.convolve2d`, so A maps a single bright pixel to the kernel itself; PyTorch's `conv2d` is a
-    correlation and would mirror it. The image keeps its size; [`invreg_operators.boundary`][] defines how it
+    correlation and would mirror it. The image keeps its size; [`invreg_operators.shared.boundary`][] defines how it
     continues beyond its edges under each rule and which sizes that needs. The adjoint is exact for every rule.
     """
 

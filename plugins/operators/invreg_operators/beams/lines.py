@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 
 from invreg import compiled_library
-from invreg_operators.beam_matrix import quiet_about_rows
-from invreg_operators.parallel_beams import Geometry, Part, mirrored, parts
+from invreg_operators.beams.beam_matrix import quiet_about_rows
+from invreg_operators.beams.parallel_beams import Geometry, Part, mirrored, parts
 
 _SOURCE = Path(__file__).with_name("lines.c")
 _NAMES = {torch.float32: "product_float", torch.float64: "product_double"}

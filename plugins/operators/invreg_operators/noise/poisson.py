@@ -1,4 +1,4 @@
-"""Noise models."""
+"""Photon counts."""
 
 from __future__ import annotations
 
@@ -10,60 +10,12 @@ from pydantic import Field
 from torch import Tensor
 
 from invreg import DataError, Noise
+from invreg_operators.noise.checks import check_real
 
 #: Values this little below zero are rounding errors of a non-negative measurement.
 _ROUNDING = 1e-5
 #: Counts are drawn as 32-bit integers on GPUs; beyond this number, noise is below 3e-5 of the signal.
 _MOST_PHOTONS = 1e9
-#: No normal number in float32 is drawn farther out than that many standard deviations.
-_FARTHEST = 10.0
-
-
-class NoNoise(Noise):
-    """Clean measurements: z itself."""
-
-    def draw(self, z: Tensor, generator: torch.Generator) -> Tensor:
-        return z.clone()
-
-
-class GaussianNoise(Noise):
-    """Additive white Gaussian noise, unclamped: z + std * n, n standard normal in each entry.
-
-    The noise is drawn in float32 for every dtype of z, so measurements in float32 and float64 get the same.
-    """
-
-    def __init__(
-        self,
-        std: Annotated[
-            float,
-            Field(
-                description="standard deviation; images have values in [0, 1]",
-                ge=0,
-                json_schema_extra={"unit": "the scale of z"},
-            ),
-        ],
-    ) -> None:
-        self.std = std
-
-    def draw(self, z: Tensor, generator: torch.Generator) -> Tensor:
-        """See `Noise.draw`.
-
-        Raises:
-            DataError: if z is not made of real floating-point numbers, or its dtype cannot hold noise of this size.
-        """
-        _check_real(z, "gaussian")
-        if _FARTHEST * self.std > torch.finfo(z.dtype).max or _FARTHEST * self.std > torch.finfo(torch.float32).max:
-            raise DataError(
-                f"std = {self.std:g} for measurements in {str(z.dtype).removeprefix('torch.')}",
-                where="gaussian",
-                expected="noise that the numbers can hold",
-                hint="a smaller std: images have values in [0, 1]",
-            )
-        noise = torch.randn(z.shape, dtype=torch.float32, device=z.device, generator=generator)
-        return z.add(noise.to(z.dtype), alpha=self.std)
-
-    def __repr__(self) -> str:
-        return f"GaussianNoise(std={self.std})"
 
 
 class PoissonNoise(Noise):
@@ -85,7 +37,7 @@ class PoissonNoise(Noise):
             DataError: if z has smaller values, or values that are not finite: they are not intensities. Also if counts,
                 or the value of one photon, are out of range.
         """
-        _check_real(z, "poisson")
+        check_real(z, "poisson")
         low, high = (float(z.min()), float(z.max())) if z.numel() else (0.0, 0.0)
         if not (low >= -_ROUNDING and high < math.inf):
             raise DataError(
@@ -116,13 +68,3 @@ class PoissonNoise(Noise):
 
     def __repr__(self) -> str:
         return f"PoissonNoise(photons={self.photons})"
-
-
-def _check_real(z: Tensor, where: str) -> None:
-    if not z.is_floating_point():
-        raise DataError(
-            f"measurements of type {str(z.dtype).removeprefix('torch.')}",
-            where=where,
-            expected="real floating-point numbers",
-            hint="stack real and imaginary parts as two channels" if z.is_complex() else "z.float()",
-        )

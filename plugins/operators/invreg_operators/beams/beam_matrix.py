@@ -10,7 +10,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from invreg_operators.parallel_beams import Geometry
+from invreg_operators.beams.parallel_beams import Geometry
 
 # Bytes of a matrix and its transpose that are kept: at 128 x 128 pixels and 60 angles, that is twice as fast for many
 # images as what strips.py does for larger ones, which is to make them in parts.

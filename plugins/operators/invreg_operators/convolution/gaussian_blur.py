@@ -12,10 +12,10 @@ from pydantic import Field
 from torch import Tensor
 
 from invreg import LinearOperator, NormEstimate, Odd, Shape
-from invreg_operators.axes import along_axes, in_basis
-from invreg_operators.batches import check_batch
-from invreg_operators.boundary import Boundary, BoundaryRule, check_size
-from invreg_operators.filters import correlate, correlate_adjoint
+from invreg_operators.convolution.filters import correlate, correlate_adjoint
+from invreg_operators.shared.axes import along_axes, in_basis
+from invreg_operators.shared.batches import check_batch
+from invreg_operators.shared.boundary import Boundary, BoundaryRule, check_size
 
 #: Up to this many pixels on an axis, two products with dense matrices beat anything that uses the band (measured).
 _DENSE = 256
@@ -27,10 +27,10 @@ class GaussianBlur(LinearOperator):
     (A x)[i, j] = sum over a, b in {-r, ..., r} of g[a] g[b] x[i - a, j - b],
     g[a] proportional to exp(-a² / (2 std²)), sum of g = 1, r = (kernel_size - 1) / 2.
 
-    The image keeps its size; [`invreg_operators.boundary`][] defines how it continues beyond its edges under each rule
-    and which sizes that needs. With `symmetric`, `zero` and `circular` the operator is self-adjoint; with `symmetric`
-    and `circular` its norm is 1, with `zero` less; with `replicate` and `reflect` it is slightly more, as pixels near
-    the edge count more than once. The adjoint is exact for every rule.
+    The image keeps its size; [`invreg_operators.shared.boundary`][] defines how it continues beyond its edges under
+    each rule and which sizes that needs. With `symmetric`, `zero` and `circular` the operator is self-adjoint; with
+    `symmetric` and `circular` its norm is 1, with `zero` less; with `replicate` and `reflect` it is slightly more, as
+    pixels near the edge count more than once. The adjoint is exact for every rule.
 
     The defaults are those of Arndt & Nickel 2024, section 4 (which leaves the boundary rule open).
     """

@@ -10,10 +10,10 @@ from pydantic import Field
 from torch import Tensor
 
 from invreg import LinearOperator, Shape, ShapeError, SpecError
-from invreg_operators.batches import check_batch, check_images
-from invreg_operators.beam_product import back_project, project
-from invreg_operators.fan_beams import FanGeometry
-from invreg_operators.parallel_beams import Geometry
+from invreg_operators.beams.beam_product import back_project, project
+from invreg_operators.beams.fan_beams import FanGeometry
+from invreg_operators.beams.parallel_beams import Geometry
+from invreg_operators.shared.batches import check_batch, check_images
 
 _Pixels = Annotated[int, Field(ge=1, le=65_536)]
 FirstAngle = Annotated[float, Field(description="first angle", json_schema_extra={"unit": "degrees"})]

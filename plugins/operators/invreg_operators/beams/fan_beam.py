@@ -8,8 +8,8 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from invreg import Shape, SpecError
-from invreg_operators.beam_operator import BeamOperator, FirstAngle, ImageSize
-from invreg_operators.fan_beams import FanGeometry
+from invreg_operators.beams.beam_operator import BeamOperator, FirstAngle, ImageSize
+from invreg_operators.beams.fan_beams import FanGeometry
 
 
 class FanBeam(BeamOperator):

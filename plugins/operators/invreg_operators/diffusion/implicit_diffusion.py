@@ -12,9 +12,9 @@ from pydantic import Field
 from torch import Tensor
 
 from invreg import LinearOperator, NormEstimate, Shape
-from invreg_operators.axes import in_basis
-from invreg_operators.batches import check_batch, check_images
-from invreg_operators.boundary import DiffusionBoundary
+from invreg_operators.shared.axes import in_basis
+from invreg_operators.shared.batches import check_batch, check_images
+from invreg_operators.shared.boundary import DiffusionBoundary
 
 
 class ImplicitDiffusion(LinearOperator):

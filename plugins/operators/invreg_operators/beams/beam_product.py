@@ -7,11 +7,11 @@ from typing import Any, cast
 import torch
 from torch import Tensor
 
-from invreg_operators.beam_matrix import beam_matrix, is_small
-from invreg_operators.fan_beams import FanGeometry, fan_lines
-from invreg_operators.lines import Lines, can_compute, lines_of
-from invreg_operators.parallel_beams import Geometry, Part, mirrored, mirrored_back
-from invreg_operators.strips import strips_of
+from invreg_operators.beams.beam_matrix import beam_matrix, is_small
+from invreg_operators.beams.fan_beams import FanGeometry, fan_lines
+from invreg_operators.beams.lines import Lines, can_compute, lines_of
+from invreg_operators.beams.parallel_beams import Geometry, Part, mirrored, mirrored_back
+from invreg_operators.beams.strips import strips_of
 
 # Images with all of their mirrored ones are in memory at once: eight times as many numbers as pixels.
 _IMAGES_AT_ONCE = 8

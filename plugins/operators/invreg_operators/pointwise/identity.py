@@ -7,7 +7,7 @@ from collections.abc import Callable
 from torch import Tensor
 
 from invreg import LinearOperator, NormEstimate, Shape
-from invreg_operators.batches import check_batch, check_images
+from invreg_operators.shared.batches import check_batch, check_images
 
 
 class Identity(LinearOperator):

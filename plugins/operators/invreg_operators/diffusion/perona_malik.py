@@ -10,9 +10,9 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from invreg import Linearization, Operator, Shape, ShapeError
-from invreg_operators.batches import check_batch, check_images
-from invreg_operators.boundary import DiffusionBoundary
-from invreg_operators.stencils import Edge, Forward, HalfPoint, Stencil
+from invreg_operators.diffusion.stencils import Edge, Forward, HalfPoint, Stencil
+from invreg_operators.shared.batches import check_batch, check_images
+from invreg_operators.shared.boundary import DiffusionBoundary
 
 _STENCILS: dict[str, type[Stencil]] = {"forward": Forward, "edge": Edge, "half_point": HalfPoint}
 

@@ -10,7 +10,7 @@ from itertools import groupby, pairwise
 import torch
 from torch import Tensor
 
-from invreg_operators.lines import Lines, position
+from invreg_operators.beams.lines import Lines, position
 
 #: A mirrored image: with left and right exchanged or not, then turned clockwise so many times by a right angle.
 _Mirroring = tuple[bool, int]

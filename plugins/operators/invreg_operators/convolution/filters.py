@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
-from invreg_operators.boundary import Boundary, fold, pad
+from invreg_operators.shared.boundary import Boundary, fold, pad
 
 #: Rows of a two-dimensional kernel, both numbers of entries odd.
 Kernel = Sequence[Sequence[float]]

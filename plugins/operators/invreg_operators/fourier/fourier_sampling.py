@@ -10,8 +10,8 @@ from pydantic import Field
 from torch import Tensor
 
 from invreg import LinearOperator, NormEstimate, Shape, ShapeError, SpecError
-from invreg_operators.batches import check_batch, check_images
-from invreg_operators.sampling_masks import Pattern, sampling_mask
+from invreg_operators.fourier.sampling_masks import Pattern, sampling_mask
+from invreg_operators.shared.batches import check_batch, check_images
 
 _MEASUREMENTS = "measurements [B, 2 C, H, W]"
 

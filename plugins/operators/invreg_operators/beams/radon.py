@@ -9,11 +9,11 @@ from pydantic import Field
 from torch import Tensor
 
 from invreg import FILTER_WINDOWS, FilterWindow, Shape, SpecError
-from invreg_operators.batches import check_batch
-from invreg_operators.beam_operator import BeamOperator, FirstAngle, ImageSize
-from invreg_operators.beam_product import back_project
-from invreg_operators.parallel_beams import Geometry
-from invreg_operators.ramp_filter import ramp_filtered
+from invreg_operators.beams.beam_operator import BeamOperator, FirstAngle, ImageSize
+from invreg_operators.beams.beam_product import back_project
+from invreg_operators.beams.parallel_beams import Geometry
+from invreg_operators.beams.ramp_filter import ramp_filtered
+from invreg_operators.shared.batches import check_batch
 
 
 class Radon(BeamOperator):

@@ -1,0 +1,55 @@
+"""Additive white Gaussian noise."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from invreg import DataError, Noise
+from invreg_operators.noise.checks import check_real
+
+#: No normal number in float32 is drawn farther out than that many standard deviations.
+_FARTHEST = 10.0
+
+
+class GaussianNoise(Noise):
+    """Additive white Gaussian noise, unclamped: z + std * n, n standard normal in each entry.
+
+    The noise is drawn in float32 for every dtype of z, so measurements in float32 and float64 get the same.
+    """
+
+    def __init__(
+        self,
+        std: Annotated[
+            float,
+            Field(
+                description="standard deviation; images have values in [0, 1]",
+                ge=0,
+                json_schema_extra={"unit": "the scale of z"},
+            ),
+        ],
+    ) -> None:
+        self.std = std
+
+    def draw(self, z: Tensor, generator: torch.Generator) -> Tensor:
+        """See `Noise.draw`.
+
+        Raises:
+            DataError: if z is not made of real floating-point numbers, or its dtype cannot hold noise of this size.
+        """
+        check_real(z, "gaussian")
+        if _FARTHEST * self.std > torch.finfo(z.dtype).max or _FARTHEST * self.std > torch.finfo(torch.float32).max:
+            raise DataError(
+                f"std = {self.std:g} for measurements in {str(z.dtype).removeprefix('torch.')}",
+                where="gaussian",
+                expected="noise that the numbers can hold",
+                hint="a smaller std: images have values in [0, 1]",
+            )
+        noise = torch.randn(z.shape, dtype=torch.float32, device=z.device, generator=generator)
+        return z.add(noise.to(z.dtype), alpha=self.std)
+
+    def __repr__(self) -> str:
+        return f"GaussianNoise(std={self.std})"
