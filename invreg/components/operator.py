@@ -54,6 +54,18 @@ class Operator(Component, nn.Module, ABC):
         """
         return None
 
+    def realisation(self, generator: torch.Generator) -> Operator:
+        """The operator that one image is measured with.
+
+        Itself, for an operator that is known. An operator with uncertain parameters draws them here, for each image
+        anew, and stands itself for their nominal values: methods and analyses evaluate the nominal operator, as they
+        do not know what was drawn. It takes the same images, and its measurements have the same shapes.
+
+        Args:
+            generator: the source of all that is random, on the device of the images.
+        """
+        return self
+
     def jvp(self, x: Tensor, h: Tensor) -> Tensor:
         """The directional derivative F'(x) h; x and h have the same shape."""
         return torch.func.jvp(self.forward, (x,), (h,))[1]

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import torch
 from torch import Tensor
 
 from invreg.components.noise import Noise
 from invreg.components.operator import LinearOperator, NormalOperator, NormEstimate, Operator, Shape, as_linear
-from invreg.computing.streams import stream_key
-from invreg.errors import InvregError, InvregWarning, SpecError, message_of
+from invreg.computing.streams import generator as stream, stream_key
+from invreg.errors import InvregError, InvregWarning, ShapeError, SpecError, message_of
 from invreg.summaries import Summary
 
 # What rounding makes of adjoints: 1e-7 in float32, and up to 4e-5 for operators of other packages. GPUs may convolve
@@ -156,6 +157,9 @@ class Problem:
     ) -> Tensor:
         """Noisy measurements of the images x.
 
+        Parameters that an operator draws for each image (`Operator.realisation`) come from the same source as the
+        noise, and from streams of their own where there are keys: the noise is that of an operator that draws none.
+
         Exactly one source of randomness is given: `seed` (image i gets the key (seed, i)), `keys` (one per
         image: the same noise for every batch size and device) or `generator` (on the device of x: the
         fast way, for training).
@@ -170,14 +174,23 @@ class Problem:
         if sum(given) != 1:
             raise TypeError("measure() takes exactly one of seed, keys and generator")
         with torch.no_grad():
-            z: Tensor = self.operator(x)
-            if self.noise is None:
-                return z
             if generator is not None:
-                return self.noise.draw(z, generator)
+                z = self._clean(x, itertools.repeat(generator))
+                return z if self.noise is None else self.noise.draw(z, generator)
             if keys is None:
                 keys = [stream_key(seed or 0, "measure", index) for index in range(x.shape[0])]
-            return self.noise.sample(z, keys)
+            z = self._clean(x, (stream(stream_key(key, "operator")) for key in keys))
+            return z if self.noise is None else self.noise.sample(z, keys)
+
+    def _clean(self, x: Tensor, streams: Iterable[torch.Generator]) -> Tensor:
+        """F(x), each image with what its stream draws of the operator."""
+        count = len(x) if x.dim() else 0
+        drawn = [self.operator.realisation(numbers) for _, numbers in zip(range(count), streams, strict=False)]
+        if all(each is self.operator for each in drawn):
+            return self.operator(x)
+        if len(drawn) != len(x):
+            raise ShapeError(f"{len(drawn)} keys for {len(x)} images", where="measure", expected="one key per image")
+        return torch.cat([each(image[None]) for image, each in zip(x, drawn, strict=True)])
 
     def measure_split(
         self,

@@ -14,6 +14,7 @@ from invreg.components.metric import Metric
 from invreg.components.operator import Operator, Shape, UnknownOperator
 from invreg.components.problem import Problem
 from invreg.components.training_images import TrainingPairs
+from invreg.computing.streams import generator
 from invreg.errors import DataError, InvregError, recorded_warnings
 from invreg.running.evaluation import measured
 from invreg.specs.methods import ReconstructorBuilder, make_method
@@ -171,6 +172,10 @@ def _check_calls(problem: Problem, x: Tensor, range_shape: Shape) -> None:
     with torch.no_grad():
         z = call_unchanged(problem.operator, x, "operator")
         z = require_values(z, (len(x), *range_shape), problem.operator, "operator")
+        with blamed(problem.operator, "operator"):
+            drawn = problem.operator.realisation(generator(0))
+            found = z if drawn is problem.operator else drawn(x.clone())
+        require_values(found, z.shape, drawn, "operator")
         if problem.noise is not None:
             with blamed(problem.noise, "noise"):
                 noisy = problem.noise.sample(z, [0] * len(z))

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from invreg.components.operator import LinearOperator, Operator, Shape, UnknownOperator
+from invreg.computing.streams import generator
 from invreg.errors import ShapeError
 from invreg.schema.component import Component
 from invreg.testing.checks import Check, CheckFailure, Failure, Refused, instance_of, run_checks, title_of
@@ -105,6 +106,7 @@ def _checks(given: Operator, shape: Shape, others: Sequence[Shape] | None, toler
     if isinstance(given, LinearOperator):
         yield from linear_checks(fresh, shape, more)  # type: ignore[arg-type]
     yield "stencil_radius", lambda: stencil_check(fresh(), shape)
+    yield "realisation", lambda: _realisation(fresh(), shape)
     yield "copies", lambda: _copies(given, shape)
     yield "save_and_load", lambda: demand_saved(fresh(), fresh(), images(1, 2, *shape))
     yield "parameters_kept", lambda: _parameters_kept(given, shape)
@@ -285,6 +287,19 @@ def _no_hidden_state(operator: Operator, shape: Shape) -> None:
     demand_close(operator(x), first, 1e-12, "F(x) before and after another image", fix)
     for name, tensor in operator.state_dict().items():
         demand_same(tensor, before.get(name, torch.empty(0)), f"calls changed the buffer {name!r}", fix)
+
+
+def _realisation(operator: Operator, shape: Shape) -> None:
+    x = images(1, 1, *shape)
+    drawn: list[object] = []
+    check_no_global_state(lambda: drawn.append(operator.realisation(generator(7))))
+    fix = "return an operator, and draw all random numbers from the generator that realisation() is given"
+    again = operator.realisation(generator(7))
+    if not isinstance(drawn[0], Operator) or not isinstance(again, Operator):
+        raise Refused(f"realisation() returns {type(drawn[0]).__name__}", "an operator", fix)
+    demand_close(again(x), drawn[0](x), 1e-12, "F(x) of two realisations from the same key", fix)
+    told = tuple(operator.range_shape(shape))
+    demand_equal(tuple(drawn[0](x).shape[1:]), told, "the shape of a measurement by a realisation", fix)
 
 
 def _copies(given: Operator, shape: Shape) -> None:

@@ -43,6 +43,16 @@ class Correct(LinearOperator):
         return 1
 
 
+class DrawsFromElsewhere(Correct):
+    def realisation(self, generator: torch.Generator) -> Operator:
+        return Correct(float(torch.rand(())))
+
+
+class DrawsAnotherShape(Correct):
+    def realisation(self, generator: torch.Generator) -> Operator:
+        return Rows()
+
+
 class NormalFunctionOfAnother(Correct):
     def normal_function(self, x: Tensor, function: Callable[[Tensor], Tensor]) -> Tensor:
         return x * function(x.new_ones(()))
@@ -326,6 +336,8 @@ BUGS: list[tuple[str, Operator]] = [
     ("no_global_state", ConsumesRandomness()),
     ("no_global_state", ChangesDtype()),
     ("stencil_radius", WrongRadius()),
+    ("realisation", DrawsFromElsewhere()),
+    ("realisation", DrawsAnotherShape()),
     ("gradients", NaNGradients()),
     ("parameters_kept", ParametersNotKept([1.0, 3.0])),
     ("save_and_load", NotSaved()),
