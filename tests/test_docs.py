@@ -414,7 +414,7 @@ def test_the_tutorial_shows_the_examples_files_and_all_of_them() -> None:
 
 def test_the_tutorials_package_is_found_as_the_page_says(example: Path) -> None:
     shown = _listed(example)
-    assert "motion_blur" in shown
+    assert "moving_average" in shown
     assert _page_shows(shown), shown
 
 

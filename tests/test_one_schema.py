@@ -16,7 +16,14 @@ from invreg_operators.pointwise.identity import Identity
 REGISTRY = Registry.installed()
 COMPONENTS = [pytest.param(kind, name, id=f"{kind}-{name}") for kind in KINDS for name in REGISTRY.names(kind)]
 #: What has no default.
-REQUIRED: dict[str, Any] = {"kernel": [[1.0]], "path": "images", "root": "images", "operator": Identity(), "std": 0.1}
+REQUIRED: dict[str, Any] = {
+    "kernel": [[1.0]],
+    "path": "images",
+    "root": "images",
+    "operator": Identity(),
+    "operators": [Identity()],
+    "std": 0.1,
+}
 
 
 def required(kind: str, name: str) -> dict[str, Any]:

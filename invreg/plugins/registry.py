@@ -141,7 +141,8 @@ class Registry(Summarized):
         return f"{entry.plugin.distribution}:{entry.name}"
 
     def name_of(self, cls: type[Component]) -> str | None:
-        """The name under which a class is registered."""
+        """The name under which a class is registered, or the one that it says it is registered as."""
+        cls = cls.registered_class or cls
         found = next((entry for entry in self._entries.values() if entry.cls is cls), None)
         if found:
             return found.name

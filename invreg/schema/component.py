@@ -7,7 +7,7 @@ import inspect
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 from invreg.errors import InvregError
 from invreg.schema.parameters import NestedBuilder, model_or_none, validated_arguments
@@ -32,7 +32,13 @@ class Component(HasParameters):
 
     Raises:
         SpecError: if an argument is wrong; `where` is the class and the parameter.
+
+    Attributes:
+        registered_class: the class of which specs know the name, for one that an instance becomes when it is
+            constructed (a composition of linear operators is a linear one); None for the class itself.
     """
+
+    registered_class: ClassVar[type[Component] | None] = None
 
     def __new__(cls, /, *args: Any, **kwargs: Any) -> Self:
         _check_when_constructed(cls)

@@ -2,18 +2,33 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
+import numpy as np
 import pytest
 import torch
+from scipy.ndimage import gaussian_filter
 from torch import Tensor
 
 from invreg.components.noise import Noise
 from invreg.computing.streams import generator
 from invreg.errors import DataError, SpecError
+from invreg.testing import check_noise
+from invreg_operators.noise.correlated import CorrelatedNoise
 from invreg_operators.noise.gaussian import GaussianNoise
 from invreg_operators.noise.no_noise import NoNoise
 from invreg_operators.noise.poisson import PoissonNoise
+from invreg_operators.noise.poisson_gaussian import PoissonGaussianNoise
+from invreg_operators.noise.salt_and_pepper import SaltAndPepperNoise
 
-MODELS = [NoNoise(), GaussianNoise(0.05), PoissonNoise(500.0)]
+MODELS = [
+    NoNoise(),
+    GaussianNoise(0.05),
+    PoissonNoise(500.0),
+    PoissonGaussianNoise(500.0, 0.05),
+    SaltAndPepperNoise(0.1),
+    CorrelatedNoise(0.05),
+]
 
 
 @pytest.fixture
@@ -168,3 +183,77 @@ def test_gaussian_noise_that_the_dtype_cannot_hold_is_refused(std: float, dtype:
 def test_large_gaussian_noise_has_its_deviation(std: float, dtype: torch.dtype) -> None:
     noisy = GaussianNoise(std).draw(torch.zeros(1, 1, 64, 64, dtype=dtype), generator(0))
     assert (noisy.double() / std).std().item() == pytest.approx(1, rel=0.05)
+
+
+@pytest.mark.parametrize("noise", MODELS, ids=repr)
+def test_noise_keeps_what_noise_models_promise(noise: Noise) -> None:
+    check_noise(noise)
+
+
+def test_salt_and_pepper_replaces_a_share_of_the_values() -> None:
+    z = torch.full((1, 1, 300, 300), 0.4)
+    noisy = SaltAndPepperNoise(0.1, salt=0.3, low=-1.0, high=2.0).draw(z, generator(0))
+    shares = {value: float((noisy == value).double().mean()) for value in (-1.0, 2.0)}
+    assert shares[2.0] == pytest.approx(0.03, abs=0.003)
+    assert shares[-1.0] == pytest.approx(0.07, abs=0.004)
+    assert sum(shares.values()) + float((noisy == 0.4).double().mean()) == pytest.approx(1)
+    assert torch.equal(SaltAndPepperNoise(0.0).draw(z, generator(0)), z)
+    assert not SaltAndPepperNoise(1.0, salt=0.0).draw(z, generator(0)).any()
+    assert SaltAndPepperNoise(1.0, salt=1.0).draw(z, generator(0)).all()
+
+
+@pytest.mark.parametrize("width", [0.8, 2.0])
+def test_correlated_noise_has_its_deviation_and_correlation_up_to_the_edge(width: float) -> None:
+    noise = CorrelatedNoise(0.05, width).draw(torch.zeros(4000, 1, 12, 10, dtype=torch.float64), generator(0))
+    assert float(noise.mean()) == pytest.approx(0, abs=3e-3 * 0.05 * 10)
+    deviations = noise.std(0)
+    torch.testing.assert_close(deviations, torch.full_like(deviations, 0.05), rtol=0.06, atol=0)
+    corner = noise[:, 0, 0, 0]
+    for row, column in ((0, 1), (1, 1), (0, 3), (11, 9)):
+        found = float((corner * noise[:, 0, row, column]).mean()) / 0.05**2
+        expected = float(np.exp(-(row**2 + column**2) / (4 * width**2)))
+        assert found == pytest.approx(expected, abs=0.06)
+    # Against the same in SciPy: white noise of deviation 1, filtered.
+    white = np.random.default_rng(0).normal(size=(400, 400))
+    filtered = gaussian_filter(white, width, mode="wrap", truncate=4)
+    ours = float((noise[..., 1:] * noise[..., :-1]).mean() / noise.square().mean())
+    theirs = float((filtered[:, 1:] * filtered[:, :-1]).mean() / (filtered**2).mean())
+    assert ours == pytest.approx(theirs, abs=0.02)
+
+
+def test_channels_of_correlated_noise_are_independent() -> None:
+    noise = CorrelatedNoise(1.0, 2.0).draw(torch.zeros(200, 2, 8, 8), generator(0))
+    assert float((noise[:, 0] * noise[:, 1]).mean()) == pytest.approx(0, abs=0.05)
+
+
+def test_correlated_noise_needs_rows_and_columns() -> None:
+    with pytest.raises(DataError, match="rows and columns"):
+        CorrelatedNoise(0.1).draw(torch.zeros(3, 7), generator(0))
+    with pytest.raises(DataError, match="std = "):
+        CorrelatedNoise(1e38).draw(torch.zeros(1, 1, 4, 4), generator(0))
+
+
+@pytest.mark.parametrize("level", [0.0, 0.6])
+def test_poisson_gaussian_noise_has_both_variances(level: float) -> None:
+    noisy = PoissonGaussianNoise(200.0, 0.03).draw(torch.full((1, 1, 300, 300), level), generator(0))
+    assert noisy.mean().item() == pytest.approx(level, abs=1e-3)
+    assert noisy.var().item() == pytest.approx(level / 200 + 0.03**2, rel=0.03)
+    with pytest.raises(DataError, match="finite values >= 0"):
+        PoissonGaussianNoise().draw(torch.full((1, 1, 2, 2), -0.5), generator(0))
+
+
+@pytest.mark.parametrize(
+    ("build", "match"),
+    [
+        (lambda: SaltAndPepperNoise(1.5), "probability"),
+        (lambda: SaltAndPepperNoise(salt=-0.1), "salt"),
+        (lambda: SaltAndPepperNoise(low=float("nan")), "low"),
+        (lambda: CorrelatedNoise(-0.1), "std"),
+        (lambda: CorrelatedNoise(0.1, 0.0), "width"),
+        (lambda: PoissonGaussianNoise(0.0), "photons"),
+        (lambda: PoissonGaussianNoise(std=-1.0), "std"),
+    ],
+)
+def test_other_impossible_parameters_are_refused(build: Callable[[], Noise], match: str) -> None:
+    with pytest.raises(SpecError, match=match):
+        build()

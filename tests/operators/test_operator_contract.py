@@ -14,12 +14,21 @@ from invreg.components.operator import LinearOperator, Operator
 from invreg.errors import ShapeError
 from invreg_operators.beams.fan_beam import FanBeam
 from invreg_operators.beams.radon import Radon
+from invreg_operators.combined.composition import Composition
+from invreg_operators.combined.stack import Stack
 from invreg_operators.convolution.convolution import Convolution
+from invreg_operators.convolution.downsampling import Downsampling
 from invreg_operators.convolution.gaussian_blur import GaussianBlur
+from invreg_operators.convolution.motion_blur import MotionBlur, UncertainMotionBlur
 from invreg_operators.diffusion.implicit_diffusion import ImplicitDiffusion
 from invreg_operators.diffusion.perona_malik import PeronaMalik
 from invreg_operators.fourier.fourier_sampling import FourierSampling
+from invreg_operators.fourier.multicoil_fourier import MulticoilFourier
+from invreg_operators.fourier.phase_retrieval import PhaseRetrieval
+from invreg_operators.pointwise.gamma import Gamma
 from invreg_operators.pointwise.identity import Identity
+from invreg_operators.pointwise.inpainting import Inpainting
+from invreg_operators.pointwise.saturation import Saturation
 from invreg_operators.shared.boundary import smallest_size
 
 KERNEL = [[0.1, -0.2, 0.3, 0.0, 0.5], [1.0, 0.0, 0.25, -0.7, 0.2], [0.05, 0.6, 0.0, 0.3, -0.4]]
@@ -28,6 +37,10 @@ BOUNDARIES = ("symmetric", "zero", "circular", "replicate", "reflect")
 
 def any_size(height: int, width: int) -> tuple[int, int]:
     return height, width
+
+
+def multiples_of_three(height: int, width: int) -> tuple[int, int]:
+    return -(-height // 3) * 3, -(-width // 3) * 3
 
 
 @dataclass(frozen=True)
@@ -98,6 +111,37 @@ CASES = [
         Case(f"fourier_sampling-{pattern}", lambda pattern=pattern: FourierSampling(acceleration=3, pattern=pattern))
         for pattern in ("lines", "random", "radial")
     ),
+    *(
+        Case(
+            f"motion_blur-{boundary}",
+            lambda boundary=boundary: MotionBlur(6.5, 30.0, boundary),
+            (1, smallest_size(2, boundary), smallest_size(3, boundary)),
+        )
+        for boundary in BOUNDARIES
+    ),
+    Case("uncertain_motion_blur", lambda: UncertainMotionBlur(4.0, 1.0, 90.0), (1, 2, 1)),
+    *(
+        Case(
+            f"downsampling-{boundary}",
+            lambda boundary=boundary: Downsampling(3, std=1.0, boundary=boundary),
+            (1, 6, 6),
+            multiples_of_three,
+        )
+        for boundary in BOUNDARIES
+    ),
+    Case("downsampling-box", lambda: Downsampling(3, "box"), (1, 3, 3), multiples_of_three),
+    Case("downsampling-bicubic", lambda: Downsampling(3, "bicubic"), (1, 6, 6), multiples_of_three),
+    Case("inpainting-random", Inpainting),
+    Case("inpainting-blocks", lambda: Inpainting("blocks", block_size=3)),
+    Case("saturation-sharp", Saturation),
+    Case("saturation-knee", lambda: Saturation(0.6, 0.1)),
+    Case("gamma-decoded", Gamma),
+    Case("gamma-encoded", lambda: Gamma(0.45, 0.05)),
+    Case("multicoil_fourier", lambda: MulticoilFourier(3, acceleration=3)),
+    Case("phase_retrieval", lambda: PhaseRetrieval(2)),
+    Case("composition-linear", lambda: Composition([GaussianBlur(3), FourierSampling(2)])),
+    Case("composition-nonlinear", lambda: Composition([Gamma(), PeronaMalik(steps=1), Saturation(0.5, 0.1)])),
+    Case("stack-of-one", lambda: Stack([FourierSampling(2)])),
     *(
         Case(f"implicit_diffusion-{boundary}", lambda boundary=boundary: ImplicitDiffusion(steps=2, boundary=boundary))
         for boundary in ("neumann", "dirichlet")

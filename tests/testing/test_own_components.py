@@ -16,7 +16,10 @@ STAGES = [{"scale": scale, "subnetworks": 1, "hidden": 4, "kernel_size": 3} for 
 #: Parameters where there are no defaults, or these are too large for a test.
 EXAMPLES: dict[str, Mapping[str, Any]] = {
     "convolution": {"kernel": [[0.0, 1.0, 0.0], [1.0, -3.0, 2.0], [0.0, 1.0, 0.0]]},
+    "composition": {"operators": [{"name": "gaussian_blur", "kernel_size": 3}, "gamma"]},
+    "stack": {"operators": ["identity", {"name": "motion_blur", "length": 3.0}]},
     "gaussian": {"std": 0.1},
+    "correlated": {"std": 0.1},
     "poisson": {"photons": 100.0},
     "phantoms": {"image_size": 24, "train": 4, "val": 2, "test": 2},
     "unet": {"channels": [4, 6]},

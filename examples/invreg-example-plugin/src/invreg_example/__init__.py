@@ -1,1 +1,1 @@
-"""A plugin for invreg: motion blur, Landweber iteration, errors near edges."""
+"""A plugin for invreg: a moving average, Landweber iteration, errors near edges."""

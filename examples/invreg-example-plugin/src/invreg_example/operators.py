@@ -17,7 +17,7 @@ Length = Annotated[
 Fade = Annotated[float, Field(ge=0, le=1, description="what is left of the edge from one pixel beyond it to the next")]
 
 
-class MotionBlur(invreg.LinearOperator):
+class MovingAverage(invreg.LinearOperator):
     """The mean over a horizontal path; k pixels beyond its edge, a row continues as its last pixel times fade^k."""
 
     def __init__(self, length: Length = 7, fade: Fade = 0.5) -> None:

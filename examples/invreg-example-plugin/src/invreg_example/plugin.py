@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 import invreg
 from invreg_example.analyses import EdgeErrors
-from invreg_example.operators import MotionBlur
+from invreg_example.operators import MovingAverage
 from invreg_example.reconstructors import Landweber
 
 
@@ -17,4 +17,4 @@ def invreg_interface() -> int:
 
 @invreg.hookimpl
 def invreg_components() -> Mapping[str, type]:
-    return {"motion_blur": MotionBlur, "landweber": Landweber, "edge_errors": EdgeErrors}
+    return {"moving_average": MovingAverage, "landweber": Landweber, "edge_errors": EdgeErrors}

@@ -3,20 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Annotated
 
 import torch
-from pydantic import Field
 from torch import Tensor
 
-from invreg import LinearOperator, NormEstimate, Shape, ShapeError, SpecError
-from invreg_operators.fourier.sampling_masks import Pattern, sampling_mask
+from invreg import NormEstimate, Shape, ShapeError
+from invreg_operators.fourier.sampling import (
+    Acceleration,
+    CenterFraction,
+    Density,
+    SampledOperator,
+    SamplingPattern,
+    Seed,
+)
+from invreg_operators.fourier.transform import as_channels, as_complex, full_precision, unitary, unitary_adjoint
 from invreg_operators.shared.batches import check_batch, check_images
 
 _MEASUREMENTS = "measurements [B, 2 C, H, W]"
 
 
-class FourierSampling(LinearOperator):
+class FourierSampling(SampledOperator):
     """Some frequencies of each channel of a real image,
 
         A x = M U x,   U x [k] = (H W)^(-1/2) sum_p x[p] exp(-2 pi i <k, p>),   M a mask of zeros and ones,
@@ -35,68 +41,30 @@ class FourierSampling(LinearOperator):
 
     def __init__(
         self,
-        acceleration: Annotated[
-            float, Field(description="one in so many frequencies is measured, rounded", ge=1)
-        ] = 4.0,
-        center_fraction: Annotated[
-            float,
-            Field(
-                description="share of all frequencies, the lowest ones, that is always measured; at most "
-                "1 / acceleration",
-                ge=0,
-                le=1,
-            ),
-        ] = 0.08,
-        pattern: Annotated[
-            Pattern,
-            Field(
-                description="lines: whole columns of frequencies, as scanners take them; random: single ones, as if a "
-                "third dimension were read out; radial: lines through frequency zero, a golden angle apart"
-            ),
-        ] = "lines",
-        density: Annotated[
-            float,
-            Field(
-                description="for lines and random: frequencies at the distance r from the centre, 1 at most, are "
-                "chosen with weights (1 - r)^density; 0 chooses uniformly",
-                ge=0,
-            ),
-        ] = 2.0,
-        seed: Annotated[int, Field(description="seed of the random choice; for radial, of the first angle", ge=0)] = 0,
+        acceleration: Acceleration = 4.0,
+        center_fraction: CenterFraction = 0.08,
+        pattern: SamplingPattern = "lines",
+        density: Density = 2.0,
+        seed: Seed = 0,
     ) -> None:
         super().__init__()
-        if center_fraction * acceleration > 1:
-            raise SpecError(
-                f"a centre of {center_fraction:g} of all frequencies, of which 1/{acceleration:g} is measured",
-                where="center_fraction",
-                expected=f"at most {1 / acceleration:.3g}, for this acceleration",
-            )
-        self.acceleration, self.center_fraction, self.density = acceleration, center_fraction, density
-        self.pattern, self.seed = pattern, seed
+        self._take_mask(acceleration, center_fraction, pattern, density, seed)
 
     def forward(self, x: Tensor) -> Tensor:
         """A x `[B, 2 C, H, W]`, for x `[B, C, H, W]`."""
         check_batch(x, "fourier_sampling")
         range_shape = self.range_shape(tuple(x.shape[1:]))
-        if not len(x):  # MKL refuses an empty transform
-            return x.new_zeros((0, *range_shape))
-        mask = self.mask(x.shape[2], x.shape[3]).to(x.device)
+        mask = self.mask(*range_shape[1:]).to(x.device)
         with torch.autocast(x.device.type, enabled=False):
-            shifted = torch.fft.ifftshift(_full_precision(x), (-2, -1))
-            spectrum = torch.fft.fftshift(torch.fft.fft2(shifted, norm="ortho"), (-2, -1)) * mask
-            return torch.stack([spectrum.real, spectrum.imag], 2).flatten(1, 2).to(x.dtype)
+            return as_channels(unitary(full_precision(x)) * mask).to(x.dtype)
 
     def adjoint(self, y: Tensor) -> Tensor:
         """A* y `[B, C, H, W]`, the image with zeros for what was not measured, for y `[B, 2 C, H, W]`."""
         check_batch(y, "fourier_sampling", _MEASUREMENTS)
-        domain_shape = self.domain_shape(tuple(y.shape[1:]))
-        if not len(y):
-            return y.new_zeros((0, *domain_shape))
+        self.domain_shape(tuple(y.shape[1:]))
         mask = self.mask(y.shape[2], y.shape[3]).to(y.device)
         with torch.autocast(y.device.type, enabled=False):
-            real, imaginary = _full_precision(y).unflatten(1, (-1, 2)).unbind(2)
-            spectrum = torch.fft.ifftshift(torch.complex(real.contiguous(), imaginary.contiguous()) * mask, (-2, -1))
-            return torch.fft.fftshift(torch.fft.ifft2(spectrum, norm="ortho"), (-2, -1)).real.to(y.dtype)
+            return unitary_adjoint(as_complex(y) * mask).real.to(y.dtype)
 
     def normal_function(self, x: Tensor, function: Callable[[Tensor], Tensor]) -> Tensor:
         """f(A*A) x. On real images, A*A has at each frequency the mean of the mask there and at the opposite one."""
@@ -131,16 +99,5 @@ class FourierSampling(LinearOperator):
         self.range_shape(domain_shape)
         return NormEstimate(1.0, 0.0)
 
-    def mask(self, height: int, width: int) -> Tensor:
-        """The measured frequencies of images of this size, `[height, width]` of bool, on the CPU."""
-        return sampling_mask(
-            height, width, self.pattern, self.acceleration, self.center_fraction, self.density, self.seed
-        ).clone()
-
     def extra_repr(self) -> str:
         return f"acceleration={self.acceleration:g}, pattern={self.pattern!r}, seed={self.seed}"
-
-
-def _full_precision(x: Tensor) -> Tensor:
-    """Fourier transforms in half precision exist for few sizes only."""
-    return x if x.dtype in (torch.float32, torch.float64) else x.float()

@@ -8,11 +8,8 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from invreg import DataError, Noise
-from invreg_operators.noise.checks import check_real
-
-#: No normal number in float32 is drawn farther out than that many standard deviations.
-_FARTHEST = 10.0
+from invreg import Noise
+from invreg_operators.noise.checks import check_real, check_size_of_noise
 
 
 class GaussianNoise(Noise):
@@ -41,13 +38,7 @@ class GaussianNoise(Noise):
             DataError: if z is not made of real floating-point numbers, or its dtype cannot hold noise of this size.
         """
         check_real(z, "gaussian")
-        if _FARTHEST * self.std > torch.finfo(z.dtype).max or _FARTHEST * self.std > torch.finfo(torch.float32).max:
-            raise DataError(
-                f"std = {self.std:g} for measurements in {str(z.dtype).removeprefix('torch.')}",
-                where="gaussian",
-                expected="noise that the numbers can hold",
-                hint="a smaller std: images have values in [0, 1]",
-            )
+        check_size_of_noise(z, self.std, "gaussian")
         noise = torch.randn(z.shape, dtype=torch.float32, device=z.device, generator=generator)
         return z.add(noise.to(z.dtype), alpha=self.std)
 

@@ -1,0 +1,61 @@
+"""What nonlinear operators share that act on each value alone."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from typing import ClassVar
+
+from torch import Tensor
+
+from invreg import Operator, Shape, ShapeError
+from invreg_operators.shared.batches import check_batch, check_images
+
+
+class Pointwise(Operator):
+    """F(x)[p] = f(x[p]) for a function f of one value; F'(x) multiplies by f'(x), and is its own adjoint.
+
+    Subclasses write `value` and `slope`. Where f has a kink, both give the derivative from the left.
+    """
+
+    #: The name of the component, for messages.
+    where: ClassVar[str]
+
+    @abstractmethod
+    def value(self, x: Tensor) -> Tensor:
+        """f(x), for x of any shape."""
+
+    @abstractmethod
+    def slope(self, x: Tensor) -> Tensor:
+        """f'(x), for x of any shape."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """F(x), for x `[B, C, H, W]`."""
+        check_batch(x, self.where)
+        self.range_shape(tuple(x.shape[1:]))
+        return self.value(x)
+
+    def jvp(self, x: Tensor, h: Tensor) -> Tensor:
+        """F'(x) h; x and h `[B, C, H, W]`.
+
+        Raises:
+            ShapeError: if x and h have different shapes.
+        """
+        check_batch(x, self.where)
+        if h.shape != x.shape:
+            raise ShapeError(
+                f"a direction of shape {tuple(h.shape)} at images of shape {tuple(x.shape)}",
+                where=self.where,
+                expected="the same shape",
+            )
+        return self.slope(x) * h
+
+    def vjp(self, x: Tensor, v: Tensor) -> Tensor:
+        return self.jvp(x, v)
+
+    def range_shape(self, domain_shape: Shape) -> Shape:
+        check_images(domain_shape, self.where)
+        return tuple(domain_shape)
+
+    @property
+    def stencil_radius(self) -> int:
+        return 0
