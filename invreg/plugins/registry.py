@@ -34,6 +34,19 @@ from invreg.text import plural
 #: What constructors raise for a combination of parameters.
 _WRONG = (ValueError, TypeError)
 
+#: Where a spec names a component of a kind.
+_PLACES = {
+    "operator": "operator",
+    "noise": "noise",
+    "dataset": "data",
+    "reconstructor": "methods.<label>.reconstructor",
+    "metric": "metrics",
+    "trainer": "methods.<label>.trainer",
+    "analyzer": "analyses",
+    "study_analyzer": "study_analyses",
+    "executor": "executor",
+}
+
 
 @dataclass(frozen=True)
 class Entry:
@@ -124,8 +137,11 @@ class Registry(Summarized):
         if (found := qualified.get(name)) and found.kind == kind:
             return found
         known, near = self.names(kind), near_name(name, self.names(kind))
+        others = [other for other, own in self._entries if own == name]
         # Without a near name the hint would repeat the list of what exists.
         hint = f"did you mean {near!r}?" if near else "a plugin that registers it must be installed"
+        if others:
+            hint = f"{name!r} belongs under {', '.join(_PLACES[other] for other in others)}"
         broken = [f"{p.distribution} ({p.name}): {p.problem}" for p in self.plugins if p.problem]
         if broken:
             hint += "\n  plugins that were set aside: " + "; ".join(broken)

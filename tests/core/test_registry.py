@@ -102,6 +102,12 @@ def test_messages_name_the_path(registry: Registry, spec: Any, parts: list[str])
         assert part in str(caught.value)
 
 
+def test_a_name_of_another_kind_is_sent_to_its_place() -> None:
+    with pytest.raises(SpecError) as caught:
+        Registry.installed().entry("analyzer", "training_size", "analyses.0")
+    assert caught.value.hint == "'training_size' belongs under study_analyses"
+
+
 def test_unknown_kind(registry: Registry) -> None:
     with pytest.raises(SpecError, match="did you mean 'operator'"):
         registry.names("operators")

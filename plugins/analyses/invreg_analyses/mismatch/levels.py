@@ -17,8 +17,11 @@ if TYPE_CHECKING:
 #: Levels at test time, in levels of the training.
 _FACTORS = (0.25, 0.5, 1.0, 2.0, 4.0)
 
+#: Of a level: squares of larger errors do not fit into float32.
+_LARGEST = 1e12
+
 Levels = Annotated[
-    tuple[Annotated[float, Field(ge=0)], ...] | None,
+    tuple[Annotated[float, Field(ge=0, le=_LARGEST)], ...] | None,
     Field(
         min_length=1,
         description="values of the parameter at test time, beside that of the training; null: 1/4, 1/2, 2 and 4 times "

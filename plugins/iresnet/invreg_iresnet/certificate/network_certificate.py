@@ -313,7 +313,7 @@ def _steps(stages: Sequence[StageWeights]) -> tuple[list[Tensor], list[Tensor]]:
 
 def _check_finite(stages: Sequence[StageWeights]) -> None:
     for number, (_, weights) in enumerate(stages, 1):
-        where = f"iresnet, stage {number}, " if len(stages) > 1 else "iresnet, "
+        where = f"invertible network, stage {number}, " if len(stages) > 1 else "invertible network, "
         for name, stack in weights._asdict().items():
             for index, one in enumerate(stack, 1):
                 if not torch.isfinite(one).all():

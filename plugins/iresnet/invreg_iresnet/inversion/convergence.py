@@ -74,4 +74,5 @@ def not_finite(
 
 
 def _place(number: int, count: int, bound: float, others: str = "") -> str:
-    return f"iresnet, subnetwork {number} of {count}{others}, residual function with Lipschitz bound {bound:.4g}"
+    place = f"invertible network, subnetwork {number} of {count}{others}"
+    return f"{place}, residual function with Lipschitz bound {bound:.4g}"

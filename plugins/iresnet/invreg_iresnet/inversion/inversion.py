@@ -97,7 +97,7 @@ def invert_chain(z: Tensor, weights: Weights, accuracy: Accuracy, starts: Starts
         ConvergenceError: if values are not finite.
         InvregError: within torch.func.
     """
-    refuse_transforms("iresnet, fixed points", z, *weights)
+    refuse_transforms("invertible network, fixed points", z, *weights)
     courses: list[Course] = []
     z = z.contiguous(memory_format=torch.channels_last)
     if starts is None:

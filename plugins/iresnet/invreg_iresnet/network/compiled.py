@@ -24,7 +24,7 @@ from invreg_iresnet.network.subnetwork import Subnetwork
 
 _SOURCE = Path(__file__).with_name("residual.c")
 _REALS = {torch.float32: "float", torch.float64: "double"}
-_OTHERWISE = "iresnet: computed by torch, more slowly than by compiled code"
+_OTHERWISE = "invertible networks: computed by torch, more slowly than by compiled code"
 
 # Arguments of the functions: pointers, a number in evaluate, and the ranges.
 _RANGES = (ctypes.c_long, ctypes.c_long, ctypes.c_int, ctypes.c_int)

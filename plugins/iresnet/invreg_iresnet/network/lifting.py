@@ -57,7 +57,9 @@ class Lifting:
         """
         if x.ndim != 4 or x.shape[1] != self.image_channels:
             raise ShapeError(
-                f"images of shape {tuple(x.shape)}", where="iresnet", expected=f"[B, {self.image_channels}, H, W]"
+                f"images of shape {tuple(x.shape)}",
+                where="invertible network",
+                expected=f"[B, {self.image_channels}, H, W]",
             )
         height, width = x.shape[-2:]
         self.check_size(height, width)
@@ -123,7 +125,7 @@ class Lifting:
             scales = f", sides that are multiples of {self.multiple}" if self.multiple > 1 else ""
             raise ShapeError(
                 f"a state of shape {tuple(state.shape)}",
-                where="iresnet",
+                where="invertible network",
                 expected=f"[B, {channels}, H + {2 * self.padding}, W + {2 * self.padding}]{scales}",
                 hint="lift(x) makes the state of images x",
             )

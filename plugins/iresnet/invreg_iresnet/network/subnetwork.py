@@ -101,7 +101,7 @@ def subnetworks(weights: Weights, dtype: torch.dtype) -> list[Subnetwork]:
         if not 0 <= value <= largest:  # nor NaN
             raise ConvergenceError(
                 f"the threshold of the shrinkage is {value:.4g}",
-                where=f"iresnet, subnetwork {number} of {len(values)}",
+                where=f"invertible network, subnetwork {number} of {len(values)}",
                 expected=f"a finite number; its start is {START_THRESHOLD:g}",
                 hint=DIVERGED,
             )
