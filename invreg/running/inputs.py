@@ -152,10 +152,13 @@ def _range_shape(operator: Operator, shape: Shape) -> Shape:
         InvregError: if the operator does not take such images, or gives something else.
     """
     try:
-        with blamed(operator, "operator"):
+        with blamed(operator, ""):
             found = operator.range_shape(shape)
     except InvregError as error:
-        error.where = "operator"  # its name is not part of a path in the spec
+        place = error.where
+        error.at("operator", of=operator)
+        if error.where == f"operator.{place}":  # the name of an operator is not part of a path in the spec
+            error.where = "operator"
         raise
     if not isinstance(found, tuple | list) or not all(isinstance(side, int) and side > 0 for side in found):
         what = f"{type(operator).__name__}.range_shape returned {found!r}"

@@ -87,3 +87,9 @@ def test_sizes_that_an_operator_does_not_take_are_refused_before_anything_is_com
     content = spec({"name": "downsampling", "factor": 3}, {"adjoint": "adjoint"})
     with pytest.raises(InvregError, match="multiples of the factor 3"):
         run(content, tmp_path, device="cpu", progress=False)
+
+
+def test_a_part_that_does_not_take_the_images_is_named_with_its_place(tmp_path: Path) -> None:
+    operator = {"name": "composition", "operators": ["identity", {"name": "downsampling", "factor": 3}]}
+    with pytest.raises(InvregError, match=r"^operator\.operators\.1: images of 16x16 pixels"):
+        run(spec(operator, {"tv": TV}), tmp_path, device="cpu", progress=False)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 import torch
@@ -15,6 +17,7 @@ from invreg.computing.streams import generator, stream_key
 from invreg.errors import ShapeError, SpecError
 from invreg.testing import check_operator
 from invreg_operators.combined.composition import Composition
+from invreg_operators.combined.finite_differences import FiniteDifferences
 from invreg_operators.combined.stack import Stack
 from invreg_operators.convolution.gaussian_blur import GaussianBlur
 from invreg_operators.convolution.motion_blur import MotionBlur, UncertainMotionBlur
@@ -135,8 +138,10 @@ def test_the_operator_itself_has_the_nominal_length() -> None:
     assert (Problem(operator).measure(x, seed=0) - operator(x)).abs().amax((1, 2, 3)).min() > 0.01
 
 
-@pytest.mark.parametrize("combined", [Composition, Stack])
-def test_what_parts_draw_is_drawn_for_the_whole(combined: type[Operator]) -> None:
+@pytest.mark.parametrize(
+    "combined", [Composition, Stack, lambda parts: FiniteDifferences(parts[-1])], ids=["composition", "stack", "one"]
+)
+def test_what_parts_draw_is_drawn_for_the_whole(combined: Callable[[list[Operator]], Operator]) -> None:
     x = photographs()
     fixed, drawing = combined([GaussianBlur(3), MotionBlur()]), combined([GaussianBlur(3), UncertainMotionBlur()])
     assert fixed.realisation(generator(0)) is fixed

@@ -52,6 +52,11 @@ class FiniteDifferences(Operator):
     def stencil_radius(self) -> int | None:
         return self.operator.stencil_radius
 
+    def realisation(self, generator: torch.Generator) -> Operator:
+        """The same of what F draws."""
+        drawn = self.operator.realisation(generator)
+        return self if drawn is self.operator else FiniteDifferences(drawn, self.step)
+
     def jvp(self, x: Tensor, h: Tensor) -> Tensor:
         """F'(x) h by a central difference; x and h `[B, C, H, W]`."""
         with torch.no_grad():

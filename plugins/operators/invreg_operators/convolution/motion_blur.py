@@ -89,9 +89,10 @@ class UncertainMotionBlur(MotionBlur):
 
         z_n = A(L_n) x_n + noise,   L_n uniform in [length - deviation, length + deviation], rounded to 1/16,
 
-    with A(L) as in [`MotionBlur`][invreg_operators.convolution.motion_blur.MotionBlur]. L_n belongs to what is random
-    in a measurement, beside the noise: it follows from the same key (`realisation`), so that it is the same for every
-    method, batch size and device.
+    with A(L) the blur of [`MotionBlur`][invreg_operators.convolution.motion_blur.MotionBlur].
+
+    L_n belongs to what is random in a measurement, beside the noise: it follows from the same key (`realisation`), so
+    that it is the same for every method, batch size and device.
 
     As an operator this is A(length). `forward`, `adjoint`, the norm and what methods and analyses compute with them
     are those of the nominal length, as the length of a measurement is not known to them. The difference

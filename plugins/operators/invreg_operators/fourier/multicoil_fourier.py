@@ -106,9 +106,9 @@ class MulticoilFourier(SampledOperator):
             )
         if self.image == "complex" and channels % 2:
             raise ShapeError(
-                f"complex images with {channels} channels",
+                f"complex images of shape {tuple(domain_shape)}",
                 where="multicoil_fourier",
-                expected="real and imaginary part of each channel: an even number",
+                expected="real and imaginary part of each channel: an even number of channels",
                 hint="image: real, for images without an imaginary part",
             )
         per_channel = self.coils if self.image == "complex" else 2 * self.coils

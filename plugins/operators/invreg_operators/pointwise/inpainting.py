@@ -155,7 +155,7 @@ def _mask_in(path: Path) -> Tensor:
         values = np.load(path, allow_pickle=False) if path.suffix.lower() == ".npy" else read_image(path).pixels
     except (DataError, EOFError, OSError, RuntimeError, ValueError) as error:
         raise SpecError(
-            str(error),
+            f"{path}: {error.what if isinstance(error, DataError) else error}",
             where="mask",
             expected="random, blocks, or the file of a mask",
             hint="a relative path starts at the current directory",
