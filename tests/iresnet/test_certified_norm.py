@@ -399,6 +399,42 @@ def test_symbols_are_as_exact_as_the_slack_takes_them_to_be() -> None:
                 assert 0 < float(mpmath.mnorm(difference, "f")) < slack / 4
 
 
+def test_single_precision_never_passes_what_is_not_true(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Squares a little below the largest eigenvalue of a cell, up to less than what float32 can tell apart."""
+    symbol = SymbolBounds(normal(torch.Generator().manual_seed(14), 20, 16, 5, 5), 18)
+    cells = symbol.half_torus()[::80]
+    largest = torch.linalg.eigvalsh(symbol.grams(cells, 0))[:, -1].tolist()
+
+    def passed() -> int:
+        count = 0
+        for cell, value in zip(cells.split(1), largest, strict=True):
+            for share in (1e-3, 1e-5, 1e-6, 1e-7, 1e-8):
+                monkeypatch.setattr(symbol, "_square", lambda bound, level, least=value * (1 - share): least)
+                count += int(symbol.quickly_at_most(cell, 2 * math.sqrt(value), 0).sum())
+        return count
+
+    assert passed() == 0
+    monkeypatch.setattr(symbol, "_square", lambda bound, level: 1.1 * max(largest))
+    assert symbol.quickly_at_most(cells, 2 * math.sqrt(max(largest)), 0).all()
+    monkeypatch.setattr(SymbolBounds, "_single_slack", lambda self, diagonal, weight=1.0: 0.0)
+    assert passed() > 0
+
+
+def test_settings_that_shorten_single_precision_do_not_reach_proofs() -> None:
+    kernel = normal(torch.Generator().manual_seed(15), 8, 6, 5, 5)
+    bound = certified_norm(kernel)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert certified_norm(kernel) == bound
+    before = torch.get_float32_matmul_precision()
+    try:
+        torch.set_float32_matmul_precision("medium")
+        assert not SymbolBounds(kernel, 18).quickly_at_most(torch.tensor([[1, 1]]), 100.0, 0).any()
+        assert certified_norm(kernel) == pytest.approx(bound, rel=1e-4)
+        assert norm_is_at_most(kernel, bound * (1 + 1e-4))
+    finally:
+        torch.set_float32_matmul_precision(before)
+
+
 # Promises about the functions.
 
 

@@ -20,6 +20,7 @@ Sources: Boyd & Vandenberghe 2004, chapter 11; Fazlyab et al. 2019.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -27,20 +28,28 @@ import torch
 from torch import Tensor
 
 from invreg_iresnet.certificate.schur_forms import Form
-from invreg_iresnet.certificate.symbol_grid import grid_symbols
+from invreg_iresnet.certificate.symbol_grid import grid_phases, grid_symbols
 
 # Grid points per axis for each half kernel width m = (k - 1)/2.
 _COARSE_DENSITY = 3
 _FINE_DENSITY = 16
 # How far the smoothed maximum may be from the maximum, relatively and at worst: in practice it is ten times closer. And
 # the density of the grid that is searched for larger values after that: another one each time, with other points.
-_STAGES = ((0.1, 10.0), (0.03, 12.5), (0.01, 14.5), (0.01, 16.5))
+_FINEST_GAP = 0.01
+_STAGES = ((0.1, 10.0), (0.03, 12.5), (_FINEST_GAP, 14.5), (_FINEST_GAP, 0.0))
+# The last stage is left out where what is off at worst changes the Lipschitz bound by less than this part of it.
+_ENOUGH = 5e-4
 # Of the frequencies, those with an eigenvalue below this share of the largest leave; so many may join.
 _LEAVING = 0.8
 _JOINING = 16
 
 # The largest value on a grid of n points per axis, divided by the squares of cos(pi m / n), is not exceeded elsewhere.
 _BETWEEN_GRIDS = math.cos(math.pi / _FINE_DENSITY) ** 4
+
+# Frequencies of a grid that are looked at in one go: few enough for the caches.
+_CHUNK = 16
+
+_FEW = 4
 
 _NEWTON_STEPS = 25
 # Half the square of the Newton decrement is about what is left to gain: a small part of the gap.
@@ -73,34 +82,85 @@ def best_scaling(kernel: Tensor, mixing: Tensor, form: Form, near: Tensor | None
 
 def _best(kernel: Tensor, mixing: Tensor, form: Form, near: Tensor | None) -> Tensor:
     half = kernel.shape[-1] // 2
-    coarse = grid_symbols(kernel, max(1, _COARSE_DENSITY * half))
     starts = [find(kernel, mixing, form) for find in (uniform_scaling, balanced_scaling)]
     starts = starts if near is None else [*(near * 2.0**power for power in range(-2, 3)), *starts]
     scaling = torch.ones_like(starts[0])
-    roughly = [float(_in_units(start, coarse, mixing, form).largest(scaling).max()) for start in starts]
+    coarse = [_Grid(kernel, mixing, form, start, _COARSE_DENSITY * half) for start in starts]
+    roughly = [grid.largest(scaling) for grid in coarse]
     # In these units, the search starts at 1.
-    unit = starts[roughly.index(min(roughly))]
-    problem, reached = _in_units(unit, coarse, mixing, form), math.inf
+    likely = roughly.index(min(roughly))
+    unit, problem, reached = starts[likely], coarse[likely].problem(slice(None)), math.inf
     for gap, density in _STAGES:
         found = _minimised(problem, scaling, gap)
         if found is None:
             break
         scaling = found
-        everywhere = _in_units(unit, grid_symbols(kernel, max(1, math.ceil(density * half))), mixing, form)
-        values, of_the_problem = everywhere.largest(scaling), problem.largest(scaling)
-        here, reached = float(of_the_problem.max()), float(values.max())
-        if not 0 < here < math.inf or not 0 < reached < math.inf:
+        of_the_problem = problem.largest(scaling)
+        here = reached = float(of_the_problem.max())
+        if not 0 < here < math.inf:
             break  # nothing smaller than 0, or nothing that numbers can hold
+        if density == 0 or (gap == _FINEST_GAP and gap * _sensitivity(form, here) < _ENOUGH):
+            break
+        grid = _Grid(kernel, mixing, form, unit, math.ceil(density * half))
+        values = grid.above((1 - gap / 10) * here, scaling)
+        reached = max(here, float(values.max()))
+        if not reached < math.inf:
+            break
         joining = values.argsort(descending=True, stable=True)[:_JOINING]
-        joining = joining[values[joining] > (1 - gap / 10) * here]
-        staying = problem.symbols[of_the_problem > _LEAVING * here]
-        problem = _Problem(torch.cat([staying, everywhere.symbols[joining]]), problem.mixing, form)
+        more = grid.problem(joining[values[joining] > 0])
+        problem = problem.joined_by(more, of_the_problem > _LEAVING * here)
     # What is smaller on one grid by more than this is not larger on another.
     ends = [start / unit for start, about in zip(starts, roughly, strict=True) if reached > _BETWEEN_GRIDS * about]
-    if not ends:
-        return unit * scaling
-    everywhere = _in_units(unit, grid_symbols(kernel, max(1, _FINE_DENSITY * half)), mixing, form)
-    return unit * min((scaling, *ends), key=lambda end: float(everywhere.largest(end).max()))
+    if ends:
+        fine = _Grid(kernel, mixing, form, unit, _FINE_DENSITY * half)
+        scaling = min((scaling, *ends), key=fine.largest)
+    return unit * scaling
+
+
+def _sensitivity(form: Form, square: float) -> float:
+    """How much the Lipschitz bound changes relatively, where the squared norm does: sqrt(1 +- square) or its root."""
+    if form.centre_sign == 0:
+        return 0.5
+    other = 1 - form.mixing_sign * square
+    return 0.5 * square / other if other > 0 else math.inf
+
+
+class _Grid:
+    """A grid of frequencies, for T = unit times that of the result: in single precision, which numbers near 1 fit in.
+
+    Args:
+        kernel: K.
+        mixing: W.
+        form: which Q and M.
+        unit: the diagonal of a T.
+        points: of the grid, per axis.
+    """
+
+    def __init__(self, kernel: Tensor, mixing: Tensor, form: Form, unit: Tensor, points: int) -> None:
+        self._kernel = (kernel * unit.sqrt()[:, None, None, None]).float()
+        self._mixing, self._form = mixing / unit.sqrt(), form
+        self._phases = grid_phases(kernel.shape[-1], max(1, points)).to(torch.complex64)
+
+    def problem(self, which: slice | Tensor) -> _Problem:
+        """That of some of the frequencies."""
+        phases, taps = self._phases[which], self._kernel.flatten(2).flatten(0, 1).mT
+        symbols = torch.complex(phases.real @ taps, phases.imag @ taps)
+        return _Problem(symbols.unflatten(1, self._kernel.shape[:2]), self._mixing, self._form)
+
+    def above(self, threshold: float, scaling: Tensor) -> Tensor:
+        """The largest eigenvalue at each frequency, where it is above a threshold: elsewhere 0."""
+        return torch.cat([one.above(threshold, scaling) for one in self._problems()])
+
+    def largest(self, scaling: Tensor) -> float:
+        """The largest eigenvalue at all frequencies."""
+        found = 0.0
+        for one in self._problems():
+            found = max(found, float(one.above(found, scaling).max()))
+        return found
+
+    def _problems(self) -> Iterator[_Problem]:
+        for start in range(0, len(self._phases), _CHUNK):
+            yield self.problem(slice(start, start + _CHUNK))
 
 
 def uniform_scaling(kernel: Tensor, mixing: Tensor, form: Form) -> Tensor:
@@ -110,8 +170,9 @@ def uniform_scaling(kernel: Tensor, mixing: Tensor, form: Form) -> Tensor:
     bounds L for x = 1, 1 + L for x = L / (1 + L), and 1 - L for x = L / (1 - L) (where L < 1: x is at most 100).
     """
     mixing_norm = float(torch.linalg.matrix_norm(mixing, ord=2))
-    points = max(1, _COARSE_DENSITY * (kernel.shape[-1] // 2))
-    product = mixing_norm * float(torch.linalg.matrix_norm(grid_symbols(kernel, points), ord=2).max())
+    symbols = grid_symbols(kernel, max(1, _COARSE_DENSITY * (kernel.shape[-1] // 2)))
+    symbols = symbols.mT if len(kernel) < kernel.shape[1] else symbols
+    product = mixing_norm * math.sqrt(float(torch.linalg.eigvalsh(symbols.mH @ symbols).max()))
     x = product / max(1 - form.mixing_sign * product, product / 100) if form.centre_sign else 1.0
     return mixing.new_full((len(kernel),), mixing_norm**2 / x)
 
@@ -121,11 +182,6 @@ def balanced_scaling(kernel: Tensor, mixing: Tensor, form: Form) -> Tensor:
     squares = torch.linalg.vector_norm(mixing, dim=0) / torch.linalg.vector_norm(kernel.flatten(1), dim=1)
     roots = squares.sqrt()
     return squares * uniform_scaling(kernel * roots[:, None, None, None], mixing / roots, form)
-
-
-def _in_units(unit: Tensor, symbols: Tensor, mixing: Tensor, form: Form) -> _Problem:
-    """The problem for T = unit times that of the result, in single precision, which numbers near 1 fit in."""
-    return _Problem((symbols * unit.sqrt()[:, None]).to(torch.complex64), mixing / unit.sqrt(), form)
 
 
 class _Point(NamedTuple):
@@ -170,8 +226,9 @@ class _Problem:
             return None
         identity = torch.eye(len(scaling), dtype=torch.float64, device="cpu")
         inverse_root = torch.linalg.solve_triangular(lower, identity, upper=False)
-        centre = self.form.centre_sign * self.mixing.mT.float()
-        half = _multiplied(inverse_root.float(), scaling.float()[:, None] * self.symbols + centre)
+        half = _multiplied((inverse_root * scaling).float(), self.symbols)
+        if self.form.centre_sign:
+            half += (self.form.centre_sign * inverse_root @ self.mixing.mT).float()
         grams = half.mH @ half
         # Sums of squares: infinite or undefined as soon as one entry is.
         if not torch.isfinite(grams.diagonal(dim1=-2, dim2=-1).real).all():
@@ -179,12 +236,23 @@ class _Problem:
         barrier = 2 * lower.diagonal().log().sum() + scaling.log().sum()
         return _Point(scaling, inverse_root, half, grams, float(barrier))
 
+    def joined_by(self, other: _Problem, staying: Tensor) -> _Problem:
+        """Some of the frequencies, and all of another problem's."""
+        return _Problem(torch.cat([self.symbols[staying], other.symbols]), self.mixing, self.form)
+
     def largest(self, scaling: Tensor) -> Tensor:
         """The largest eigenvalue at each frequency, in single precision; infinite where Q is not positive definite."""
+        return self.above(0.0, scaling)
+
+    def above(self, threshold: float, scaling: Tensor) -> Tensor:
+        """The same where it is above a threshold, elsewhere 0: most frequencies take one factorisation."""
         point = self.at(scaling)
         if point is None:
             return scaling.new_full((len(self.symbols),), math.inf)
-        return torch.linalg.eigvalsh(point.grams)[:, -1].double()
+        found = scaling.new_zeros(len(self.symbols))
+        above = torch.linalg.cholesky_ex(_minus(threshold, point.grams)).info != 0
+        found[above] = torch.linalg.eigvalsh(point.grams[above])[:, -1].double()
+        return found
 
     def newton(self, point: _Point, level: float) -> tuple[Tensor, float] | None:
         """Newton's step for T, with the level g always at its minimiser, and the squared decrement.
@@ -204,23 +272,60 @@ class _Problem:
         # With S = g - M* Q^{-1} M = L L*, and Z = Q^{-1} M: products with S^{-1} as Z L^{-*} (Z L^{-*})* and so on.
         inverse_lower = torch.linalg.solve_triangular(lower, identity.expand_as(lower), upper=False)
         inverse = point.inverse_root.mT @ point.inverse_root
-        zs = _multiplied(point.inverse_root.mT.float(), point.half @ inverse_lower.mH)
-        rs = self.symbols @ inverse_lower.mH - zs
-        gradient = 2 * (zs * rs.conj()).real.double().sum((0, 2)) - 2 * inverse.diagonal() - 1 / scaling
-        narrow = inverse.to(torch.complex64)
-        v = narrow - zs @ rs.mH
-        e = narrow + zs @ zs.mH
-        a = narrow + rs @ rs.mH
-        hessian = 2 * ((v * v.mT).real.sum(0) + (a * e.conj()).real.sum(0)).double()
-        hessian -= 4 * (frequencies - 1) * inverse**2
+        sums = _Sums(inverse)
+        # A few frequencies at a time, so that all is in the caches.
+        for symbols, half, inverse_root in zip(
+            self.symbols.split(_FEW), point.half.split(_FEW), inverse_lower.split(_FEW), strict=True
+        ):
+            zs = _multiplied(point.inverse_root.mT.float(), half @ inverse_root.mH)
+            sums.add(zs, symbols @ inverse_root.mH - zs, inverse_root)
+        gradient = sums.gradient - 2 * inverse.diagonal() - 1 / scaling
+        hessian = 2 * sums.hessian.double() - 4 * (frequencies - 1) * inverse**2
         hessian += scaling.square().reciprocal().diag()
         # The level follows T: the Schur complement of the Hessian in (g, T).
-        mixed = -2 * ((zs @ inverse_lower) * (rs @ inverse_lower).conj()).real.sum((0, 2)).double()
-        s_inverse = inverse_lower.mH @ inverse_lower
-        hessian -= torch.outer(mixed, mixed) / float(torch.view_as_real(s_inverse).square().sum())
+        hessian -= torch.outer(sums.mixed, sums.mixed) / sums.of_level
         step, failed = torch.linalg.solve_ex(hessian, -gradient)
         decrement = -float(gradient @ step)
         return (step, decrement) if not int(failed) and math.isfinite(decrement) and decrement >= 0 else None
+
+
+class _Sums:
+    """Sums over frequencies, from Z L^{-*}, R L^{-*} and L^{-1}.
+
+    Args:
+        inverse: Q^{-1}.
+
+    Attributes:
+        gradient: -2 Re V_jj but for the part of Q^{-1}.
+        hessian: Re (V_ij V_ji + A_ij E_ji), in single precision.
+        mixed: the derivatives with respect to g and T_j.
+        of_level: the second derivative with respect to g.
+    """
+
+    def __init__(self, inverse: Tensor) -> None:
+        self._inverse = inverse.float()
+        self.gradient, self.mixed = torch.zeros_like(inverse[0]), torch.zeros_like(inverse[0])
+        self.hessian, self.of_level = torch.zeros_like(self._inverse), 0.0
+
+    def add(self, zs: Tensor, rs: Tensor, inverse_lower: Tensor) -> None:
+        self.gradient += 2 * _inner(zs, rs)
+        s_inverse = inverse_lower @ inverse_lower.mH
+        self.mixed -= 2 * _inner(zs @ s_inverse, rs)
+        self.of_level += float(torch.view_as_real(s_inverse).square().sum())
+        # The products x y* of complex matrices x, y have the parts [Re x, Im x] [Re y, Im y]' and
+        # [Im x, -Re x] [Re y, Im y]'.
+        z, r = torch.cat([zs.real, zs.imag], 2), torch.cat([rs.real, rs.imag], 2)
+        z_turned, r_turned = torch.cat([zs.imag, -zs.real], 2), torch.cat([rs.imag, -rs.real], 2)
+        real, imaginary = self._inverse - z @ r.mT, z_turned @ r.mT  # V, -V
+        self.hessian += (real * real.mT).sum(0)
+        self.hessian -= (imaginary * imaginary.mT).sum(0)
+        self.hessian += ((self._inverse + r @ r.mT) * (self._inverse + z @ z.mT)).sum(0)
+        self.hessian += ((r_turned @ r.mT) * (z_turned @ z.mT)).sum(0)
+
+
+def _inner(x: Tensor, y: Tensor) -> Tensor:
+    """Re sum x_jk conj(y_jk) over frequencies and k."""
+    return (torch.view_as_real(x) * torch.view_as_real(y)).sum((0, 2, 3)).double()
 
 
 def _multiplied(real: Tensor, stack: Tensor) -> Tensor:

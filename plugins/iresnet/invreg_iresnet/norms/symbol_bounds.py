@@ -26,6 +26,11 @@ from invreg_iresnet.norms.rounding import UNIT
 # Numbers that the phases and symbols of a chunk of cells hold: few enough for the caches.
 _CHUNK = 1 << 18
 
+# The unit roundoff of float32, and the share of what a test in single precision may lose to its rounding errors of what
+# there is between a bound and the value that a cell needs.
+_SINGLE_UNIT = 2.0**-24
+_LOST = 0.25
+
 # Grid points per axis for second derivatives of F* F, as a multiple of the degree of F* F.
 _DENSITY = 5
 
@@ -73,6 +78,7 @@ class SymbolBounds:
         self._even = (coefficients + coefficients.mT).flatten(1)
         self._even[0] /= 2
         self._odd = (coefficients - coefficients.mT).flatten(1)
+        self._single = self._even.float(), self._odd.float()
 
     def half_torus(self) -> Tensor:
         """The cells of level 0 that cover w_1 in [0, pi], `[cells, 2]`; 0 <= w_2 <= 2 pi.
@@ -94,20 +100,41 @@ class SymbolBounds:
         pairs = zip(self._degrees, self._cells, strict=True)
         return math.cos(sum(m * math.pi / (n * 2**level) for m, n in pairs))
 
+    @property
+    def between_centres(self) -> float:
+        """1 / (cos(pi m_1 / n_1) cos(pi m_2 / n_2)): so much may the norm exceed all values at centres of level 0."""
+        pairs = zip(self._degrees, self._cells, strict=True)
+        return math.prod(1 / math.cos(m * math.pi / n) for m, n in pairs)
+
     def grams(self, cells: Tensor, level: int) -> Tensor:
         """F(w)* F(w) at the centres of cells of a level, complex `[cells, columns, columns]`, up to rounding."""
         first, second = self._cells
         # s.w in units of pi / (n_1 n_2 2^level).
         return self._polynomial(cells * torch.tensor([second, first], device="cpu"), 2 * first * second * 2**level)
 
-    def _polynomial(self, frequencies: Tensor, turn: int, weights: Tensor | None = None) -> Tensor:
+    def _polynomial(
+        self, frequencies: Tensor, turn: int, weights: Tensor | None = None, *, single: bool = False
+    ) -> Tensor:
         """sum_s weight_s G_s exp(i s.w), for even weights and integer frequencies `[w, 2]` in units of 2 pi / turn."""
         # Integers, so whole turns are taken off without rounding.
         angles = (frequencies @ self._differences.T % turn).double() * (2 * math.pi / turn)
         cosines, sines = angles.cos(), angles.sin()
         if weights is not None:
             cosines, sines = cosines * weights, sines * weights
-        return torch.complex(cosines @ self._even, sines @ self._odd).unflatten(1, (self._columns, self._columns))
+        even, odd = self._single if single else (self._even, self._odd)
+        with torch.autocast("cpu", enabled=False):  # it would round float32 to a shorter format
+            values = torch.complex(cosines.to(even) @ even, sines.to(odd) @ odd)
+        return values.unflatten(1, (self._columns, self._columns))
+
+    def quickly_at_most(self, cells: Tensor, bound: float, level: int) -> Tensor:
+        """The same as `at_most` for cells, in single precision: bool `[cells]`, more often False."""
+        square, slack = self._square(bound, level), self._single_slack(bound**2)
+        if not _single_is_single() or slack > _LOST * (bound**2 - square):
+            return torch.zeros(len(cells), dtype=torch.bool, device="cpu")
+        first, second = self._cells
+        turn = 2 * first * second * 2**level
+        grams = self._polynomial(cells * torch.tensor([second, first], device="cpu"), turn, single=True)
+        return _positive(-grams, square - slack)
 
     def at_most(self, grams: Tensor, bound: float, level: int | None = None) -> Tensor:
         """Which of the symbols are proven to have no singular value above the bound, bool `[cells]`.
@@ -118,8 +145,12 @@ class SymbolBounds:
             level: of the cells, if what is to be proven is that the norm of the convolution is not attained in them
                 unless it is at most the bound.
         """
-        square = bound**2 if level is None else max((bound * self.cosine(level)) ** 2, bound**2 - self.drop(level))
+        square = bound**2 if level is None else self._square(bound, level)
         return _positive(-grams, square - self._slack(bound))
+
+    def _square(self, bound: float, level: int) -> float:
+        """What eigenvalues of F* F at the centre of a cell may be, if what is to be proven is a bound of the norm."""
+        return max((bound * self.cosine(level)) ** 2, bound**2 - self.drop(level))
 
     def drop(self, level: int) -> float:
         """The norm is attained in no cell of this level whose centre has eigenvalues of F* F below its square by that.
@@ -154,16 +185,23 @@ class SymbolBounds:
         weight, largest = float(weights.abs().max()), 0.0
         if weight == 0:
             return 0.0
+        single = _single_is_single()
+
+        def slack(size: float) -> float:
+            if single:
+                return self._single_slack(2 * size, weight)
+            return UNIT * (self._of_cholesky(2 * size) + weight * self._of_grams())
+
         for some in frequencies.split(self.chunk):
-            values = self._polynomial(some, turn, weights)
+            values = self._polynomial(some, turn, weights, single=single)
             while len(values):
-                slack = UNIT * (self._of_cholesky(2 * largest) + weight * self._of_grams())
-                fits = _positive(values, largest - slack) & _positive(-values, largest - slack)
+                diagonal = largest - slack(largest)
+                fits = _positive(values, diagonal) & _positive(-values, diagonal)
                 values = values[~fits]
                 if len(values):
                     likely = int(torch.linalg.matrix_norm(values).argmax())
-                    found = 1.001 * float(torch.linalg.eigvalsh(values[likely]).abs().max())
-                    largest = max(1.001 * largest, found, 2 * UNIT * weight * self._of_grams())
+                    found = float(torch.linalg.eigvalsh(values[likely]).abs().max())
+                    largest = max(1.001 * largest, 1.001 * found + 1.1 * slack(found))
         return largest
 
     def margin(self, bound: float) -> float:
@@ -178,6 +216,14 @@ class SymbolBounds:
     def _slack(self, bound: float) -> float:
         """By how much bound^2 must exceed the largest computed eigenvalue of F* F, for all rounding errors."""
         return UNIT * (self._of_cholesky(bound**2) + self._of_grams())
+
+    def _single_slack(self, diagonal: float, weight: float = 1.0) -> float:
+        """The same for matrices in single precision, from coefficients that are rounded to it, as waves are.
+
+        What they have lost in float64 is less than one unit more.
+        """
+        of_grams = 2 * (len(self._differences) + 8) * self.total**2
+        return _SINGLE_UNIT * (self._of_cholesky(diagonal) + weight * of_grams)
 
     def _of_cholesky(self, diagonal: float) -> float:
         """Rounding errors of `_positive` in units of u, for matrices with diagonals between 0 and this.
@@ -204,6 +250,11 @@ def _positive(matrices: Tensor, diagonal: float) -> Tensor:
     matrices = matrices.clone()
     matrices.diagonal(dim1=-2, dim2=-1).add_(diagonal)
     return torch.linalg.cholesky_ex(matrices).info == 0
+
+
+def _single_is_single() -> bool:
+    """Whether products of float32 matrices are computed in float32, and not in a shorter format."""
+    return torch.get_float32_matmul_precision() == "highest"
 
 
 def _half_of_differences(rows: int, columns: int) -> Tensor:
