@@ -67,7 +67,9 @@ def test_images_are_convolved_with_the_kernel(boundary: str, mode: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "operator", [MotionBlur(5.5, 30.0), UncertainMotionBlur(5.0, 1.5, 70.0, "replicate")], ids=["known", "uncertain"]
+    "operator",
+    [MotionBlur(5.5, 30.0), MotionBlur(5.5, 30.0, "circular"), UncertainMotionBlur(5.0, 1.5, 70.0, "replicate")],
+    ids=["known", "circular", "uncertain"],
 )
 def test_it_keeps_what_operators_promise(operator: Operator) -> None:
     check_operator(operator, image_shape=(1, 14, 11))

@@ -200,6 +200,8 @@ def test_salt_and_pepper_replaces_a_share_of_the_values() -> None:
     assert torch.equal(SaltAndPepperNoise(0.0).draw(z, generator(0)), z)
     assert not SaltAndPepperNoise(1.0, salt=0.0).draw(z, generator(0)).any()
     assert SaltAndPepperNoise(1.0, salt=1.0).draw(z, generator(0)).all()
+    with pytest.raises(DataError, match=r"high = 1e\+06 for measurements in float16"):
+        SaltAndPepperNoise(high=1e6).draw(z.half(), generator(0))
 
 
 @pytest.mark.parametrize("width", [0.8, 2.0])

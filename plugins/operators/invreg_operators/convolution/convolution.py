@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Annotated
 
-import torch
 from pydantic import Field
 from torch import Tensor
 
 from invreg import LinearOperator, Shape, SpecError
-from invreg_operators.convolution.filters import correlate, correlate_adjoint, flip, radii
+from invreg_operators.convolution.filters import correlate, correlate_adjoint, flip, in_frequencies, radii
 from invreg_operators.shared.batches import check_batch
 from invreg_operators.shared.boundary import BoundaryRule, check_size
 
@@ -59,12 +58,7 @@ class Convolution(LinearOperator):
         """f(A*A) x, for the boundary rule `circular`, under which Fourier transforms make A diagonal."""
         if self.boundary != "circular":
             return super().normal_function(x, function)
-        size = (x.shape[-2], x.shape[-1])
-        point = x.new_zeros((1, 1, *size))
-        point[..., 0, 0] = 1
-        with torch.autocast(x.device.type, enabled=False):
-            factors = function(torch.fft.rfft2(self.forward(point)).abs() ** 2)
-            return torch.fft.irfft2(torch.fft.rfft2(x) * factors, s=size)
+        return in_frequencies(x, self.forward, function)
 
     def range_shape(self, domain_shape: Shape) -> Shape:
         check_size(domain_shape, radii(self.kernel), self.boundary, "convolution")

@@ -6,8 +6,9 @@ channels, and on a GPU it keeps full precision where convolutions would fall bac
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
+import torch
 from torch import Tensor
 
 from invreg_operators.shared.boundary import Boundary, fold, pad
@@ -35,6 +36,22 @@ def correlate_adjoint(y: Tensor, kernel: Kernel, boundary: Boundary) -> Tensor:
     """The exact adjoint of `correlate`, for y `[..., H, W]`."""
     r, s = radii(kernel)
     return fold(_correlate_inside(pad(y, (2 * r, 2 * s), "zero"), flip(kernel)), (r, s), boundary)
+
+
+def in_frequencies(x: Tensor, apply: Callable[[Tensor], Tensor], function: Callable[[Tensor], Tensor]) -> Tensor:
+    """f(A*A) x for a circular convolution A, which Fourier transforms make diagonal; x `[B, C, H, W]`.
+
+    Args:
+        x: the images.
+        apply: A.
+        function: f, value by value.
+    """
+    size = (x.shape[-2], x.shape[-1])
+    point = x.new_zeros((1, 1, *size))
+    point[..., 0, 0] = 1
+    with torch.autocast(x.device.type, enabled=False):
+        factors = function(torch.fft.rfft2(apply(point)).abs() ** 2)
+        return torch.fft.irfft2(torch.fft.rfft2(x) * factors, s=size)
 
 
 def _correlate_inside(x: Tensor, kernel: Kernel) -> Tensor:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from functools import lru_cache
 from typing import Annotated
 
@@ -11,7 +12,7 @@ from pydantic import Field
 from torch import Tensor
 
 from invreg import LinearOperator, Shape, SpecError
-from invreg_operators.convolution.filters import correlate, correlate_adjoint, flip, radii
+from invreg_operators.convolution.filters import correlate, correlate_adjoint, flip, in_frequencies, radii
 from invreg_operators.shared.batches import check_batch
 from invreg_operators.shared.boundary import BoundaryRule, check_size
 
@@ -19,7 +20,7 @@ from invreg_operators.shared.boundary import BoundaryRule, check_size
 _SHORTEST = 0.1
 
 _Length = Annotated[
-    float, Field(description="length of the path", ge=_SHORTEST, le=4096, json_schema_extra={"unit": "pixels"})
+    float, Field(description="length of the path", ge=_SHORTEST, le=1024, json_schema_extra={"unit": "pixels"})
 ]
 _Angle = Annotated[
     float,
@@ -67,6 +68,12 @@ class MotionBlur(LinearOperator):
         check_batch(y, f"{self.where}.adjoint")
         self.range_shape(tuple(y.shape[1:]))
         return correlate_adjoint(y, flip(self.kernel()), self.boundary)
+
+    def normal_function(self, x: Tensor, function: Callable[[Tensor], Tensor]) -> Tensor:
+        """f(A*A) x, for the boundary rule `circular`, under which Fourier transforms make A diagonal."""
+        if self.boundary != "circular":
+            return super().normal_function(x, function)
+        return in_frequencies(x, self.forward, function)
 
     def range_shape(self, domain_shape: Shape) -> Shape:
         check_size(domain_shape, radii(self.kernel()), self.boundary, self.where)
@@ -141,7 +148,7 @@ class UncertainMotionBlur(MotionBlur):
         return f"{super().extra_repr()}, deviation={self.deviation:g}"
 
 
-@lru_cache(maxsize=256)
+@lru_cache(maxsize=64)
 def _path(length: float, angle: float) -> tuple[tuple[float, ...], ...]:
     """k, with as many rows and columns as the path reaches."""
     right, up = math.cos(math.radians(angle)), math.sin(math.radians(angle))

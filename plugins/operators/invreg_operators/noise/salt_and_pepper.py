@@ -8,7 +8,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from invreg import Noise
+from invreg import DataError, Noise
 from invreg_operators.noise.checks import check_real
 
 
@@ -33,9 +33,16 @@ class SaltAndPepperNoise(Noise):
         """See `Noise.draw`.
 
         Raises:
-            DataError: if z is not made of real floating-point numbers.
+            DataError: if z is not made of real floating-point numbers, or its dtype cannot hold `low` or `high`.
         """
         check_real(z, "salt_and_pepper")
+        if max(abs(self.low), abs(self.high)) > torch.finfo(z.dtype).max:
+            raise DataError(
+                f"low = {self.low:g} and high = {self.high:g} for measurements in {str(z.dtype).removeprefix('torch.')}",
+                where="salt_and_pepper",
+                expected="values that the numbers can hold",
+                hint="images have values in [0, 1]",
+            )
         uniform = torch.rand(z.shape, dtype=torch.float32, device=z.device, generator=generator)
         whitened = uniform < self.probability * self.salt
         failed = uniform < self.probability
