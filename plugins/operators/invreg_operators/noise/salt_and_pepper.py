@@ -37,8 +37,9 @@ class SaltAndPepperNoise(Noise):
         """
         check_real(z, "salt_and_pepper")
         if max(abs(self.low), abs(self.high)) > torch.finfo(z.dtype).max:
+            held = str(z.dtype).removeprefix("torch.")
             raise DataError(
-                f"low = {self.low:g} and high = {self.high:g} for measurements in {str(z.dtype).removeprefix('torch.')}",
+                f"low = {self.low:g} and high = {self.high:g} for measurements in {held}",
                 where="salt_and_pepper",
                 expected="values that the numbers can hold",
                 hint="images have values in [0, 1]",
