@@ -46,7 +46,8 @@ class Reconstruction:
     Attributes:
         image: as the measurement was given: NumPy or torch, the same layout; floating point, for images in [0, 1].
         residual: root mean square of F(x) - z; None where F cannot be computed.
-        expected_residual: what it would be if x were the true image: the noise of the problem.
+        expected_residual: what it would be if x were the true image: the noise of the problem, and what its operator
+            draws.
         distance: proven: the Euclidean distance between x and the exact reconstruction R(z) is at most this; the
             largest one of a batch. None for methods that prove nothing.
         data_distance: proven, where a data error was given: the distance between x and the exact reconstruction of
@@ -241,16 +242,15 @@ class Model:
         return max(1, min(16, int(MOST_MEMORY / (_MEMORY_OF_PROOF if prove else 1) / (per_pixel * pixels))))
 
     def _residuals(self, x: Tensor, z: Tensor) -> tuple[float | None, float | None]:
-        """Those of x, and of what noise alone makes: drawn for F(x), so for noise that depends on the signal, too."""
+        """Those of x, and of a measurement of x: with noise that depends on the signal, and what an operator draws."""
         if isinstance(self.problem.operator, UnknownOperator):
             return None, None
         sums = torch.zeros(2, dtype=torch.float64)
         for index in range(len(x)):
             clean = self.problem.operator(x[index : index + 1])
             sums[0] += float((clean.double() - z[index : index + 1].double()).square().sum())
-            if self.problem.noise is not None:
-                noisy = self.problem.noise.sample(clean, [stream_key(0, "expected residual", index)])
-                sums[1] += float((noisy.double() - clean.double()).square().sum())
+            measured = self.problem.measure(x[index : index + 1], keys=[stream_key(0, "expected residual", index)])
+            sums[1] += float((measured.double() - clean.double()).square().sum())
         residual, expected = (sums / z.numel()).sqrt().tolist()
         return residual, expected
 

@@ -10,7 +10,7 @@ import torch
 from scipy.ndimage import convolve
 from torch import Tensor
 
-from invreg import Registry
+from invreg import Model, Registry
 from invreg.components.operator import Operator
 from invreg.components.problem import Problem
 from invreg.computing.streams import generator, stream_key
@@ -156,3 +156,16 @@ def test_what_parts_draw_is_drawn_for_the_whole(combined: Callable[[list[Operato
 def test_as_many_keys_as_images_are_needed() -> None:
     with pytest.raises(ShapeError, match="3 keys for 4 images"):
         Problem(UncertainMotionBlur()).measure(photographs(), keys=[1, 2, 3])
+
+
+def test_the_residual_that_a_model_expects_counts_what_is_drawn() -> None:
+    truth = photographs(1)[0].float()
+    observation = Registry.installed().build("reconstructor", "observation")
+    models = [
+        Model("data", observation, Problem(operator, GaussianNoise(1e-4)), (1, 20, 20))
+        for operator in (MotionBlur(9.0), UncertainMotionBlur(9.0, 3.0))
+    ]
+    known, uncertain = (model.reconstruct(truth).expected_residual for model in models)
+    assert known == pytest.approx(1e-4, rel=0.2)
+    assert uncertain is not None
+    assert uncertain > 0.01
