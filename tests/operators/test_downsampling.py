@@ -12,7 +12,9 @@ from invreg import Registry
 from invreg.components.operator import LinearOperator
 from invreg.errors import ShapeError, SpecError
 from invreg.testing import check_operator
-from invreg_operators.convolution.downsampling import Downsampling
+from invreg_operators.convolution import downsampling
+from invreg_operators.convolution.downsampling import Downsampling, Filter
+from invreg_operators.shared.boundary import Boundary
 
 
 def photograph(height: int, width: int) -> torch.Tensor:
@@ -72,6 +74,30 @@ def test_flat_images_stay_flat(kind: str) -> None:
 @pytest.mark.parametrize("kind", ["box", "gaussian", "bicubic"])
 def test_it_keeps_what_operators_promise(kind: str) -> None:
     check_operator(Downsampling(2, kind), image_shape=(1, 14, 10))
+
+
+@pytest.mark.parametrize("kind", ["box", "gaussian", "bicubic"])
+@pytest.mark.parametrize("factor", [1, 2, 3])
+@pytest.mark.parametrize("boundary", ["symmetric", "zero", "circular", "replicate", "reflect"])
+def test_large_images_are_filtered_alike(
+    kind: Filter, factor: int, boundary: Boundary, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    operator, x = Downsampling(factor, kind, boundary=boundary), photograph(18, 24)
+    z = operator(x)
+    back = operator.adjoint(z)
+    monkeypatch.setattr(downsampling, "_DENSE", 0)
+    torch.testing.assert_close(operator(x), z)
+    torch.testing.assert_close(operator.adjoint(z), back)
+    torch.testing.assert_close(torch.func.vmap(lambda one: operator.adjoint(one[None])[0])(z), back)
+    assert operator.norm((1, 18, 24)).value == pytest.approx(LinearOperator.norm(operator, (1, 18, 24)).value)
+
+
+def test_filters_that_are_as_wide_as_the_image_work() -> None:
+    x = photograph(300, 300)[:1]
+    operator = Downsampling(100, std=82.5)
+    assert operator(x).shape == (1, 1, 3, 3)
+    y = photograph(3, 3)[:1]
+    assert float((operator(x) * y).sum()) == pytest.approx(float((x * operator.adjoint(y)).sum()))
 
 
 def test_the_norm_is_about_one_over_the_factor() -> None:

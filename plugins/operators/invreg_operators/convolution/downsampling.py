@@ -12,6 +12,7 @@ from pydantic import Field
 from torch import Tensor
 
 from invreg import LinearOperator, NormEstimate, Shape, ShapeError, SpecError
+from invreg_operators.convolution.filters import correlate, correlate_adjoint
 from invreg_operators.shared.axes import along_axes, in_basis
 from invreg_operators.shared.batches import check_batch, check_images
 from invreg_operators.shared.boundary import Boundary, BoundaryRule, pad, smallest_size
@@ -20,6 +21,9 @@ Filter = Literal["box", "gaussian", "bicubic"]
 
 #: Where the Gaussian is cut off, in standard deviations.
 _CUT = 4.0
+
+#: Up to this many pixels on an axis, two products with dense matrices beat filters (measured).
+_DENSE = 256
 
 
 class Downsampling(LinearOperator):
@@ -80,12 +84,25 @@ class Downsampling(LinearOperator):
         """
         check_batch(x, "downsampling")
         self.range_shape(tuple(x.shape[1:]))
+        if self._filters(x.shape[2], x.shape[3]):
+            column, row = self._kernels()
+            first, step = self.factor // 2, self.factor
+            fewer_rows = correlate(x, column, self.boundary)[..., first::step, :]
+            return correlate(fewer_rows, row, self.boundary)[..., first::step].clone()
         return along_axes(self._matrix(x.shape[2], x), x, self._matrix(x.shape[3], x))
 
     def adjoint(self, y: Tensor) -> Tensor:
         """A* y `[B, C, H, W]`, for y `[B, C, H / f, W / f]`."""
         check_batch(y, "downsampling.adjoint", "measurements [B, C, H / factor, W / factor]")
         _, height, width = self.domain_shape(tuple(y.shape[1:]))
+        if self._filters(height, width):
+            column, row = self._kernels()
+            first, step = self.factor // 2, self.factor
+            wide = y.new_zeros((*y.shape[:3], width))
+            wide[..., first::step] = y
+            high = y.new_zeros((*y.shape[:2], height, width))
+            high[..., first::step, :] = correlate_adjoint(wide, row, self.boundary)
+            return correlate_adjoint(high, column, self.boundary)
         return along_axes(self._matrix(height, y).mT, y, self._matrix(width, y).mT)
 
     def normal_function(self, x: Tensor, function: Callable[[Tensor], Tensor]) -> Tensor:
@@ -124,8 +141,13 @@ class Downsampling(LinearOperator):
         return shape
 
     def norm(self, domain_shape: Shape, *, tolerance: float = 1e-6, seed: int = 0) -> NormEstimate:
-        """The product of the norms of the filters of rows and of columns."""
+        """The product of the norms of the filters of rows and of columns.
+
+        For images of more than 256 pixels on an axis it is estimated, see `LinearOperator.norm`.
+        """
         self.range_shape(domain_shape)
+        if max(domain_shape[1:]) > _DENSE:
+            return super().norm(domain_shape, tolerance=tolerance, seed=seed)
         double = torch.zeros((), dtype=torch.float64)
         axes = [float(torch.linalg.matrix_norm(self._matrix(n, double), ord=2)) for n in domain_shape[1:]]
         return NormEstimate(axes[0] * axes[1], 0.0)
@@ -142,6 +164,15 @@ class Downsampling(LinearOperator):
     def _reach(self) -> int:
         """Pixels beyond the block on each side that have a weight."""
         return (len(self._weights) - self.factor) // 2
+
+    def _filters(self, height: int, width: int) -> bool:
+        """Whether images of this size are filtered, and not multiplied with matrices."""
+        return max(height, width) > _DENSE and min(height, width) > len(self._weights) // 2
+
+    def _kernels(self) -> tuple[list[list[float]], list[list[float]]]:
+        """The filter as a column and as a row, of odd length; the middle of a block is then the pixel factor // 2."""
+        values = self._weights + [0.0] * (1 - len(self._weights) % 2)
+        return [[value] for value in values], [values]
 
     def _matrix(self, n: int, like: Tensor) -> Tensor:
         return _axis_matrix(n, self.factor, tuple(self._weights), self.boundary, like.dtype, like.device)
