@@ -20,6 +20,7 @@ from invreg import CertificateError, Problem, Registry, ShapeError, SpecError, S
 from invreg_iresnet.network.lifting import Lifting
 from invreg_iresnet.network.residuals import residual
 from invreg_iresnet.network.scales import rescaled
+from invreg_iresnet.norms.certified_norm import certified_norm
 
 REGISTRY = Registry.installed()
 STAGES = [
@@ -311,3 +312,22 @@ def test_a_run_is_trained_certified_and_exported_as_a_program(tmp_path: Path) ->
     found = model.reconstruct(z)
     program = torch.export.load(exported / "program.pt2").module()
     torch.testing.assert_close(program(z), torch.as_tensor(found.image), rtol=0, atol=1e-5)
+
+
+def test_a_mixing_of_channels_is_part_of_the_weights() -> None:
+    weights = made("multiscale_iresnet", channels=3).residuals.evaluation_weights()
+    q = torch.linalg.qr(torch.randn(3, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(0))).Q
+    mixed = weights._replace(
+        kernels=torch.einsum("nhmab,mp->nhpab", weights.kernels, q),
+        mixings=torch.einsum("mp,nmhab->nphab", q, weights.mixings),
+        output_biases=weights.output_biases @ q,
+    )
+    x = torch.randn(2, 3, 9, 8, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
+
+    def turned(matrix: Tensor, state: Tensor) -> Tensor:
+        return torch.einsum("mp,bphw->bmhw", matrix, state)
+
+    for index, (kernel, own) in enumerate(zip(weights.kernels, mixed.kernels, strict=True)):
+        expected = turned(q.T, residual(turned(q, x), weights, index, torch.float64))
+        torch.testing.assert_close(residual(x, mixed, index, torch.float64), expected, rtol=1e-12, atol=1e-12)
+        assert certified_norm(own) == pytest.approx(certified_norm(kernel), rel=3e-4)
