@@ -37,7 +37,7 @@ def spec(kind: str, name: str) -> dict[str, Any]:
 
 def wrong_values(described: dict[str, Any]) -> Iterator[Any]:
     """One value of a wrong type, and one beyond each bound."""
-    options = described.get("anyOf", [described])
+    options = [each for option in described.get("anyOf", [described]) for each in option.get("anyOf", [option])]
     yield 3.5 if any("enum" in option or option.get("type") == "string" for option in options) else "nonsense"
     for option in options:
         for key, beyond in (("minimum", -1), ("exclusiveMinimum", 0), ("maximum", 1), ("exclusiveMaximum", 0)):

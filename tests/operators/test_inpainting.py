@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,7 @@ import pytest
 import torch
 from scipy.ndimage import label
 
-from invreg import Registry, write_image
+from invreg import Registry, spec_of, write_image
 from invreg.errors import ShapeError, SpecError
 from invreg.testing import check_operator
 from invreg_operators.pointwise.inpainting import Inpainting
@@ -98,6 +99,29 @@ def test_files_that_hold_objects_are_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize("operator", [Inpainting(), Inpainting("blocks", 0.3, 4)], ids=repr)
 def test_it_keeps_what_operators_promise(operator: Inpainting) -> None:
     check_operator(operator, image_shape=(1, 14, 11))
+
+
+def test_a_file_that_has_changed_is_refused(tmp_path: Path) -> None:
+    file = tmp_path / "mask.npy"
+    np.save(file, np.eye(4))
+    told = spec_of(REGISTRY.build("operator", {"name": "inpainting", "mask": str(file)}), REGISTRY)
+    assert told["mask"] == {"path": str(file), "sha256": hashlib.sha256(file.read_bytes()).hexdigest()}
+    assert torch.equal(REGISTRY.build("operator", told).measured(4, 4), torch.eye(4).bool())
+    np.save(file, np.eye(5))
+    with pytest.raises(SpecError, match=r"^operator\.mask: .*its content has changed"):
+        REGISTRY.build("operator", told, "operator")
+    assert spec_of(REGISTRY.build("operator", {"name": "inpainting", "mask": str(file)}), REGISTRY) != told
+    file.unlink()
+    with pytest.raises(SpecError, match="no such file"):
+        REGISTRY.build("operator", told)
+
+
+@pytest.mark.parametrize(
+    "mask", [3, {"sha256": "0" * 64}, {"path": "m.npy", "hash": "x"}, {"path": "m.npy", "sha256": "short"}, {"path": 1}]
+)
+def test_what_names_no_file_is_refused(mask: object) -> None:
+    with pytest.raises(SpecError, match="mask"):
+        REGISTRY.build("operator", {"name": "inpainting", "mask": mask})
 
 
 def test_missing_all_is_refused() -> None:

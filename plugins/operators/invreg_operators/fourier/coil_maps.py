@@ -37,13 +37,13 @@ def maps_in(path: Path) -> Tensor:
         SpecError: if there are none; `where` is the parameter.
     """
     try:
-        values = np.load(path.expanduser(), allow_pickle=False)
-    except (OSError, RuntimeError, ValueError, EOFError) as error:
+        values = np.load(path, allow_pickle=False)
+    except (OSError, ValueError, EOFError) as error:
         raise SpecError(
             f"{path} cannot be read: {error}",
             where="maps",
             expected="an NPY file of sensitivities",
-            hint="np.save(path, maps); a relative path starts at the current directory",
+            hint="np.save(path, maps)",
         ) from error
     if not isinstance(values, np.ndarray) or values.ndim != 3 or not values.size or values.dtype.kind not in "fc":
         found = f"{values.dtype} of shape {list(values.shape)}" if isinstance(values, np.ndarray) else "several arrays"

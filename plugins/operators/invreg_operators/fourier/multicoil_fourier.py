@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated, Literal
 
 import torch
@@ -21,6 +20,7 @@ from invreg_operators.fourier.sampling import (
 )
 from invreg_operators.fourier.transform import as_channels, as_complex, full_precision, unitary, unitary_adjoint
 from invreg_operators.shared.batches import check_batch, check_images
+from invreg_operators.shared.hashed_file import FileParameter
 
 
 class MulticoilFourier(SampledOperator):
@@ -49,7 +49,7 @@ class MulticoilFourier(SampledOperator):
             int, Field(ge=1, le=256, description="number of coils on the ring; that of a file counts")
         ] = 8,
         maps: Annotated[
-            Path | None,
+            FileParameter | None,
             Field(
                 description="NPY file of sensitivities in place of those of the ring, complex numbers "
                 "[coils, height, width]; images have their size"
@@ -68,7 +68,7 @@ class MulticoilFourier(SampledOperator):
         super().__init__()
         self._take_mask(acceleration, center_fraction, pattern, density, seed)
         self._file, self.image = maps, image
-        self._read = None if maps is None else maps_in(maps)
+        self._read = None if maps is None else maps_in(maps.found("maps", "an NPY file of sensitivities"))
         self.coils = coils if self._read is None else len(self._read)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -97,11 +97,11 @@ class MulticoilFourier(SampledOperator):
     def range_shape(self, domain_shape: Shape) -> Shape:
         check_images(domain_shape, "multicoil_fourier")
         channels, *size = domain_shape
-        if self._read is not None and tuple(self._read.shape[1:]) != tuple(size):
+        if self._file is not None and self._read is not None and tuple(self._read.shape[1:]) != tuple(size):
             raise ShapeError(
                 f"images of {size[0]}x{size[1]} pixels",
                 where="multicoil_fourier",
-                expected=f"{self._read.shape[1]}x{self._read.shape[2]}, the size of the maps in {self._file}",
+                expected=f"{self._read.shape[1]}x{self._read.shape[2]}, the size of the maps in {self._file.path}",
                 hint="whole images in training, too: crops have another size than the maps",
             )
         if self.image == "complex" and channels % 2:
@@ -139,7 +139,7 @@ class MulticoilFourier(SampledOperator):
         return ring_maps(self.coils, like.shape[-2], like.shape[-1], dtype, like.device)
 
     def extra_repr(self) -> str:
-        maps = "" if self._file is None else f", maps={str(self._file)!r}"
+        maps = "" if self._file is None else f", maps={str(self._file.path)!r}"
         return f"coils={self.coils}{maps}, image={self.image!r}, acceleration={self.acceleration:g}, " + (
             f"pattern={self.pattern!r}, seed={self.seed}"
         )

@@ -24,8 +24,11 @@ from invreg import (
     stream_key,
 )
 from invreg_operators.shared.batches import check_batch, check_images
+from invreg_operators.shared.hashed_file import FileParameter, HashedFile
 
 Drawn = Literal["random", "blocks"]
+
+_EXPECTED = "random, blocks, or the file of a mask"
 
 
 class Inpainting(LinearOperator):
@@ -44,10 +47,11 @@ class Inpainting(LinearOperator):
     def __init__(
         self,
         mask: Annotated[
-            Drawn | Path,
+            Drawn | FileParameter,
             Field(
+                union_mode="left_to_right",
                 description="random: single pixels are missing; blocks: squares, which may overlap; or the file of a "
-                "mask (NPY, PNG and others) of the size of the images, 0 for missing pixels and 1, or white, for others"
+                "mask (NPY, PNG and others) of the size of images, 0 for missing pixels and 1, or white, for others",
             ),
         ] = "random",
         missing: Annotated[
@@ -60,8 +64,8 @@ class Inpainting(LinearOperator):
     ) -> None:
         super().__init__()
         self.mask, self.missing, self.block_size, self.seed = mask, missing, block_size, seed
-        self._file = mask if isinstance(mask, Path) else None
-        self._read = None if self._file is None else _mask_in(self._file)
+        self._file = mask if isinstance(mask, HashedFile) else None
+        self._read = None if self._file is None else _mask_in(self._file.found("mask", _EXPECTED))
 
     def forward(self, x: Tensor) -> Tensor:
         """A x `[B, C, H, W]`, for x `[B, C, H, W]`.
@@ -87,12 +91,12 @@ class Inpainting(LinearOperator):
 
     def range_shape(self, domain_shape: Shape) -> Shape:
         check_images(domain_shape, "inpainting")
-        if self._read is not None and tuple(self._read.shape) != tuple(domain_shape[1:]):
+        if self._file is not None and self._read is not None and tuple(self._read.shape) != tuple(domain_shape[1:]):
             height, width = self._read.shape
             raise ShapeError(
                 f"images of {domain_shape[1]}x{domain_shape[2]} pixels",
                 where="inpainting",
-                expected=f"{height}x{width}, the size of the mask in {self._file}",
+                expected=f"{height}x{width}, the size of the mask in {self._file.path}",
                 hint="whole images in training, too: crops have another size than the mask",
             )
         return tuple(domain_shape)
@@ -115,7 +119,7 @@ class Inpainting(LinearOperator):
 
     def extra_repr(self) -> str:
         if self._file is not None:
-            return f"mask={str(self._file)!r}"
+            return f"mask={str(self._file.path)!r}"
         size = f", block_size={self.block_size}" if self.mask == "blocks" else ""
         return f"mask={self.mask!r}, missing={self.missing:g}{size}, seed={self.seed}"
 
@@ -151,14 +155,12 @@ def _mask_in(path: Path) -> Tensor:
         SpecError: if there is no mask in it; `where` is the parameter.
     """
     try:
-        path = path.expanduser()  # a RuntimeError for ~name of a user that is not there
         values = np.load(path, allow_pickle=False) if path.suffix.lower() == ".npy" else read_image(path).pixels
-    except (DataError, EOFError, OSError, RuntimeError, ValueError) as error:
+    except (DataError, EOFError, OSError, ValueError) as error:
         raise SpecError(
             f"{path}: {error.what if isinstance(error, DataError) else error}",
             where="mask",
-            expected="random, blocks, or the file of a mask",
-            hint="a relative path starts at the current directory",
+            expected=_EXPECTED,
         ) from error
     if values.ndim == 3 and all(np.array_equal(plane, values[0]) for plane in values):
         values = values[0]
