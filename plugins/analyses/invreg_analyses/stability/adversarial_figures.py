@@ -26,8 +26,6 @@ _TITLES = ("d, / rms(d)", "R(z)", "R(z + d)", "R(z + d) − R(z)")
 
 def draw_over_size(findings: Findings) -> Figure:
     """Left the mean PSNR, right how much the error has grown per ‖d‖; proven lines where there are some."""
-    from matplotlib.lines import Line2D
-
     means, values = findings.tables["means"], findings.tables["values"]
     styles = method_styles(findings.tables["methods"])
     description = (
@@ -66,8 +64,8 @@ def draw_over_size(findings: Findings) -> Figure:
         kinds: dict[Any, str] = {"-": "made to harm", ":": "random noise"}
         if findings.tables["summary"]["proven"].notna().any():
             kinds["--"] = "proven"
-        handles = [Line2D([], [], color=MUTED, linestyle=line, label=name) for line, name in kinds.items()]
-        left.legend(handles=handles, loc="upper right", fontsize=8.5)
+        for line, name in kinds.items():
+            left.plot([], [], color=MUTED, linestyle=line, label=name)
         shared_legend(figure)
     return figure
 
