@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import Iterator
 from typing import Any
 
+import numpy as np
 import pytest
 
 from invreg import Registry, SpecError, spec_of
@@ -14,7 +16,20 @@ from invreg.schema.signature import built_with
 from invreg_operators.pointwise.identity import Identity
 
 REGISTRY = Registry.installed()
-COMPONENTS = [pytest.param(kind, name, id=f"{kind}-{name}") for kind in KINDS for name in REGISTRY.names(kind)]
+#: Those whose package may be missing.
+NEEDS = {"deepinv": "deepinv", "pylops": "pylops"}
+COMPONENTS = [
+    pytest.param(
+        kind,
+        name,
+        id=f"{kind}-{name}",
+        marks=pytest.mark.skipif(
+            name in NEEDS and importlib.util.find_spec(NEEDS[name]) is None, reason=f"{name} is not installed"
+        ),
+    )
+    for kind in KINDS
+    for name in REGISTRY.names(kind)
+]
 #: What has no default.
 REQUIRED: dict[str, Any] = {
     "kernel": [[1.0]],
@@ -24,11 +39,24 @@ REQUIRED: dict[str, Any] = {
     "operators": [Identity()],
     "std": 0.1,
 }
+#: The same for components that mean something else by such a name.
+OF_ITS_OWN: dict[str, dict[str, Any]] = {
+    "deepinv": {"physics": "Denoising", "model": "MedianFilter"},
+    "pylops": {"operator": "FirstDerivative"},
+}
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _a_matrix(tmp_path_factory: pytest.TempPathFactory) -> None:
+    path = tmp_path_factory.mktemp("matrix") / "a.npy"
+    np.save(path, np.eye(4))
+    OF_ITS_OWN["scipy_matrix"] = {"path": str(path)}
 
 
 def required(kind: str, name: str) -> dict[str, Any]:
     fields = REGISTRY.parameters(kind, name).model_fields
-    return {key: REQUIRED[key] for key, info in fields.items() if info.is_required()}
+    known = REQUIRED | OF_ITS_OWN.get(name, {})
+    return {key: known[key] for key, info in fields.items() if info.is_required()}
 
 
 def spec(kind: str, name: str) -> dict[str, Any]:

@@ -6,6 +6,7 @@ import itertools
 import math
 import warnings
 from collections.abc import Iterable, Sequence
+from typing import Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -19,6 +20,16 @@ from invreg.summaries import Summary
 # What rounding makes of adjoints: 1e-7 in float32, and up to 4e-5 for operators of other packages. GPUs may convolve
 # in TF32.
 _DEFECT, _GPU_DEFECT = 1e-4, 2e-3
+# What curvature and rounding make of difference quotients in float32.
+_DERIVATIVE_DEFECT = 2e-2
+
+
+@runtime_checkable
+class HasDerivativeDefect(Protocol):
+    """A nonlinear operator whose derivative may be wrong, as that of another package."""
+
+    def derivative_defect(self, domain_shape: Shape) -> float:
+        """The larger one of the relative defects of F'(x) against quotients, and of its adjoint."""
 
 
 class Problem:
@@ -90,15 +101,19 @@ class Problem:
         """Compares the adjoint of a linear operator with its forward map, once for images of this shape, (C, H, W).
 
         It costs one evaluation of both, and changes no random number. Methods ask for it in `setup`, and a run before
-        it begins. Operators without an adjoint are passed over.
+        it begins. Operators without an adjoint are passed over. Of a nonlinear operator that has a method
+        `derivative_defect`, the derivative is compared with difference quotients and with its adjoint in the same way.
 
         Warns:
             InvregWarning: with the relative defect (`LinearOperator.adjoint_defect`), if it is more than rounding.
         """
         operator, shape = self.operator, tuple(image_shape)
-        if not isinstance(operator, LinearOperator) or shape in self._adjoints_checked:
+        if shape in self._adjoints_checked:
             return
         self._adjoints_checked.add(shape)
+        if not isinstance(operator, LinearOperator):
+            self._check_derivative(shape)
+            return
         try:
             defect = operator.adjoint_defect(shape)
             on_gpu = any(tensor.is_cuda for tensor in (*operator.parameters(), *operator.buffers()))
@@ -118,6 +133,24 @@ class Problem:
             hint="invreg.testing.check_operator says more; methods that use A* (tv, adjoint, pull-backs) go wrong",
         )
         warnings.warn(str(message), InvregWarning, stacklevel=3)
+
+    def _check_derivative(self, shape: Shape) -> None:
+        if not isinstance(self.operator, HasDerivativeDefect):
+            return
+        try:
+            defect = self.operator.derivative_defect(shape)
+            if defect <= _DERIVATIVE_DEFECT:
+                return
+            what = f"the derivative does not fit the forward map: relative defect {defect:.2g}"
+        except Exception as error:  # noqa: BLE001 (an operator that nobody needs the derivative of goes on without it)
+            what = f"the derivative cannot be computed: {message_of(error)}"
+        message = InvregError(
+            what[:1000],
+            where=f"operator {type(self.operator).__name__}",
+            expected=f"F'(x) as difference quotients have it, and its adjoint, for images of shape {shape}",
+            hint="methods that linearise F (tv for nonlinear operators, training through F) go wrong",
+        )
+        warnings.warn(str(message), InvregWarning, stacklevel=4)
 
     def largest_measurement(self, image_shape: Shape, like: Tensor) -> float | None:
         """About the largest size of a measurement of images in [0, 1]: that of a white, a black and a random image.

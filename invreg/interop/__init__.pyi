@@ -1,6 +1,8 @@
 """The public names, and where each is defined."""
 
 from .deepinverse import (
+    LinearPhysicsOperator as LinearPhysicsOperator,
+    PhysicsOperator as PhysicsOperator,
     noise_from_deepinverse as noise_from_deepinverse,
     operator_from_physics as operator_from_physics,
     physics_from_operator as physics_from_operator,
@@ -8,6 +10,7 @@ from .deepinverse import (
     reconstructor_from_deepinverse as reconstructor_from_deepinverse,
     to_deepinverse as to_deepinverse,
 )
+from .foreign import require as require
 from .network import (
     NetworkReconstructor as NetworkReconstructor,
     reconstructor_from_torch as reconstructor_from_torch,

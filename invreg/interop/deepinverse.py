@@ -11,15 +11,18 @@ from invreg.components.noise import Noise
 from invreg.components.operator import LinearOperator, Operator, Shape
 from invreg.components.problem import Problem
 from invreg.components.reconstructor import Reconstructor
-from invreg.errors import InvregError, ShapeError, SpecError
+from invreg.errors import InvregError, ShapeError, SpecError, message_of
 from invreg.interop.foreign import SharesForeign, require
 from invreg.interop.noise import noise_from_deepinverse, noise_to_deepinverse, standard_deviation
+from invreg.interop.real_form import RealForm, is_list
 
 if TYPE_CHECKING:
     from deepinv.models import Reconstructor as DeepInverseModel
     from deepinv.physics import Physics
 
 __all__ = [
+    "LinearPhysicsOperator",
+    "PhysicsOperator",
     "noise_from_deepinverse",
     "operator_from_physics",
     "physics_from_operator",
@@ -57,19 +60,22 @@ def physics_from_operator(operator: Operator, image_shape: Shape, noise: Noise |
 def operator_from_physics(physics: Physics, image_shape: Shape) -> PhysicsOperator:
     """A physics of DeepInverse, without its noise, as an operator: F is `physics.A`, A* is `physics.A_adjoint`.
 
+    Complex measurements and lists of them become one real tensor, and real images complex ones, as
+    [`PhysicsOperator`][invreg.interop.deepinverse.PhysicsOperator] says.
+
     Args:
-        physics: any real physics with one tensor of measurements.
+        physics: any physics of one image.
         image_shape: (C, H, W) of the images.
 
     Returns:
         A `LinearOperator` for a `LinearPhysics`, otherwise an `Operator`.
 
     Warns:
-        InvregWarning: if `A_adjoint` is not the adjoint of `A`, with its relative defect.
+        InvregWarning: if `A_adjoint` is not the adjoint of `A`, with its relative defect; for a nonlinear physics, if
+            its derivative is wrong.
 
     Raises:
-        InvregError: if it has a sensor model (which comes after the noise), several or complex measurements, or is no
-            physics.
+        InvregError: if it has a sensor model (which comes after the noise), or is no physics.
         ShapeError: if it cannot handle images of this shape.
     """
     deepinv = require("deepinv", "deepinv")
@@ -79,7 +85,7 @@ def operator_from_physics(physics: Physics, image_shape: Shape) -> PhysicsOperat
         )
     kind = LinearPhysicsOperator if isinstance(physics, deepinv.physics.LinearPhysics) else PhysicsOperator
     operator = kind(physics, tuple(image_shape))
-    _refuse_sensor(physics, operator.range_shape(tuple(image_shape)))
+    operator.range_shape(tuple(image_shape))
     Problem(operator).check_adjoint(image_shape)
     return operator
 
@@ -144,6 +150,12 @@ def to_deepinverse(reconstructor: Reconstructor, problem: Problem, image_shape: 
 class PhysicsOperator(SharesForeign, Operator):
     """The operator of a physics of DeepInverse.
 
+    Measurements that are complex, or a list of tensors (`TensorList`), come as one real tensor: a complex tensor with
+    the channels Re, Im of its first, then of its second channel, and so on; the tensors of a list as channels one
+    after the other, or as one row (1, 1, N) where their sizes differ. Physics that take complex images are given
+    images with the imaginary part 0, and those of MRI, for which a complex image is one of two channels, images of
+    one channel as their real part. All of these are isometries, so that adjoints stay adjoints.
+
     Args:
         physics: the physics; its buffers move with the operator.
         image_shape: (C, H, W).
@@ -155,58 +167,128 @@ class PhysicsOperator(SharesForeign, Operator):
         super().__init__()
         self.physics = physics
         self.image_shape = tuple(image_shape)
-        self._ranges: dict[Shape, Shape] = {}
+        self._forms: dict[Shape, tuple[str, RealForm]] = {}
 
     def forward(self, x: Tensor) -> Tensor:
-        result: Tensor = self.physics.A(x)
-        return result
+        domain, form = self._form(tuple(x.shape[1:]))
+        return form.pack(self.physics.A(_EMBEDDED[domain](x)))
 
     def range_shape(self, domain_shape: Shape) -> Shape:
         """Found by measuring an image of zeros, once for each shape."""
-        shape = tuple(domain_shape)
-        if shape not in self._ranges:
-            self._ranges[shape] = self._measure_zeros(shape)
-        return self._ranges[shape]
+        return self._form(tuple(domain_shape))[1].shape
+
+    def theirs(self, z: Tensor) -> Any:
+        """Measurements of images of `image_shape` in the form that the physics gives them.
+
+        Raises:
+            ShapeError: if z does not have the shape of such measurements.
+        """
+        return _tensor_lists(self._form(self.image_shape)[1].unpack(z))
+
+    def image_of(self, x: Tensor) -> Tensor:
+        """The image `[B, C, H, W]` behind one that the physics takes: the real part, where it takes complex ones."""
+        domain, _ = self._form(self.image_shape)
+        return _PROJECTED[domain](x)
+
+    def derivative_defect(self, domain_shape: Shape) -> float:
+        """How wrong the derivative of F is, at one random image: the larger one of two relative differences.
+
+        These are that between <F'(x) h, v> and <h, F'(x)* v>, relative to ||F'(x) h||², and that between F'(x) h and
+        the difference quotient (F(x + t h) - F(x - t h)) / 2t with t = 1e-3, relative to it.
+        """
+        like = next((one for one in self.buffers() if one.is_floating_point()), torch.empty(0))
+        start = torch.Generator().manual_seed(0)
+        x, h = (torch.rand((1, *domain_shape), generator=start).to(like) for _ in range(2))
+        with torch.random.fork_rng(devices=[]):
+            pushed = self.jvp(x, h)
+            noise = torch.randn(pushed.shape, generator=start).to(pushed)
+            v = pushed + noise * (pushed.norm() / max(pushed.numel(), 1) ** 0.5)
+            pulled = self.vjp(x, v)
+            with torch.no_grad():
+                quotient = (self(x + _STEP * h) - self(x - _STEP * h)).double() / (2 * _STEP)
+        size = float(pushed.double().square().sum()) or 1.0
+        adjoint = abs(float((pushed.double() * v.double()).sum() - (h.double() * pulled.double()).sum())) / size
+        return max(adjoint, float((pushed.double() - quotient).norm() / (quotient.norm() or 1.0)))
 
     def extra_repr(self) -> str:
         return f"{self.image_shape}"
 
-    def _measure_zeros(self, shape: Shape) -> Shape:
+    def _form(self, shape: Shape) -> tuple[str, RealForm]:
+        """How images of this shape are given to the physics, and how its measurements become real."""
+        if shape not in self._forms:
+            self._forms[shape] = self._measure_zeros(shape)
+            _refuse_sensor(self.physics, self._forms[shape][1])
+        return self._forms[shape]
+
+    def _measure_zeros(self, shape: Shape) -> tuple[str, RealForm]:
         like = next((one for one in self.physics.buffers() if one.is_floating_point()), torch.zeros(()))
-        try:
-            with torch.no_grad():
-                y = self.physics.A(like.new_zeros((1, *shape)))
-        except (RuntimeError, ValueError, IndexError, AssertionError) as error:
-            raise ShapeError(
-                f"{type(self.physics).__name__} cannot measure images of shape {shape}: {error}",
-                where="operator_from_physics",
-                expected=f"images of the shape that it was made for, probably {self.image_shape}",
-            ) from error
-        if not isinstance(y, Tensor) or y.is_complex() or y.shape[0] != 1:
-            found = f"{type(y).__name__} {y.dtype} {tuple(y.shape)}" if isinstance(y, Tensor) else type(y).__name__
-            raise InvregError(
-                f"{type(self.physics).__name__} measures one image as {found}",
-                where="operator_from_physics",
-                expected="one real tensor [1, ...]",
-                hint="take one of stacked physics; real and imaginary parts as two channels",
-            )
-        return tuple(y.shape[1:])
+        zeros, first = like.new_zeros((1, *shape)), None
+        for domain in ("real", "complex", *(["real part"] if shape[0] == 1 and _is_of_mri(self.physics) else [])):
+            try:
+                with torch.no_grad():
+                    y = self.physics.A(_EMBEDDED[domain](zeros))
+            except Exception as error:  # noqa: BLE001 (whatever another package raises for an image that is not its)
+                first = first or error
+                continue
+            return domain, RealForm.of(y, type(self.physics).__name__)
+        raise ShapeError(
+            f"{type(self.physics).__name__} cannot measure images of shape {shape}: {message_of(first)[:300]}"
+            if first is not None
+            else f"{type(self.physics).__name__} measures nothing",
+            where="operator_from_physics",
+            expected=f"images of the shape that it was made for, probably {self.image_shape}",
+        ) from first
 
     def _copy_of_foreign(self, wrapped: Any) -> Any:
         return wrapped.clone()  # also copies generators of random numbers, which deepcopy does not
 
 
 class LinearPhysicsOperator(PhysicsOperator, LinearOperator):
-    """The operator of a linear physics of DeepInverse, with the adjoint that it has."""
+    """The operator of a linear physics of DeepInverse, with the adjoint that it has.
+
+    Between real and imaginary parts, it is the real part of that adjoint.
+    """
 
     def adjoint(self, y: Tensor) -> Tensor:
-        result: Tensor = self.physics.A_adjoint(y)
-        return result
+        _, form = self._form(self.image_shape)
+        if form.is_plain and tuple(y.shape[1:]) != form.shape:  # of another size of images, which the physics may know
+            return self.image_of(self.physics.A_adjoint(y))
+        return self.image_of(self.physics.A_adjoint(self.theirs(y)))
 
     def domain_shape(self, range_shape: Shape) -> Shape:
         if tuple(range_shape) == self.range_shape(self.image_shape):
             return self.image_shape
         return super().domain_shape(range_shape)
+
+
+def _complex(x: Tensor) -> Tensor:
+    return torch.complex(x, torch.zeros_like(x))
+
+
+def _real(x: Tensor) -> Tensor:
+    return x.real if x.is_complex() else x
+
+
+#: How an image is given to a physics, and the adjoint of that.
+_EMBEDDED = {"real": lambda x: x, "complex": _complex, "real part": lambda x: torch.cat([x, torch.zeros_like(x)], 1)}
+_PROJECTED = {"real": _real, "complex": _real, "real part": lambda x: x[:, :1]}
+
+#: Of the difference quotient: in float32, rounding then disturbs it by about 1e-4.
+_STEP = 1e-3
+
+
+def _is_of_mri(physics: Any) -> bool:
+    from deepinv.utils.mixins import MRIMixin
+
+    return any(isinstance(module, MRIMixin) for module in physics.modules())
+
+
+def _tensor_lists(y: Any) -> Any:
+    if not is_list(y):
+        return y
+    from deepinv.utils import TensorList
+
+    return TensorList([_tensor_lists(one) for one in y])
 
 
 class DeepInverseReconstructor(Reconstructor):
@@ -251,8 +333,8 @@ class DeepInverseReconstructor(Reconstructor):
         if self.denoises and self._level is not None:
             denoised: Tensor = self.model(z, self._level)
             return denoised
-        result: Tensor = self.model(z, cast(PhysicsOperator, self.problem.operator).physics)
-        return result
+        operator = cast(PhysicsOperator, self.problem.operator)
+        return operator.image_of(self.model(operator.theirs(z), operator.physics))
 
 
 def _with_physics(problem: Problem, image_shape: Shape) -> Problem:
@@ -264,11 +346,12 @@ def _with_physics(problem: Problem, image_shape: Shape) -> Problem:
     return Problem(kind(physics, tuple(image_shape)), problem.noise)
 
 
-def _refuse_sensor(physics: Any, range_shape: Shape) -> None:
-    y = torch.linspace(-2.7, 3.1, 64)[torch.arange(torch.Size(range_shape).numel()) % 64].view(1, *range_shape)
+def _refuse_sensor(physics: Any, form: RealForm) -> None:
+    size = torch.Size(form.shape).numel()
+    y = torch.linspace(-2.7, 3.1, 64)[torch.arange(size) % 64].view(1, *form.shape)
     try:
-        passes = torch.equal(physics.sensor(y.clone()), y)
-    except RuntimeError:  # made for another device, say: then it does something
+        passes = torch.equal(form.pack(physics.sensor(_tensor_lists(form.unpack(y.clone())))), y)
+    except (RuntimeError, ValueError, InvregError):  # made for another device, say: then it does something
         passes = False
     if not passes:
         raise InvregError(

@@ -19,14 +19,14 @@ def operator_from_pylops(
     """A PyLops operator as an invreg operator.
 
     Args:
-        operator: a real `pylops.LinearOperator`.
+        operator: a `pylops.LinearOperator`; complex values come as for `operator_from_scipy`.
         domain_shape: shape of one image; from the operator's `dims` if None, where (H, W) becomes (1, H, W) and (N,)
             becomes (1, 1, N).
         range_shape: shape of one measurement; from `dimsd` in the same way if None.
 
     Raises:
         ShapeError: if the shapes do not fit the operator.
-        InvregError: if it is complex, or no operator of PyLops.
+        InvregError: if it is no operator of PyLops.
     """
     if not all(hasattr(operator, name) for name in ("matvec", "rmatvec", "dims", "dimsd")):
         raise InvregError(

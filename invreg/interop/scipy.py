@@ -23,13 +23,15 @@ def operator_from_scipy(linear_operator: Any, domain_shape: Shape, range_shape: 
     """A SciPy linear operator as an invreg operator; vectors are images in row-major order, (C, H, W).
 
     Args:
-        linear_operator: a `scipy.sparse.linalg.LinearOperator` with `rmatvec`, or a real sparse or dense matrix, M x N.
+        linear_operator: a `scipy.sparse.linalg.LinearOperator` with `rmatvec`, or a sparse or dense matrix, M x N. If
+            it is complex, images are real, and of a measurement of shape (C, ...) come the real and the imaginary parts
+            of its channels, (2 C, ...). That keeps inner products: the adjoint is the real part of `rmatvec`.
         domain_shape: shape of one image, N values in all.
         range_shape: shape of one measurement, M values in all; that of the image if None.
 
     Raises:
         ShapeError: if the shapes do not fit the matrix.
-        InvregError: if it is complex, or no linear operator.
+        InvregError: if it is no linear operator.
     """
     from scipy.sparse.linalg import aslinearoperator
 
@@ -42,7 +44,11 @@ def operator_from_scipy(linear_operator: Any, domain_shape: Shape, range_shape: 
                 where="operator_from_scipy",
                 expected="a scipy.sparse.linalg.LinearOperator, or a matrix",
             ) from error
-    return ScipyOperator(linear_operator, tuple(domain_shape), tuple(range_shape or domain_shape))
+    range_shape = tuple(range_shape or domain_shape)
+    if _is_complex(linear_operator) and math.prod(range_shape) == linear_operator.shape[0]:
+        linear_operator = RealParts(linear_operator, range_shape)
+        range_shape = (2 * range_shape[0], *range_shape[1:])
+    return ScipyOperator(linear_operator, tuple(domain_shape), range_shape)
 
 
 def operator_to_scipy(operator: Operator, domain_shape: Shape) -> SciPyLinearOperator:
@@ -62,6 +68,36 @@ def operator_to_scipy(operator: Operator, domain_shape: Shape) -> SciPyLinearOpe
         operator = copy.deepcopy(operator).double()
     zeros = torch.zeros((1, *domain_shape), dtype=torch.float64, device=device_of(operator))
     return operator.linearize(zeros).as_scipy()
+
+
+class RealParts:
+    """A complex linear operator on real vectors, its values as real and imaginary parts.
+
+    Args:
+        linear_operator: has `matvec`, `rmatvec`, `shape` and `dtype`.
+        range_shape: (C, ...) of its values; their real and imaginary parts are (C, 2, ...).
+    """
+
+    def __init__(self, linear_operator: Any, range_shape: Shape) -> None:
+        self.linear_operator = linear_operator
+        rows, columns = linear_operator.shape
+        self.shape = 2 * rows, columns
+        self.dtype = np.zeros(0, linear_operator.dtype).real.dtype
+        self._split = range_shape[0], 2, math.prod(range_shape[1:])
+
+    def matvec(self, x: np.ndarray) -> np.ndarray:
+        y = np.asarray(self.linear_operator.matvec(x)).reshape(self._split[0], self._split[2])
+        return np.stack([y.real, y.imag], 1).reshape(-1)
+
+    def rmatvec(self, y: np.ndarray) -> np.ndarray:
+        parts = y.reshape(self._split)
+        values = (parts[:, 0] + 1j * parts[:, 1]).astype(self.linear_operator.dtype)
+        return np.asarray(self.linear_operator.rmatvec(values.reshape(-1))).real
+
+
+def _is_complex(linear_operator: Any) -> bool:
+    dtype = getattr(linear_operator, "dtype", None)
+    return dtype is not None and np.issubdtype(dtype, np.complexfloating)
 
 
 class ScipyOperator(SharesForeign, LinearOperator):
@@ -89,13 +125,6 @@ class ScipyOperator(SharesForeign, LinearOperator):
                     expected=f"{size} values: the linear operator is {rows} x {columns}",
                 )
         dtype = getattr(linear_operator, "dtype", None)
-        if dtype is not None and np.issubdtype(dtype, np.complexfloating):
-            raise InvregError(
-                f"the linear operator is complex ({dtype})",
-                where="operator_from_scipy",
-                expected="a real one",
-                hint="real and imaginary parts as two channels",
-            )
         self.linear_operator = linear_operator
         self._domain, self._range = tuple(domain_shape), tuple(range_shape)
         # At least float32: the precision of an image in half precision is none to compute in.
@@ -116,7 +145,9 @@ class ScipyOperator(SharesForeign, LinearOperator):
         return _only(range_shape, self._range, self._domain, "measurements")
 
     def extra_repr(self) -> str:
-        return f"{type(self.linear_operator).__name__}, {self._domain} -> {self._range}"
+        theirs = self.linear_operator
+        theirs = theirs.linear_operator if isinstance(theirs, RealParts) else theirs
+        return f"{type(theirs).__name__}, {self._domain} -> {self._range}"
 
     def compute(self, x: Tensor, transposed: bool) -> Tensor:
         """The product with one vector after the other, without derivatives."""

@@ -1,7 +1,9 @@
 from __future__ import annotations
 
 import copy
+import re
 import sys
+import warnings
 from typing import Any
 
 import pytest
@@ -142,13 +144,114 @@ def test_physics_that_have_no_place_are_refused(dinv: Any) -> None:
     clipping = dinv.physics.LinearPhysics(sensor_model=lambda y: y.clamp(0, 1))
     with pytest.raises(invreg.InvregError, match="sensor model"):
         operator_from_physics(clipping, SHAPE)
-    one = dinv.physics.Denoising()
-    with pytest.raises(invreg.InvregError, match="TensorList"):
-        operator_from_physics(one.stack(one), SHAPE)
-    with pytest.raises(invreg.InvregError, match="complex"):
-        operator_from_physics(dinv.physics.Physics(A=torch.fft.fft2), SHAPE)
+    with pytest.raises(invreg.InvregError, match="measured as NoneType"):
+        operator_from_physics(dinv.physics.Physics(A=lambda x: None), SHAPE)
+    with pytest.raises(invreg.InvregError, match="measured as Tensor"):
+        operator_from_physics(dinv.physics.Physics(A=lambda x: x.long()), SHAPE)
     with pytest.raises(invreg.ShapeError, match="cannot measure images"):
         operator_from_physics(their_blur(dinv), (1, 7, 5)).range_shape((1, 7, 5))
+
+
+# -- complex and stacked measurements
+
+
+def inner(a: torch.Tensor, b: torch.Tensor) -> float:
+    return float((a.double() * b.double()).sum())
+
+
+def test_complex_measurements_come_as_real_and_imaginary_channels(dinv: Any) -> None:
+    physics = dinv.physics.LinearPhysics(A=torch.fft.fft2, A_adjoint=lambda y: torch.fft.ifft2(y, norm="forward"))
+    operator = operator_from_physics(physics, (2, 6, 5))
+    assert operator.range_shape((2, 6, 5)) == (4, 6, 5)
+    x, y = random(1, 3, 2, 6, 5), random(2, 3, 4, 6, 5)
+    torch.testing.assert_close(operator(x)[:, 2:], torch.view_as_real(torch.fft.fft2(x[:, 1])).moveaxis(-1, 1))
+    assert inner(operator(x), y) == pytest.approx(inner(x, operator.adjoint(y)), rel=1e-12)  # type: ignore[attr-defined]
+    assert inner(operator(x), operator(x)) == pytest.approx(float(torch.fft.fft2(x).abs().square().sum()), rel=1e-12)
+
+
+@pytest.mark.parametrize("equal", [True, False], ids=["channels", "rows"])
+def test_stacked_measurements_come_as_one(dinv: Any, equal: bool) -> None:
+    identity, fourier = (
+        dinv.physics.Denoising(),
+        dinv.physics.LinearPhysics(
+            A=lambda x: torch.fft.fft2(x)[..., : None if equal else 3],
+            A_adjoint=lambda y: torch.fft.ifft2(torch.nn.functional.pad(y, (0, 5 - y.shape[-1])), norm="forward"),
+        ),
+    )
+    physics = identity.stack(identity.stack(fourier))
+    operator = operator_from_physics(physics, (1, 4, 5))
+    measured = operator.range_shape((1, 4, 5))
+    assert measured == ((4, 4, 5) if equal else (1, 1, 20 + 20 + 24))
+    x, y = random(1, 2, 1, 4, 5), random(2, 2, *measured)
+    assert inner(operator(x), y) == pytest.approx(inner(x, operator.adjoint(y)), rel=1e-12)  # type: ignore[attr-defined]
+    theirs = operator.theirs(operator(x))
+    torch.testing.assert_close(theirs[1][1], physics.A(x)[1][1])
+    assert type(theirs).__name__ == type(theirs[1]).__name__ == "TensorList"
+    with pytest.raises(invreg.ShapeError, match="measurements of shape"):
+        operator.theirs(x[..., :2])
+
+
+def test_physics_that_want_complex_images_get_real_ones_as_such(dinv: Any) -> None:
+    physics = dinv.physics.CompressedSensing(m=12, img_size=(1, 4, 5), dtype=torch.cfloat)
+    operator = operator_from_physics(physics, (1, 4, 5))
+    assert operator.range_shape((1, 4, 5)) == (24,)
+    x, y = random(1, 2, 1, 4, 5).float(), random(2, 2, 24).float()
+    assert inner(operator(x), y) == pytest.approx(inner(x, operator.adjoint(y)), rel=1e-4)  # type: ignore[attr-defined]
+
+
+def test_mri_takes_grey_images_as_their_real_part(dinv: Any) -> None:
+    mask = (random(3, 6, 5) > 0.5).float()
+    operator = operator_from_physics(dinv.physics.MRI(mask=mask, img_size=(6, 5)), (1, 6, 5))
+    assert operator.range_shape((1, 6, 5)) == (2, 6, 5)
+    x, y = random(1, 2, 1, 6, 5).float(), random(2, 2, 2, 6, 5).float()
+    assert inner(operator(x), y) == pytest.approx(inner(x, operator.adjoint(y)), rel=1e-4)  # type: ignore[attr-defined]
+    assert operator_from_physics(dinv.physics.MRI(mask=mask, img_size=(6, 5)), (2, 6, 5)).range_shape((2, 6, 5)) == (
+        2,
+        6,
+        5,
+    )
+
+
+def test_their_methods_get_their_own_measurements(dinv: Any) -> None:
+    physics = dinv.physics.Denoising().stack(dinv.physics.Denoising())
+    problem = problem_from_physics(physics, SHAPE)
+
+    class Mean(torch.nn.Module):
+        def forward(self, y: Any, physics: Any) -> torch.Tensor:
+            return (y[0] + y[1]) / 2 + 0 * physics.A_adjoint(y)
+
+    method = reconstructor_from_deepinverse(Mean())
+    method.setup(problem, SHAPE)
+    x = random(1, 2, *SHAPE)
+    torch.testing.assert_close(method(problem.operator(x)), x)
+
+
+@pytest.mark.parametrize(("slope", "said"), [(1.0, None), (0.5, "relative defect 0\\.[0-9]")])
+def test_a_wrong_derivative_of_theirs_is_said(dinv: Any, slope: float, said: str | None) -> None:
+    class Square(torch.autograd.Function):
+        @staticmethod
+        def forward(x: torch.Tensor) -> torch.Tensor:
+            return x * x
+
+        @staticmethod
+        def setup_context(ctx: Any, inputs: Any, output: Any) -> None:
+            ctx.save_for_backward(*inputs)
+            ctx.save_for_forward(*inputs)
+
+        @staticmethod
+        def backward(ctx: Any, gradient: torch.Tensor) -> torch.Tensor:
+            return 2 * slope * ctx.saved_tensors[0] * gradient
+
+        @staticmethod
+        def jvp(ctx: Any, tangent: torch.Tensor) -> torch.Tensor:
+            return 2 * slope * ctx.saved_tensors[0] * tangent
+
+    with warnings.catch_warnings(record=True) as found:
+        warnings.simplefilter("always")
+        operator_from_physics(dinv.physics.Physics(A=Square.apply), SHAPE)
+    messages = [str(one.message) for one in found if issubclass(one.category, InvregWarning)]
+    assert bool(messages) == (said is not None)
+    assert all(re.search(str(said), message) and "derivative" in message for message in messages)
 
 
 # -- noise

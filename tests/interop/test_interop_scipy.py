@@ -171,7 +171,7 @@ def test_no_spec_can_name_it(operator: invreg.LinearOperator) -> None:
     [
         (np.eye(4), (1, 2, 3), None, "6 values"),
         (np.eye(4), (1, 2, 2), (1, 2, 1), "2 values"),
-        (np.eye(4) * 1j, (1, 2, 2), None, "complex"),
+        (np.eye(4) * 1j, (1, 2, 2), (1, 2, 1), "2 values"),
         ("nonsense", (1, 2, 2), None, "not a linear operator"),
         (None, (1, 2, 2), None, "not a linear operator"),
     ],
@@ -216,6 +216,21 @@ def test_an_operator_that_is_complex_all_the_same_is_refused() -> None:
     sly = SciPyLinearOperator((4, 4), matvec=lambda v: 1j * v, rmatvec=lambda v: v, dtype=float)
     with pytest.raises(invreg.InvregError, match="is complex"):
         operator_from_scipy(sly, (1, 2, 2))(torch.ones(1, 1, 2, 2))
+
+
+@pytest.mark.parametrize("dtype", [np.complex64, np.complex128])
+def test_complex_values_come_as_real_and_imaginary_channels(matrix: torch.Tensor, dtype: type) -> None:
+    values = (matrix + 1j * random(7, 24, 30)).numpy().astype(dtype)
+    operator = operator_from_scipy(scipy.sparse.csr_array(values), DOMAIN, RANGE)
+    assert operator.range_shape(DOMAIN) == (4, 4, 3)
+    x, y = random(1, 2, *DOMAIN), random(2, 2, 4, 4, 3)
+    expected = (values @ x[0].flatten().numpy()).reshape(RANGE)
+    found = operator(x)[0].numpy()
+    np.testing.assert_allclose(found[0::2] + 1j * found[1::2], expected, rtol=1e-5)
+    assert float((operator(x) * y).sum()) == pytest.approx(float((x * operator.adjoint(y)).sum()), rel=1e-6)
+    z = x.clone().requires_grad_()
+    (gradient,) = torch.autograd.grad((operator(z) * y).sum(), z)
+    torch.testing.assert_close(gradient, operator.adjoint(y))
 
 
 @pytest.mark.parametrize("dtype", [np.longdouble, np.int64, np.int8, None])

@@ -1,0 +1,168 @@
+"""Which physics of DeepInverse run through a spec: each with tv on one photograph, and its adjoint compared.
+
+    python benchmarks/deepinv_physics.py [NAME...] [--json FILE]
+
+For every class of `deepinv.physics`, a whole run: the operator `{name: deepinv, physics: NAME, ...}`, Gaussian noise
+of 0.01, and tv. The defect is that of `LinearOperator.adjoint_defect`, and of nonlinear physics that of their
+derivative.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import tempfile
+import time
+import warnings
+from pathlib import Path
+from typing import Any
+
+import deepinv
+import torch
+
+import invreg
+
+#: Height and width of the photograph.
+SIDE = 32
+
+GAUSSIAN = {"function": "gaussian_blur", "parameters": {"sigma": [1.5, 1.5]}}
+BLUR = {"physics": "BlurFFT", "parameters": {"filter": GAUSSIAN}}
+INPAINTING = {"physics": "Inpainting", "parameters": {"mask": 0.7}}
+PSF = {"generator": "DiffractionBlurGenerator", "parameters": {"psf_size": [9, 9]}}
+PRODUCT = {"generator": "ProductConvolutionBlurGenerator", "parameters": {"psf_generator": PSF}}
+TILES = {
+    "generator": "TiledBlurGenerator",
+    "parameters": {"psf_generator": PSF, "patch_size": [16, 16], "stride": [8, 8]},
+}
+CIRCLE = [[1.5 * f(2 * math.pi * k / 12) for k in range(12)] for f in (math.cos, math.sin)]
+
+#: Parameters of each physics; those that are not named take none.
+PARAMETERS: dict[str, dict[str, Any]] = {
+    "Blur": {"filter": GAUSSIAN, "padding": "circular"},
+    "BlurFFT": {"filter": GAUSSIAN},
+    "BlurFFTMultiScaler": {"physics": BLUR},
+    "BlurMultiScaler": {"physics": {"physics": "Blur", "parameters": {"filter": GAUSSIAN, "padding": "circular"}}},
+    "ComposedLinearPhysics": {"physics": [BLUR, INPAINTING]},
+    "ComposedPhysics": {"physics": [BLUR, {"physics": "SpatialUnwrapping", "parameters": {"threshold": 4.0}}]},
+    "CompressedSensing": {"m": 500},
+    "CompressiveSpectralImaging": {},
+    "Downsampling": {"filter": "gaussian", "factor": 2},
+    "DownsamplingMatlab": {"factor": 2},
+    "HyperSpectralUnmixing": {"E": 12, "C": 3},
+    "Inpainting": {"mask": 0.7},
+    "InpaintingMultiScaler": {"physics": INPAINTING},
+    "LinearPhysicsMultiScaler": {"physics": BLUR},
+    "MRI": {"mask": {"generator": "GaussianMaskGenerator", "parameters": {"acceleration": 2}}},
+    "MultiCoilMRI": {"coil_maps": 4},
+    "NonCartesianMRI": {"num_shots": 32, "num_samples_per_shot": 64},
+    "Pansharpen": {"factor": 2},
+    "PhaseRetrieval": {"B": {"physics": "CompressedSensing", "parameters": {"m": 2000}}},
+    "PhysicsCropper": {"physics": BLUR, "crop": [2, 2]},
+    "PhysicsMultiScaler": {"physics": BLUR},
+    "Ptychography": {},
+    "PtychographyLinearOperator": {},
+    "RadioInterferometry": {"samples_loc": [[0.1 * k, 0.05 * k] for k in range(30)]},
+    "RandomPhaseRetrieval": {"m": 3000},
+    "Scattering": {
+        "receivers": CIRCLE,
+        "transmitters": CIRCLE,
+        "background_wavenumber": 6.0,
+    },
+    "SinglePixelCamera": {"m": 500},
+    "SpaceVaryingBlur": {"filters": PRODUCT, "multipliers": PRODUCT, "padding": "valid"},
+    "SpatialUnwrapping": {"threshold": 4.0},
+    "StackedLinearPhysics": {"physics_list": [BLUR, INPAINTING]},
+    "StackedPhysics": {"physics_list": [BLUR, {"physics": "SpatialUnwrapping", "parameters": {"threshold": 4.0}}]},
+    "StructuredRandom": {"output_size": [1, SIDE, SIDE]},
+    "StructuredRandomPhaseRetrieval": {"output_size": [1, 2 * SIDE, 2 * SIDE], "n_layers": 2},
+    "TiledSpaceVaryingBlur": {"filters": TILES, "patch_size": [16, 16], "stride": [8, 8]},
+    "Tomography": {"angles": 40},
+    "TomographyWithAstra": {"angles": 40},
+    "UltrasoundPlaneWave": {
+        "angles": [-0.2, 0.0, 0.2],
+        "element_positions": [[1e-3 * (k - 3.5) / 3.5, 0.0] for k in range(8)],
+        "n_samples": 256,
+        "sampling_frequency": 4e7,
+    },
+    "Upsampling": {"filter": "gaussian", "factor": 2, "img_size": [1, 2 * SIDE, 2 * SIDE]},
+    "VirtualLinearPhysics": {
+        "physics": BLUR,
+        "transform": {"transform": "Shift"},
+        "g_params": {"x_shift": 3, "y_shift": 2},
+    },
+}
+#: Those that are for images of three channels.
+OF_COLOUR = {
+    "Decolorize",
+    "Demosaicing",
+    "HyperSpectralUnmixing",
+    "Pansharpen",
+    "CompressiveSpectralImaging",
+    "SinglePhotonLidar",
+}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("names", nargs="*", help="physics; all of deepinv.physics if none")
+    parser.add_argument("--json", type=Path)
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    warnings.simplefilter("ignore")
+    rows = [tried(name) for name in options.names or names()]
+    print(f"deepinv {deepinv.__version__}, photographs of {SIDE} x {SIDE} pixels\n")
+    print("| physics | kind | measurement | defect | tv, PSNR | |\n|---|---|---|---|---|---|")
+    for row in rows:
+        print("| " + " | ".join(str(value) for value in row.values()) + " |")
+    works = sum(bool(row["tv"]) for row in rows)
+    print(f"\n{works} of {len(rows)} run.")
+    if options.json:
+        options.json.write_text(json.dumps(rows, indent=2))
+
+
+def names() -> list[str]:
+    """All physics but the base classes, which are given functions."""
+    found = [name for name in dir(deepinv.physics) if not name.startswith("_")]
+    classes = {name: getattr(deepinv.physics, name) for name in found}
+    bases = {"Physics", "LinearPhysics", "DecomposablePhysics"}
+    return [
+        name
+        for name, cls in classes.items()
+        if isinstance(cls, type) and issubclass(cls, deepinv.physics.Physics) and name not in bases
+    ]
+
+
+def tried(name: str) -> dict[str, Any]:
+    """One row of the table."""
+    row: dict[str, Any] = {"name": name, "kind": "", "measurement": "", "defect": "", "tv": "", "remark": ""}
+    given = {"name": "deepinv", "physics": name, "parameters": PARAMETERS.get(name)}
+    shape = (3 if name in OF_COLOUR else 1, SIDE, SIDE)
+    start = time.perf_counter()
+    try:
+        operator = invreg.Registry.installed().build("operator", given)
+        linear = isinstance(operator, invreg.LinearOperator)
+        row["kind"] = "linear" if linear else "nonlinear"
+        row["measurement"] = " x ".join(map(str, operator.range_shape(shape)))
+        try:
+            row["defect"] = f"{(operator.adjoint_defect if linear else operator.derivative_defect)(shape):.0e}"
+        except Exception as error:  # noqa: BLE001 (whatever another package raises is the finding)
+            row["defect"] = f"none: {type(error).__name__}"
+        spec = {
+            "data": {"name": "photos", "image_size": SIDE, "color": "rgb" if name in OF_COLOUR else "grey"},
+            "operator": given,
+            "noise": {"name": "gaussian", "std": 0.01},
+            "methods": {"tv": {"name": "tv", "weight": 0.003, "tolerance": 1e-2, "max_iterations": 500}},
+        }
+        with tempfile.TemporaryDirectory() as folder:
+            result = invreg.run(spec, folder, device="cpu", progress=False)
+            row["tv"] = f"{result.metrics['psnr'].mean():.1f}"
+            row["remark"] = "; ".join(result.warnings)[:160].replace("|", "/")
+    except invreg.InvregError as error:
+        row["remark"] = str(error).replace("\n", " ").replace("|", "/")[:240]
+    print(f"# {name}: {time.perf_counter() - start:.1f} s {row['tv']} {row['remark']}", flush=True)
+    return row
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""Projectors of the ASTRA toolbox as an operator of invreg."""

@@ -1,0 +1,216 @@
+"""Reconstructors, denoisers and algorithms of DeepInverse as methods."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from invreg import (
+    InvregError,
+    LinearOperator,
+    Operator,
+    Problem,
+    Reconstructor,
+    Shape,
+    SpecError,
+    require_known,
+    search_range,
+)
+from invreg.interop import physics_from_operator, reconstructor_from_deepinverse, require
+from invreg_foreign.deepinv_catalogues import maker
+from invreg_foreign.deepinv_physics import DeepInversePhysics
+from invreg_foreign.signatures import parameters_of
+
+
+class DeepInverseModel(Reconstructor):
+    """A reconstructor, a denoiser or an algorithm of DeepInverse by the name of its class.
+
+    Classes of `deepinv.models` are called as model(z, physics), denoisers as model(z, sigma), and those of
+    `deepinv.optim` (PGD, FISTA, ADMM, ...) minimise data fidelity + lambda_reg * prior. Parameters are those of the
+    class, written as for the operator deepinv; `{prior: WaveletPrior, parameters: {...}}`, `{data_fidelity: L2}` and
+    `{denoiser: MedianFilter}` are further objects. Of an algorithm, a data fidelity that is left out is L2, and a step
+    size that is left out 1 / ||A||² for linear A: with the 1 of DeepInverse, PGD diverges where ||A||² > 2.
+
+    A model without weights treats each image alone, with state of its own, so that a result does not depend on the
+    batch. One with weights has them from a file, and is then not trained, or is trained by a trainer. Nothing is
+    downloaded.
+    """
+
+    def __init__(
+        self,
+        model: Annotated[str, Field(description="the name of a class in deepinv.models or deepinv.optim")],
+        parameters: Annotated[
+            dict[str, Any] | None, Field(description="of its constructor; none: its defaults")
+        ] = None,
+        weights: Annotated[
+            str | None,
+            Field(
+                min_length=1,
+                description="a file of weights, .safetensors or one of torch that holds tensors only; they are not "
+                "trained any further",
+            ),
+        ] = None,
+        sigma: Annotated[
+            float | None,
+            Field(
+                ge=0,
+                description="noise level that a denoiser is told; none: that of the Gaussian noise",
+                json_schema_extra=search_range(0.005, 0.5, log=True),
+            ),
+        ] = None,
+        lambda_reg: Annotated[
+            float | None,
+            Field(
+                gt=0,
+                description="weight of the prior of an algorithm; none: its default",
+                json_schema_extra=search_range(1e-4, 1, log=True),
+            ),
+        ] = None,
+    ) -> None:
+        super().__init__()
+        self.model, self.parameters_of_model, self.weights = model, parameters, weights
+        self.sigma, self.lambda_reg = sigma, lambda_reg
+        # Names and values are looked at now: what is wrong is found when the spec is checked.
+        made = self._made(None, None)
+        if sigma is not None and isinstance(made, require("deepinv", "deepinv").models.Reconstructor):
+            raise SpecError(
+                f"{model} is not a denoiser", where="sigma", expected="nothing: it has the noise of the problem"
+            )
+        if weights is not None:
+            _read_weights(weights)
+
+    def check_operator(self, operator: Operator) -> None:
+        """Refuses an operator that cannot be evaluated."""
+        require_known(operator, self.model)
+
+    def setup(self, problem: Problem, image_shape: Shape) -> None:
+        """Makes the model, and the physics that it is given.
+
+        Raises:
+            SpecError: if a denoiser has no noise level, or measurements that are not images; if weights do not fit.
+        """
+        super().setup(problem, image_shape)
+        shape = tuple(image_shape)
+        theirs = problem
+        if isinstance(problem.operator, DeepInversePhysics):
+            theirs = Problem(problem.operator.wrapped(shape), problem.noise)
+            # Some models ask the physics for the level of the noise.
+            noisy = physics_from_operator(problem.operator, shape, problem.noise)
+            problem.operator.wrapped(shape).physics.noise_model = noisy.noise_model
+        made = self._made(problem, shape)
+        if self.weights is not None:
+            _give_weights(made, self.weights, self.model)
+        try:
+            self.inner = reconstructor_from_deepinverse(made, self.sigma)
+            self.inner.setup(theirs, shape)
+        except SpecError as error:
+            error.where = None
+            raise
+        self._has_weights = any(True for _ in made.parameters())
+        if self.weights is not None:
+            made.requires_grad_(False)
+
+    def forward(self, z: Tensor) -> Tensor:
+        """Reconstructions `[B, C, H, W]`.
+
+        Raises:
+            InvregError: before `setup`, or if the model gives something else than an image.
+        """
+        if self._problem is None or self._setup_shape is None:
+            raise InvregError("not set up", where=type(self).__name__, hint="setup(problem, image_shape) first")
+        if self._has_weights:
+            images = self.inner(z)
+        else:
+            images = (
+                torch.cat([self._alone(one[None]) for one in z]) if len(z) else z.new_zeros((0, *self._setup_shape))
+            )
+        if not isinstance(images, Tensor) or len(images) != len(z) or images.dim() != 1 + len(self._setup_shape):
+            shape = tuple(images.shape) if isinstance(images, Tensor) else type(images).__name__
+            raise InvregError(
+                f"{self.model} returns {shape}", expected=f"images [B, {', '.join(map(str, self._setup_shape))}]"
+            )
+        return images.to(z.dtype)
+
+    def extra_repr(self) -> str:
+        return self.model
+
+    def _alone(self, z: Tensor) -> Tensor:
+        """One image by a model of its own: several keep state from one call to the next, to start from."""
+        with torch.no_grad():
+            inner = self.inner
+            inner.model = self._fresh(inner.model)
+            return inner(z).detach()
+
+    def _fresh(self, model: nn.Module) -> nn.Module:
+        made: nn.Module = self._made(self.problem, self._setup_shape)
+        like = next((one for one in model.buffers()), None)
+        return made if like is None else made.to(like.device)
+
+    def _made(self, problem: Problem | None, shape: Shape | None) -> Any:
+        """The model; `PENDING` without a shape, where it needs one."""
+        making = maker(shape, 0)
+        known = parameters_of(making.catalogues["model"].find(self.model, "model"))
+        given = dict(self.parameters_of_model or {})
+        if self.lambda_reg is not None:
+            if "lambda_reg" not in known:
+                raise SpecError(
+                    f"{self.model} has no lambda_reg", where="lambda_reg", expected="an algorithm of deepinv.optim"
+                )
+            if "lambda_reg" in given:
+                raise SpecError(
+                    "lambda_reg twice", where="parameters.lambda_reg", expected="it once, beside parameters"
+                )
+            given["lambda_reg"] = self.lambda_reg
+        if "data_fidelity" in known and "data_fidelity" not in given:
+            given["data_fidelity"] = {"data_fidelity": "L2"}
+        linear = problem is not None and isinstance(problem.operator, LinearOperator)
+        if problem is not None and shape is not None and linear and "stepsize" in known:
+            given.setdefault("stepsize", 1 / problem.norm(shape).value ** 2)
+        return making.make("model", self.model, given)
+
+
+def _read_weights(path: str) -> dict[str, Tensor]:
+    """The tensors in a file of weights, by name; no code in it is run.
+
+    Raises:
+        SpecError: if there is none, or it holds anything else.
+    """
+    file = Path(path).expanduser()
+    if not file.is_file():
+        raise SpecError(f"{path!r:.200}: no such file", where="weights", expected="a file of weights")
+    try:
+        if file.suffix.lower() == ".safetensors":
+            from safetensors.torch import load_file
+
+            found: Any = load_file(file)
+        else:
+            found = torch.load(file, map_location="cpu", weights_only=True)
+    except Exception as error:  # noqa: BLE001 (a file of someone else can be broken in any way)
+        raise SpecError(
+            f"{path!r:.200} holds no weights: {str(error).splitlines()[0] if str(error) else type(error).__name__}",
+            where="weights",
+            expected="a .safetensors file, or one that torch.load reads with weights_only",
+        ) from None
+    for key in ("state_dict", "params", "model"):
+        if isinstance(found, dict) and isinstance(found.get(key), dict):
+            found = found[key]
+    if not isinstance(found, dict) or not found or not all(isinstance(one, Tensor) for one in found.values()):
+        raise SpecError(
+            f"{path!r:.200} holds no tensors by name", where="weights", expected="the state_dict of a model"
+        )
+    return dict(found)
+
+
+def _give_weights(model: nn.Module, path: str, name: str) -> None:
+    try:
+        model.load_state_dict(_read_weights(path))
+    except RuntimeError as error:
+        raise SpecError(
+            f"{path!r:.200} does not fit {name}: {error}"[:800],
+            where="weights",
+            expected="the weights of a model with the same parameters",
+        ) from None
