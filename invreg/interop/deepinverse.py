@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, cast
 
 import torch
@@ -154,7 +155,8 @@ class PhysicsOperator(SharesForeign, Operator):
     the channels Re, Im of its first, then of its second channel, and so on; the tensors of a list as channels one
     after the other, or as one row (1, 1, N) where their sizes differ. Physics that take complex images are given
     images with the imaginary part 0, and those of MRI, for which a complex image is one of two channels, images of
-    one channel as their real part. All of these are isometries, so that adjoints stay adjoints.
+    one channel as their real part; those of dynamic MRI the channels of an image as frames. All of these are
+    isometries, so that adjoints stay adjoints.
 
     Args:
         physics: the physics; its buffers move with the operator.
@@ -223,7 +225,7 @@ class PhysicsOperator(SharesForeign, Operator):
     def _measure_zeros(self, shape: Shape) -> tuple[str, RealForm]:
         like = next((one for one in self.physics.buffers() if one.is_floating_point()), torch.zeros(()))
         zeros, first = like.new_zeros((1, *shape)), None
-        for domain in ("real", "complex", *(["real part"] if shape[0] == 1 and _is_of_mri(self.physics) else [])):
+        for domain in _domains(self.physics, shape):
             try:
                 with torch.no_grad():
                     y = self.physics.A(_EMBEDDED[domain](zeros))
@@ -270,17 +272,32 @@ def _real(x: Tensor) -> Tensor:
 
 
 #: How an image is given to a physics, and the adjoint of that.
-_EMBEDDED = {"real": lambda x: x, "complex": _complex, "real part": lambda x: torch.cat([x, torch.zeros_like(x)], 1)}
-_PROJECTED = {"real": _real, "complex": _real, "real part": lambda x: x[:, :1]}
+_EMBEDDED: dict[str, Callable[[Tensor], Tensor]] = {
+    "real": lambda x: x,
+    "complex": _complex,
+    "real part": lambda x: torch.cat([x, torch.zeros_like(x)], 1),
+    "frames": lambda x: torch.stack([x, torch.zeros_like(x)], 1),
+}
+_PROJECTED: dict[str, Callable[[Tensor], Tensor]] = {
+    "real": _real,
+    "complex": _real,
+    "real part": lambda x: x[:, :1],
+    "frames": lambda x: x[:, 0],
+}
 
 #: Of the difference quotient: in float32, rounding then disturbs it by about 1e-4.
 _STEP = 1e-3
 
 
-def _is_of_mri(physics: Any) -> bool:
-    from deepinv.utils.mixins import MRIMixin
+def _domains(physics: Any, shape: Shape) -> list[str]:
+    """How images of this shape may be given to a physics, the first that works being the one."""
+    from deepinv.utils.mixins import MRIMixin, TimeMixin
 
-    return any(isinstance(module, MRIMixin) for module in physics.modules())
+    kinds = [kind for kind in (MRIMixin, TimeMixin) if any(isinstance(one, kind) for one in physics.modules())]
+    if MRIMixin not in kinds:
+        return ["real", "complex"]
+    # One channel would be taken for both parts by some.
+    return ["real part" if shape[0] == 1 else "real", *(["frames"] if TimeMixin in kinds else [])]
 
 
 def _tensor_lists(y: Any) -> Any:

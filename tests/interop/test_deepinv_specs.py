@@ -166,8 +166,8 @@ def test_what_is_wrong_is_said_when_the_spec_is_read(name: str, parameters: Any,
 
 
 def test_what_the_constructor_refuses_is_said_with_its_signature() -> None:
-    with pytest.raises(SpecError, match=r"Blur refuses these parameters(.|\n)*filter: "):
-        physics("Blur", {"filter": "gaussian"})
+    with pytest.raises(SpecError, match=r"Inpainting refuses these parameters(.|\n)*mask: "):
+        physics("Inpainting", {"mask": 1, "img_size": [1, 4, 4]})
 
 
 def test_a_package_that_is_missing_is_named() -> None:

@@ -3,6 +3,7 @@ import pytest
 import torch
 from tv_helpers import MatrixBlur, Measurements, gaussian_matrix, noise, shapes
 
+from invreg.components.operator import LinearOperator
 from invreg.errors import ConvergenceError
 from invreg_tv.differences import add_adjoint, gradient, total_variation
 from invreg_tv.linear import Identity, primal_dual
@@ -237,3 +238,26 @@ def test_a_norm_that_is_much_too_small_is_not_taken_for_convergence():
     )
     found = primal_dual(steep, steep(z), 3e-3, start=torch.zeros_like(z), norm=1.0, max_iterations=200)
     assert not found.converged.any()
+
+
+def test_an_adjoint_whose_axes_lie_in_another_order_in_memory_changes_nothing() -> None:
+    class Blur(LinearOperator):
+        """The mean of neighbours, with results whose strides are those of `permuted`."""
+
+        def __init__(self, permuted: bool) -> None:
+            super().__init__()
+            self.permuted = permuted
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            y = (x.roll(1, -1) + 2 * x + x.roll(-1, -1)) / 4
+            return y.transpose(-1, -2).contiguous().transpose(-1, -2) if self.permuted else y
+
+        def adjoint(self, y: torch.Tensor) -> torch.Tensor:
+            return self.forward(y)
+
+    z = torch.rand(3, 2, 6, 5, generator=torch.Generator().manual_seed(0))
+    start = Blur(True).adjoint(z)
+    assert not start.is_contiguous()
+    found = [primal_dual(Blur(permuted), z, 0.01, start=start, norm=1.0) for permuted in (False, True)]
+    assert found[1].converged.all()
+    torch.testing.assert_close(found[1].x, found[0].x, rtol=0, atol=1e-5)

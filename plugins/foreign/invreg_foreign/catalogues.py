@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 from invreg import InvregError, Shape, SpecError, did_you_mean, read_image
 from invreg_foreign.signatures import (
@@ -161,9 +162,11 @@ class Maker:
         keys = [key for key in (*self.catalogues, "path") if key in value]
         if not keys:
             parameter.check(value, where, owner)
-            return {
-                key: self.plain(item, Parameter(str(key), frozenset(), "", None), where) for key, item in value.items()
-            }
+            found = {}
+            for name, item in value.items():
+                loose = Parameter(str(name), frozenset({"Tensor"} if isinstance(item, list) else ()), "", None)
+                found[name] = self.argument(item, loose, f"{where}.{name}", owner)
+            return found
         key, *more = keys
         further = {"path"} if key == "path" else {key, "parameters", "key", "seed"}
         odd = sorted({str(one) for one in value} - further)
@@ -188,7 +191,8 @@ class Maker:
         takes_arrays = parameter.wants & {"Tensor", "NDArray", "ndarray", "ArrayLike"}
         takes_lists = parameter.wants & {"tuple", "list", "Sequence", "Iterable"}
         whole = all(isinstance(one, int) for one in value)
-        if (takes_arrays and not (takes_lists and whole)) or (not takes_lists and not whole and not parameter.wants):
+        flat = not any(isinstance(one, list | tuple) for one in value)
+        if (takes_arrays and not (takes_lists and flat)) or (not takes_lists and not whole and not parameter.wants):
             try:
                 return self.array(value, parameter)
             except (TypeError, ValueError, OverflowError) as error:
@@ -214,6 +218,10 @@ class Maker:
                 hint=f"pip install {missing.partition('.')[0]}" if missing else None,
             ) from error
         except Exception as error:
+            if "cuda" in str(error).lower() and not torch.cuda.is_available():
+                raise SpecError(
+                    f"{name} computes on a CUDA GPU: {error}"[:600], where=where, expected="a machine with such a GPU"
+                ) from error
             raise SpecError(
                 f"{name} refuses these parameters: {type(error).__name__}: {error}"[:600],
                 where=where,

@@ -65,6 +65,9 @@ def maker(image_shape: Shape | None, seed: int) -> Maker:
             "function": Catalogue(
                 "filter of DeepInverse", {name: getattr(deepinv.physics.functional, name) for name in _FILTERS}
             ),
+            "config": Catalogue(
+                "configuration of DeepInverse", {"SolverConfig": deepinv.physics.Scattering.SolverConfig}
+            ),
             "transform": _classes("transform of DeepInverse", deepinv.transform, deepinv.transform.Transform),
             "prior": _classes("prior of DeepInverse", deepinv.optim, deepinv.optim.Prior),
             "data_fidelity": _classes("data fidelity of DeepInverse", deepinv.optim, deepinv.optim.DataFidelity),

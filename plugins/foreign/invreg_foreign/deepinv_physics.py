@@ -55,6 +55,10 @@ class DeepInversePhysics(PerShape):
         # Made here where the shape of images is not needed: what is wrong then is found when the spec is checked.
         maker(None, seed).make("physics", physics, parameters)
 
+    @property
+    def place(self) -> object:
+        return self._like.device, self._like.dtype
+
     def make(self, image_shape: Shape) -> Operator:
         like: Tensor = self._like
         candidates = [like, like.float(), like.float().cpu()]

@@ -48,8 +48,20 @@ class PerShape(Operator):
         return self._ranges[tuple(domain_shape)]
 
     def _apply(self, fn: Callable[..., Any], recurse: bool = True) -> Self:
-        self._made.clear()  # made again where this operator then is
-        return super()._apply(fn, recurse)
+        before = self.place
+        super()._apply(fn, recurse)
+        if self.place != before:
+            # Made again now, as it cannot be made while torch.func transforms a call.
+            shapes = list(self._made)
+            self._made.clear()
+            for shape in shapes:
+                self.of(shape)
+        return self
+
+    @property
+    def place(self) -> object:
+        """Where it computes, and how precisely; None where that is always the same."""
+        return None
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Self:
         import copy

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Mapping
-from types import ModuleType
+from collections.abc import Callable, Mapping
+from types import FunctionType, ModuleType
 from typing import Annotated, Any
 
 import numpy as np
@@ -15,6 +15,9 @@ from invreg.interop import operator_from_pylops, require
 from invreg_foreign.catalogues import Catalogue, Maker
 from invreg_foreign.per_shape import LinearPerShape
 from invreg_foreign.signatures import Parameter
+
+#: The base class, and one that is given functions.
+_NOT_NAMED = {"LinearOperator", "FunctionOperator"}
 
 #: Where PyLops keeps its operators.
 _ROOMS = ("basicoperators", "signalprocessing", "waveeqprocessing", "medical", "avo")
@@ -71,15 +74,16 @@ def _maker(image_shape: Shape | None) -> Maker:
     )
 
 
-def _operators(pylops: ModuleType) -> dict[str, type[Any]]:
-    found: dict[str, type[Any]] = {}
+def _operators(pylops: ModuleType) -> dict[str, Callable[..., Any]]:
+    found: dict[str, Callable[..., Any]] = {}
     for room in _ROOMS:
         module = importlib.import_module(f"pylops.{room}")
         for name in dir(module):
-            cls = getattr(module, name)
-            if isinstance(cls, type) and issubclass(cls, pylops.LinearOperator) and not name.startswith("_"):
-                found.setdefault(name, cls)
-    return {name: cls for name, cls in found.items() if cls is not pylops.LinearOperator}
+            entry = getattr(module, name)
+            makes = isinstance(entry, FunctionType) and name[0].isupper()  # FFT2D, say, chooses one by its engine
+            if makes or (isinstance(entry, type) and issubclass(entry, pylops.LinearOperator)):
+                found.setdefault(name, entry)
+    return {name: entry for name, entry in found.items() if name not in _NOT_NAMED}
 
 
 def _shaped(name: str, known: Mapping[str, Parameter], shape: Shape) -> dict[str, Any]:

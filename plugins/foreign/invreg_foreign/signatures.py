@@ -92,13 +92,15 @@ def parameters_of(cls: Callable[..., Any]) -> dict[str, Parameter]:
     """The parameters that a class, or a function, takes by name: also those that `**kwargs` hands to its bases."""
     found: dict[str, Parameter] = {}
     functions = [base.__init__ for base in cls.__mro__ if "__init__" in vars(base)] if isinstance(cls, type) else [cls]
-    for function in functions:
+    for depth, function in enumerate(functions):
         if function is object.__init__ or function.__module__.partition(".")[0] == "torch":
             break
         own = list(inspect.signature(function).parameters.values())[isinstance(cls, type) :]
         for one in own:
             if one.kind in (one.POSITIONAL_OR_KEYWORD, one.KEYWORD_ONLY):
-                found.setdefault(one.name, _parameter(one, function.__qualname__.partition(".")[0]))
+                # What a base needs, a class that takes `**kwargs` gives it, or has as one of its own.
+                optional = one.replace(default=None) if depth and one.default is one.empty else one
+                found.setdefault(one.name, _parameter(optional, function.__qualname__.partition(".")[0]))
         if not any(one.kind is one.VAR_KEYWORD for one in own):
             break
     return found

@@ -37,7 +37,9 @@ class Updates:
     """
 
     def __init__(self, x: Tensor, p: Tensor, low: float, high: float) -> None:
-        self.x, self.p, self._low, self._high = x.contiguous(), p.contiguous(), low, high
+        # All others are like these two: an operator may give images whose axes lie in another order in memory.
+        x, p = x.contiguous(), p.contiguous()
+        self.x, self.p, self._low, self._high = x, p, low, high
         self.x_bar, self.x_next, self.p_next = torch.empty_like(x), torch.empty_like(x), torch.empty_like(p)
         self._compiled = compiled_step(x.dtype) if x.device.type == "cpu" else None
         self._row = x.new_empty(2 * x.shape[-1])
