@@ -38,6 +38,8 @@ TILES = {
 }
 CIRCLE = [[1.5 * f(2 * math.pi * k / 12) for k in range(12)] for f in (math.cos, math.sin)]
 
+SPIRAL = [[math.pi * k / 1000 * f(2.4 * k) for k in range(1000)] for f in (math.cos, math.sin)]
+
 #: Parameters of each physics; those that are not named take none.
 PARAMETERS: dict[str, dict[str, Any]] = {
     "Blur": {"filter": GAUSSIAN, "padding": "circular"},
@@ -65,7 +67,7 @@ PARAMETERS: dict[str, dict[str, Any]] = {
     "PhysicsMultiScaler": {"physics": BLUR},
     "Ptychography": {},
     "PtychographyLinearOperator": {},
-    "RadioInterferometry": {"samples_loc": [[0.1 * k, 0.05 * k] for k in range(30)]},
+    "RadioInterferometry": {"samples_loc": SPIRAL},
     "RandomPhaseRetrieval": {"m": 3000},
     "Scattering": {
         "receivers": CIRCLE,

@@ -60,7 +60,7 @@ class DeepInversePhysics(PerShape):
         return self._like.device, self._like.dtype
 
     def make(self, image_shape: Shape) -> Operator:
-        like: Tensor = self._like
+        like = cast(Tensor, self._like)
         candidates = [like, like.float(), like.float().cpu()]
         for last, candidate in enumerate(candidates, 1):
             try:

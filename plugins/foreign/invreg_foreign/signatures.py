@@ -91,7 +91,8 @@ def _shown(value: Any) -> str:
 def parameters_of(cls: Callable[..., Any]) -> dict[str, Parameter]:
     """The parameters that a class, or a function, takes by name: also those that `**kwargs` hands to its bases."""
     found: dict[str, Parameter] = {}
-    functions = [base.__init__ for base in cls.__mro__ if "__init__" in vars(base)] if isinstance(cls, type) else [cls]
+    bases = [base for base in cls.__mro__ if "__init__" in vars(base)] if isinstance(cls, type) else []
+    functions: list[Callable[..., Any]] = [vars(base)["__init__"] for base in bases] or [cls]
     for depth, function in enumerate(functions):
         if function is object.__init__ or function.__module__.partition(".")[0] == "torch":
             break

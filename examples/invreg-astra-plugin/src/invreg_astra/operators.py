@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import weakref
 from typing import Annotated, Any, Literal
 
 import astra
@@ -14,13 +13,17 @@ from torch import Tensor
 import invreg
 from invreg.interop import operator_from_scipy
 
+Projector = Literal["line", "strip", "linear"]
+
 
 class AstraParallelBeam(invreg.LinearOperator):
-    """Line integrals of an image along parallel beams, `[B, C, angles, detectors]`, in units of a pixel.
+    """Line integrals of a square image along parallel beams, `[B, C, angles, detectors]`, in units of a pixel.
 
-    The image lies centred on the axis of rotation, and its pixels are squares of side 1; angles are evenly spaced in
-    [0, 180) degrees. The adjoint is ASTRA's back-projection. With the projectors of the CPU, both use the same matrix,
-    in float32: `invreg.testing.check_operator` and each run compare them. Each channel is projected alone.
+    The image lies centred on the axis of rotation, and its pixels are squares of side 1, as wide as those of the
+    detector, which is as long as the diagonal of the image; angles are evenly spaced in [0, 180) degrees. Products are
+    those with the sparse matrix that ASTRA gives for its projector, so that the adjoint is its transpose, in any
+    precision. (ASTRA's own projection and back-projection are the same products in float32.) Each channel is projected
+    alone.
 
     Source: van Aarle et al. 2016, Optics Express 24, 25129.
     """
@@ -28,14 +31,8 @@ class AstraParallelBeam(invreg.LinearOperator):
     def __init__(
         self,
         angles: Annotated[int, Field(ge=1, description="number of directions")] = 90,
-        detectors: Annotated[
-            int | None, Field(ge=1, description="number of detector pixels; none: as the diagonal of the image needs")
-        ] = None,
-        spacing: Annotated[
-            float, Field(gt=0, description="width of a detector pixel", json_schema_extra={"unit": "pixels"})
-        ] = 1.0,
         projector: Annotated[
-            Literal["line", "strip", "linear"],
+            Projector,
             Field(
                 description="line: lengths of rays in pixels; strip: areas of beams in pixels; linear: interpolation "
                 "between the two nearest pixels"
@@ -43,58 +40,58 @@ class AstraParallelBeam(invreg.LinearOperator):
         ] = "strip",
     ) -> None:
         super().__init__()
-        self.angles, self.detectors, self.spacing, self.projector = angles, detectors, spacing, projector
-        self._projectors: dict[tuple[int, int], _Projector] = {}
+        self.angles, self.projector = angles, projector
+        self._planes: dict[int, invreg.LinearOperator] = {}
 
     def forward(self, x: Tensor) -> Tensor:
-        planes = self._plane(x.shape[-2], x.shape[-1])(x.flatten(0, 1)[:, None])
-        return planes.view(*x.shape[:2], *planes.shape[-2:])
+        measured = self.range_shape(tuple(x.shape[1:]))
+        return self._plane(x.shape[-1])(x.reshape(-1, 1, *x.shape[2:])).view(len(x), *measured)
 
     def adjoint(self, y: Tensor) -> Tensor:
-        _, height, width = self.domain_shape(tuple(y.shape[1:]))
-        planes = self._plane(height, width).adjoint(y.flatten(0, 1)[:, None])
-        return planes.view(*y.shape[:2], height, width)
+        shape = self.domain_shape(tuple(y.shape[1:]))
+        return self._plane(shape[-1]).adjoint(y.reshape(-1, 1, *y.shape[2:])).view(len(y), *shape)
 
     def range_shape(self, domain_shape: invreg.Shape) -> invreg.Shape:
-        if len(domain_shape) != 3:
-            raise invreg.ShapeError(f"images of shape {domain_shape}", where="astra_parallel", expected="(C, H, W)")
-        self._plane(*domain_shape[1:])
-        return domain_shape[0], self.angles, self._detectors(*domain_shape[1:])
+        if len(domain_shape) != 3 or domain_shape[1] != domain_shape[2] or min(domain_shape) < 1:
+            raise invreg.ShapeError(
+                f"images of shape {domain_shape}", where="astra_parallel", expected="square images (C, N, N)"
+            )
+        return domain_shape[0], self.angles, math.ceil(domain_shape[1] * math.sqrt(2))
 
     def domain_shape(self, range_shape: invreg.Shape) -> invreg.Shape:
-        sizes = [size for size in self._projectors if self.range_shape((1, *size))[1:] == tuple(range_shape[1:])]
-        if len(sizes) != 1:
+        side = int(range_shape[-1] / math.sqrt(2))
+        if len(range_shape) != 3 or side < 1 or self.range_shape((range_shape[0], side, side)) != tuple(range_shape):
             raise invreg.ShapeError(
-                f"measurements of shape {range_shape} belong to {len(sizes)} of the image sizes that were projected",
+                f"measurements of shape {range_shape}",
                 where="astra_parallel",
-                expected="images of one size, projected before",
+                expected=f"(C, {self.angles}, N √2 rounded up), for images (C, N, N)",
             )
-        return range_shape[0], *sizes[0]
+        return range_shape[0], side, side
 
-    def _detectors(self, height: int, width: int) -> int:
-        return self.detectors or math.ceil(math.hypot(height, width) / self.spacing)
-
-    def _plane(self, height: int, width: int) -> invreg.LinearOperator:
+    def _plane(self, side: int) -> invreg.LinearOperator:
         """The operator on images of one channel."""
-        if (height, width) not in self._projectors:
-            detectors = self._detectors(height, width)
-            angles = np.linspace(0, np.pi, self.angles, endpoint=False)
-            geometry = astra.create_proj_geom("parallel", self.spacing, detectors, angles)
-            volume = astra.create_vol_geom(height, width)
-            self._projectors[height, width] = _Projector(
-                astra.create_projector(self.projector, geometry, volume),
-                (1, height, width),
-                (1, self.angles, detectors),
-            )
-        return self._projectors[height, width].operator
+        if side not in self._planes:
+            measured = self.range_shape((1, side, side))
+            matrix = projection_matrix(side, self.angles, measured[-1], self.projector)
+            self._planes[side] = operator_from_scipy(matrix, (1, side, side), measured)
+        return self._planes[side]
 
 
-class _Projector:
-    """A projector of ASTRA, which forgets it together with this object; copies share it."""
+def projection_matrix(side: int, angles: int, detectors: int, projector: Projector) -> Any:
+    """ASTRA's sparse matrix, angles * detectors x side², in float32; rows and columns of it are row-major."""
+    number = make_projector(side, angles, detectors, projector)
+    try:
+        matrix = astra.projector.matrix(number)
+        try:
+            return astra.matrix.get(matrix)
+        finally:
+            astra.matrix.delete(matrix)
+    finally:
+        astra.projector.delete(number)
 
-    def __init__(self, number: int, domain: invreg.Shape, measured: invreg.Shape) -> None:
-        self.operator = operator_from_scipy(astra.OpTomo(number), domain, measured)
-        weakref.finalize(self, astra.projector.delete, number)
 
-    def __deepcopy__(self, memo: dict[int, Any]) -> _Projector:
-        return self
+def make_projector(side: int, angles: int, detectors: int, projector: Projector) -> int:
+    """A projector of ASTRA, by the number that it goes by there; whoever makes it deletes it."""
+    geometry = astra.create_proj_geom("parallel", 1.0, detectors, np.linspace(0, np.pi, angles, endpoint=False))
+    number: int = astra.create_projector(projector, geometry, astra.create_vol_geom(side, side))
+    return number
