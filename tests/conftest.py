@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import signal
 import sys
 import tempfile
+from pathlib import Path
+from types import ModuleType
+
+import pytest
 
 # Threads that sleep while they wait: tests must not stall on a busy machine.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
@@ -21,3 +26,27 @@ if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
 os.environ["INVREG_CACHE"] = os.environ["TESTS_CACHE"] = os.environ.get("TESTS_CACHE") or tempfile.mkdtemp(
     prefix="invreg-tests-"
 )
+
+
+@pytest.fixture(scope="session")
+def dinv() -> ModuleType:
+    """The package `deepinv`, also beside a torchvision that does not fit torch; skipped where it is not installed."""
+    found = importlib.util.find_spec("torchvision")
+    if found is not None and found.origin is not None:
+        _declare_operators(Path(found.origin).parent)
+    return pytest.importorskip("deepinv", reason="DeepInverse is not installed")
+
+
+def _declare_operators(torchvision: Path) -> None:
+    """Lets torchvision be imported where it was built for another torch (for CUDA, beside a torch for the CPU).
+
+    It declares two operators that its own library was to define. Nothing in these tests calls them.
+    """
+    import torch
+
+    try:
+        for library in torchvision.glob("_C.*"):
+            torch.ops.load_library(library)
+    except OSError:
+        for name in ("nms", "qnms"):
+            torch.library.define(f"torchvision::{name}", "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import importlib.util
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,20 +16,7 @@ from invreg.schema.signature import built_with
 from invreg_operators.pointwise.identity import Identity
 
 REGISTRY = Registry.installed()
-#: Those whose package may be missing.
-NEEDS = {"deepinv": "deepinv", "pylops": "pylops"}
-COMPONENTS = [
-    pytest.param(
-        kind,
-        name,
-        id=f"{kind}-{name}",
-        marks=pytest.mark.skipif(
-            name in NEEDS and importlib.util.find_spec(NEEDS[name]) is None, reason=f"{name} is not installed"
-        ),
-    )
-    for kind in KINDS
-    for name in REGISTRY.names(kind)
-]
+COMPONENTS = [pytest.param(kind, name, id=f"{kind}-{name}") for kind in KINDS for name in REGISTRY.names(kind)]
 #: What has no default.
 REQUIRED: dict[str, Any] = {
     "kernel": [[1.0]],
@@ -46,11 +33,16 @@ OF_ITS_OWN: dict[str, dict[str, Any]] = {
 }
 
 
-@pytest.fixture(autouse=True, scope="module")
-def _a_matrix(tmp_path_factory: pytest.TempPathFactory) -> None:
-    path = tmp_path_factory.mktemp("matrix") / "a.npy"
-    np.save(path, np.eye(4))
-    OF_ITS_OWN["scipy_matrix"] = {"path": str(path)}
+@pytest.fixture(autouse=True)
+def _what_it_needs(name: str, request: pytest.FixtureRequest, tmp_path: Path) -> None:
+    """The package of another project, and the matrix."""
+    if name == "deepinv":
+        request.getfixturevalue("dinv")
+    if name == "pylops":
+        pytest.importorskip("pylops", reason="PyLops is not installed")
+    if name == "scipy_matrix":
+        np.save(tmp_path / "a.npy", np.eye(4))
+        OF_ITS_OWN[name] = {"path": str(tmp_path / "a.npy")}
 
 
 def required(kind: str, name: str) -> dict[str, Any]:

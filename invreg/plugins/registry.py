@@ -306,15 +306,12 @@ def _below(where: str, key: object) -> str:
 def spec_of(component: Component, registry: Registry | None = None) -> dict[str, Any]:
     """The spec from which an equal component can be built: its name and all its parameters.
 
-    A class whose constructor makes instances of another one, by `__new__`, is named in the `spec_class` of that.
-
     Raises:
         SpecError: if the component's class is not registered, or a parameter has no form in a spec.
     """
     if not isinstance(component, Component):
         raise SpecError(f"{shown(component)} is not a component", expected="an instance of an invreg component class")
-    cls = getattr(component, "spec_class", type(component))
-    name = component.__dict__.get("_registered_as") or (registry or Registry.installed()).name_of(cls)
+    name = component.__dict__.get("_registered_as") or (registry or Registry.installed()).name_of(type(component))
     if name is None:
         raise SpecError(
             f"{type(component).__module__}.{type(component).__qualname__} is not registered, so no spec can name it",

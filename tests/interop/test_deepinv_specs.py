@@ -170,7 +170,8 @@ def test_what_the_constructor_refuses_is_said_with_its_signature() -> None:
         physics("Inpainting", {"mask": 1, "img_size": [1, 4, 4]})
 
 
-def test_a_package_that_is_missing_is_named() -> None:
+def test_a_package_that_is_missing_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "torchkbnufft", None)
     with pytest.raises(SpecError, match=r"RadioInterferometry needs a package(.|\n)*pip install torchkbnufft"):
         physics("RadioInterferometry", {"samples_loc": [[0.1], [0.2]], "img_size": [8, 8]})
 

@@ -91,10 +91,10 @@ def maker(image_shape: Shape | None, seed: int) -> Maker:
     )
 
 
-def physics_class(name: object) -> type[Any] | None:
+def physics_class(name: str) -> type[Any] | None:
     """The class of this name in `deepinv.physics`; None if there is none."""
     deepinv = require("deepinv", "deepinv")
-    return _subclasses(deepinv.physics, deepinv.physics.Physics).get(name) if isinstance(name, str) else None
+    return _subclasses(deepinv.physics, deepinv.physics.Physics).get(name)
 
 
 def is_linear(cls: type[Any]) -> bool:

@@ -33,13 +33,6 @@ class DeepInversePhysics(PerShape):
     Source: Tachella et al. 2025, DeepInverse: A Python package for solving imaging inverse problems with deep learning.
     """
 
-    def __new__(cls, *arguments: Any, **named: Any) -> DeepInversePhysics:
-        chosen: type[DeepInversePhysics] = cls
-        if cls is DeepInversePhysics and (arguments or "physics" in named):
-            theirs = physics_class(arguments[0] if arguments else named["physics"])
-            chosen = LinearDeepInversePhysics if theirs is not None and is_linear(theirs) else cls
-        return super().__new__(chosen)  # type: ignore[return-value]
-
     def __init__(
         self,
         physics: Annotated[str, Field(description="the name of a class in deepinv.physics")],
@@ -52,6 +45,10 @@ class DeepInversePhysics(PerShape):
         self.physics, self.parameters_of_physics, self.seed = physics, parameters, seed
         self.register_buffer("_like", torch.zeros(()), persistent=False)  # says device and precision
         self._computes_as: dict[Shape, Tensor] = {}
+        # Whether an operator is linear is asked of its class, and known of this one only now.
+        cls = physics_class(physics)
+        if cls is not None and is_linear(cls):
+            self.__class__ = LinearDeepInversePhysics
         # Made here where the shape of images is not needed: what is wrong then is found when the spec is checked.
         maker(None, seed).make("physics", physics, parameters)
 
@@ -151,7 +148,7 @@ def _mixes_images(operator: PhysicsOperator, image_shape: Shape, like: Tensor) -
 class LinearDeepInversePhysics(DeepInversePhysics, LinearPerShape):
     """A linear physics of DeepInverse: what `DeepInversePhysics` makes of the name of one."""
 
-    spec_class = DeepInversePhysics
+    registered_class = DeepInversePhysics
 
     def adjoint(self, y: Tensor) -> Tensor:
         """A* y, for y `[B, ...range]`."""
