@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import json
 import math
+import re
 import tempfile
 import time
 import warnings
@@ -110,6 +111,22 @@ OF_COLOUR = {
     "SinglePhotonLidar",
 }
 
+#: Settings whose adjoint is wrong: what they are in words, the physics, its parameters, the channels of images.
+FAULTS: list[tuple[str, str, dict[str, Any], int]] = [
+    ("one disperser, 5 channels", "CompressiveSpectralImaging", {"mode": "sd"}, 5),
+    ("two dispersers, 5 channels", "CompressiveSpectralImaging", {"mode": "ss"}, 5),
+    ("three frames that overlap", "SequentialMRI", {"mask": {"path": "frames.npy"}}, 1),
+    ("the mean of several", "StackedLinearPhysics", {"physics_list": [BLUR, INPAINTING], "reduction": "mean"}, 1),
+    ("without back-propagation", "Tomography", {"angles": 20, "adjoint_via_backprop": False}, 1),
+    (
+        "a rotation by 20 degrees",
+        "VirtualLinearPhysics",
+        {"physics": BLUR, "transform": {"transform": "Rotate"}, "g_params": {"theta": [20.0]}},
+        1,
+    ),
+    ("a factor that does not divide the size", "DownsamplingMatlab", {"factor": 3}, 1),
+]
+
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -120,15 +137,46 @@ def main() -> None:
     warnings.simplefilter("ignore")
     with tempfile.TemporaryDirectory() as folder:
         PARAMETERS["MultiCoilMRI"] = {"coil_maps": {"path": coil_maps(Path(folder))}}
+        np.save(Path(folder) / "frames.npy", np.random.default_rng(0).random((1, 2, 3, SIDE, SIDE)) > 0.5)
+        faults = [defect(*fault, Path(folder)) for fault in FAULTS]
         rows = [tried(name) for name in options.names or names()]
     print(f"deepinv {deepinv.__version__}, photographs of {SIDE} x {SIDE} pixels\n")
-    print("| physics | kind | measurement | defect | tv, PSNR | |\n|---|---|---|---|---|---|")
-    for row in rows:
-        print("| " + " | ".join(str(value) for value in row.values()) + " |")
+    print(table(rows))
     works = sum(bool(row["tv"]) for row in rows)
     print(f"\n{works} of {len(rows)} run.")
+    print("\n| physics | setting | defect of the adjoint |\n|---|---|---|\n" + "\n".join(faults))
     if options.json:
         options.json.write_text(json.dumps(rows, indent=2))
+
+
+def defect(words: str, name: str, parameters: dict[str, Any], channels: int, folder: Path) -> str:
+    """One line of the table of faults."""
+    if "mask" in parameters:
+        parameters = {**parameters, "mask": {"path": str(folder / parameters["mask"]["path"])}}
+    given = {"name": "deepinv", "physics": name, "parameters": parameters}
+    operator = invreg.Registry.installed().build("operator", given)
+    try:
+        found = f"{operator.adjoint_defect((channels, SIDE, SIDE)):.1g}"
+    except invreg.ShapeError as error:
+        found = in_short(str(error))
+    return f"| {name} | {words} | {found} |"
+
+
+def table(rows: list[dict[str, Any]]) -> str:
+    """The rows in Markdown."""
+    lines = ["| physics | | measurement | defect | tv, dB | |", "|---|---|---|---|---|---|"]
+    for row in rows:
+        lines.append("| " + " | ".join([*(str(row[key]) for key in list(row)[:-1]), in_short(row["remark"])]) + " |")
+    return "\n".join(lines)
+
+
+def in_short(remark: str) -> str:
+    """What a message says, without where and what to try."""
+    if "not the transpose" in remark:
+        return "the adjoint of DeepInverse is not the transpose, as a warning says"
+    if "did not reach the tolerance" in remark:
+        return "tv does not reach its tolerance, as a warning says"
+    return re.split(r":? {2,}(?:expected|try):", remark.partition(": ")[2])[0][:130].strip()
 
 
 def coil_maps(folder: Path) -> str:
