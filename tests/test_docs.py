@@ -297,7 +297,9 @@ def test_the_executor_of_the_cluster_page_works(monkeypatch: pytest.MonkeyPatch)
 @pytest.mark.parametrize(
     "block", [b for b in _of("yaml") if "\nmethods:" in b.code], ids=lambda b: f"{b.page}: {b.title}"
 )
-def test_whole_specs_are_valid(block: Block, example: Path) -> None:
+def test_whole_specs_are_valid(block: Block, example: Path, request: pytest.FixtureRequest) -> None:
+    if "name: deepinv" in block.code:
+        request.getfixturevalue("dinv")
     content = parse_yaml(block.code, str(block.page))
     registry = _with_example(example) if block.title == "motion.yaml" else Registry.installed()
     if "matrix" in content:
