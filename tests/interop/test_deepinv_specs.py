@@ -13,6 +13,7 @@ import torch
 
 import invreg
 from invreg import InvregWarning, Registry, SpecError, spec_of
+from invreg.testing import check_operator
 
 REGISTRY = Registry.installed()
 SHAPE = (1, 12, 10)
@@ -106,6 +107,27 @@ def test_nonlinear_ones_are_no_linear_operators() -> None:
     torch.testing.assert_close(operator(images()), images())
 
 
+def test_no_images_are_measured_as_nothing() -> None:
+    operator = physics("BlurFFT", {"filter": [[0.25, 0.25], [0.25, 0.25]]})
+    assert operator(images()[:0]).shape == operator.adjoint(images()[:0]).shape == (0, *SHAPE)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("name", "parameters", "shape"),
+    [
+        ("BlurFFT", {"filter": [[0.25, 0.25], [0.25, 0.25]]}, (1, 13, 17)),
+        ("Inpainting", {"mask": 0.5}, (3, 9, 7)),
+        ("MRI", None, (1, 8, 8)),
+        ("StackedLinearPhysics", {"physics_list": [{"physics": "Denoising"}, {"physics": "Inpainting"}]}, (1, 8, 8)),
+    ],
+)
+def test_they_keep_what_operators_promise(name: str, parameters: Any, shape: tuple[int, ...]) -> None:
+    if name == "StackedLinearPhysics":
+        parameters["physics_list"][1]["parameters"] = {"mask": 0.5}
+    check_operator(physics(name, parameters), image_shape=shape)
+
+
 def test_norms_are_computed_in_float64() -> None:
     operator = physics("BlurFFT", {"filter": [[0.25, 0.25], [0.25, 0.25]]})
     assert operator.norm(SHAPE).value == pytest.approx(1.0, abs=1e-5)
@@ -156,6 +178,11 @@ def test_a_wrong_adjoint_is_said_with_its_size_and_what_depends_on_it(mode: str)
         ("Blur", {"filter": [[1.0]], "use_fft": "yes"}, ["operator.parameters.use_fft", "'yes' is a text"]),
         ("MRI", {"img_size": [4, 4], "mask": "half"}, ["operator.parameters.mask", "'half' is a text"]),
         ("Inpainting", [0.5], ["operator.parameters"]),
+        ("Inpainting", {"mask": float("nan")}, ["operator.parameters.mask", "not a number"]),
+        ("Inpainting", {"mask": [[float("nan"), 1.0]]}, ["operator.parameters.mask", "NaN or infinite"]),
+        ("Haze", {"offset": "much"}, ["operator.parameters.offset", "'much' is a text"]),
+        ("SpatialUnwrapping", {"threshold": "1e-3"}, ["operator.parameters.threshold", "such as its default 1.0"]),
+        ("LinearPhysics", None, ["there is no physics of DeepInverse 'LinearPhysics'"]),
     ],
 )
 def test_what_is_wrong_is_said_when_the_spec_is_read(name: str, parameters: Any, words: list[str]) -> None:

@@ -14,8 +14,8 @@ import torch
 from torch import nn
 
 from invreg import Shape, SpecError
-from invreg.interop import require
 from invreg_foreign.catalogues import PENDING, Catalogue, Maker
+from invreg_foreign.packages import package
 from invreg_foreign.signatures import Parameter
 
 #: Physics, and a generator, that are told the height and the width of an image, without its channels.
@@ -51,10 +51,10 @@ def maker(image_shape: Shape | None, seed: int) -> Maker:
     Raises:
         InvregError: if it is not installed, or cannot be imported.
     """
-    deepinv = require("deepinv", "deepinv")
+    deepinv = package("deepinv")
     return Maker(
         catalogues={
-            "physics": _classes("physics of DeepInverse", deepinv.physics, deepinv.physics.Physics, shaped=_shaped),
+            "physics": Catalogue("physics of DeepInverse", _physics(deepinv), shaped=_shaped, seeded=_generators),
             "generator": Catalogue(
                 "generator of DeepInverse",
                 _subclasses(deepinv.physics.generator, deepinv.physics.generator.PhysicsGenerator),
@@ -93,13 +93,18 @@ def maker(image_shape: Shape | None, seed: int) -> Maker:
 
 def physics_class(name: str) -> type[Any] | None:
     """The class of this name in `deepinv.physics`; None if there is none."""
-    deepinv = require("deepinv", "deepinv")
-    return _subclasses(deepinv.physics, deepinv.physics.Physics).get(name)
+    return _physics(package("deepinv")).get(name)
 
 
 def is_linear(cls: type[Any]) -> bool:
     """Whether it is a `LinearPhysics`."""
-    return issubclass(cls, require("deepinv", "deepinv").physics.LinearPhysics)
+    return issubclass(cls, package("deepinv").physics.LinearPhysics)
+
+
+def _physics(deepinv: ModuleType) -> dict[str, type[Any]]:
+    """All but the base classes, which are given functions."""
+    found = _subclasses(deepinv.physics, deepinv.physics.Physics)
+    return {name: cls for name, cls in found.items() if name not in ("Physics", "LinearPhysics", "DecomposablePhysics")}
 
 
 def _models(module: ModuleType) -> dict[str, type[Any]]:
@@ -112,9 +117,8 @@ def _subclasses(module: ModuleType, base: type[Any]) -> dict[str, type[Any]]:
     return {name: cls for name, cls in known.items() if isinstance(cls, type) and issubclass(cls, base)}
 
 
-def _classes(kind: str, module: ModuleType, base: type[Any], shaped: Any = None) -> Catalogue:
-    further = {} if shaped is None else {"shaped": shaped}
-    return Catalogue(kind, _subclasses(module, base), seeded=_generators, **further)
+def _classes(kind: str, module: ModuleType, base: type[Any]) -> Catalogue:
+    return Catalogue(kind, _subclasses(module, base), seeded=_generators)
 
 
 def _shaped(name: str, known: Mapping[str, Parameter], shape: Shape) -> dict[str, Any]:
@@ -160,6 +164,8 @@ def _tensor(value: Any, parameter: Parameter) -> Any:
     array = np.asarray(value)
     if array.dtype.kind not in "fciub":
         raise ValueError("it holds something else than numbers")
+    if not np.isfinite(array).all():
+        raise ValueError("it holds NaN or infinite values")
     tensor = torch.from_numpy(array.astype(np.complex64 if array.dtype.kind == "c" else np.float32))
     return tensor[None, None] if parameter.name == "filter" and tensor.dim() == 2 else tensor
 

@@ -20,9 +20,10 @@ from invreg import (
     require_known,
     search_range,
 )
-from invreg.interop import physics_from_operator, reconstructor_from_deepinverse, require
+from invreg.interop import physics_from_operator, reconstructor_from_deepinverse
 from invreg_foreign.deepinv_catalogues import maker
 from invreg_foreign.deepinv_physics import DeepInversePhysics
+from invreg_foreign.packages import package
 from invreg_foreign.signatures import parameters_of
 
 
@@ -76,7 +77,7 @@ class DeepInverseModel(Reconstructor):
         self.sigma, self.lambda_reg = sigma, lambda_reg
         # Names and values are looked at now: what is wrong is found when the spec is checked.
         made = self._made(None, None)
-        if sigma is not None and isinstance(made, require("deepinv", "deepinv").models.Reconstructor):
+        if sigma is not None and isinstance(made, package("deepinv").models.Reconstructor):
             raise SpecError(
                 f"{model} is not a denoiser", where="sigma", expected="nothing: it has the noise of the problem"
             )

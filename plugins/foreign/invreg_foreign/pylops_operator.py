@@ -11,8 +11,9 @@ import numpy as np
 from pydantic import Field
 
 from invreg import Operator, Shape, ShapeError
-from invreg.interop import operator_from_pylops, require
+from invreg.interop import operator_from_pylops
 from invreg_foreign.catalogues import Catalogue, Maker
+from invreg_foreign.packages import package
 from invreg_foreign.per_shape import LinearPerShape
 from invreg_foreign.signatures import Parameter
 
@@ -63,7 +64,7 @@ class PyLopsOperator(LinearPerShape):
 
 
 def _maker(image_shape: Shape | None) -> Maker:
-    pylops = require("pylops", "pylops")
+    pylops = package("pylops")
     return Maker(
         catalogues={"operator": Catalogue("operator of PyLops", _operators(pylops), shaped=_shaped)},
         refused={"name": "nothing: operators of a spec have no names", "engine": "nothing: numpy, on the CPU"},
@@ -94,4 +95,6 @@ def _array(value: Any, parameter: Parameter) -> Any:
     array = np.asarray(value)
     if array.dtype.kind not in "fciub":
         raise ValueError("it holds something else than numbers")
+    if not np.isfinite(array).all():
+        raise ValueError("it holds NaN or infinite values")
     return array

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import math
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -45,6 +46,12 @@ class Parameter:
         Raises:
             SpecError: with what the signature says.
         """
+        if isinstance(value, float) and math.isnan(value):
+            raise SpecError("not a number", where=where, expected="a number")
+        if isinstance(value, str) and not self.text and _kind(self.default) in ("number", "whole number"):
+            raise SpecError(
+                f"{value!r:.80} is a text", where=where, expected=f"a number, such as its default {self.default}"
+            )
         kinds = {kind for words, kind in _KINDS for word in words if word in self.wants}
         if not kinds or self.wants & _ANYTHING:
             return
