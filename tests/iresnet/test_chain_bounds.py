@@ -266,7 +266,8 @@ def test_scalings_without_a_gain_between_the_points_of_the_coarse_grid_are_not_t
     assert start is not None
     steps, ends = Steps(kernels, mixings, True), Ends(identity, identity)
     whole = smallest_gain(steps, ends, start)
-    monkeypatch.setattr(gain_search, "_COARSE_DENSITY", 1)  # one frequency: w = 0
+    # One frequency: w = 0.
+    monkeypatch.setattr(gain_search, "_SMALL", gain_search._SMALL._replace(coarse_density=1))
     found = smallest_gain(steps, ends, start)
     assert whole is not None
     assert found is not None
@@ -286,12 +287,46 @@ def test_hopeless_scalings_have_no_gain() -> None:
         condition_kernel(Steps(kernels, mixings, True), Ends(identity, identity), start, 4.0)
 
 
+def test_a_large_network_is_searched_with_less_effort_and_nearly_as_well(monkeypatch: pytest.MonkeyPatch) -> None:
+    kernels, mixings = weights(7, steps=4, channels=2, hidden=4, size=0.9)
+    steps, ends = Steps(kernels, mixings, True), Ends(torch.eye(2).double(), torch.eye(2).double())
+    single = [certify_subnetwork(*pair) for pair in zip(kernels, mixings, strict=True)]
+    start = chain_bounds._start(single, [torch.ones(4, dtype=torch.bool)] * 4, True)
+    assert start is not None
+    found = smallest_gain(steps, ends, start)
+    monkeypatch.setattr(gain_search, "_MANY_OPERATIONS", 0)
+    with_less = smallest_gain(steps, ends, start)
+    assert found is not None
+    assert with_less is not None
+    assert with_less.squared_gain < 1.1 * found.squared_gain
+
+
 # -- groups, dead channels, and what is refused
+
+
+def test_certificates_of_earlier_versions_are_verified_as_they_were() -> None:
+    """Their gains are proven by the norm of P - c Id, for a number c that they name."""
+    kernels, mixings = weights(2, steps=2)
+    identity = torch.eye(2, dtype=torch.float64)
+    steps, ends = Steps(kernels, mixings, True), Ends(identity, identity)
+    found = smallest_gain(steps, ends, [torch.full((3,), 1.0, dtype=torch.float64)] * 2)
+    assert found is not None
+    squared_gain = 1.05 * found.squared_gain
+    largest = torch.linalg.eigvalsh(
+        grid_symbols(condition_kernel(steps, ends, found.scalings, squared_gain).kernel, 64)
+    )
+    claim = chain_bounds.GroupGain(
+        2, squared_gain, 0.55 * float(largest.max()), [one.tolist() for one in found.scalings]
+    )
+    check_chain_gains(kernels, mixings, True, 1, ChainBounds([claim], [claim]))
+    for wrong in (replace(claim, squared_gain=0.95 * found.squared_gain), replace(claim, centre=0.4 * claim.centre)):
+        with pytest.raises(CertificateError, match=r"states\.1"):
+            check_chain_gains(kernels, mixings, True, 1, ChainBounds([wrong], [claim]))
 
 
 @pytest.mark.slow
 def test_long_chains_are_cut_into_groups_whose_gains_multiply(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(chain_bounds, "_LARGEST", 8)
+    monkeypatch.setattr(chain_bounds, "stages_of", lambda shapes: [range(2), range(2, 4), range(4, 5)])
     kernels, mixings = weights(4, steps=5, channels=2, hidden=3)
     bounds = bounds_of(kernels, mixings, True)
     assert [one.length for one in bounds.states] == [2, 2, 1]
@@ -311,7 +346,7 @@ def test_gains_of_other_groups_do_not_count(monkeypatch: pytest.MonkeyPatch) -> 
     kernels, mixings = weights(4, steps=4, channels=2, hidden=3)
     mixings = [mixing * size for mixing, size in zip(mixings, (0.01, 1.5, 0.01, 0.01), strict=True)]
     single = [certify_subnetwork(*pair) for pair in zip(kernels, mixings, strict=True)]
-    monkeypatch.setattr(chain_bounds, "groups_of", lambda shapes: [range(i, i + 1) for i in range(len(shapes))])
+    monkeypatch.setattr(chain_bounds, "stages_of", lambda shapes: [range(i, i + 1) for i in range(len(shapes))])
     bounds = certify_chain_gains(kernels, mixings, True, len(mixings[0]), single)
     assert bounds is not None
     check_chain_gains(kernels, mixings, True, len(mixings[0]), bounds)
@@ -322,7 +357,7 @@ def test_gains_of_other_groups_do_not_count(monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def test_large_subnetworks_are_left_to_their_own_bounds(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(chain_bounds, "_LARGEST", 7)
+    monkeypatch.setattr(chain_bounds, "_MOST_OPERATIONS", 35)  # 2 steps take 2 * 3^2 * 2 = 36
     kernels, mixings = weights(4, steps=2, channels=2, hidden=3)
     single = [certify_subnetwork(*pair) for pair in zip(kernels, mixings, strict=True)]
     assert certify_chain_gains(kernels, mixings, True, len(mixings[0]), single) is None
@@ -384,7 +419,7 @@ def test_content_keeps_every_bit() -> None:
 def test_content_that_is_none_is_refused(change: Any) -> None:
     content = {
         "states": [{"length": 2, "squared_gain": 2.0, "centre": 1.0, "scalings": [[1.0], [1.0]]}],
-        "images": [{"length": 2, "squared_gain": 2.0, "centre": 1.0, "scalings": [[1.0], [1.0]]}],
+        "images": [{"length": 2, "squared_gain": 2.0, "centre": None, "scalings": [[1.0], [1.0]]}],
     }
     chain_from_content(content)
     with pytest.raises(CertificateError):

@@ -59,7 +59,7 @@ _AIM, _NEAR, _ATTEMPTS = 0.995, 0.97, 8
 class BoundLimit(nn.Module):
     """The mixings times theta, such that m phi^-1 s has about this Lipschitz constant at most.
 
-    The chain is taken in the pieces of which a certificate proves gains, and these multiply.
+    The chain is taken in pieces whose gains multiply.
 
     Args:
         gain: the target, above 1.

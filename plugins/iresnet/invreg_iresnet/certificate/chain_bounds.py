@@ -1,9 +1,9 @@
 """Proven gains of a whole chain: on states, and from images to images.
 
-A chain is cut into groups of consecutive subnetworks, short enough for the condition of
-`certificate.chain_condition`, and the gains of groups multiply. The reconstruction begins with q equal copies of an
-image and ends with their mean, so for it the first group is entered by a stack of copies only, and of the last group
-only the sum over the copies counts (divided by q at the end, so that the matrices have integer entries).
+A chain is cut into groups of consecutive subnetworks of one shape, for each of which the condition of
+`certificate.chain_condition` is proven, and the gains of groups multiply. The reconstruction begins with q equal copies
+of an image and ends with their mean, so for it the first group is entered by a stack of copies only, and of the last
+group only the sum over the copies counts (divided by q at the end, so that the matrices have integer entries).
 """
 
 from __future__ import annotations
@@ -28,18 +28,16 @@ from invreg_iresnet.certificate.composition import (
     checked_number,
     checked_numbers,
 )
+from invreg_iresnet.certificate.gain_proof import GainProof, gain_is_at_most, proven_gain
 from invreg_iresnet.certificate.gain_search import smallest_gain
 from invreg_iresnet.norms.rounding import root_up, up
 
-# The largest order of a condition: its verification takes about the cube of it, times thousands of frequencies.
+# The largest order of a condition for the pieces in which a network is trained to a target.
 _LARGEST = 160
-# By how much a gain may exceed what the search found: with more of it, there is more room for the proof.
-_EXCESS = (0.01, 0.02, 0.04, 0.08, 0.2)
-# The smallest eigenvalue of P - as a share of half the largest - for which a proof takes a moderate time.
-_MARGIN = 7e-4
-# What is left for other rounding errors, on the machine that verifies it.
-_SPARE = 1e-9
-_GRID = 24
+# Chains with a larger sum of H^2 M, of hidden channels and channels, would take minutes to prove.
+_MOST_OPERATIONS = 10_000_000
+# By how much a gain may exceed what the search found: fewer cells prove it then.
+_TOLERANCE = 0.01
 
 
 @dataclass(frozen=True)
@@ -49,13 +47,14 @@ class GroupGain:
     Attributes:
         length: how many subnetworks are in the group.
         squared_gain: gamma.
-        centre: c, for which ||P - c Id|| <= c.
+        centre: None, as it is proven by elimination; certificates of earlier versions have c, for which
+            ||P - c Id|| <= c is proven.
         scalings: the diagonals of T_j, one list for each subnetwork; 0 for hidden channels that are dead.
     """
 
     length: int
     squared_gain: float
-    centre: float
+    centre: float | None
     scalings: list[list[float]]
 
 
@@ -89,11 +88,11 @@ def certify_chain_gains(
         bounds: of the subnetworks: the search starts from their scalings.
 
     Returns:
-        None if subnetworks are so large that only single ones can be treated, or nothing is proven.
+        None if the chain is so large that this would take minutes, or nothing is proven.
     """
-    groups = groups_of([kernel.shape for kernel in kernels])
-    if groups is None:
+    if sum(kernel.shape[0] ** 2 * kernel.shape[1] for kernel in kernels) > _MOST_OPERATIONS:
         return None
+    groups = stages_of([kernel.shape for kernel in kernels])
     states, images = [], []
     for group in groups:
         active = [alive(kernels[index], mixings[index]) for index in group]
@@ -197,9 +196,14 @@ def _group_from(content: Any, where: str) -> GroupGain:
     return GroupGain(
         length,
         checked_number(group["squared_gain"], f"{where}.squared_gain"),
-        checked_number(group["centre"], f"{where}.centre"),
+        None if group["centre"] is None else checked_number(group["centre"], f"{where}.centre"),
         [checked_numbers(row, f"{where}.scalings") for row in scalings],
     )
+
+
+def stages_of(shapes: Sequence[tuple[int, ...]]) -> list[range]:
+    """0, 1, ... in groups of consecutive kernels `[H, M, k, k]` of one shape."""
+    return _of_lengths([len(list(run)) for _, run in itertools.groupby(shapes)])
 
 
 def groups_of(shapes: Sequence[tuple[int, ...]]) -> list[range] | None:
@@ -267,20 +271,14 @@ def _proven(steps: Steps, ends: Ends, start: Sequence[Tensor], active: Sequence[
         return None
     if found is None:
         return None
-    for excess in _EXCESS:
-        squared_gain = found.squared_gain * (1 + excess) ** 2
-        try:
-            condition = condition_kernel(steps, ends, found.scalings, squared_gain)
-        except CertificateError:
-            continue
-        centre = condition.likely_centre(_GRID, _MARGIN if excess < _EXCESS[-1] else 0.0)
-        if centre is not None and is_proven(condition, centre, _SPARE):
-            scalings = [
-                torch.zeros(len(use), dtype=torch.float64, device="cpu").masked_scatter(use, one).tolist()
-                for use, one in zip(active, found.scalings, strict=True)
-            ]
-            return GroupGain(len(scalings), squared_gain, centre, scalings)
-    return None
+    squared_gain = proven_gain(GainProof(steps, ends, found.scalings), found.squared_gain * (1 + _TOLERANCE) ** 2)
+    if not math.isfinite(squared_gain):
+        return None
+    scalings = [
+        torch.zeros(len(use), dtype=torch.float64, device="cpu").masked_scatter(use, one).tolist()
+        for use, one in zip(active, found.scalings, strict=True)
+    ]
+    return GroupGain(len(scalings), squared_gain, None, scalings)
 
 
 def _check(kernels: Sequence[Tensor], mixings: Sequence[Tensor], implicit: bool, ends: Ends, claim: GroupGain) -> None:
@@ -296,8 +294,11 @@ def _check(kernels: Sequence[Tensor], mixings: Sequence[Tensor], implicit: bool,
             )
     steps = _steps(kernels, mixings, active, implicit)
     used = [scaling[use] for scaling, use in zip(scalings, active, strict=True)]
-    condition = condition_kernel(steps, ends, used, claim.squared_gain)
-    if not is_proven(condition, claim.centre):
+    if claim.centre is None:
+        proven = gain_is_at_most(GainProof(steps, ends, used), claim.squared_gain)
+    else:
+        proven = is_proven(condition_kernel(steps, ends, used, claim.squared_gain), claim.centre)
+    if not proven:
         raise CertificateError(
             f"a squared gain of {claim.squared_gain} could not be proven",
             where="squared_gain",

@@ -23,14 +23,31 @@ import torch
 from torch import Tensor
 
 from invreg_iresnet.certificate.chain_condition import Ends, Steps
-from invreg_iresnet.certificate.symbol_grid import grid_symbols
+from invreg_iresnet.certificate.symbol_grid import grid_phases, symbols_at
+from invreg_iresnet.network.precision import each_in_one_thread
 
-# Grid points per axis for each half kernel width.
-_COARSE_DENSITY = 6
-_FINE_DENSITY = 24
-# Exponents p of the smoothed maximum, with the largest numbers of iterations. What is smoothed away is a few per cent
-# at first, and less than one at last.
-_STAGES = ((8, 40), (40, 40), (200, 40))
+
+class _Search(NamedTuple):
+    """How thorough a search is.
+
+    Attributes:
+        coarse_density: grid points per axis for each half kernel width.
+        fine_density: likewise.
+        stages: exponents p of the smoothed maximum, with the largest numbers of iterations. What is smoothed away is a
+            few per cent at first, and less than one at last.
+        dtype: of the matrices.
+    """
+
+    coarse_density: int
+    fine_density: int
+    stages: Sequence[tuple[int, int]]
+    dtype: torch.dtype
+
+
+_SMALL = _Search(6, 24, ((8, 40), (40, 40), (200, 40)), torch.complex128)
+# Where one frequency takes more than so many operations, up to a factor.
+_LARGE = _Search(3, 8, ((8, 25), (40, 25)), torch.complex64)
+_MANY_OPERATIONS = 100_000
 _JOINING = 24
 # How often a stage is done again, from a point in between, if it has led to where some frequency has no gamma.
 _RETRIES = 4
@@ -45,7 +62,8 @@ _FLAT = 1e-12
 # Stops a stage after so many iterations that together gain less than this part of the gain.
 _PATIENCE, _LITTLE = 6, 2e-3
 
-_CHUNK = 256
+# Numbers that a matrix Q has for all frequencies that are looked at in one go, by one thread.
+_CHUNK = 1 << 17
 
 
 class Candidate(NamedTuple):
@@ -87,28 +105,65 @@ def smallest_gain(steps: Steps, ends: Ends, start: Sequence[Tensor]) -> Candidat
     Returns:
         None if `start` has no finite gamma.
     """
+    search = _LARGE if _operations(steps) > _MANY_OPERATIONS else _SMALL
     half = max(1, steps.kernels[0].shape[-1] // 2)
-    fine = Gains(steps, ends, [grid_symbols(kernel, _FINE_DENSITY * half) for kernel in steps.kernels])
-    gains = Gains(steps, ends, [grid_symbols(kernel, _COARSE_DENSITY * half) for kernel in steps.kernels])
+    fine = _Grid(steps, ends, search.fine_density * half, search.dtype)
+    gains = _Grid(steps, ends, search.coarse_density * half, search.dtype).gains()
     x = torch.cat([one.log() for one in start])
-    best, smallest = x, fine.largest(x)
+    best, smallest = x, float(fine.values(x).max())
     if not math.isfinite(smallest):
         return None
-    for exponent, iterations in _STAGES:
+    for exponent, iterations in search.stages:
         for _ in range(_RETRIES):
             found = minimised(partial(gains.smoothed, exponent=exponent), x, iterations)
             values = fine.values(found)
             worst = values.argsort(descending=True, stable=True)[:_JOINING]
-            gains = gains.joined_by(fine, worst[values[worst] >= min(0.9 * float(values.max()), _HUGE)])
+            more = fine.gains(worst[values[worst] >= min(0.9 * float(values.max()), _HUGE)])
+            gains = gains.joined_by(more)
             feasible = math.isfinite(float(values.max()))
             # Between the points of the coarse grid, there may be no gamma; somewhere on the way from `best`, there is.
             x = found if feasible else _retracted(fine, best, found)
-            largest = fine.largest(x)
+            largest = float((values if feasible else fine.values(x)).max())
             if largest < smallest:
                 best, smallest = x, largest
             if feasible:
                 break
     return Candidate(list(best.exp().split([len(one) for one in start])), smallest)
+
+
+def _operations(steps: Steps) -> int:
+    """About how many multiplications gamma takes at a frequency, up to a factor."""
+    return sum(len(mixing) * mixing.shape[1] ** 2 for mixing in steps.mixings)
+
+
+def _chunk(steps: Steps) -> int:
+    return max(1, _CHUNK // max(1, max(mixing.shape[1] for mixing in steps.mixings)) ** 2)
+
+
+class _Grid:
+    """A grid of frequencies.
+
+    Args:
+        steps: the steps.
+        ends: where they begin and end.
+        points: of the grid, per axis.
+        dtype: of the symbols, complex.
+    """
+
+    def __init__(self, steps: Steps, ends: Ends, points: int, dtype: torch.dtype) -> None:
+        self._steps, self._ends, self._dtype = steps, ends, dtype
+        self._phases = grid_phases(steps.kernels[0].shape[-1], points)
+
+    def gains(self, which: Tensor | None = None) -> Gains:
+        """gamma at some of the frequencies, or at all."""
+        phases = self._phases if which is None else self._phases[which]
+        symbols = [symbols_at(kernel, phases).to(self._dtype) for kernel in self._steps.kernels]
+        return Gains(self._steps, self._ends, symbols)
+
+    def values(self, x: Tensor) -> Tensor:
+        """The largest gamma at each frequency, infinite where there is none."""
+        places = torch.arange(len(self._phases), device="cpu").split(_chunk(self._steps))
+        return torch.cat(each_in_one_thread(lambda some: self.gains(some).values(x), places))
 
 
 class Gains:
@@ -122,48 +177,55 @@ class Gains:
 
     def __init__(self, steps: Steps, ends: Ends, symbols: Sequence[Tensor]) -> None:
         self._steps, self._ends, self._symbols = steps, ends, symbols
-        self._mixings = [mixing.to(torch.complex128) for mixing in steps.mixings]
+        self._mixings = [mixing.to(symbols[0].dtype) for mixing in steps.mixings]
 
-    def joined_by(self, others: Gains, which: Tensor) -> Gains:
-        """With some frequencies of others."""
+    def joined_by(self, others: Gains) -> Gains:
+        """With the frequencies of others."""
         pairs = zip(self._symbols, others._symbols, strict=True)
-        return Gains(self._steps, self._ends, [torch.cat([mine, more[which]]) for mine, more in pairs])
+        return Gains(self._steps, self._ends, [torch.cat(pair) for pair in pairs])
 
     def values(self, x: Tensor) -> Tensor:
         """The largest gamma at each frequency, infinite where there is none."""
-        found = []
-        for chunk in zip(*(one.split(_CHUNK) for one in self._symbols), strict=True):
-            reduced, _, failed = self._eliminated(x, chunk)
-            reduced[failed] = 0
-            found.append(torch.linalg.eigvalsh(reduced)[:, -1].masked_fill(failed, math.inf))
-        return torch.cat(found)
-
-    def largest(self, x: Tensor) -> float:
-        return float(self.values(x).max())
+        reduced, _, failed = self._eliminated(x, self._symbols)
+        reduced[failed] = 0
+        return torch.linalg.eigvalsh(reduced)[:, -1].double().masked_fill(failed, math.inf)
 
     def smoothed(self, x: Tensor, exponent: int) -> tuple[float, Tensor]:
-        """(1/p) log sum lambda^p, and its gradient; infinite where no gamma exists.
+        """(1/p) log sum lambda^p, and its gradient; infinite where no gamma exists."""
+        size = _chunk(self._steps)
+        chunks = list(zip(*(one.split(size) for one in self._symbols), strict=True))
+        parts = each_in_one_thread(lambda chunk: self._logarithm(x, chunk, exponent), chunks)
+        logarithms = torch.tensor([logarithm for logarithm, _ in parts], dtype=torch.float64, device="cpu")
+        if not torch.isfinite(logarithms).all():
+            return math.inf, torch.zeros_like(x)
+        shares = torch.softmax(logarithms, 0).tolist()
+        gradient = sum((share * one for share, (_, one) in zip(shares, parts, strict=True)), torch.zeros_like(x))
+        return float(torch.logsumexp(logarithms, 0)) / exponent, gradient
+
+    def _logarithm(self, x: Tensor, symbols: Sequence[Tensor], exponent: int) -> tuple[float, Tensor]:
+        """log sum lambda^p of some frequencies, and 1/p times its gradient.
 
         The eigenvalue is the largest value of output plus constraints over s, so its derivative with respect to T_j is
         that of the constraint, 2 <s_j, K_j e> - 2 <s_j, s_j>, at the s that attains it.
         """
-        reduced, feedbacks, failed = self._eliminated(x, self._symbols)
+        reduced, feedbacks, failed = self._eliminated(x, symbols)
         if failed.any():
             return math.inf, torch.zeros_like(x)
         eigenvalues, vectors = torch.linalg.eigh(reduced)
-        logarithms = exponent * eigenvalues.clamp_min(1e-300).log()
-        total = float(torch.logsumexp(logarithms.flatten(), 0))
-        shares = (logarithms - total).exp() / eigenvalues.clamp_min(1e-300)
-        state = self._ends.entry.to(torch.complex128) @ vectors
+        eigenvalues = eigenvalues.double().clamp_min(1e-300)
+        logarithms = exponent * eigenvalues.log()
+        total = torch.logsumexp(logarithms.flatten(), 0)
+        shares = (logarithms - total).exp() / eigenvalues
+        state = self._ends.entry.to(vectors) @ vectors
         slopes = []
-        for symbol, mixing, feedback in zip(self._symbols, self._mixings, feedbacks, strict=True):
+        for symbol, mixing, feedback in zip(symbols, self._mixings, feedbacks, strict=True):
             s = feedback @ state
             after = state + mixing @ s
             hidden = symbol @ (after if self._steps.implicit else state)
             slopes.append(2 * ((s.conj() * (hidden - s)).real * shares[:, None]).sum((0, 2)))
             state = after
         # The chain rule for logarithms.
-        return total / exponent, torch.cat(slopes) * x.exp()
+        return float(total), torch.cat(slopes) * x.exp()
 
     def worst(self, x: Tensor, exponent: int) -> Worst | None:
         """What attains the largest gamma of each frequency; None if there is none at one of them.
@@ -175,7 +237,7 @@ class Gains:
             return None
         eigenvalues, vectors = torch.linalg.eigh(reduced)
         gains = eigenvalues[:, -1].clamp_min(1e-300)
-        entry = state = self._ends.entry.to(torch.complex128) @ vectors[..., -1:]
+        entry = state = self._ends.entry.to(vectors) @ vectors[..., -1:]
         inputs = []
         for mixing, feedback in zip(self._mixings, feedbacks, strict=True):
             inputs.append(feedback @ state)
@@ -185,9 +247,9 @@ class Gains:
 
     def _eliminated(self, x: Tensor, symbols: Sequence[Tensor]) -> tuple[Tensor, list[Tensor], Tensor]:
         """B' R_0 B at each frequency, the matrices Q^{-1} M of all steps, and where a Q is not positive definite."""
-        exit_, entry = (one.to(torch.complex128) for one in (self._ends.exit, self._ends.entry))
+        exit_, entry = (one.to(symbols[0].dtype) for one in (self._ends.exit, self._ends.entry))
         r = (exit_.mT @ exit_).expand(len(symbols[0]), -1, -1)
-        scalings = x.exp().split([len(kernel) for kernel in self._steps.kernels])
+        scalings = x.exp().to(symbols[0].real.dtype).split([len(kernel) for kernel in self._steps.kernels])
         feedbacks = []
         failed = torch.zeros(len(symbols[0]), dtype=torch.bool, device="cpu")
         for t, symbol, mixing in zip(reversed(scalings), reversed(symbols), reversed(self._mixings), strict=True):
@@ -208,14 +270,14 @@ class Gains:
         return reduced, feedbacks[::-1], failed
 
 
-def _retracted(gains: Gains, feasible: Tensor, x: Tensor) -> Tensor:
+def _retracted(grid: _Grid, feasible: Tensor, x: Tensor) -> Tensor:
     """The point nearest to x, of some between it and a feasible one, at which all frequencies have a gamma.
 
     All T with a gamma are a convex set, so there are such points unless `feasible` is at its boundary.
     """
     for share in _SHARES:
         between = (share * x.exp() + (1 - share) * feasible.exp()).log()
-        if math.isfinite(gains.largest(between)):
+        if math.isfinite(float(grid.values(between).max())):
             return between
     return feasible
 

@@ -42,7 +42,7 @@ Role = Literal["forward", "inverse"]
 _METHOD = {
     "norms": "suprema of the symbols over all frequencies: cells of a quadtree, each closed by a verified Cholesky "
     "factorisation; they hold for zero-padded convolutions on images of any size",
-    "chain": "one condition for many subnetworks at once, as the norm of one convolution",
+    "chain": "one condition for many subnetworks at once, proven by elimination at one frequency of each of many cells",
     "rounding": "float64 with bounds of all rounding errors; sums, products and roots of bounds rounded upwards",
     "arithmetic": "exact arithmetic of the stored weights; Euclidean norms",
 }

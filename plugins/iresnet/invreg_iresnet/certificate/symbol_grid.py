@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 
 import torch
 from torch import Tensor
@@ -16,13 +15,7 @@ def grid_symbols(kernel: Tensor, points: int) -> Tensor:
         kernel: `[H, M, k, k]`, float64 on the CPU, k odd.
         points: of the grid, per axis.
     """
-    return next(grid_symbol_chunks(kernel, points, points**2))
-
-
-def grid_symbol_chunks(kernel: Tensor, points: int, size: int) -> Iterator[Tensor]:
-    """The same in chunks of so many frequencies."""
-    for phases in grid_phases(kernel.shape[-1], points).split(size):
-        yield symbols_at(kernel, phases)
+    return symbols_at(kernel, grid_phases(kernel.shape[-1], points))
 
 
 def symbols_at(kernel: Tensor, phases: Tensor) -> Tensor:
