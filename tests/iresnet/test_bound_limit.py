@@ -226,6 +226,20 @@ def test_factors_are_found_for_any_growing_bound(shape: Any, target: float) -> N
     assert len(tried) <= 9
 
 
+@pytest.mark.parametrize("target", [2.5, 60.0, 99.0, 1000.0])
+def test_factors_above_one_are_found_up_to_the_largest(target: float) -> None:
+    tried = []
+
+    def prove(factor: float) -> float:
+        tried.append(factor)
+        return 2 * 25**factor
+
+    meet_target(prove, target, 2.0, 1.2)
+    assert max(tried) <= 1.2
+    assert prove(tried[-1]) <= target
+    assert tried[-1] == 1.2 or prove(tried[-1]) > 0.97 * target
+
+
 def test_a_bound_that_cannot_be_proven_counts_as_too_large() -> None:
     tried = []
 

@@ -237,27 +237,28 @@ class _Piece(nn.Module):
         self.inputs[:, :count].copy_(torch.view_as_real(worst.inputs))
 
 
-def meet_target(prove: Callable[[float], float], target: float, least: float) -> None:
-    """Finds a factor of at most 1 for which a bound meets a target and is near it, and proves that last.
+def meet_target(prove: Callable[[float], float], target: float, least: float, most: float = 1.0) -> None:
+    """Finds a factor for which a bound meets a target and is near it, and proves that last.
 
     Args:
         prove: gives the bound for a factor; it grows with the factor.
         target: above `least`.
         least: the bound for a factor of 0.
+        most: the largest factor, at least 1, which is the first that is tried.
     """
     fits, exceeds, factor = 0.0, math.inf, 1.0
     for _ in range(_ATTEMPTS):
         bound = prove(factor)
         if bound <= target:
-            if factor == 1 or bound > _NEAR * target:
+            if factor == most or bound > _NEAR * target:
                 return
             fits = factor
         else:
             exceeds = factor
         # Logarithms are nearly proportional to factors.
         factor *= math.log(_AIM * target / least) / max(math.log(bound / least), 1e-9)
-        if not fits < factor < min(exceeds, 1):
-            factor = (fits + min(exceeds, 1)) / 2
+        if not fits < factor < min(exceeds, most):
+            factor = most if exceeds > most else (fits + exceeds) / 2
     prove(fits)
 
 
