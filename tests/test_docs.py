@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import html
 import inspect
+import json
 import os
 import re
 import shlex
@@ -19,6 +20,7 @@ from types import ModuleType
 
 import processes
 import pytest
+import yaml
 
 import invreg
 import invreg.testing
@@ -153,7 +155,44 @@ def test_every_command_is_listed(site: Path) -> None:
                 assert (parameter.opts[0] if parameter.opts[0].startswith("-") else parameter.name.upper()) in page
 
 
+@pytest.mark.parametrize(
+    ("word", "page"),
+    [
+        ("MRI", "methods/operators.html"),
+        ("CT", "methods/tomography.html"),
+        ("super-resolution", "methods/operators.html"),
+        ("cite", "index.html"),
+    ],
+)
+def test_the_search_finds_the_words_that_people_use(site: Path, word: str, page: str) -> None:
+    entries = json.loads((site / "search" / "search_index.json").read_text(encoding="utf-8"))["docs"]
+    texts = " ".join(_text(entry["text"]) for entry in entries if entry["location"].split("#")[0] == page)
+    assert re.search(rf"\b{word}\b", texts, re.IGNORECASE)
+
+
 # -- what pages say
+
+
+def test_the_citation_is_of_this_version() -> None:
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
+    assert citation["version"] == invreg.__version__
+    assert f"version = {{{invreg.__version__}}}" in (DOCS / "index.md").read_text(encoding="utf-8")
+
+
+def test_the_page_for_language_models_links_to_pages_that_exist() -> None:
+    links = re.findall(r"\]\(([^)]+)\)", (DOCS / "llms.txt").read_text(encoding="utf-8"))
+    assert len(links) > 10
+    assert [link for link in links if Path(link).with_suffix(".md") not in PAGES] == []
+
+
+def test_the_readme_has_two_commands() -> None:
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    run, test = re.findall(r"^```console\n(.*?)\n```$", readme, re.MULTILINE | re.DOTALL)
+    assert run == "pip install -c constraints.txt . && invreg run"
+    assert test == 'pip install -c constraints.txt -e ".[test]" && pytest'
+    assert test in (ROOT / ".ci" / "run").read_text(encoding="utf-8").replace("install -q", "install")
+    links = re.findall(r"\]\(([^):#]+)(?:#[^)]*)?\)", readme)
+    assert [link for link in links if not (ROOT / link).exists()] == []
 
 
 def test_hooks_are_documented_with_their_exact_signatures() -> None:
