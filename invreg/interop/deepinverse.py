@@ -124,7 +124,9 @@ def reconstructor_from_deepinverse(model: nn.Module, sigma: float | None = None)
             where="reconstructor_from_deepinverse",
             hint="leave sigma out: it takes the noise level from the physics",
         )
-    denoises = isinstance(model, deepinv.models.Denoiser) or sigma is not None
+    # Some are both, and then reconstruct.
+    theirs = deepinv.models
+    denoises = sigma is not None or (isinstance(model, theirs.Denoiser) and not isinstance(model, theirs.Reconstructor))
     return DeepInverseReconstructor(model, denoises, sigma)
 
 

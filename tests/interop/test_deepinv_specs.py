@@ -293,6 +293,7 @@ def test_weights_that_would_run_code_are_refused(tmp_path: Path) -> None:
         ("MedianFilter", {"lambda_reg": 0.1}, ["lambda_reg", "MedianFilter has no lambda_reg"]),
         ("DnCNN", {"parameters": {"pretrained": "download"}}, ["pretrained", "nothing is downloaded"]),
         ("DnCNN", {"weights": "nowhere.pth"}, ["weights", "no such file"]),
+        ("DPIR", {}, ["weights are not downloaded"]),
         ("PGD", {"sigma": 0.1}, ["sigma", "PGD is not a denoiser"]),
     ],
 )
@@ -301,6 +302,14 @@ def test_what_is_wrong_with_a_method_is_said(model: str, given: dict[str, Any], 
         method(model, **given)
     for word in words:
         assert word in str(caught.value)
+
+
+def test_what_a_model_cannot_do_is_said_when_it_is_set_up() -> None:
+    given = invreg.Problem(physics("Denoising"), REGISTRY.build("noise", {"name": "gaussian", "std": 0.1}))
+    with pytest.raises(SpecError, match="DnCNN does not reconstruct images of shape"):
+        method("DnCNN", parameters={"in_channels": 3, "out_channels": 3, "depth": 2, "nf": 2}).setup(given, SHAPE)
+    with pytest.raises(SpecError, match=r"DnCNN gives \(1, 2, 12, 10\)"):
+        method("DnCNN", parameters={"in_channels": 1, "out_channels": 2, "depth": 2, "nf": 2}).setup(given, SHAPE)
 
 
 @pytest.mark.slow

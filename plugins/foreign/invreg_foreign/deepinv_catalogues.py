@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from functools import partial
 from types import ModuleType
 from typing import Any
+from unittest import mock
 
 import numpy as np
 import torch
@@ -183,7 +184,15 @@ def _plain(value: Any, parameter: Parameter, where: str) -> Any:
 
 @contextmanager
 def _seeded(seed: int) -> Iterator[None]:
-    """What is drawn inside follows from the seed, and torch's own generators are left alone."""
-    with torch.random.fork_rng(devices=[]):
+    """What is drawn inside follows from the seed, torch's own generators are left alone, and nothing is downloaded."""
+    with (
+        torch.random.fork_rng(devices=[]),
+        mock.patch("torch.hub.load_state_dict_from_url", _refuse_download),
+        mock.patch("torch.hub.download_url_to_file", _refuse_download),
+    ):
         torch.manual_seed(seed)
         yield
+
+
+def _refuse_download(*_: Any, **__: Any) -> Any:
+    raise RuntimeError("weights are not downloaded: give the object that needs them another one, or a file of weights")

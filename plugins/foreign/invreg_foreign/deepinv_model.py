@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, cast
 
 import torch
 from pydantic import Field
@@ -22,7 +22,7 @@ from invreg import (
 )
 from invreg.interop import physics_from_operator, reconstructor_from_deepinverse
 from invreg_foreign.deepinv_catalogues import maker
-from invreg_foreign.deepinv_physics import DeepInversePhysics
+from invreg_foreign.deepinv_physics import DeepInversePhysics, LinearDeepInversePhysics
 from invreg_foreign.packages import package
 from invreg_foreign.signatures import parameters_of
 
@@ -102,6 +102,7 @@ class DeepInverseModel(Reconstructor):
             # Some models ask the physics for the level of the noise.
             noisy = physics_from_operator(problem.operator, shape, problem.noise)
             problem.operator.wrapped(shape).physics.noise_model = noisy.noise_model
+        self._measured = tuple(problem.operator.range_shape(shape))
         made = self._made(problem, shape)
         if self.weights is not None:
             _give_weights(made, self.weights, self.model)
@@ -114,6 +115,7 @@ class DeepInverseModel(Reconstructor):
         self._has_weights = any(True for _ in made.parameters())
         if self.weights is not None:
             made.requires_grad_(False)
+        self._try(theirs, shape)
 
     def forward(self, z: Tensor) -> Tensor:
         """Reconstructions `[B, C, H, W]`.
@@ -124,7 +126,7 @@ class DeepInverseModel(Reconstructor):
         if self._problem is None or self._setup_shape is None:
             raise InvregError("not set up", where=type(self).__name__, hint="setup(problem, image_shape) first")
         if self._has_weights:
-            images = self.inner(z)
+            images = self._called(z)
         else:
             images = (
                 torch.cat([self._alone(one[None]) for one in z]) if len(z) else z.new_zeros((0, *self._setup_shape))
@@ -136,6 +138,35 @@ class DeepInverseModel(Reconstructor):
             )
         return images.to(z.dtype)
 
+    def _try(self, problem: Problem, shape: Shape) -> None:
+        """Calls it once, on the measurement of an image of zeros: what it cannot do is known before a run begins.
+
+        Raises:
+            SpecError: with what it says, or gives instead of an image.
+        """
+        operator = problem.operator
+        if any(one.is_cuda for one in (*operator.parameters(), *operator.buffers())):
+            return  # where this method only comes after its setup
+        like = next(self.inner.parameters(), torch.zeros(()))
+        training = self.training
+        try:
+            with torch.no_grad():
+                found = self.eval()(operator(like.new_zeros((1, *shape))))
+        except InvregError:
+            raise
+        except Exception as error:
+            raise SpecError(
+                f"{self.model} does not reconstruct images of shape {shape} from measurements of shape "
+                f"{operator.range_shape(shape)}: {type(error).__name__}: {error}"[:600],
+                expected="a model for such images and measurements, and the packages that it needs",
+            ) from error
+        finally:
+            self.train(training)
+        if tuple(found.shape[1:]) != shape:
+            raise SpecError(
+                f"{self.model} gives {tuple(found.shape)}", expected=f"images [1, {', '.join(map(str, shape))}]"
+            )
+
     def extra_repr(self) -> str:
         return self.model
 
@@ -143,13 +174,18 @@ class DeepInverseModel(Reconstructor):
         """One image by a model of its own: several keep state from one call to the next, to start from."""
         with torch.no_grad():
             inner = self.inner
-            inner.model = self._fresh(inner.model)
-            return inner(z).detach()
+            inner.model = self._made(self.problem, self._setup_shape).to(z.device)
+            return self._called(z).detach()
 
-    def _fresh(self, model: nn.Module) -> nn.Module:
-        made: nn.Module = self._made(self.problem, self._setup_shape)
-        like = next((one for one in model.buffers()), None)
-        return made if like is None else made.to(like.device)
+    def _called(self, z: Tensor) -> Tensor:
+        """The model with the physics of images of this size, such as crops in training."""
+        operator, inner = self.problem.operator, self.inner
+        measured = tuple(z.shape[1:])
+        if inner.denoises or not isinstance(operator, LinearDeepInversePhysics) or measured == self._measured:
+            return cast(Tensor, inner(z))
+        sized = operator.wrapped(operator.domain_shape(measured))
+        sized.physics.noise_model = operator.wrapped(cast(Shape, self._setup_shape)).physics.noise_model
+        return sized.image_of(inner.model(sized.theirs(z), sized.physics))
 
     def _made(self, problem: Problem | None, shape: Shape | None) -> Any:
         """The model; `PENDING` without a shape, where it needs one."""
