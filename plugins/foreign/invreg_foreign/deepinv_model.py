@@ -182,7 +182,7 @@ class DeepInverseModel(Reconstructor):
         operator, inner = self.problem.operator, self.inner
         measured = tuple(z.shape[1:])
         if inner.denoises or not isinstance(operator, LinearDeepInversePhysics) or measured == self._measured:
-            return cast(Tensor, inner(z))
+            return inner(z)
         sized = operator.wrapped(operator.domain_shape(measured))
         sized.physics.noise_model = operator.wrapped(cast(Shape, self._setup_shape)).physics.noise_model
         return sized.image_of(inner.model(sized.theirs(z), sized.physics))
