@@ -395,6 +395,14 @@ def test_other_weights_need_other_bounds() -> None:
         check_chain_gains(kernels[:1], mixings[:1], True, len(mixings[0]), bounds)
 
 
+@pytest.mark.parametrize("scaling", [1e-300, 1e300])
+def test_scalings_beyond_all_sense_are_refused(scaling: float) -> None:
+    kernels, mixings = weights(6, steps=2)
+    claim = chain_bounds.GroupGain(2, 4.0, None, [[scaling] * 3] * 2)
+    with pytest.raises(CertificateError, match=r"states\.1"):
+        check_chain_gains(kernels, mixings, True, len(mixings[0]), ChainBounds([claim], [claim]))
+
+
 @pytest.mark.slow
 def test_content_keeps_every_bit() -> None:
     kernels, mixings = weights(6, steps=2)

@@ -271,7 +271,10 @@ def _proven(steps: Steps, ends: Ends, start: Sequence[Tensor], active: Sequence[
         return None
     if found is None:
         return None
-    squared_gain = proven_gain(GainProof(steps, ends, found.scalings), found.squared_gain * (1 + _TOLERANCE) ** 2)
+    try:
+        squared_gain = proven_gain(GainProof(steps, ends, found.scalings), found.squared_gain * (1 + _TOLERANCE) ** 2)
+    except CertificateError:  # scalings beyond what numbers can hold
+        return None
     if not math.isfinite(squared_gain):
         return None
     scalings = [
