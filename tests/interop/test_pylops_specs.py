@@ -67,6 +67,24 @@ def test_complex_ones_come_as_real_and_imaginary_parts(pylops: Any) -> None:
     assert operator.adjoint_defect(SHAPE) < 1e-5
 
 
+def test_lists_become_arrays(pylops: Any) -> None:
+    x = images(2, 1, 2, 2)
+    diagonal = lops("Diagonal", {"diag": [1.0, 2.0]})
+    torch.testing.assert_close(diagonal(x), x * torch.tensor([1.0, 2.0]))
+    torch.testing.assert_close(diagonal.vjp(x, x), diagonal.adjoint(x))
+
+
+def test_sizes_whose_measurements_look_alike_are_told_apart_by_the_image(pylops: Any) -> None:
+    both = [{"operator": "FirstDerivative", "parameters": {"axis": axis}} for axis in (0, 1)]
+    operator = lops("VStack", {"ops": both})
+    assert operator.range_shape((1, 6, 5)) == operator.range_shape((1, 5, 6)) == (1, 1, 60)
+    x = images(2, 1, 5, 6)
+    left, right = (operator(x) ** 2).sum(), (x * operator.vjp(x, operator(x))).sum()
+    assert float(left) == pytest.approx(float(right), rel=1e-10)
+    with pytest.raises(ShapeError, match="may be of images"):
+        operator.adjoint(operator(x))
+
+
 @pytest.mark.parametrize(
     ("operator", "parameters", "words"),
     [

@@ -154,10 +154,9 @@ class LinearDeepInversePhysics(DeepInversePhysics, LinearPerShape):
 
     registered_class = DeepInversePhysics
 
-    def adjoint(self, y: Tensor) -> Tensor:
-        """A* y, for y `[B, ...range]`."""
-        shape = self.domain_shape(tuple(y.shape[1:]))
-        self.of(shape)
+    def adjoint_for(self, image_shape: Shape, y: Tensor) -> Tensor:
+        """A* y, for images of this shape."""
+        self.of(image_shape)
         if not len(y):
-            return y.new_zeros((0, *shape))
-        return super().adjoint(y.to(self._computes_as[shape])).to(y)
+            return y.new_zeros((0, *image_shape))
+        return super().adjoint_for(image_shape, y.to(self._computes_as[image_shape])).to(y)

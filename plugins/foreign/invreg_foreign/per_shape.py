@@ -81,7 +81,15 @@ class LinearPerShape(PerShape, LinearOperator):
 
     def adjoint(self, y: Tensor) -> Tensor:
         """A* y, for y `[B, ...range]` of images whose shape has been asked for."""
-        inner = self.of(self.domain_shape(tuple(y.shape[1:])))
+        return self.adjoint_for(self.domain_shape(tuple(y.shape[1:])), y)
+
+    def vjp(self, x: Tensor, v: Tensor) -> Tensor:
+        """A* v, for images of the shape of x."""
+        return self.adjoint_for(tuple(x.shape[1:]), v)
+
+    def adjoint_for(self, image_shape: Shape, y: Tensor) -> Tensor:
+        """A* y, for images of this shape."""
+        inner = self.of(image_shape)
         if not isinstance(inner, LinearOperator):
             raise TypeError(f"{type(inner).__name__} is not linear")
         return inner.adjoint(y)

@@ -124,6 +124,7 @@ def takes_positional(cls: Callable[..., Any]) -> str | None:
 def _parameter(one: inspect.Parameter, owner: str) -> Parameter:
     annotation = one.annotation
     text = "" if annotation is one.empty else annotation if isinstance(annotation, str) else _written(annotation)
+    text = re.sub(r"ndarray\[.*?dtype\[\w+\]\]", "NDArray", text)
     words = re.findall(r"\w+", re.sub(r"Literal\[.*?\]", "Literal", text))
     return Parameter(one.name, frozenset(words), text, one.default, owner)
 
