@@ -13,7 +13,7 @@ EXAMPLE = Path(__file__).resolve().parents[2] / "examples" / "invreg-astra-plugi
 
 @pytest.mark.slow
 def test_its_own_tests_pass(tmp_path: Path) -> None:
-    pytest.importorskip("astra", reason="the ASTRA toolbox is not installed")
+    pytest.importorskip("astra", reason="the ASTRA toolbox is not installed", exc_type=ImportError)
     path = os.pathsep.join(filter(None, [str(EXAMPLE / "src"), os.environ.get("PYTHONPATH")]))
     command = ("pytest", "-q", "-p", "no:cacheprovider", str(EXAMPLE / "tests"))
     done = processes.call(*command, cwd=tmp_path, env={**os.environ, "PYTHONPATH": path})
