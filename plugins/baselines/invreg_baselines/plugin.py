@@ -12,6 +12,7 @@ from invreg_baselines.fbp import FilteredBackProjection
 from invreg_baselines.observation import Observation
 from invreg_baselines.tikhonov import Tikhonov
 from invreg_baselines.unet import UNet
+from invreg_baselines.wiener import Wiener
 
 
 @hookimpl
@@ -21,6 +22,7 @@ def invreg_components() -> Mapping[str, type]:
         "adjoint": Adjoint,
         "fbp": FilteredBackProjection,
         "tikhonov": Tikhonov,
+        "wiener": Wiener,
         "unet": UNet,
         "conv_resnet": ConvResNet,
         "diffnet": DiffNet,

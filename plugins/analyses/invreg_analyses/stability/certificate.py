@@ -28,7 +28,7 @@ class Certificate(Analyzer):
     Makes the certificates of the run (or reads and verifies those in the run folder,
     `methods/<label>/certificate.json`): bounds of Lip(phi^-1), Lip(phi) and Lip(R), R the reconstruction, for the
     stored weights, in Euclidean norms and exact arithmetic. The table `subnetworks` has the numbers of each part of a
-    network that a certificate lists.
+    network, if a certificate lists any.
     """
 
     requires = (CertifiesStability,)
@@ -53,7 +53,7 @@ class Certificate(Analyzer):
             scalars=scalars,
             tables={
                 "bounds": pd.DataFrame(bounds, columns=columns),
-                "subnetworks": pd.DataFrame(parts),
+                **({"subnetworks": pd.DataFrame(parts)} if parts else {}),
                 "methods": methods_table(run),
             },
             text=" ".join(sentences),

@@ -1,0 +1,13 @@
+"""Registration of this plugin's components."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from invreg import hookimpl
+from invreg_stable.crr import ConvexRidgeRegularizer
+
+
+@hookimpl
+def invreg_components() -> Mapping[str, type]:
+    return {"crr": ConvexRidgeRegularizer}
