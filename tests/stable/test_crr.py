@@ -134,13 +134,13 @@ def test_the_bound_of_denoising(operator: str, rho: float, bound: float) -> None
 @pytest.mark.parametrize("rho", [0.0, 0.02])
 def test_what_the_certificate_says_holds(operator: Any, rho: float) -> None:
     shape = (1, 10, 8)
-    made = precise(operator, shape=shape, strong_convexity=rho, tolerance=1e-8)
+    made = precise(operator, shape=shape, strong_convexity=rho, tolerance=1e-6)
     certificate, forward = made.certificate(), made.problem.operator
     assert certificate.content["data_lipschitz"] == 1
     z, w = forward(images(1, shape=shape)), forward(images(2, shape=shape))
     with torch.no_grad():
         x, y = made.solve(z).x, made.solve(w).x
-    assert (forward(x) - forward(y)).norm() <= (z - w).norm() * (1 + 1e-6)
+    assert (forward(x) - forward(y)).norm() <= (z - w).norm() * (1 + 1e-4)
     bound = certificate.reconstruction_lipschitz
     if operator is DOWN and not rho:
         assert bound is None
@@ -151,7 +151,7 @@ def test_what_the_certificate_says_holds(operator: Any, rho: float) -> None:
     else:
         assert bound is not None
         assert len(certificate.content["proven"]) == 3
-        assert (x - y).norm() <= bound * (z - w).norm() * (1 + 1e-6)
+        assert (x - y).norm() <= bound * (z - w).norm() * (1 + 1e-4)
     if rho:
         assert bound <= 1 / (2 * rho**0.5) * (1 + 1e-9)
 
@@ -190,7 +190,7 @@ def test_certificates_are_verified() -> None:
 
 
 def test_a_regularizer_goes_to_another_operator() -> None:
-    trained, other = method("identity"), method({"name": "radon", "angles": 6}, shape=(1, 10, 10))
+    trained, other = method("identity"), method(BLUR)
     with torch.no_grad():
         trained.weights.log_slopes.fill_(-0.5)
     other.load_state_dict(trained.state_dict())

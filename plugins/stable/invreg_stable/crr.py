@@ -72,9 +72,9 @@ class ConvexRidgeRegularizer(Reconstructor):
             Field(
                 gt=0,
                 description="λ, weight of R against ½||A x - z||²; from there on, training changes the slopes of ψ'",
-                json_schema_extra=search_range(1e-3, 1.0, log=True),
+                json_schema_extra=search_range(1e-2, 30.0, log=True),
             ),
-        ] = 0.05,
+        ] = 0.5,
         scale: Annotated[
             float,
             Field(
