@@ -275,19 +275,19 @@ def test_a_training_learns_to_denoise(tmp_path: Path) -> None:
         "methods": {
             "z": "observation",
             "start": {
-                "reconstructor": {"name": "crr", **SMALL, "weight": 1.0},
-                "trainer": {"name": "reconstruction", "steps": 1, "batch_size": 8},
+                "reconstructor": {"name": "crr", **SMALL, "weight": 1.0, "tolerance": 1e-3},
+                "trainer": {"name": "reconstruction", "steps": 1, "batch_size": 8, "validations": 1},
             },
             "crr": {
-                "reconstructor": {"name": "crr", **SMALL, "weight": 1.0},
-                "trainer": {"name": "reconstruction", "steps": 60, "batch_size": 8, "lr": 0.02},
+                "reconstructor": {"name": "crr", **SMALL, "weight": 1.0, "tolerance": 1e-3},
+                "trainer": {"name": "reconstruction", "steps": 60, "batch_size": 8, "lr": 0.02, "validations": 1},
             },
             "searched": {
-                "reconstructor": {"name": "crr", **SMALL, "weight": 1.0},
+                "reconstructor": {"name": "crr", **SMALL, "weight": 1.0, "tolerance": 1e-3},
                 "trainer": {
                     "name": "parameter_search",
                     "trials": 2,
-                    "trainer": {"name": "reconstruction", "steps": 2, "batch_size": 8},
+                    "trainer": {"name": "reconstruction", "steps": 2, "batch_size": 8, "validations": 1},
                 },
             },
         },

@@ -13,6 +13,8 @@ from torch.nn import functional
 SPACING = 0.01
 # Points of the grid for each degree of the trigonometric polynomial whose maximum is bounded.
 _DENSITY = 8
+# The weights at the start: size of the noise, neighbours that differences are taken with, decay of the slopes.
+_NOISE, _DIRECTIONS, _FALL = 0.02, ((0, 1), (1, 0), (1, 1), (1, -1)), 0.4
 # Rounding of the normalisation in float32.
 _SLACK = 1e-5
 
@@ -114,6 +116,9 @@ def _convolved_back(y: Tensor, kernel: Tensor) -> Tensor:
 class RidgeWeights(nn.Module):
     """The weights of a ridge regularizer, without constraints, and what is made of them.
 
+    It starts near a smoothed total variation: differences between neighbours in four directions, with a little noise by
+    which the ridges differ, and slopes that fall off from zero.
+
     Args:
         filters: ridges.
         hidden: filters of the first convolution.
@@ -123,9 +128,18 @@ class RidgeWeights(nn.Module):
 
     def __init__(self, filters: int, hidden: int, kernel_size: int, knots: int) -> None:
         super().__init__()
-        self.first = nn.Parameter(torch.randn(hidden, 1, kernel_size, kernel_size))
-        self.second = nn.Parameter(torch.randn(filters, hidden, kernel_size, kernel_size))
-        self.log_slopes = nn.Parameter(torch.zeros(filters, knots))
+        first = _NOISE * torch.randn(hidden, 1, kernel_size, kernel_size)
+        second = _NOISE * torch.randn(filters, hidden, kernel_size, kernel_size)
+        centre = kernel_size // 2
+        for number in range(hidden):
+            down, across = _DIRECTIONS[number % len(_DIRECTIONS)]
+            first[number, 0, centre, centre] -= 1
+            first[number, 0, centre + down, centre + across] += 1
+        for number in range(filters):
+            second[number, number % hidden, centre, centre] += 1
+        self.first, self.second = nn.Parameter(first), nn.Parameter(second)
+        fall = torch.arange(knots, dtype=first.dtype) * _FALL
+        self.log_slopes = nn.Parameter(-fall.repeat(filters, 1))
 
     def ridge(self, scale: float) -> Ridge:
         """The regularizer: filters normalised, slopes positive."""
