@@ -38,7 +38,7 @@ def test_checks_pass(command: tuple[str, ...]) -> None:
 
 def test_every_package_ships_its_types() -> None:
     packages = [ROOT / "invreg", *sorted((ROOT / "plugins").glob("*/invreg_*"))]
-    assert len(packages) == 12
+    assert len(packages) == 13
     assert [package.name for package in packages if not (package / "py.typed").is_file()] == []
     checked = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["mypy"]
     assert checked["strict"]
