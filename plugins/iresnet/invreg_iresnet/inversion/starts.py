@@ -216,7 +216,8 @@ def _least_squares(known: Tensor, target: Tensor) -> Tensor:
     """The solutions X of known @ X = target, for each of several; zeros where numbers overflow."""
     # Gradients get small as training goes on; only their ratio matters.
     scale = _mean_square(known).clamp_min(torch.finfo(known.dtype).tiny)
-    gram, cross = ((known.mT @ other / scale).double() for other in (known, target))
+    # Products in single precision differ by more than the ridge in directions in which states hardly vary.
+    gram, cross = (known.mT.double() @ other.double() / scale.double() for other in (known, target))
     gram, cross = processes().sum(torch.cat([gram, cross], 2)).split([gram.shape[2], cross.shape[2]], 2)
     level = (_RIDGE * gram.diagonal(dim1=1, dim2=2).mean(1)).clamp_min(_RIDGE)
     ridge = torch.eye(gram.shape[-1], dtype=gram.dtype, device=gram.device) * level[:, None, None]
