@@ -39,7 +39,7 @@ from invreg_iresnet.certificate.network_certificate import (
 from invreg_iresnet.inversion.accuracy import Accuracy, exact, for_training
 from invreg_iresnet.inversion.starts import LearnedStarts
 from invreg_iresnet.network.lifting import Lifting
-from invreg_iresnet.network.precision import arithmetic, autocast_dtype, single_thread
+from invreg_iresnet.network.precision import arithmetic, autocast_dtype
 from invreg_iresnet.network.residuals import ResidualStack, Weights
 from invreg_iresnet.network.scales import StageWeights
 from invreg_iresnet.parameters import (
@@ -283,7 +283,7 @@ class InvertibleChain(Reconstructor):
         """
         lifting, _ = self._parts()
         claimed = StabilityCertificate(certificate.content)
-        with torch.no_grad(), single_thread():
+        with torch.no_grad():
             verify_chain(claimed, self._evaluation_weights(), self.role, self._embedding(lifting))
         self._keep(claimed)
 

@@ -30,6 +30,7 @@ from invreg_iresnet.certificate.composition import (
 )
 from invreg_iresnet.certificate.gain_proof import GainProof, gain_is_at_most, proven_gain
 from invreg_iresnet.certificate.gain_search import smallest_gain
+from invreg_iresnet.network.precision import single_thread
 from invreg_iresnet.norms.rounding import root_up, up
 
 # The largest order of a condition for the pieces in which a network is trained to a target.
@@ -300,7 +301,8 @@ def _check(kernels: Sequence[Tensor], mixings: Sequence[Tensor], implicit: bool,
     if claim.centre is None:
         proven = gain_is_at_most(GainProof(steps, ends, used), claim.squared_gain)
     else:
-        proven = is_proven(condition_kernel(steps, ends, used, claim.squared_gain), claim.centre)
+        with single_thread():  # many small matrices
+            proven = is_proven(condition_kernel(steps, ends, used, claim.squared_gain), claim.centre)
     if not proven:
         raise CertificateError(
             f"a squared gain of {claim.squared_gain} could not be proven",
