@@ -111,46 +111,16 @@ class Problem:
         if shape in self._adjoints_checked:
             return
         self._adjoints_checked.add(shape)
-        if not isinstance(operator, LinearOperator):
-            self._check_derivative(shape)
+        if isinstance(operator, LinearOperator):
+            wrong = _wrong_adjoint(operator, shape)
+        else:
+            wrong = _wrong_derivative(operator, shape)
+        if wrong is None:
             return
-        try:
-            defect = operator.adjoint_defect(shape)
-            on_gpu = any(tensor.is_cuda for tensor in (*operator.parameters(), *operator.buffers()))
-            if defect <= (_GPU_DEFECT if on_gpu else _DEFECT):
-                return
-            what = f"the adjoint is not the transpose of the forward map: relative defect {defect:.2g}"
-        except NotImplementedError:
-            return
-        except InvregError as error:
-            what = f"the adjoint cannot be compared with the forward map: {error}"
-        except Exception as error:  # noqa: BLE001 (an operator that nobody needs the adjoint of goes on without it)
-            what = f"the adjoint cannot be compared with the forward map: {message_of(error)}"
-        message = InvregError(
-            what[:1000],
-            where=f"operator {type(operator).__name__}",
-            expected=f"<A x, y> = <x, A* y> up to rounding, for images of shape {shape}",
-            hint="invreg.testing.check_operator says more; methods that use A* (tv, adjoint, pull-backs) go wrong",
-        )
+        what, expected, hint = wrong
+        where = f"operator {type(operator).__name__}"
+        message = InvregError(what[:1000], where=where, expected=expected, hint=hint)
         warnings.warn(str(message), InvregWarning, stacklevel=3)
-
-    def _check_derivative(self, shape: Shape) -> None:
-        if not isinstance(self.operator, HasDerivativeDefect):
-            return
-        try:
-            defect = self.operator.derivative_defect(shape)
-            if defect <= _DERIVATIVE_DEFECT:
-                return
-            what = f"the derivative does not fit the forward map: relative defect {defect:.2g}"
-        except Exception as error:  # noqa: BLE001 (an operator that nobody needs the derivative of goes on without it)
-            what = f"the derivative cannot be computed: {message_of(error)}"
-        message = InvregError(
-            what[:1000],
-            where=f"operator {type(self.operator).__name__}",
-            expected=f"F'(x) as difference quotients have it, and its adjoint, for images of shape {shape}",
-            hint="methods that linearise F (tv for nonlinear operators, training through F) go wrong",
-        )
-        warnings.warn(str(message), InvregWarning, stacklevel=4)
 
     def largest_measurement(self, image_shape: Shape, like: Tensor) -> float | None:
         """About the largest size of a measurement of images in [0, 1]: that of a white, a black and a random image.
@@ -217,6 +187,8 @@ class Problem:
 
     def _clean(self, x: Tensor, streams: Iterable[torch.Generator]) -> Tensor:
         """F(x), each image with what its stream draws of the operator."""
+        if type(self.operator).realisation is Operator.realisation:  # streams need not be made
+            return self.operator(x)
         count = len(x) if x.dim() else 0
         drawn = [self.operator.realisation(numbers) for _, numbers in zip(range(count), streams, strict=False)]
         if all(each is self.operator for each in drawn):
@@ -263,3 +235,42 @@ def _require(name: str, given: object, base: type) -> None:
             expected=f"an instance of {base.__name__}",
             hint=f"invreg.Registry.installed().build({name!r}, {given!r})" if isinstance(given, str) else None,
         )
+
+
+def _wrong_adjoint(operator: LinearOperator, shape: Shape) -> tuple[str, str, str] | None:
+    """What is wrong with the adjoint, what was expected, and a hint; None if nothing is."""
+    try:
+        defect = operator.adjoint_defect(shape)
+        on_gpu = any(tensor.is_cuda for tensor in (*operator.parameters(), *operator.buffers()))
+        if defect <= (_GPU_DEFECT if on_gpu else _DEFECT):
+            return None
+        what = f"the adjoint is not the transpose of the forward map: relative defect {defect:.2g}"
+    except NotImplementedError:
+        return None
+    except InvregError as error:
+        what = f"the adjoint cannot be compared with the forward map: {error}"
+    except Exception as error:  # noqa: BLE001 (an operator that nobody needs the adjoint of goes on without it)
+        what = f"the adjoint cannot be compared with the forward map: {message_of(error)}"
+    return (
+        what,
+        f"<A x, y> = <x, A* y> up to rounding, for images of shape {shape}",
+        "invreg.testing.check_operator says more; methods that use A* (tv, adjoint, pull-backs) go wrong",
+    )
+
+
+def _wrong_derivative(operator: Operator, shape: Shape) -> tuple[str, str, str] | None:
+    """The same of the derivative of a nonlinear operator."""
+    if not isinstance(operator, HasDerivativeDefect):
+        return None
+    try:
+        defect = operator.derivative_defect(shape)
+        if defect <= _DERIVATIVE_DEFECT:
+            return None
+        what = f"the derivative does not fit the forward map: relative defect {defect:.2g}"
+    except Exception as error:  # noqa: BLE001 (an operator that nobody needs the derivative of goes on without it)
+        what = f"the derivative cannot be computed: {message_of(error)}"
+    return (
+        what,
+        f"F'(x) as difference quotients have it, and its adjoint, for images of shape {shape}",
+        "methods that linearise F (tv for nonlinear operators, training through F) go wrong",
+    )

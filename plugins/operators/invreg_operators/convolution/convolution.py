@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Annotated
 
 from pydantic import Field
-from torch import Tensor
 
-from invreg import LinearOperator, Shape, SpecError
-from invreg_operators.convolution.filters import correlate, correlate_adjoint, flip, in_frequencies, radii
-from invreg_operators.shared.batches import check_batch
-from invreg_operators.shared.boundary import BoundaryRule, check_size
+from invreg import SpecError
+from invreg_operators.convolution.kernel_operator import KernelOperator
+from invreg_operators.shared.boundary import BoundaryRule
 
 
-class Convolution(LinearOperator):
+class Convolution(KernelOperator):
     """Convolution of every channel with a small kernel k of odd height 2r + 1 and odd width 2s + 1:
 
     (A x)[i, j] = sum over a, b of k[a][b] x[i + r - a, j + s - b].
@@ -24,6 +21,8 @@ class Convolution(LinearOperator):
     correlation and would mirror it. The image keeps its size; [`invreg_operators.shared.boundary`][] defines how it
     continues beyond its edges under each rule and which sizes that needs. The adjoint is exact for every rule.
     """
+
+    where = "convolution"
 
     def __init__(
         self,
@@ -39,34 +38,8 @@ class Convolution(LinearOperator):
         _check_shape(kernel)
         self.kernel, self.boundary = kernel, boundary
 
-    def forward(self, x: Tensor) -> Tensor:
-        """A x, for x `[B, C, H, W]`.
-
-        Raises:
-            ShapeError: if the images are too small for the kernel under this boundary rule.
-        """
-        check_batch(x, "convolution")
-        self.range_shape(tuple(x.shape[1:]))
-        return correlate(x, flip(self.kernel), self.boundary)
-
-    def adjoint(self, y: Tensor) -> Tensor:
-        check_batch(y, "convolution.adjoint")
-        self.range_shape(tuple(y.shape[1:]))
-        return correlate_adjoint(y, flip(self.kernel), self.boundary)
-
-    def normal_function(self, x: Tensor, function: Callable[[Tensor], Tensor]) -> Tensor:
-        """f(A*A) x, for the boundary rule `circular`, under which Fourier transforms make A diagonal."""
-        if self.boundary != "circular":
-            return super().normal_function(x, function)
-        return in_frequencies(x, self.forward, function)
-
-    def range_shape(self, domain_shape: Shape) -> Shape:
-        check_size(domain_shape, radii(self.kernel), self.boundary, "convolution")
-        return tuple(domain_shape)
-
-    @property
-    def stencil_radius(self) -> int | None:
-        return None if self.boundary == "circular" else max(radii(self.kernel))
+    def rows(self) -> list[list[float]]:
+        return self.kernel
 
     def extra_repr(self) -> str:
         return f"{len(self.kernel)}x{len(self.kernel[0])}, boundary={self.boundary!r}"

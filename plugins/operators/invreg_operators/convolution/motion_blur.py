@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from functools import lru_cache
 from typing import Annotated
 
 import torch
 from pydantic import Field
-from torch import Tensor
 
-from invreg import LinearOperator, Shape, SpecError
-from invreg_operators.convolution.filters import correlate, correlate_adjoint, flip, in_frequencies, radii
-from invreg_operators.shared.batches import check_batch
+from invreg import Shape, SpecError
+from invreg_operators.convolution.filters import radii
+from invreg_operators.convolution.kernel_operator import KernelOperator
 from invreg_operators.shared.boundary import BoundaryRule, check_size
 
 #: The shortest path, in pixels.
@@ -36,7 +34,7 @@ _Angle = Annotated[
 _ROUNDING = 1e-9
 
 
-class MotionBlur(LinearOperator):
+class MotionBlur(KernelOperator):
     """The mean of every channel over a straight path of the camera, centred at each pixel:
 
     (A x)[i, j] = sum over a, b of k[a, b] x[i - a, j - b],   k[a, b] = |path in the pixel (a, b)| / length,
@@ -54,38 +52,12 @@ class MotionBlur(LinearOperator):
         super().__init__()
         self.length, self.angle, self.boundary = length, angle, boundary
 
-    def forward(self, x: Tensor) -> Tensor:
-        """A x, for x `[B, C, H, W]`.
-
-        Raises:
-            ShapeError: if the images are too small for the path under this boundary rule.
-        """
-        check_batch(x, self.where)
-        self.range_shape(tuple(x.shape[1:]))
-        return correlate(x, flip(self.kernel()), self.boundary)
-
-    def adjoint(self, y: Tensor) -> Tensor:
-        check_batch(y, f"{self.where}.adjoint")
-        self.range_shape(tuple(y.shape[1:]))
-        return correlate_adjoint(y, flip(self.kernel()), self.boundary)
-
-    def normal_function(self, x: Tensor, function: Callable[[Tensor], Tensor]) -> Tensor:
-        """f(A*A) x, for the boundary rule `circular`, under which Fourier transforms make A diagonal."""
-        if self.boundary != "circular":
-            return super().normal_function(x, function)
-        return in_frequencies(x, self.forward, function)
-
-    def range_shape(self, domain_shape: Shape) -> Shape:
-        check_size(domain_shape, radii(self.kernel()), self.boundary, self.where)
-        return tuple(domain_shape)
-
-    @property
-    def stencil_radius(self) -> int | None:
-        return None if self.boundary == "circular" else max(radii(self.kernel()))
-
     def kernel(self) -> list[list[float]]:
         """k, rows from the top to the bottom."""
         return [list(row) for row in _path(self.length, self.angle)]
+
+    def rows(self) -> list[list[float]]:
+        return self.kernel()
 
     def extra_repr(self) -> str:
         return f"length={self.length:g}, angle={self.angle:g}, boundary={self.boundary!r}"

@@ -9,9 +9,9 @@ from pydantic import Field
 from torch import Tensor
 from torch.nn.functional import pad
 
-from invreg import Linearization, Operator, Shape, ShapeError
+from invreg import Linearization, Operator, Shape
 from invreg_operators.diffusion.stencils import Edge, Forward, HalfPoint, Stencil
-from invreg_operators.shared.batches import check_batch, check_images
+from invreg_operators.shared.batches import check_batch, check_direction, check_images
 from invreg_operators.shared.boundary import DiffusionBoundary
 
 _STENCILS: dict[str, type[Stencil]] = {"forward": Forward, "edge": Edge, "half_point": HalfPoint}
@@ -170,10 +170,5 @@ class DiffusionDerivative(Linearization):
 
 
 def _same_shape(x: Tensor, direction: Tensor) -> Tensor:
-    if direction.shape != x.shape:
-        raise ShapeError(
-            f"a direction of shape {tuple(direction.shape)} at images of shape {tuple(x.shape)}",
-            where="perona_malik",
-            expected="the same shape",
-        )
+    check_direction(x, direction, "perona_malik")
     return direction

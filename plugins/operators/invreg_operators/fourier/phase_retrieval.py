@@ -11,7 +11,7 @@ from torch import Tensor
 
 from invreg import Operator, Shape, ShapeError, generator, stream_key
 from invreg_operators.fourier.transform import full_precision, unitary, unitary_adjoint
-from invreg_operators.shared.batches import check_batch, check_images
+from invreg_operators.shared.batches import check_batch, check_direction, check_images
 
 
 class PhaseRetrieval(Operator):
@@ -48,12 +48,7 @@ class PhaseRetrieval(Operator):
 
     def jvp(self, x: Tensor, h: Tensor) -> Tensor:
         check_batch(x, "phase_retrieval")
-        if h.shape != x.shape:
-            raise ShapeError(
-                f"a direction of shape {tuple(h.shape)} at images of shape {tuple(x.shape)}",
-                where="phase_retrieval",
-                expected="the same shape",
-            )
+        check_direction(x, h, "phase_retrieval")
         with torch.autocast(x.device.type, enabled=False):
             return (self._coded(x).sgn().conj() * self._coded(h)).real.flatten(1, 2).to(x.dtype)
 

@@ -7,8 +7,8 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from invreg import Operator, Shape, ShapeError
-from invreg_operators.shared.batches import check_batch, check_images
+from invreg import Operator, Shape
+from invreg_operators.shared.batches import check_batch, check_direction, check_images
 
 
 class Pointwise(Operator):
@@ -41,12 +41,7 @@ class Pointwise(Operator):
             ShapeError: if x and h have different shapes.
         """
         check_batch(x, self.where)
-        if h.shape != x.shape:
-            raise ShapeError(
-                f"a direction of shape {tuple(h.shape)} at images of shape {tuple(x.shape)}",
-                where=self.where,
-                expected="the same shape",
-            )
+        check_direction(x, h, self.where)
         return self.slope(x) * h
 
     def vjp(self, x: Tensor, v: Tensor) -> Tensor:

@@ -37,3 +37,17 @@ def check_images(domain_shape: Shape, where: str) -> None:
             where=where,
             expected="(channels, height, width) with at least one pixel",
         )
+
+
+def check_direction(x: Tensor, h: Tensor, where: str) -> None:
+    """Refuses directions that are not those of images x.
+
+    Raises:
+        ShapeError: if x and h have different shapes.
+    """
+    if h.shape != x.shape:
+        raise ShapeError(
+            f"a direction of shape {tuple(h.shape)} at images of shape {tuple(x.shape)}",
+            where=where,
+            expected="the same shape",
+        )
