@@ -8,7 +8,7 @@ import math
 import torch
 from torch import Tensor
 
-from invreg import LinearOperator, Shape
+from invreg import InvregError, LinearOperator, Problem, PullBack, Shape
 
 #: By how much, relative to the exact one, the Chebyshev iteration may miss each component of the solution.
 ACCURACY = 1e-5
@@ -18,6 +18,69 @@ _LARGEST_MATRIX = 2**24
 
 # Rows of a matrix that are computed at once.
 _ROWS = 256
+
+# A bound that was computed on another machine may differ in its last digits.
+SLACK = 1e-9
+
+
+class NormalEquations(PullBack):
+    """A pull-back that solves (B*B + alpha ||A||² I) x = B*z, with B = A or a map that is made of A.
+
+    Args:
+        alpha: 0 or more.
+    """
+
+    def __init__(self, alpha: float) -> None:
+        super().__init__()
+        self.alpha = alpha
+        self._matrices: dict[tuple[torch.dtype, torch.device], Tensor] = {}
+        self._norm_bounds: dict[Shape, float] = {}
+
+    def setup(self, problem: Problem, image_shape: Shape) -> None:
+        """Finds the shift alpha ||A||².
+
+        Raises:
+            SpecError: if the operator is not linear.
+            InvregError: if it is zero.
+        """
+        super().setup(problem, image_shape)
+        self._matrices, self._norm_bounds = {}, {}
+        self._shape, norm = tuple(image_shape), problem.norm(image_shape).value
+        if norm == 0:
+            raise InvregError(
+                f"the norm of {type(problem.operator).__name__} is zero",
+                where=type(self).__name__,
+                expected="an operator that does not map every image to zero",
+            )
+        self._shift = self.alpha * norm**2
+
+    @property
+    def _operator(self) -> LinearOperator:
+        """A."""
+        operator = self.problem.operator
+        assert isinstance(operator, LinearOperator)  # noqa: S101 (for mypy: `setup` has looked)
+        return operator
+
+    @property
+    def _solved(self) -> LinearOperator:
+        """B."""
+        return self._operator
+
+    @property
+    def _range_shape(self) -> Shape:
+        return tuple(self._operator.range_shape(self._shape))
+
+    def _matrix(self, dtype: torch.dtype, device: torch.device) -> Tensor:
+        if (dtype, device) not in self._matrices:
+            found = solution_matrix(self._solved, self._shape, self._shift)
+            self._matrices[dtype, device] = found.to(device, dtype)
+        return self._matrices[dtype, device]
+
+    def _norm_bound_of(self, image_shape: Shape) -> float:
+        """Of A."""
+        if image_shape not in self._norm_bounds:
+            self._norm_bounds[image_shape] = self._operator.norm_bound(image_shape)
+        return self._norm_bounds[image_shape]
 
 
 def fits_a_matrix(domain_shape: Shape, range_shape: Shape) -> bool:

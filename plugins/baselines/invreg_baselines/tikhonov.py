@@ -10,22 +10,21 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from invreg import InvregError, LinearOperator, Problem, PullBack, Shape, SpecError, search_range
+from invreg import LinearOperator, Problem, Shape, SpecError, search_range
 from invreg_baselines.normal_equations import (
     ACCURACY,
+    SLACK,
+    NormalEquations,
     chebyshev_solution,
     fits_a_matrix,
     largest_gain,
-    solution_matrix,
 )
 
 # Eigenvalues of A*A below this share of the largest are zero, up to rounding.
 _KERNEL = 1e-12
-# An alpha that was computed on another machine may differ in its last digits.
-_SLACK = 1e-9
 
 
-class Tikhonov(PullBack):
+class Tikhonov(NormalEquations):
     """x = argmin ||A x - z||² + alpha ||A||² ||x||², for linear operators A: Tikhonov regularisation.
 
     That is x = P z with
@@ -56,11 +55,8 @@ class Tikhonov(PullBack):
             ),
         ] = 0.01,
     ) -> None:
-        super().__init__()
-        self.alpha = alpha
+        super().__init__(alpha)
         self._is_spectral = False
-        self._matrices: dict[tuple[torch.dtype, torch.device], Tensor] = {}
-        self._norm_bounds: dict[Shape, float] = {}
 
     @property
     def formula(self) -> str:
@@ -74,15 +70,6 @@ class Tikhonov(PullBack):
             InvregError: if it is zero.
         """
         super().setup(problem, image_shape)
-        self._matrices, self._norm_bounds = {}, {}
-        self._shape, norm = tuple(image_shape), problem.norm(image_shape).value
-        if norm == 0:
-            raise InvregError(
-                f"the norm of {type(problem.operator).__name__} is zero",
-                where="Tikhonov",
-                expected="an operator that does not map every image to zero",
-            )
-        self._shift = self.alpha * norm**2
         values = _eigenvalues(self._operator, self._shape)
         self._is_spectral = values is not None
         if not self.alpha and (values is None or float(values.min()) <= _KERNEL * float(values.max())):
@@ -128,34 +115,13 @@ class Tikhonov(PullBack):
         if self._is_spectral:
             values = _eigenvalues(operator, shape)
             assert values is not None  # noqa: S101 (for mypy: `setup` has looked)
-            return float((values.clamp_min(0).sqrt() / (values + self._shift)).max()) * (1 + _SLACK)
+            return float((values.clamp_min(0).sqrt() / (values + self._shift)).max()) * (1 + SLACK)
         largest = self._norm_bound_of(shape) if self.alpha > 1 else math.inf
         missed = 0.0 if self._has_matrix and shape == self._shape else ACCURACY
-        return largest_gain(self._shift, largest) * (1 + missed) * (1 + _SLACK)
+        return largest_gain(self._shift, largest) * (1 + missed) * (1 + SLACK)
 
     def extra_repr(self) -> str:
         return f"alpha={self.alpha:g}"
-
-    @property
-    def _operator(self) -> LinearOperator:
-        operator = self.problem.operator
-        assert isinstance(operator, LinearOperator)  # noqa: S101 (for mypy: `setup` has looked)
-        return operator
-
-    @property
-    def _range_shape(self) -> Shape:
-        return tuple(self._operator.range_shape(self._shape))
-
-    def _matrix(self, dtype: torch.dtype, device: torch.device) -> Tensor:
-        if (dtype, device) not in self._matrices:
-            found = solution_matrix(self._operator, self._shape, self._shift)
-            self._matrices[dtype, device] = found.to(device, dtype)
-        return self._matrices[dtype, device]
-
-    def _norm_bound_of(self, image_shape: Shape) -> float:
-        if image_shape not in self._norm_bounds:
-            self._norm_bounds[image_shape] = self._operator.norm_bound(image_shape)
-        return self._norm_bounds[image_shape]
 
 
 def _eigenvalues(operator: LinearOperator, image_shape: Shape) -> Tensor | None:

@@ -9,20 +9,18 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from invreg import InvregError, LinearOperator, Problem, PullBack, Shape, search_range
+from invreg import LinearOperator, Problem, Shape, search_range
 from invreg_baselines.normal_equations import (
     ACCURACY,
+    SLACK,
+    NormalEquations,
     chebyshev_solution,
     fits_a_matrix,
     largest_gain,
-    solution_matrix,
 )
 
-# A bound that was computed on another machine may differ in its last digits.
-_SLACK = 1e-9
 
-
-class Wiener(PullBack):
+class Wiener(NormalEquations):
     """x = argmin ||A x - z||² + alpha ||A||² <x, S^-1 x>, for linear operators A: the Wiener filter.
 
     It is the best linear estimate of an image with mean zero and covariance c S from z = A x + noise, if the noise is
@@ -66,10 +64,8 @@ class Wiener(PullBack):
             float, Field(gt=0, le=1e4, description="pixels; S follows the power law for waves of 2π length and shorter")
         ] = 5.0,
     ) -> None:
-        super().__init__()
-        self.alpha, self.decay, self.length = alpha, decay, length
-        self._matrices: dict[tuple[torch.dtype, torch.device], Tensor] = {}
-        self._norm_bounds: dict[Shape, float] = {}
+        super().__init__(alpha)
+        self.decay, self.length = decay, length
 
     @property
     def formula(self) -> str:
@@ -83,16 +79,6 @@ class Wiener(PullBack):
             InvregError: if it is zero.
         """
         super().setup(problem, image_shape)
-        self._matrices, self._norm_bounds = {}, {}
-        self._shape, norm = tuple(image_shape), problem.norm(image_shape).value
-        if norm == 0:
-            raise InvregError(
-                f"the norm of {type(problem.operator).__name__} is zero",
-                where="Wiener",
-                expected="an operator that does not map every image to zero",
-            )
-        self._shift = self.alpha * norm**2
-        self._range_shape = tuple(self._operator.range_shape(self._shape))
         self._has_matrix = fits_a_matrix(self._shape, self._range_shape)
         self._root = _Root(self.decay, self.length)
 
@@ -102,7 +88,7 @@ class Wiener(PullBack):
         with torch.autocast(z.device.type, enabled=False):
             if self._has_matrix and tuple(z.shape[1:]) == self._range_shape:
                 return self._root((z.flatten(1) @ self._matrix(z.dtype, z.device)).reshape(-1, *self._shape))
-            shaped = _Shaped(self._operator, self._root)
+            shaped = self._solved
             y = shaped.adjoint(z)
             # ||B|| <= ||A||, as ||S|| = 1.
             return self._root(chebyshev_solution(shaped, y, self._shift, self._norm_bound_of(tuple(y.shape[1:]))))
@@ -111,28 +97,15 @@ class Wiener(PullBack):
         """A bound of ||P||: that of `PullBack` where there is a matrix, and elsewhere what holds for all operators."""
         shape = tuple(image_shape)
         if self._has_matrix and shape == self._shape:
-            return min(super().norm_bound(shape), largest_gain(self._shift, math.inf) * (1 + _SLACK))
-        return largest_gain(self._shift, math.inf) * (1 + ACCURACY) * (1 + _SLACK)
+            return min(super().norm_bound(shape), largest_gain(self._shift, math.inf) * (1 + SLACK))
+        return largest_gain(self._shift, math.inf) * (1 + ACCURACY) * (1 + SLACK)
 
     def extra_repr(self) -> str:
         return f"alpha={self.alpha:g}, decay={self.decay:g}, length={self.length:g}"
 
     @property
-    def _operator(self) -> LinearOperator:
-        operator = self.problem.operator
-        assert isinstance(operator, LinearOperator)  # noqa: S101 (for mypy: `setup` has looked)
-        return operator
-
-    def _matrix(self, dtype: torch.dtype, device: torch.device) -> Tensor:
-        if (dtype, device) not in self._matrices:
-            found = solution_matrix(_Shaped(self._operator, self._root), self._shape, self._shift)
-            self._matrices[dtype, device] = found.to(device, dtype)
-        return self._matrices[dtype, device]
-
-    def _norm_bound_of(self, image_shape: Shape) -> float:
-        if image_shape not in self._norm_bounds:
-            self._norm_bounds[image_shape] = self._operator.norm_bound(image_shape)
-        return self._norm_bounds[image_shape]
+    def _solved(self) -> LinearOperator:
+        return _Shaped(self._operator, self._root)
 
 
 class _Root:
