@@ -109,7 +109,7 @@ def render_reconstructions(
     units: str,
     failures: Mapping[str, str],
 ) -> str:
-    """The page as one HTML document: no scripts, no network; everything that is shown is escaped.
+    """The page as one HTML document: no network, no scripts but its own; everything that is shown is escaped.
 
     Args:
         title: the heading.

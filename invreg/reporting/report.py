@@ -1,4 +1,4 @@
-"""The HTML report of a run: one file, readable offline and without scripts."""
+"""The HTML report of a run: one file, readable offline and, with all that it says, without scripts."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from invreg.reporting.content import AnalysisContent, ComponentContent, ReportContent
+from invreg.reporting.scripts import content_policy, script
 from invreg.reporting.tables import plain, results_table, to_table
 from invreg.text import count, duration, metric_title, number, with_unit
 
@@ -48,6 +49,7 @@ def report_environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    environment.globals.update(script=script, content_policy=content_policy)
     environment.filters.update(
         count=count,
         duration=duration,
@@ -61,7 +63,7 @@ def report_environment() -> Environment:
 
 
 def render_report(content: ReportContent) -> str:
-    """The report as one HTML document: no scripts, no network; everything that is shown is escaped."""
+    """The report as one HTML document: no network, no scripts but its own; everything that is shown is escaped."""
     return (
         report_environment()
         .get_template("report.html")

@@ -22,12 +22,13 @@ ROWS = 40
 
 @dataclass(frozen=True)
 class TableCell:
-    """A cell of a table: its text, and how it is set."""
+    """A cell of a table: its text, how it is set, and the number behind it, by which the table is sorted."""
 
     text: str
     is_number: bool = False
     is_best: bool = False
     note: str = ""
+    value: float | None = None
 
 
 @dataclass(frozen=True)
@@ -59,10 +60,11 @@ def results_table(content: ReportContent) -> Table:
         for name, style in written.items():
             value, spread = float(row[name]), float(row.get(f"{name}_std", math.nan))
             note = f"± {style(spread)}" if math.isfinite(spread) and many else ""
-            cells.append(TableCell(style(value), True, position in best[name], note))
+            cells.append(TableCell(style(value), True, position in best[name], note, _finite(value)))
         weights = int(row["parameters"])
-        cells.append(TableCell(count(weights) if weights else MISSING, True))
-        cells += [TableCell(duration(float(row[f"{name}_seconds"])), True) for name in ("training", "reconstruction")]
+        cells.append(TableCell(count(weights) if weights else MISSING, True, value=weights or None))
+        times = [float(row[f"{name}_seconds"]) for name in ("training", "reconstruction")]
+        cells += [TableCell(_time(seconds), True, value=_finite(seconds)) for seconds in times]
         rows.append(cells)
     return Table(columns, rows)
 
@@ -74,7 +76,10 @@ def to_table(frame: pd.DataFrame, rows: int = ROWS) -> Table:
     numeric = [is_numeric_dtype(dtype) and not is_bool_dtype(dtype) for dtype in frame.dtypes]
     columns = [(str(name), is_number) for name, is_number in zip(frame.columns, numeric, strict=True)]
     shown = [
-        [TableCell(plain(value), is_number) for value, is_number in zip(row, numeric, strict=True)]
+        [
+            TableCell(plain(value), is_number, value=_finite(value) if is_number else None)
+            for value, is_number in zip(row, numeric, strict=True)
+        ]
         for row in frame.head(rows).itertuples(index=False, name=None)
     ]
     return Table(columns, shown, max(len(frame) - rows, 0))
@@ -100,6 +105,16 @@ def plain(value: Any, digits: int = 4) -> str:
     if isinstance(value, list | tuple):
         return "[" + ", ".join(plain(item, digits) for item in value) + "]"
     return str(value)
+
+
+def _finite(value: Any) -> float | None:
+    """A number that is one, for sorting."""
+    return float(value) if value is not None and math.isfinite(value) else None
+
+
+def _time(seconds: float) -> str:
+    """A time in a table of results: below a millisecond it says more of the machine than of the method."""
+    return "< 1 ms" if 0 < seconds < 1e-3 else duration(seconds)
 
 
 def _aligned(values: pd.Series, unit: str) -> Callable[[float], str]:
