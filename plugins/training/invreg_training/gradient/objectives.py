@@ -7,6 +7,7 @@ from typing import cast
 from torch import Tensor, nn
 
 from invreg import LearnsForwardMap, PulledBackOperator, Reconstructor, ShapeError
+from invreg_training.gradient.penalties import Divergence, LogDeterminant, with_tangent
 
 
 class ReconstructionLoss(nn.Module):
@@ -28,19 +29,27 @@ class ApproximationLoss(nn.Module):
 
     Where phi stands for P A, such as A*A / ||A||², the measurement is brought to X in the same way: P z for z.
 
-    Source: Arndt & Nickel 2024, section 4 ("approximation training").
+    Source: Arndt & Nickel 2024, section 4 ("approximation training"); of the penalties, see there.
+
+    Args:
+        reconstructor: with a forward map.
+        penalty: of the derivative of phi, or None.
     """
 
-    def __init__(self, reconstructor: Reconstructor) -> None:
+    def __init__(self, reconstructor: Reconstructor, penalty: Divergence | LogDeterminant | None = None) -> None:
         super().__init__()
-        self.reconstructor = reconstructor
+        self.reconstructor, self.penalty = reconstructor, penalty
 
     def forward(self, z: Tensor, x: Tensor) -> Tensor:
         learned = cast(LearnsForwardMap, self.reconstructor)
         target = learned.target_operator
         if isinstance(target, PulledBackOperator):
             z = target.pull_back(z)
-        return _mean_square(learned.forward_map(x), z, "forward maps", self.reconstructor)
+        if self.penalty is None:
+            return _mean_square(learned.forward_map(x), z, "forward maps", self.reconstructor)
+        value, tangent, v = with_tangent(learned, x)
+        misfit = _mean_square(value, z, "forward maps", self.reconstructor)
+        return misfit + self.penalty(self.reconstructor, x, value, tangent, v)
 
 
 def _mean_square(found: Tensor, wanted: Tensor, what: str, reconstructor: Reconstructor) -> Tensor:

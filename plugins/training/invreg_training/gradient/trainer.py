@@ -3,15 +3,29 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from typing import Annotated
 
-from pydantic import Field
 from torch import nn
 
 from invreg import Method, Reconstructor, SpecError, TrainedMethod, Trainer, TrainingContext, processes
-from invreg_training.gradient.optimizers import OptimizerName
-from invreg_training.gradient.precision import Precision
-from invreg_training.gradient.settings import DEFAULT_EPOCHS, TrainingSettings
+from invreg_training.gradient.parameters import (
+    AdamBetas,
+    AdamRate,
+    BatchSize,
+    CheckpointMinutes,
+    Epochs,
+    FinalRate,
+    GradientClip,
+    MaxMinutes,
+    MuonRate,
+    OptimizerChoice,
+    Patience,
+    StepPrecision,
+    Steps,
+    Validations,
+    Warmup,
+    WeightDecay,
+)
+from invreg_training.gradient.settings import TrainingSettings
 
 
 class GradientTrainer(Trainer):
@@ -27,63 +41,22 @@ class GradientTrainer(Trainer):
 
     def __init__(
         self,
-        epochs: Annotated[
-            int | None, Field(ge=1, description=f"length in epochs ({DEFAULT_EPOCHS} if no length is given)")
-        ] = None,
-        steps: Annotated[int | None, Field(ge=1, description="length in steps, instead of epochs")] = None,
-        max_minutes: Annotated[
-            float | None,
-            Field(
-                gt=0,
-                description="beside epochs or steps, a cap; alone, the length, and the rate follows the clock (equal "
-                "time for every method, but not reproducible)",
-                json_schema_extra={"unit": "minutes"},
-            ),
-        ] = None,
-        batch_size: Annotated[int, Field(ge=1, description="crops in a step, over all processes")] = 32,
-        optimizer: Annotated[
-            OptimizerName, Field(description="muon: Muon for convolution kernels, AdamW for the rest")
-        ] = "muon",
-        lr: Annotated[float, Field(gt=0, description="peak rate of Adam")] = 3e-3,
-        muon_lr: Annotated[float, Field(gt=0, description="peak rate of Muon")] = 0.02,
-        betas: Annotated[
-            tuple[Annotated[float, Field(ge=0, lt=1)], Annotated[float, Field(ge=0, lt=1)]],
-            Field(description="Adam's decay rates of the two moments"),
-        ] = (0.9, 0.99),
-        weight_decay: Annotated[
-            float, Field(ge=0, description="decoupled with muon and adamw, added to the gradient with adam")
-        ] = 0.0,
-        gradient_clip: Annotated[
-            float | None, Field(gt=0, description="largest norm of the whole gradient; null: no limit")
-        ] = 0.1,
-        warmup: Annotated[float, Field(ge=0, lt=1, description="share of the training in which the rate grows")] = 0.1,
-        final_lr: Annotated[
-            float,
-            Field(ge=0, le=1, description="rate at the end, as a share of its peak, along a cosine (1: constant)"),
-        ] = 0.02,
-        precision: Annotated[
-            Precision,
-            Field(
-                description="of the network in training steps; bf16: where autocast deems it safe. "
-                "Validation is in float32"
-            ),
-        ] = "float32",
-        validations: Annotated[
-            int | None,
-            Field(
-                ge=1,
-                description="how often the validation images are reconstructed, evenly spread, the last time at the "
-                "end; the best weights among these are kept. null: ten times, or less often (three times at least) in "
-                "a training so short that this would take more than about a tenth of it",
-            ),
-        ] = None,
-        patience: Annotated[
-            int | None, Field(ge=1, description="validations without a better value before ending; null: never")
-        ] = None,
-        checkpoint_minutes: Annotated[
-            float,
-            Field(ge=0, description="between checkpoints; 0: after each step", json_schema_extra={"unit": "minutes"}),
-        ] = 1.0,
+        epochs: Epochs = None,
+        steps: Steps = None,
+        max_minutes: MaxMinutes = None,
+        batch_size: BatchSize = 32,
+        optimizer: OptimizerChoice = "muon",
+        lr: AdamRate = 3e-3,
+        muon_lr: MuonRate = 0.02,
+        betas: AdamBetas = (0.9, 0.99),
+        weight_decay: WeightDecay = 0.0,
+        gradient_clip: GradientClip = 0.1,
+        warmup: Warmup = 0.1,
+        final_lr: FinalRate = 0.02,
+        precision: StepPrecision = "float32",
+        validations: Validations = None,
+        patience: Patience = None,
+        checkpoint_minutes: CheckpointMinutes = 1.0,
     ) -> None:
         if epochs is not None and steps is not None:
             raise SpecError(
