@@ -26,6 +26,7 @@ import invreg
 import invreg.testing
 from invreg import Registry
 from invreg.components import hookspecs
+from invreg.reporting.citation import bibtex
 from invreg.schema.kinds import KINDS
 from invreg.specs.plan import make_plan
 from invreg.specs.reading import read_spec
@@ -176,6 +177,8 @@ def test_the_search_finds_the_words_that_people_use(site: Path, word: str, page:
 def test_the_citation_is_of_this_version() -> None:
     citation = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
     assert citation["version"] == invreg.__version__
+    # What reports say is what the first page says.
+    assert bibtex(invreg.__version__) in (ROOT / "docs/index.md").read_text(encoding="utf-8")
     assert f"version = {{{invreg.__version__}}}" in (DOCS / "index.md").read_text(encoding="utf-8")
 
 

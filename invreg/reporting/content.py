@@ -6,21 +6,30 @@ import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
+
+import numpy as np
 
 from invreg.components.analyzer import Findings
 from invreg.plugins.describe import first_sentence
 from invreg.schema.component_spec import ComponentSpec
+from invreg.storage.run_folder import ANALYSES
+from invreg.text import number, with_unit
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from invreg.components.metric import Metric
     from invreg.plugins.registry import Registry
+    from invreg.reporting.pictures import ShownImage
     from invreg.specs.plan import Plan
     from invreg.specs.spec import Spec
     from invreg.storage.analysis_folder import AnalysisFolder, SavedFigure
     from invreg.storage.method_folder import MethodFolder, TrainingRecord
     from invreg.storage.run_folder import RunFolder, RunIdentity
+
+#: Test images of runs that keep none for the report: reconstructions alone.
+MOST_PICTURES = 24
 
 
 @dataclass(frozen=True)
@@ -84,6 +93,11 @@ class AnalysisContent:
     failure: str = ""
     left_out: Mapping[str, str] = field(default_factory=dict)
 
+    @property
+    def address(self) -> str:
+        """Where its files lie, from the report."""
+        return f"{ANALYSES}/{quote(self.name)}"
+
     @classmethod
     def of(cls, folder: AnalysisFolder, analyzer: type) -> AnalysisContent:
         if (failure := folder.failure) is not None:
@@ -108,6 +122,7 @@ class ReportContent:
         analyses: in the order of the spec.
         environment: versions and machine; mappings may be nested one level deep.
         command: the command that repeats the run.
+        pictures: test images, each with its measurement and its reconstructions; as many as the page can hold.
     """
 
     spec: Spec
@@ -121,6 +136,7 @@ class ReportContent:
     analyses: Sequence[AnalysisContent]
     environment: Mapping[str, Any]
     command: str
+    pictures: Sequence[ShownImage] = ()
 
     @classmethod
     def of(cls, folder: RunFolder, plan: Plan) -> ReportContent:
@@ -142,4 +158,29 @@ class ReportContent:
             analyses=[AnalysisContent.of(folder.analysis(key), type(own)) for key, own in plan.analyses.items()],
             environment=folder.environment,
             command=f"invreg run spec.yaml --output {shlex.quote(folder.path.parent.name or '.')}",
+            pictures=_pictures(folder, plan),
         )
+
+
+def _pictures(folder: RunFolder, plan: Plan) -> list[ShownImage]:
+    """The test images that the run keeps for its report, with the reconstructions of all methods."""
+    from invreg.reporting.pictures import as_bytes, side_by_side
+
+    columns = {title: images.numpy() for title, images in folder.test_images.items()}
+    # A label is not confused with the others by its own choice of words.
+    titles = {label: f"method {label}" if label in ("truth", "measurement") else label for label in plan.methods}
+    amount = min(map(len, columns.values()), default=MOST_PICTURES)
+    measurement = columns.get("measurement")
+    for label, title in titles.items():
+        columns[title] = as_bytes(folder.method(label).reconstructions[:amount].numpy())
+        if measurement is not None and np.array_equal(columns[title], measurement):
+            # This method leaves measurements as they are, so it shows them.
+            del columns["measurement"]
+            measurement = None
+    name, metric = next(iter(plan.metrics.items()))
+    values = folder.metrics[["method", "image", name]].itertuples(index=False, name=None)
+    notes = {
+        (titles[label], str(image)): with_unit(number(float(value), metric.unit), metric.unit)
+        for label, image, value in values
+    }
+    return side_by_side(folder.identity.test, columns, notes)

@@ -4,18 +4,23 @@ from __future__ import annotations
 
 import base64
 import math
+import re
 import struct
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
-from invreg.reporting.content import AnalysisContent, ComponentContent, ReportContent
+from invreg.reporting.citation import bibtex
+from invreg.reporting.content import AnalysisContent, ComponentContent, MethodContent, ReportContent
 from invreg.reporting.scripts import content_policy, script
-from invreg.reporting.tables import plain, results_table, to_table
+from invreg.reporting.tables import Table, column_title, plain, results_table, to_table
+from invreg.storage.run_folder import METHODS
 from invreg.text import count, duration, metric_title, number, with_unit
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    import pandas as pd
     from jinja2 import Environment
 
     from invreg.specs.plan import Plan
@@ -27,6 +32,8 @@ LARGEST_SVG = 1_500_000
 LARGEST_TOTAL = 4_000_000
 #: The resolution at which the run folder keeps PNGs.
 PNG_DPI = 160
+#: Wider figures have to be scrolled or enlarged on a phone, in pixels.
+PHONE = 360
 
 
 def write_report(folder: RunFolder, plan: Plan) -> Path:
@@ -49,15 +56,15 @@ def report_environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.globals.update(script=script, content_policy=content_policy)
+    environment.globals.update(script=script, content_policy=content_policy, bibtex=bibtex)
     environment.filters.update(
         count=count,
         duration=duration,
         plain=plain,
-        table=to_table,
         whole_table=lambda frame: to_table(frame, len(frame)),
         heading=_heading,
         parameters=_parameters,
+        column=column_title,
     )
     return environment
 
@@ -76,6 +83,8 @@ def render_report(content: ReportContent) -> str:
             results=results_table(content),
             results_caption=_results_caption(content),
             figures=with_sources(content.analyses),
+            tables=tables_of(content.analyses, content.metrics),
+            logs={method.label: log_table(method, content.metrics) for method in content.methods},
             warnings=[(method.label, text) for method in content.methods for text in method.warnings],
         )
     )
@@ -114,7 +123,8 @@ def _heading(name: str) -> str:
 
 
 def _parameters(component: ComponentContent) -> list[tuple[str, str]]:
-    return [(str(key), plain(value, digits=6)) for key, value in component.parameters.items()]
+    """The parameters that are set: one that is None is left to the component."""
+    return [(str(key), plain(value, digits=6)) for key, value in component.parameters.items() if value is not None]
 
 
 def _images_in_words(images: RunIdentity) -> str:
@@ -140,7 +150,8 @@ def with_sources(analyses: Sequence[AnalysisContent]) -> list[list[dict[str, Any
     for saved, i in sorted(savings, reverse=True):
         if excess > 0 and saved > 0:
             as_png[i], excess = True, excess - saved
-    sourced = iter([_sourced(figure, png) for figure, png in zip(figures, as_png, strict=True)])
+    folders = [analysis.address for analysis in analyses for _ in analysis.figures]
+    sourced = iter([_sourced(*given) for given in zip(figures, as_png, folders, strict=True)])
     return [[next(sourced) for _ in analysis.figures] for analysis in analyses]
 
 
@@ -148,11 +159,46 @@ def _chosen(figure: SavedFigure, as_png: bool) -> bytes:
     return (figure.png if as_png else figure.svg) or b""
 
 
-def _sourced(figure: SavedFigure, as_png: bool) -> dict[str, Any]:
+def _sourced(figure: SavedFigure, as_png: bool, folder: str) -> dict[str, Any]:
     content = _chosen(figure, as_png)
     kind = "image/png" if as_png else "image/svg+xml"
-    # A PNG has more pixels than a page needs: shown at the size that the SVG would have.
-    is_png = as_png and content[:8] == b"\x89PNG\r\n\x1a\n"
-    width = round(struct.unpack(">I", content[16:20])[0] * 96 / PNG_DPI) if is_png else None
-    caption = figure.caption or _heading(figure.name)
-    return {"uri": f"data:{kind};base64,{base64.b64encode(content).decode()}", "width": width, "caption": caption}
+    width = _width(content)
+    kept = {"svg": figure.svg, "png": figure.png}
+    return {
+        "uri": f"data:{kind};base64,{base64.b64encode(content).decode()}",
+        "width": width,
+        "wide": width is None or width > PHONE,
+        "caption": figure.caption or _heading(figure.name),
+        "files": [(suffix, f"{folder}/figures/{quote(figure.name)}.{suffix}") for suffix in kept if kept[suffix]],
+    }
+
+
+def _width(content: bytes) -> int | None:
+    """The width of a figure on a page, in pixels: a PNG has more of them, and is shown at the size of its SVG."""
+    if content[:8] == b"\x89PNG\r\n\x1a\n":
+        return round(struct.unpack(">I", content[16:20])[0] * 96 / PNG_DPI)
+    found = re.search(rb'<svg[^>]*? width="([0-9.]+)pt"', content[:4000])
+    return round(float(found.group(1)) * 96 / 72) if found else None
+
+
+def tables_of(analyses: Sequence[AnalysisContent], metrics: Collection[str]) -> list[list[tuple[str, Table]]]:
+    """The tables of each analysis with their titles: none that is empty, and none that was there before."""
+    seen: list[pd.DataFrame] = []
+    shown: list[list[tuple[str, Table]]] = []
+    for analysis in analyses:
+        shown.append([])
+        for name, frame in analysis.findings.tables.items():
+            if not frame.size or any(frame.equals(other) for other in seen):
+                continue
+            seen.append(frame)
+            address = f"{analysis.address}/tables/{quote(name)}.csv"
+            shown[-1].append((_heading(name), to_table(frame, metrics=metrics, address=address, name=name)))
+    return shown
+
+
+def log_table(method: MethodContent, metrics: Collection[str]) -> Table | None:
+    """The training log of a method, if there is one."""
+    if not len(method.log):
+        return None
+    address = f"{METHODS}/{quote(method.label)}/log.csv"
+    return to_table(method.log, metrics=metrics, address=address, name=f"{method.label} log")

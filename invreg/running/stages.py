@@ -37,6 +37,9 @@ from invreg.storage.result import MethodResult, Result
 from invreg.storage.run_folder import RunFolder, RunIdentity
 from invreg.storage.run_images import RunImages
 
+#: Values of test images, and of their measurements, that are kept for the report: one byte each.
+_MOST_SHOWN = 8_000_000
+
 
 @dataclass(frozen=True)
 class Stages:
@@ -113,6 +116,7 @@ class Stages:
         self.folder.write_results(metrics, summary)
         reconstructions = {label: folder.reconstructions for label, folder in folders.items()}
         findings = self._analyse(methods, reconstructions, metrics)
+        self.folder.write_test_images(_shown(self.inputs))
         write_report(self.folder, self.plan)
         self.folder.finish(self.plan)
         return _Outcome(metrics, summary, findings, seconds, warnings)
@@ -286,6 +290,24 @@ class _Outcome:
     findings: dict[str, Findings]
     seconds: dict[str, float]
     warnings: dict[str, list[str]]
+
+
+def _shown(inputs: RunInputs) -> dict[str, torch.Tensor]:
+    """The first test images and their measurements in bytes, as far as a report can show them."""
+    truth, z = inputs.images.test.images, inputs.test_measurements
+    amount = max(1, min(len(truth), _MOST_SHOWN // max(truth[0].numel(), z[0].numel())))
+    shown = {"truth": _as_bytes(truth[:amount])}
+    if z.shape == truth.shape:
+        shown["measurement"] = _as_bytes(z[:amount])
+    elif z.ndim == truth.ndim:  # values of another kind, as those of a sinogram: each from its smallest to its largest
+        low, high = z[:amount].flatten(1).aminmax(dim=1)
+        low, high = (value.reshape(-1, *[1] * (z.ndim - 1)) for value in (low, high))
+        shown["measurement"] = _as_bytes((z[:amount] - low) / (high - low).clamp_min(1e-12))
+    return shown
+
+
+def _as_bytes(images: torch.Tensor) -> torch.Tensor:
+    return (images.detach().cpu().clamp(0, 1) * 255).round().to(torch.uint8)
 
 
 def _count_parameters(trained: TrainedMethod) -> int:

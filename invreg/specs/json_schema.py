@@ -53,6 +53,11 @@ def spec_schema(registry: Registry) -> dict[str, Any]:
     properties["evaluation"] = EvaluationSpec.model_json_schema()
     properties["matrix"] = _matrix()
     properties["study_analyses"] = {"type": ["array", "null"], "items": {"$ref": _reference("study_analyzer")}}
+    properties["headings"] = {
+        "description": "study analysis: what stands beside its heading in the report, as in Figures 4 and 5",
+        "type": ["object", "null"],
+        "additionalProperties": {"type": "string"},
+    }
     properties["executor"] = {
         "description": "where the cells of a study are computed, as in local or {name: local, jobs: 4}",
         "$ref": _reference("executor"),
@@ -66,7 +71,7 @@ def spec_schema(registry: Registry) -> dict[str, Any]:
         "additionalProperties": False,
         # What a matrix varies need not stand in the spec itself.
         "anyOf": [{"required": ["data", "operator", "methods"]}, {"required": ["matrix"]}],
-        "dependentRequired": {"study_analyses": ["matrix"], "executor": ["matrix"]},
+        "dependentRequired": {key: ["matrix"] for key in ("study_analyses", "headings", "executor")},
         "$defs": definitions,
     }
 

@@ -23,7 +23,7 @@ from invreg.specs.plan import Plan, make_plan
 from invreg.specs.reading import parse_file, read_spec
 from invreg.specs.spec import Spec
 from invreg.storage.analysis_folder import AnalysisFolder
-from invreg.storage.folder import Folder, Stage, json_bytes
+from invreg.storage.folder import Folder, Stage, json_bytes, tensor_bytes
 from invreg.storage.method_folder import MethodFolder
 from invreg.storage.result import MethodResult, Result
 from invreg.storage.run_images import LastImages, RunImages
@@ -31,12 +31,14 @@ from invreg.storage.seal import SUFFIX, digest
 
 if TYPE_CHECKING:
     import pandas as pd
+    from torch import Tensor
 
     from invreg.plugins.registry import Registry
 
 _SPEC, STUDY_SPEC = "spec.yaml", "study.yaml"
 _IDENTITY, _ENVIRONMENT = "run.json", "environment.json"
 _METRICS, _SUMMARY, _REPORT = "metrics.csv", "summary.csv", "report.html"
+_TEST_IMAGES = "test_images.safetensors"
 METHODS, ANALYSES, CELLS = "methods", "analyses", "cells"
 SHARED, JOBS = "shared", "jobs"
 
@@ -191,16 +193,18 @@ class RunFolder(ResultFolder):
     ```text
     spec.yaml  environment.json  run.json        what was run, with what, on which images
     metrics.csv  summary.csv  report.html        the results
+    test_images.safetensors                      the first test images and their measurements, for the report
     methods/<label>/                             see `MethodFolder`
     analyses/<key>/                              see `AnalysisFolder`
     failure.json                                 if a cell of a study failed
-    run.sha256  report.sha256                    the seals; that of the run holds those of methods and analyses
+    run.sha256  report.sha256  images.sha256     the seals; that of the run holds those of methods and analyses
     ```
     """
 
     stages: ClassVar[Mapping[str, Stage]] = {
         **ResultFolder.stages,
         "run": Stage(_IDENTITY, "run the same spec again: this file is written anew"),
+        "images": Stage(_TEST_IMAGES, "delete it and run the same spec again: it is written anew"),
     }
     whole: ClassVar[str] = "run"
 
@@ -330,6 +334,19 @@ class RunFolder(ResultFolder):
 
     def write_spec(self, spec: Spec) -> None:
         self.write_text(_SPEC, spec.to_yaml())
+
+    @property
+    def test_images(self) -> dict[str, Tensor]:
+        """The first test images for the report: `truth` and `measurement`, `[N, C, H, W]` in bytes, 255 for 1.
+
+        Measurements that are no images are not among them; runs of earlier versions have none.
+        """
+        return self.read_tensors(_TEST_IMAGES) if self.has(_TEST_IMAGES) else {}
+
+    def write_test_images(self, images: Mapping[str, Tensor]) -> None:
+        """Keeps test images for the report; what is there already is kept."""
+        if not self.is_done("images"):
+            self.write_stage("images", {_TEST_IMAGES: tensor_bytes(images)})
 
     def begin(self, plan: Plan, identity: RunIdentity, environment: Mapping[str, Any]) -> None:
         """Begins a run, or goes on with it: writes what it is. Its seal is broken if there is anything left to do.

@@ -13,6 +13,7 @@ from invreg.computing.device import choose_device
 from invreg.errors import StoreError
 from invreg.plugins.registry import Registry
 from invreg.schema.component_spec import ComponentSpec
+from invreg.specs.reading import parse_file
 from invreg.specs.yaml import dump_yaml
 from invreg.storage.folder import Stage
 from invreg.storage.result import StudyResult
@@ -130,6 +131,12 @@ class StudyFolder(ResultFolder):
     def spec_yaml(self) -> str:
         """The spec as it was given."""
         return self.read_text(STUDY_SPEC)
+
+    @property
+    def headings(self) -> dict[str, str]:
+        """What the spec writes beside the headings of study analyses, by their names."""
+        content = parse_file(self.read(STUDY_SPEC, bytes), self.path / STUDY_SPEC)
+        return {str(key): str(text) for key, text in (content.get("headings") or {}).items()}
 
     @property
     def record(self) -> StudyRecord:

@@ -12,7 +12,7 @@ from typing import Any
 from invreg.components.executor import Executor
 from invreg.components.operator import UnknownOperator
 from invreg.components.study_analyzer import StudyAnalyzer
-from invreg.errors import SpecError, join_errors
+from invreg.errors import SpecError, did_you_mean, join_errors
 from invreg.plugins.registry import Registry, plain_form, spec_of
 from invreg.schema.component_spec import ComponentSpec
 from invreg.specs.matrix import expand, in_words, value_label
@@ -20,6 +20,9 @@ from invreg.specs.plan import Plan, make_plan, needs_the_operator
 from invreg.specs.reading import read_content
 from invreg.specs.spec import Spec, parse_spec
 from invreg.text import unique_names
+
+#: What the spec of a study has and that of a single run has not.
+_OF_STUDIES = ("matrix", "study_analyses", "headings", "executor")
 
 
 @dataclass(frozen=True)
@@ -36,7 +39,7 @@ class StudyPlan:
 
     Attributes:
         title: the study's title.
-        content: the spec with its `matrix` and `study_analyses`, as a file would give it.
+        content: the spec with its `matrix`, `study_analyses` and `headings`, as a file would give it.
         axes: varied path to its values, as tables show them.
         cells: all cells, in order.
         analyses: the study analyses by the names under which their findings lie.
@@ -74,7 +77,7 @@ def plan_study(content: Mapping[str, Any], registry: Registry, *, to_look_at: bo
     """
     # As a file would give it: components as their specs, and numbers of Python.
     content = json.loads(json.dumps({key: plain_form(value, key, registry) for key, value in content.items()}))
-    base = {key: value for key, value in content.items() if key not in ("matrix", "study_analyses", "executor")}
+    base = {key: value for key, value in content.items() if key not in _OF_STUDIES}
     title = str(base.get("title", "Study"))
     expanded = expand(base, _mapping(content["matrix"]))
     paths = list(dict.fromkeys(path for cell in expanded for path in cell.values))
@@ -91,6 +94,7 @@ def plan_study(content: Mapping[str, Any], registry: Registry, *, to_look_at: bo
         except SpecError as error:
             problems.setdefault(str(error), SpecError(str(error), where=f"cell {in_words(values)}"))
     analyses, specs = _study_analyses(content.get("study_analyses") or [], registry, problems)
+    _check_headings(content.get("headings"), analyses, problems)
     if any(isinstance(cell.plan.operator, UnknownOperator) for cell in cells):
         for index, (given, analyzer) in enumerate(zip(specs, analyses.values(), strict=True)):
             if analyzer.needs_operator:
@@ -143,6 +147,23 @@ def _study_analyses(
         except SpecError as error:
             problems[str(error)] = error
     return dict(zip(unique_names([spec.name for spec in specs]), built, strict=True)), specs
+
+
+def _check_headings(given: Any, analyses: Mapping[str, Any], problems: dict[str, SpecError]) -> None:
+    """Headings change nothing but the report; one for an analysis that is not there would be lost."""
+    if given is None:
+        return
+    if not isinstance(given, Mapping):
+        raise SpecError(f"{given!r}", where="headings", expected="a mapping of study analyses to texts")
+    for key, text in given.items():
+        error = None
+        if key not in analyses:
+            hint = did_you_mean(str(key), analyses)
+            error = SpecError("is no study analysis of this spec", where=f"headings.{key}", hint=hint)
+        elif not isinstance(text, str):
+            error = SpecError(f"{text!r}", where=f"headings.{key}", expected="a text, as in Figures 4 and 5")
+        if error is not None:
+            problems[str(error)] = error
 
 
 def _mapping(matrix: Any) -> Mapping[str, Any]:

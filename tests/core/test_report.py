@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import io
 import math
 import re
 import struct
@@ -11,21 +12,24 @@ from dataclasses import replace
 from html.parser import HTMLParser
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
+from PIL import Image
 from torch import Tensor
 
 from invreg.components.analyzer import Findings
 from invreg.components.metric import Metric
-from invreg.reporting import report
+from invreg.reporting import pictures as pictures_module, report
 from invreg.reporting.content import (
     AnalysisContent,
     ComponentContent,
     MethodContent,
     ReportContent,
 )
-from invreg.reporting.report import headline, render_report
-from invreg.reporting.tables import ROWS, plain, results_table, to_table
+from invreg.reporting.pictures import picture, side_by_side
+from invreg.reporting.report import headline, render_report, tables_of
+from invreg.reporting.tables import ROWS, column_title, plain, results_table, to_table
 from invreg.specs.reading import read_spec
 from invreg.specs.spec import Spec
 from invreg.storage.analysis_folder import SavedFigure
@@ -100,7 +104,7 @@ def content(**changes: Any) -> ReportContent:
         ),
         "methods": [tv, net],
         "analyses": [],
-        "environment": {"python": "3.12.1", "libraries": {"torch": "2.13.0"}, "set_aside": {}},
+        "environment": {"invreg": "0.1.0", "python": "3.12.1", "libraries": {"torch": "2.13.0"}, "set_aside": {}},
         "command": "invreg run spec.yaml --output runs",
     }
     return ReportContent(**{**values, **changes})
@@ -211,6 +215,8 @@ def test_the_page_says_what_was_solved_and_how() -> None:
         "torch 2.13.0",
         "the seed 7",
         "ended time",
+        "To cite invreg 0.1.0",
+        "author = {Arndt, Clemens and Nickel, Judith}",
     ):
         assert text in page.text.replace("\xa0", " "), text
 
@@ -221,7 +227,8 @@ def test_the_page_is_one_file_without_network() -> None:
     assert not {"link", "iframe", "object"} & {tag for tag, _ in outline.tags}
     addresses = [attrs[key] or "" for _, attrs in outline.tags for key in ("src", "href") if key in attrs]
     assert addresses
-    assert all(address.startswith(("data:", "#")) for address in addresses)
+    inside = ("data:", "#", "analyses/quality/figures/values.")
+    assert all(address.startswith(inside) for address in addresses)
     assert "url(" not in page
     assert "@import" not in page
 
@@ -246,7 +253,8 @@ def test_the_page_is_accessible() -> None:
     assert all(attrs.get("alt") for tag, attrs in tags if tag == "img")
     assert all(attrs.get("scope") in ("col", "row") for tag, attrs in tags if tag == "th")
     targets = {attrs["id"] for _, attrs in tags if "id" in attrs}
-    assert {attrs["href"] for tag, attrs in tags if tag == "a"} == {f"#{target}" for target in targets}
+    links = [attrs["href"] or "" for tag, attrs in tags if tag == "a" and "download" not in attrs]
+    assert set(links) == {f"#{target}" for target in targets}
 
 
 def figure(name: str = "values", caption: str = "What is seen.", **parts: bytes) -> SavedFigure:
@@ -309,7 +317,7 @@ def test_many_large_figures_stay_below_the_limit() -> None:
     figures = [figure(f"f{i}", svg=bytes([65 + i]) * 900_000, png=png(1000 * i)) for i in range(6)]
     analyses = [AnalysisContent("a", figures=figures[:3]), AnalysisContent("b", figures=figures[3:])]
     page = render_report(content(analyses=analyses))
-    kinds = re.findall(r"data:image/(png|svg)", page)
+    kinds = re.findall(r"data:image/(png|svg)(?:[+]xml)?;", page)
     assert kinds == ["png", "png", "svg", "svg", "svg", "svg"]
     assert len(page) < 6_000_000
 
@@ -332,14 +340,15 @@ def test_long_tables_are_cut_and_say_so() -> None:
     table = to_table(frame)
     assert (len(table.rows), table.omitted) == (ROWS, 5)
     page = Outline(render_report(content(analyses=[AnalysisContent("a", findings=Findings(tables={"t": frame}))])))
-    assert "5 more rows are in the run folder." in page.text
+    assert "5 more rows are in the file." in page.text
     assert table.columns == [("image", False), ("value", True), ("good", False)]
 
 
-def test_tables_without_rows_or_columns_are_set() -> None:
+def test_tables_without_rows_or_columns_are_left_out() -> None:
     tables = {"empty": pd.DataFrame(columns=["a", "b"]), "nothing": pd.DataFrame()}
     page = Outline(render_report(content(analyses=[AnalysisContent("a", findings=Findings(tables=tables))])))
-    assert "Empty a b Nothing" in page.text
+    assert "Empty" not in page.text
+    assert "Nothing" not in page.text
     assert [to_table(table).rows for table in tables.values()] == [[], []]
 
 
@@ -362,6 +371,73 @@ def test_a_run_without_noise_training_or_analyses() -> None:
     assert "∞" in page.text
 
 
+def test_equal_tables_are_shown_once_and_saved_as_they_are() -> None:
+    frame, other = pd.DataFrame({"metric": ["psnr"], "val_psnr": [0.1 + 0.2]}), pd.DataFrame({"weights": [3]})
+    analyses = [
+        AnalysisContent("a", findings=Findings(tables={"numbers": frame, "methods": other})),
+        AnalysisContent("b", findings=Findings(tables={"methods": other})),
+    ]
+    first, second = tables_of(analyses, PSNR)
+    assert [title for title, _ in first] == ["Numbers", "Methods"]
+    assert second == []
+    table = first[0][1]
+    assert [name for name, _ in table.columns] == ["metric", "validation PSNR"]
+    assert [cell.text for cell in table.rows[0]] == ["PSNR", "0.3"]
+    assert base64.b64decode(table.source.partition(",")[2]) == b"metric,val_psnr\npsnr,0.30000000000000004\n"
+    assert table.file == "numbers.csv"
+
+
+def test_long_tables_are_saved_from_their_file() -> None:
+    long = pd.DataFrame({"value": range(20_000)})
+    (((_, table),),) = tables_of([AnalysisContent("a b", findings=Findings(tables={"t": long}))], ())
+    assert table.source == "analyses/a%20b/tables/t.csv"
+
+
+@pytest.mark.parametrize(
+    ("name", "title"),
+    [
+        ("psnr", "PSNR"),
+        ("psnr_std", "PSNR std."),
+        ("val_psnr", "validation PSNR"),
+        ("training_seconds", "training (s)"),
+        ("higher_is_better", "higher is better"),
+        ("edge_psnr_distance", "edge PSNR distance"),
+        ("psnrs", "psnrs"),
+    ],
+)
+def test_columns_in_words(name: str, title: str) -> None:
+    assert column_title(name, ["psnr"]) == title
+
+
+def test_parameters_that_are_not_set_are_not_listed() -> None:
+    page = Outline(render_report(content()))
+    assert "patience" not in page.text.partition("The spec")[0]
+
+
+def test_test_images_are_all_in_the_page_and_the_first_is_open() -> None:
+    stack = np.linspace(0, 1, 3 * 4 * 6, dtype=np.float32).reshape(3, 1, 4, 6)
+    rows = side_by_side(["a", EVIL, "c"], {"truth": stack, "net": stack}, {("net", "a"): "31.00 dB"})
+    outline = Outline(render_report(content(pictures=rows, images=images(3))))
+    pictures = [attrs for tag, attrs in outline.tags if tag == "img"]
+    assert [attrs["data-title"] for attrs in pictures] == ["truth", "net"] * 3
+    assert "net 31.00 dB" in outline.text
+    assert "The other 2" in outline.text
+    with Image.open(io.BytesIO(base64.b64decode((pictures[0]["src"] or "").partition(",")[2]))) as image:
+        assert np.array_equal(np.asarray(image), np.rint(stack[0, 0] * 255))
+
+
+def test_no_more_test_images_than_a_page_can_hold(monkeypatch: pytest.MonkeyPatch) -> None:
+    stack = np.random.default_rng(0).random((5, 3, 40, 40), dtype=np.float32)
+    size = len(picture("x", stack[0]).uri)
+    monkeypatch.setattr(pictures_module, "_MOST_BYTES", 3 * size)
+    rows = side_by_side([f"i{n}" for n in range(5)], {"truth": stack}, {})
+    assert 2 <= len(rows) < 5
+    page = Outline(render_report(content(pictures=rows)))
+    assert f"The first {len(rows)} of 12" in page.text
+    monkeypatch.setattr(pictures_module, "_MOST_BYTES", 1)
+    assert len(side_by_side(["a"], {"truth": stack}, {})) == 1
+
+
 @pytest.mark.parametrize(
     ("value", "text"),
     [
@@ -373,6 +449,8 @@ def test_a_run_without_noise_training_or_analyses() -> None:
         (-3, "−3"),
         (1234567, "1234567"),
         (0.00012345678, "0.0001235"),
+        ("0.0034280245174269797", "0.003428"),
+        ("1.2.3", "1.2.3"),
         ([1, 0.5, None], "[1, 0.5, –]"),
         ({"low": 1e-4, "log": False}, "{low: 0.0001, log: no}"),
     ],

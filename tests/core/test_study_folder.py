@@ -22,7 +22,7 @@ from invreg import cli
 from invreg.api import certify, load, redraw, run
 from invreg.errors import InvregError, SpecError, StoreError
 from invreg.plugins.registry import Registry
-from invreg.specs.matrix import in_words
+from invreg.reporting.study_tables import in_short, short_names
 from invreg.storage.result import StudyResult
 from invreg.storage.run_folder import RunFolder
 from toy import BestByNoise, run_study, study
@@ -353,4 +353,5 @@ def test_a_warning_that_cells_share_is_said_once(made: Path, registry: Registry)
     page = redraw(made, registry).read_text()
     assert page.count("gain: tv: &lt;slow&gt;") == 1
     assert "2 different warnings" in page
-    assert "; ".join(in_words(cell.values) for cell in cells[:2]) in page
+    names = short_names(list(cells[0].values))
+    assert "; ".join(in_short(cell.values, names) for cell in cells[:2]) in page

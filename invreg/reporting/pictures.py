@@ -1,0 +1,113 @@
+"""Images on the pages of reports: the one place where pixels become a picture."""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+#: The longer side of an image on a page, in pixels; larger ones are shown smaller.
+LONGEST_SIDE = 880
+# From this size on, images on a page are JPEG.
+_PHOTOGRAPH = 128 * 128
+# Smaller images are shown with larger pixels, until they have this width.
+_NARROWEST = 240
+_JPEG: dict[str, Any] = {"quality": 90, "subsampling": 0}
+
+#: With more pixels than these, all test images together are JPEG; and no more are shown than have this many bytes.
+_MOST_EXACT, _MOST_BYTES = 3_000_000, 6_000_000
+
+
+@dataclass(frozen=True)
+class Picture:
+    """An image on a page.
+
+    Attributes:
+        title: what it shows.
+        uri: the image itself.
+        width: in pixels of the page.
+        magnified: whether its pixels are shown larger than they are.
+        note: how good it is.
+    """
+
+    title: str
+    uri: str
+    width: int
+    magnified: bool
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class ShownImage:
+    """A test image with what was measured and what was reconstructed, side by side."""
+
+    name: str
+    pictures: Sequence[Picture]
+
+
+def picture(title: str, image: NDArray[Any], note: str = "", *, exact: bool | None = None) -> Picture:
+    """An image as a page shows it.
+
+    Args:
+        title: what it shows.
+        image: `[C, H, W]`, floating point in [0, 1] or bytes; of other than one or three channels, the mean is shown.
+        note: how good it is.
+        exact: whether each pixel is kept as it is (PNG) or not (JPEG); chosen by size if None.
+    """
+    planes = image if len(image) in (1, 3) else image.mean(axis=0, keepdims=True)
+    whole = as_bytes(planes)
+    shown = Image.fromarray(whole[0] if len(whole) == 1 else np.ascontiguousarray(whole.transpose(1, 2, 0)))
+    shown.thumbnail((LONGEST_SIDE, LONGEST_SIDE), Image.Resampling.LANCZOS)
+    if exact is None:
+        exact = shown.width * shown.height < _PHOTOGRAPH
+    kind, options = ("PNG", {}) if exact else ("JPEG", _JPEG)
+    buffer = io.BytesIO()
+    shown.save(buffer, kind, **options)
+    uri = f"data:image/{kind.lower()};base64,{base64.b64encode(buffer.getvalue()).decode()}"
+    factor = max(1, -(-_NARROWEST // shown.width)) if max(shown.size) < _NARROWEST else 1
+    return Picture(title, uri, factor * shown.width, factor > 1, note)
+
+
+def as_bytes(image: NDArray[Any]) -> NDArray[np.uint8]:
+    """Values in [0, 1] as whole numbers up to 255; bytes are kept."""
+    if image.dtype == np.uint8:
+        return image
+    return np.rint(np.clip(image, 0, 1) * 255).astype(np.uint8)
+
+
+def stretched(values: NDArray[Any]) -> NDArray[Any]:
+    """Measurements that are no images, from their smallest to their largest value as [0, 1]."""
+    low, high = float(values.min()), float(values.max())
+    return (values - low) / max(high - low, 1e-12)
+
+
+def side_by_side(
+    names: Sequence[str], columns: Mapping[str, NDArray[Any]], notes: Mapping[tuple[str, str], str]
+) -> list[ShownImage]:
+    """As many images as a page can hold, each as a row of pictures.
+
+    Args:
+        names: of the images.
+        columns: title to `[N, C, H, W]`; a column may hold fewer images than there are names, and those are shown.
+        notes: (title, name) to what stands below a picture.
+    """
+    amount = min([len(names), *map(len, columns.values())])
+    pixels = sum(int(np.prod(column.shape[1:])) for column in columns.values()) * amount
+    rows: list[ShownImage] = []
+    used = 0
+    for position, name in enumerate(names[:amount]):
+        row = [
+            picture(title, column[position], notes.get((title, name), ""), exact=pixels <= _MOST_EXACT)
+            for title, column in columns.items()
+        ]
+        used += sum(len(one.uri) for one in row)
+        if rows and used > _MOST_BYTES:
+            break
+        rows.append(ShownImage(name, row))
+    return rows
