@@ -112,3 +112,13 @@ def unique_names(names: list[str]) -> list[str]:
     return [
         name if names[:i].count(name) == 0 else f"{name}-{names[:i].count(name) + 1}" for i, name in enumerate(names)
     ]
+
+
+def size_in_words(sides: Iterable[int]) -> str:
+    """The size of an image or a volume.
+
+    Example:
+        `size_in_words((64, 96))` is "64x96 pixels", `size_in_words((32, 64, 96))` is "32x64x96 voxels".
+    """
+    numbers = [str(side) for side in sides]
+    return f"{'x'.join(numbers)} {'voxels' if len(numbers) == 3 else 'pixels'}"

@@ -20,15 +20,16 @@ from invreg.summaries import Summarized, Summary, brief
 from invreg.text import count, plural
 
 if TYPE_CHECKING:
+    from invreg.components.operator import Shape
     from invreg.components.problem import Problem
 
 
 @dataclass(frozen=True, repr=False)
 class ImageStack(Summarized):
-    """Images of one size for validation or testing.
+    """Images of one size for validation or testing; or volumes, which have one axis more.
 
     Attributes:
-        images: `[N, C, H, W]`, float32, in [0, 1].
+        images: `[N, C, H, W]`, or `[N, C, D, H, W]`; float32, in [0, 1].
         names: N names, unique, under which results are listed.
     """
 
@@ -36,11 +37,11 @@ class ImageStack(Summarized):
     names: Sequence[str]
 
     def __post_init__(self) -> None:
-        if self.images.ndim != 4 or len(self.names) != self.images.shape[0]:
+        if self.images.ndim not in (4, 5) or len(self.names) != self.images.shape[0]:
             raise DataError(
                 f"{len(self.names)} names for a stack of shape {tuple(self.images.shape)}",
                 where="ImageStack",
-                expected="images [N, C, H, W] and N names",
+                expected="images [N, C, H, W] or volumes [N, C, D, H, W], and N names",
             )
         if not self.names:
             raise DataError("no images", where="ImageStack", expected="at least one image")
@@ -59,10 +60,9 @@ class ImageStack(Summarized):
         )
 
     @property
-    def image_shape(self) -> tuple[int, int, int]:
-        """(C, H, W) of each image."""
-        channels, height, width = self.images.shape[1:]
-        return channels, height, width
+    def image_shape(self) -> Shape:
+        """(C, H, W) of each image, or (C, D, H, W) of each volume."""
+        return tuple(self.images.shape[1:])
 
     @property
     def contents(self) -> Sequence[Tensor]:

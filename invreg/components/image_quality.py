@@ -1,7 +1,8 @@
 """Distances and similarities of images, with their conventions pinned.
 
 Images are in [0, 1] and the data range is 1 for every image. Each function gives one
-float64 value per image, `[B]`, for two batches of the same shape `[B, C, H, W]`, and raises a ShapeError otherwise.
+float64 value per image, `[B]`, for two batches of the same shape, of images `[B, C, H, W]` or of volumes
+`[B, C, D, H, W]`, and raises a ShapeError otherwise.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import torch
 from torch import Tensor
 
 from invreg.errors import ShapeError
+from invreg.text import size_in_words
 
 SSIM_WINDOW = 11
 """The side of the window of the structural similarity, in pixels: smaller images have none."""
@@ -30,16 +32,18 @@ def peak_signal_to_noise_ratio(x_hat: Tensor, x: Tensor) -> Tensor:
 def structural_similarity(x_hat: Tensor, x: Tensor) -> Tensor:
     """SSIM with a Gaussian window (standard deviation 1.5, 11x11, no sample covariance), by scikit-image.
 
-    Source: Wang, Bovik, Sheikh, Simoncelli 2004. Images need at least 11x11 pixels.
+    The mean over the channels. The window of volumes has three axes, 11x11x11.
+
+    Source: Wang, Bovik, Sheikh, Simoncelli 2004. Images need at least 11 pixels on each axis.
     """
     from skimage import metrics
 
     _same_shape(x_hat, x, "ssim")
-    if min(x.shape[-2:]) < SSIM_WINDOW:
+    if min(x.shape[2:]) < SSIM_WINDOW:
         raise ShapeError(
-            f"images of {x.shape[-2]}x{x.shape[-1]} pixels",
+            f"images of {size_in_words(x.shape[2:])}",
             where="ssim",
-            expected=f"at least {SSIM_WINDOW}x{SSIM_WINDOW}",
+            expected=f"at least {'x'.join([str(SSIM_WINDOW)] * (x.dim() - 2))}",
         )
     pairs = zip(x_hat.detach().double().cpu().numpy(), x.detach().double().cpu().numpy(), strict=True)
     values = [

@@ -22,12 +22,13 @@ if TYPE_CHECKING:
     from scipy.sparse.linalg import LinearOperator as SciPyLinearOperator
 
 Shape = tuple[int, ...]
-"""The shape of one image or one measurement, without the batch: (channels, height, width)."""
+"""The shape of one image or one measurement, without the batch: (channels, height, width) for images, and (channels,
+depth, height, width) for volumes."""
 
 
 @base_of("operator")
 class Operator(Component, nn.Module, ABC):
-    """A forward operator F: X -> Y, free of noise, on batches of images `[B, C, H, W]`.
+    """A forward operator F: X -> Y, free of noise, on batches of images `[B, C, H, W]` or volumes `[B, C, D, H, W]`.
 
     Subclasses write `forward`. Each image of a batch is treated alone, the input is not changed, and dtype and
     device of the input are kept. `jvp` and `vjp` come from automatic differentiation; a subclass that knows
@@ -48,7 +49,7 @@ class Operator(Component, nn.Module, ABC):
 
     @property
     def stencil_radius(self) -> int | None:
-        """How far F(x) sees: its value at a pixel depends only on pixels at most so many rows and columns away.
+        """How far F(x) sees: its value at a pixel depends only on pixels at most so many steps away on each axis.
 
         None where this is unknown, or not so (an operator that acts globally, or joins opposite ends of an image).
         """

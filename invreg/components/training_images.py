@@ -1,4 +1,4 @@
-"""Random crops with flips and quarter turns, from images of any size, on any device."""
+"""Random crops with flips and quarter turns, from images and volumes of any size, on any device."""
 
 from __future__ import annotations
 
@@ -15,9 +15,10 @@ from invreg.components.stored_images import StoredImages
 from invreg.computing.streams import generator, stream_key
 from invreg.errors import DataError
 from invreg.summaries import Summarized, Summary, brief
-from invreg.text import count, plural
+from invreg.text import count, plural, size_in_words
 
 if TYPE_CHECKING:
+    from invreg.components.operator import Shape
     from invreg.components.problem import Problem
 
 
@@ -26,11 +27,16 @@ _SHARE_OF_GPU = 0.25
 
 
 class _Crops(NamedTuple):
-    """Where the crops of a batch are: which images, upper left corners, and orientations from 0 to 7."""
+    """Where the crops of a batch are.
+
+    Attributes:
+        chosen: the image of each.
+        corners: the pixel at which each begins, `[axes, B]`.
+        orientations: a number of bits: for each axis whether it is flipped, and whether rows and columns are exchanged.
+    """
 
     chosen: Tensor
-    tops: Tensor
-    lefts: Tensor
+    corners: Tensor
     orientations: Tensor
 
 
@@ -43,34 +49,35 @@ class TrainingImages(Summarized):
     room for all of them.
 
     An epoch visits each image as often as crops fit into it side by side, in random order, each time at a random
-    place and in one of the eight orientations (flips and quarter turns).
+    place and in one of the eight orientations (flips and quarter turns). A volume has sixteen: its slices are flipped
+    and turned as images are, and their order may be reversed. Slices stay slices, as their distance is often another
+    one than that of pixels.
 
     Args:
-        images: tensors `[C, H_i, W_i]`, float32 in [0, 1], or uint8 in 0..255 (kept so, to save memory); or
-            [`StoredImages`][invreg.components.stored_images.StoredImages] of such values.
+        images: tensors `[C, H_i, W_i]`, or `[C, D_i, H_i, W_i]`; float32 in [0, 1], or uint8 in 0..255 (kept so, to
+            save memory); or [`StoredImages`][invreg.components.stored_images.StoredImages] of such values.
         names: one name per image.
-        crop: height and width of the crops.
+        crop: height and width of the crops; depth, height and width for volumes.
 
     Raises:
         DataError: if there is no image, an image is smaller than the crop, or its values are unusable.
     """
 
-    def __init__(self, images: Sequence[Tensor], names: Sequence[str], crop: tuple[int, int]) -> None:
+    def __init__(self, images: Sequence[Tensor], names: Sequence[str], crop: Sequence[int]) -> None:
         if not images:
             raise DataError("no training images", where="TrainingImages", expected="at least one image")
         if len(names) != len(images):
             raise DataError(f"{len(names)} names for {len(images)} images", where="TrainingImages", expected="one each")
-        height, width = crop
-        if height < 1 or width < 1:
-            raise DataError(f"crops of {height}x{width} pixels", where="TrainingImages", expected="at least 1x1")
+        if len(crop) not in (2, 3) or min(crop) < 1:
+            least = "x".join("1" * max(len(crop), 2))
+            raise DataError(f"crops of {size_in_words(crop)}", where="TrainingImages", expected=f"at least {least}")
         shapes, dtypes = _shapes(images), _dtypes(images)
         for shape, dtype, name in zip(shapes, dtypes, names, strict=True):
             _check_training_image(shape, dtype, name, shapes[0], dtypes[0], crop)
         self.names = list(names)
-        self.crop = (int(height), int(width))
+        self.crop = tuple(map(int, crop))
         self.channels = int(shapes[0][0])
-        self._heights = torch.tensor([shape[1] for shape in shapes])
-        self._widths = torch.tensor([shape[2] for shape in shapes])
+        self._sizes = torch.tensor([shape[1:] for shape in shapes])
         sizes = torch.tensor([math.prod(shape) for shape in shapes])
         self._starts = torch.cumsum(sizes, 0) - sizes
         self._pixels = _flat(images)
@@ -80,7 +87,7 @@ class TrainingImages(Summarized):
             # One pass over everything; only if something is wrong (NaN compares false), look for where it is.
             if not (low >= 0 and high <= 1):
                 _check_values(images, names)
-        visits = (self._heights // height) * (self._widths // width)
+        visits = (self._sizes // torch.tensor(self.crop)).prod(1)
         self._visits = torch.repeat_interleave(torch.arange(len(images)), visits)
 
     def __len__(self) -> int:
@@ -108,18 +115,18 @@ class TrainingImages(Summarized):
         return _memory(self._pixels)
 
     @property
-    def crop_shape(self) -> tuple[int, int, int]:
-        """(C, H, W) of each crop."""
+    def crop_shape(self) -> Shape:
+        """(C, H, W) of each crop, or (C, D, H, W)."""
         return (self.channels, *self.crop)
 
     def image(self, index: int) -> Tensor:
-        """The whole image number `index`, `[C, H, W]`, float32 in [0, 1]."""
-        height, width = int(self._heights[index]), int(self._widths[index])
+        """The whole image number `index`, `[C, H, W]` or `[C, D, H, W]`, float32 in [0, 1]."""
+        shape = (self.channels, *self._sizes[index].tolist())
         if isinstance(self._pixels, StoredImages):
             return _to_unit(self._pixels[index].to(self.device))
         start = int(self._starts[index])
-        flat = self._pixels[start : start + self.channels * height * width]
-        return _to_unit(flat.reshape(self.channels, height, width))
+        flat = self._pixels[start : start + math.prod(shape)]
+        return _to_unit(flat.reshape(shape))
 
     @property
     def measured_range(self) -> tuple[float, float] | None:
@@ -145,7 +152,7 @@ class TrainingImages(Summarized):
         return max(1, math.ceil(len(self) / batch_size))
 
     def batch(self, seed: int, step: int, batch_size: int, part: slice = slice(None)) -> Tensor:
-        """The crops of training step `step`, `[batch_size, C, h, w]`, float32 in [0, 1].
+        """The crops of training step `step`, `[batch_size, C, h, w]` or `[batch_size, C, d, h, w]`, float32 in [0, 1].
 
         Args:
             seed: the run's seed for the order and the augmentation.
@@ -180,13 +187,13 @@ class TrainingImages(Summarized):
     def _crops(self, seed: int, step: int, batch_size: int, part: slice) -> _Crops:
         chosen = self._images_visited(seed, step * batch_size, batch_size)
         rng = generator(stream_key(seed, "crops", step))
-        random = torch.rand(3, batch_size, generator=rng, dtype=torch.float64)
-        height, width = self.crop
-        tops = (random[0] * (self._heights[chosen] - height + 1)).long()
-        lefts = (random[1] * (self._widths[chosen] - width + 1)).long()
+        axes = len(self.crop)
+        *places, turns = torch.rand(axes + 1, batch_size, generator=rng, dtype=torch.float64)
+        room = self._sizes[chosen] - torch.tensor(self.crop) + 1
+        corners = (torch.stack(places) * room.T).long()
         # A rectangle turned by 90 degrees is another rectangle: only square crops use all eight symmetries.
-        orientations = (random[2] * (8 if height == width else 4)).long()
-        return _Crops(chosen[part], tops[part], lefts[part], orientations[part])
+        orientations = (turns * 2 ** (axes + (self.crop[-2] == self.crop[-1]))).long()
+        return _Crops(chosen[part], corners[:, part], orientations[part])
 
     def _images_visited(self, seed: int, first: int, count: int) -> Tensor:
         """The images of `count` consecutive visits, counted through all epochs."""
@@ -199,28 +206,29 @@ class TrainingImages(Summarized):
         return torch.cat(found)
 
     def _gather(self, pixels: Tensor | StoredImages, channels: int, crops: _Crops) -> Tensor:
-        """Reads crops out of a flat buffer of images of these heights and widths, with so many channels.
+        """Reads crops out of a flat buffer of images of these sizes, with so many channels.
 
         In the buffer, the pixel (i, j) of a crop lies at origin + i * down + j * across: an orientation is nothing but
-        a choice of the corner to start from, of two signs, and of the axis that is read first.
+        a choice of the corner to start from, of a sign for each axis, and of the axis that is read first.
         """
-        height, width = self.crop
-        chosen, tops, lefts, orientations = crops
-        stride = self._widths[chosen]
-        flip_rows, flip_columns, transpose = ((orientations >> bit & 1).bool() for bit in range(3))
-        start = self._starts[chosen] // self.channels * channels
-        origin = start + tops * stride + lefts
-        origin = origin + flip_rows * (height - 1) * stride + flip_columns * (width - 1)
-        rows = torch.where(flip_rows, -stride, stride)
-        columns = torch.where(flip_columns, -1, 1)
-        down, across = torch.where(transpose, columns, rows), torch.where(transpose, rows, columns)
-        plane = self._heights[chosen] * stride
+        axes = len(self.crop)
+        chosen, corners, orientations = crops
+        origin = self._starts[chosen] // self.channels * channels
+        strides: list[Tensor] = []
+        stride = torch.ones_like(origin)
+        for axis in reversed(range(axes)):
+            flip = (orientations >> axis & 1).bool()
+            origin = origin + corners[axis] * stride + flip * (self.crop[axis] - 1) * stride
+            strides.insert(0, torch.where(flip, -stride, stride))
+            stride = stride * self._sizes[chosen, axis]
+        *_, rows, columns = strides
+        transpose = (orientations >> axes & 1).bool()
+        strides[-2:] = torch.where(transpose, columns, rows), torch.where(transpose, rows, columns)
         # One small transfer; the indices of the pixels are computed where the pixels are.
         place = pixels.device
-        origin, plane, down, across = torch.stack([origin, plane, down, across]).to(place).view(4, -1, 1, 1, 1)
-        index = origin + plane * torch.arange(channels, device=place).view(-1, 1, 1)
-        index = index + down * torch.arange(height, device=place).view(-1, 1)
-        index = index + across * torch.arange(width, device=place)
+        index, *steps = torch.stack([origin, stride, *strides]).to(place).view(axes + 2, -1, *[1] * (axes + 1))
+        for axis, (step, length) in enumerate(zip(steps, (channels, *self.crop), strict=True)):
+            index = index + step * torch.arange(length, device=place).view(-1, *[1] * (axes - axis))
         if isinstance(pixels, StoredImages):
             return pixels.take(index).to(self.device)
         return pixels.index_select(0, index.flatten()).view(index.shape)
@@ -229,7 +237,7 @@ class TrainingImages(Summarized):
 class TrainingPairs(TrainingImages):
     """Training images with their measurements.
 
-    If each measurement has as many rows and columns as its image, both are cropped at the same place. Else images and
+    If each measurement has the sides of its image, both are cropped at the same place. Else images and
     measurements are used whole: the crop is the size of the images, and all measurements have one shape.
 
     Pairs are neither flipped nor turned, unless the operator is known to commute with that: the measurement of a turned
@@ -238,9 +246,9 @@ class TrainingPairs(TrainingImages):
     Args:
         images: as for `TrainingImages`.
         names: one name per image.
-        crop: height and width of the crops.
-        measurements: one for each image, `[M, H_i, W_i]` or of the shape of all measurements; float32. They may be
-            stored, as images may.
+        crop: height and width of the crops; depth, height and width for volumes.
+        measurements: one for each image, `[M, H_i, W_i]` (`[M, D_i, H_i, W_i]` for volumes) or of the shape of all
+            measurements; float32. They may be stored, as images may.
         turns: whether pairs are flipped and turned, for operators that commute with that.
 
     Raises:
@@ -251,7 +259,7 @@ class TrainingPairs(TrainingImages):
         self,
         images: Sequence[Tensor],
         names: Sequence[str],
-        crop: tuple[int, int],
+        crop: Sequence[int],
         measurements: Sequence[Tensor],
         turns: bool = False,
     ) -> None:
@@ -266,7 +274,7 @@ class TrainingPairs(TrainingImages):
             for z, name in zip(measurements, names, strict=True):
                 check_measured(z, name)
         sizes, measured_sizes = _shapes(images), _shapes(measurements)
-        self.in_place = all(len(z) == 3 and z[1:] == x[1:] for x, z in zip(sizes, measured_sizes, strict=True))
+        self.in_place = all(z[1:] == x[1:] for x, z in zip(sizes, measured_sizes, strict=True))
         first = measured_sizes[0]
         for x, own, name in zip(sizes, measured_sizes, names, strict=True):
             if (own[0] != first[0]) if self.in_place else own != first:
@@ -279,10 +287,10 @@ class TrainingPairs(TrainingImages):
                 )
             if not self.in_place and x[1:] != self.crop:
                 raise DataError(
-                    f"a measurement of shape {own} for an image of {x[1]}x{x[2]} pixels",
+                    f"a measurement of shape {own} for an image of {size_in_words(x[1:])}",
                     where=f"image {name!r}",
-                    expected=f"images of {self.crop[0]}x{self.crop[1]} pixels: where measurements have other rows and "
-                    "columns than the images, pairs are used whole",
+                    expected=f"images of {size_in_words(self.crop)}: where measurements have other sides than the "
+                    "images, pairs are used whole",
                 )
         self.turns = turns and self.in_place
         self.measurement_shape = (first[0], *self.crop) if self.in_place else first
@@ -394,18 +402,19 @@ def _check_training_image(
     name: str,
     first_shape: tuple[int, ...],
     first_dtype: torch.dtype,
-    crop: tuple[int, int],
+    crop: Sequence[int],
 ) -> None:
     where = f"image {name!r}"
-    if len(shape) != 3 or shape[0] != first_shape[0] or dtype != first_dtype:
+    if len(shape) != 1 + len(crop) or shape[0] != first_shape[0] or dtype != first_dtype:
+        axes = "C, H, W" if len(crop) == 2 else "C, D, H, W"
         raise DataError(
             f"shape {shape}, {dtype}",
             where=where,
-            expected=f"[C, H, W] with C = {first_shape[0]}, {first_dtype}, as the first image has it",
+            expected=f"[{axes}] with C = {first_shape[0]}, {first_dtype}, as the first image has it",
         )
-    if shape[1] < crop[0] or shape[2] < crop[1]:
+    if any(side < least for side, least in zip(shape[1:], crop, strict=True)):
         raise DataError(
-            f"{shape[1]}x{shape[2]} pixels, smaller than the {crop[0]}x{crop[1]} crop",
+            f"{size_in_words(shape[1:])}, smaller than the {'x'.join(map(str, crop))} crop",
             where=where,
             expected="images at least as large as the crop",
             hint="a smaller crop, less downsampling, or leave this image out",

@@ -18,6 +18,7 @@ from torch.nn.parameter import is_lazy
 from torch.overrides import TorchFunctionMode
 
 from invreg.errors import InvregError, OutOfMemory, SpecError
+from invreg.text import size_in_words
 
 #: Tensors of weights that one method can have.
 MOST_TENSORS = 5_000
@@ -33,7 +34,7 @@ def memory_guard(where: str, shape: tuple[int, ...], hint: str) -> Iterator[None
 
     Args:
         where: what is computed.
-        shape: of the batch that is too large, `(B, C, H, W)`.
+        shape: of the batch that is too large, `(B, C, H, W)`, or `(B, C, D, H, W)`.
         hint: what to try.
 
     Raises:
@@ -44,10 +45,9 @@ def memory_guard(where: str, shape: tuple[int, ...], hint: str) -> Iterator[None
     except (RuntimeError, InvregError) as error:
         if not _is_lack_of_memory(error.__cause__ or error):
             raise
-        sides = "x".join(map(str, shape[-2:]))
-        raise OutOfMemory(
-            f"out of memory for a batch of {shape[0]} images of {sides} pixels", where=where, hint=hint
-        ) from error
+        size = size_in_words(shape[2:] if len(shape) == 5 else shape[-2:])
+        what = f"out of memory for a batch of {shape[0]} images of {size}"
+        raise OutOfMemory(what, where=where, hint=hint) from error
 
 
 def _is_lack_of_memory(error: BaseException) -> bool:

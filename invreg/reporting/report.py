@@ -128,11 +128,12 @@ def _parameters(component: ComponentContent) -> list[tuple[str, str]]:
 
 
 def _images_in_words(images: RunIdentity) -> str:
-    channels, height, width = images.image_shape
+    channels, *sides = images.image_shape
     kind = {1: "grey", 3: "colour"}.get(channels, f"{channels} channels")
+    elements = "voxels" if len(sides) == 3 else "pixels"
     counts = {"training": len(images.train["images"]), "validation": len(images.val), "test": len(images.test)}
     listed = ", ".join(f"{count(number)} {split} images" for split, number in counts.items())
-    return f"{listed}; {kind}, {height} × {width} pixels, values in [0, 1]"
+    return f"{listed}; {kind}, {' × '.join(map(str, sides))} {elements}, values in [0, 1]"
 
 
 def _results_caption(content: ReportContent) -> str:

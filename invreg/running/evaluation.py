@@ -110,7 +110,7 @@ def doubt(x_hat: Tensor, x: Tensor, learned: bool) -> str | None:
     if x_hat.shape != x.shape:
         return None
     errors = mean_squared_error(x_hat, x).sqrt().tolist()
-    mean = x.mean((2, 3), keepdim=True).expand_as(x)
+    mean = x.mean(tuple(range(2, x.ndim)), keepdim=True).expand_as(x)
     greys = mean_squared_error(mean, x).sqrt().clamp(min=_GOOD).tolist() if learned else [1.0] * len(x)
     error, grey = (sum(values) / len(values) for values in (errors, greys))
     if error <= grey:

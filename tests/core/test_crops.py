@@ -204,3 +204,45 @@ def test_unusable_images_are_named(images: list[Tensor], crop: tuple[int, int], 
 def test_a_name_for_each_image() -> None:
     with pytest.raises(DataError, match="1 names for 2 images"):
         TrainingImages([torch.zeros(1, 4, 4)] * 2, ["a"], (4, 4))
+
+
+def test_crops_of_volumes_are_windows_whose_slices_stay_slices() -> None:
+    """Sixteen orientations: those of images, in each slice alike, and the order of the slices."""
+    generator = torch.Generator().manual_seed(0)
+    values = torch.randperm(370, generator=generator).float() / 370
+    images = [values[:210].view(1, 5, 6, 7), values[210:].view(1, 4, 8, 5)]
+    training = TrainingImages(images, ["a", "b"], (3, 4, 4))
+    assert training.crop_shape == (1, 3, 4, 4)
+    assert len(training) == 3
+    assert torch.equal(training.image(1), images[1])
+    seen, corners = set(), set()
+    for step in range(20):
+        for crop in training.batch(seed=1, step=step, batch_size=8):
+            number = int(not (images[0] == crop.min()).any())
+            windows = images[number].unfold(1, 3, 1).unfold(2, 4, 1).unfold(3, 4, 1)[0]
+            turned = {
+                (flipped, orientation): volume
+                for flipped, base in ((False, crop[0]), (True, crop[0].flip(0)))
+                for orientation, volume in enumerate(orientations(base))
+            }
+            found = [(key, (windows == one).all(-1).all(-1).all(-1).nonzero()) for key, one in turned.items()]
+            ((key, places),) = [(key, places) for key, places in found if len(places)]
+            seen.add(key)
+            corners.add((number, *places[0].tolist()))
+    assert len(seen) == 16
+    for number, image in enumerate(images):
+        for axis, (side, length) in enumerate(zip(image.shape[1:], (3, 4, 4), strict=True), start=1):
+            assert {corner[axis] for corner in corners if corner[0] == number} == set(range(side - length + 1))
+    oblong = TrainingImages(images, ["a", "b"], (2, 3, 4))
+    assert oblong.batch(0, 0, 5).shape == (5, 1, 2, 3, 4)
+
+
+def test_volumes_that_do_not_fit() -> None:
+    with pytest.raises(DataError, match="4x4x4 voxels, smaller than the 5x2x2 crop"):
+        TrainingImages([torch.zeros(1, 4, 4, 4)], ["a"], (5, 2, 2))
+    with pytest.raises(DataError, match=r"expected: \[C, D, H, W\]"):
+        TrainingImages([torch.zeros(1, 4, 4)], ["a"], (2, 2, 2))
+    with pytest.raises(DataError, match=r"expected: \[C, H, W\]"):
+        TrainingImages([torch.zeros(1, 4, 4, 4)], ["a"], (2, 2))
+    with pytest.raises(DataError, match="at least 1x1x1"):
+        TrainingImages([torch.zeros(1, 4, 4, 4)], ["a"], (2, 0, 2))

@@ -71,7 +71,7 @@ def test_tiny_images(size: int) -> None:
 @pytest.mark.parametrize("wrong", [{"image_size": 0}, {"train": 0}, {"test": -1}, {"ellipses": 0}])
 def test_impossible_parameters(wrong: dict[str, int]) -> None:
     name = next(iter(wrong))
-    with pytest.raises(SpecError, match=rf"^Phantoms\.{name}: .*equal to 1 \(given: {wrong[name]}\)"):
+    with pytest.raises(SpecError, match=rf"^Phantoms\.{name}: .*equal to 1( or a list)? \(given: {wrong[name]}\)"):
         Phantoms(**wrong)
     with pytest.raises(SpecError, match=name):
         Registry.installed().build("dataset", {"name": "phantoms", **wrong})
@@ -107,3 +107,32 @@ def test_in_a_spec() -> None:
     assert spec_of(built) == {
         "name": "phantoms", "image_size": 64, "train": 1000, "val": 16, "test": 32, "ellipses": 10, "seed": 0
     }  # fmt: skip
+
+
+def test_volumes_of_ellipsoids() -> None:
+    splits = Phantoms(image_size=(24, 20, 28), train=2, val=1, test=2).splits()
+    x = splits.test.images
+    assert x.shape == (2, 1, 24, 20, 28)
+    assert splits.train.crop == (24, 20, 28)
+    assert float(x.max()) <= 1
+    assert not torch.equal(x[0], x[1])
+    again = Phantoms(image_size=(24, 20, 28), train=1, val=1, test=3).splits()
+    assert torch.equal(again.test.images[:2], x)
+    grid = torch.meshgrid(*(2 * (torch.arange(n) + 0.5) / n - 1 for n in (24, 20, 28)), indexing="ij")
+    outside = sum(axis**2 for axis in grid) > 1.3
+    assert (x[:, 0, outside] == 0).all()
+    assert 0.1 < float((x > 0.05).float().mean()) < 0.6
+
+
+def test_voxels_are_means_over_their_volume() -> None:
+    from invreg_datasets.ellipsoids import draw_volume
+
+    for key in (1, 2):
+        large = torch.from_numpy(draw_volume(key, (64, 64, 64), 6))
+        small = torch.from_numpy(draw_volume(key, (32, 32, 16), 6))
+        means = torch.nn.functional.avg_pool3d(large, (2, 2, 4))
+        assert (means - small).abs().mean() < 6e-3
+
+
+def test_tiny_volumes() -> None:
+    assert Phantoms(image_size=(1, 2, 3), train=1, val=1, test=1).splits().test.images.shape == (1, 1, 1, 2, 3)

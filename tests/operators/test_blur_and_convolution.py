@@ -162,7 +162,7 @@ def test_impossible_blurs_are_refused(parameters: dict[str, object], match: str)
         ([[]], "1 x 0 entries"),
         ([1.0, 2.0, 3.0], r"kernel\.0: input should be a list \(given: 1\.0\)\n  expected: rows of k"),
         (3.0, r"kernel: input should be a list \(given: 3\.0\)\n  expected: rows of k"),
-        ([["a"]], r"kernel\.0\.0: input should be a valid number \(given: 'a'\)\n  expected: rows of k"),
+        ([["a"]], r"kernel\.0\.0: input should be a valid number or a list \(given: 'a'\)\n  expected: rows of k"),
         ([[float("nan")]], r"kernel\.0\.0: input should be a finite number"),
         ([[0.0]], "at least one entry that is not zero"),
     ],

@@ -133,7 +133,7 @@ def test_no_convergence_is_told():
 
 
 def test_stuck_images_are_treated_and_then_given_up():
-    steps = _Steps(torch.ones(3, dtype=torch.float64), 1e-2)
+    steps = _Steps(torch.ones(3, dtype=torch.float64), 1e-2, 8.0)
     first = steps._sigma.clone()
     given_up_at = None
     for iteration in range(10, 40 * PATIENCE, 10):
@@ -156,7 +156,7 @@ def test_stuck_images_are_treated_and_then_given_up():
 
 
 def test_the_norm_is_raised_by_what_is_seen_but_not_by_rounding():
-    steps = _Steps(torch.ones(4), 1e-2)
+    steps = _Steps(torch.ones(4), 1e-2, 8.0)
     before = steps.tau
     change = torch.tensor([0.05, 0.3, 1e-5, 0.0])
     distance = torch.tensor([0.1, 0.1, 1e-6, 0.0])

@@ -1,7 +1,8 @@
-"""Random ellipse phantoms, the customary test images of tomography."""
+"""Random phantoms of ellipses and ellipsoids, the customary test images of tomography."""
 
 from __future__ import annotations
 
+import math
 from typing import Annotated
 
 import numpy as np
@@ -10,7 +11,8 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from invreg import ImageDataset, ImageStack, Splits, TrainingImages, generator, require_memory, stream_key
-from invreg_datasets.parameters import LARGEST_SIDE
+from invreg_datasets.ellipsoids import draw_volume
+from invreg_datasets.parameters import Side
 from invreg_datasets.prepare import load_all, to_stack
 
 _MOST = 10_000_000
@@ -26,16 +28,17 @@ class Phantoms(ImageDataset):
     where E_0 is the body, a large ellipse near the middle, and E_1 ... E_K are small ellipses whose centres lie in it.
     Edges are smoothed over one pixel, as if each pixel were the mean over its area. Each image has random numbers
     of its own, so image 17 is the same whatever the number of images.
+
+    Volumes are made likewise: of ellipsoids in the cube [-1, 1]^3, zero outside the largest ball, see
+    [`draw_volume`][invreg_datasets.ellipsoids.draw_volume].
     """
 
     def __init__(
         self,
         image_size: Annotated[
-            int,
+            Side | tuple[Side, Side, Side],
             Field(
-                ge=1,
-                le=LARGEST_SIDE,
-                description="height and width of all images",
+                description="height and width of all images, one number; for volumes [depth, height, width]",
                 json_schema_extra={"unit": "pixels"},
             ),
         ] = 96,
@@ -45,7 +48,9 @@ class Phantoms(ImageDataset):
         ] = 1000,
         val: Annotated[int, Field(ge=1, le=_MOST, description="number of validation images")] = 16,
         test: Annotated[int, Field(ge=1, le=_MOST, description="number of test images")] = 32,
-        ellipses: Annotated[int, Field(ge=1, le=10_000, description="number K of small ellipses in each image")] = 10,
+        ellipses: Annotated[
+            int, Field(ge=1, le=10_000, description="number K of small ellipses, or ellipsoids, in each image")
+        ] = 10,
         seed: Annotated[int, Field(ge=0, description="seed of all images")] = 0,
     ) -> None:
         self.image_size = image_size
@@ -54,22 +59,31 @@ class Phantoms(ImageDataset):
         self.seed = seed
         count = train + val + test
         # Once as drawn, once in the buffer of the data set.
-        size = 2 * 4 * image_size**2 * count
-        require_memory(size, f"{count:,} images of {image_size}x{image_size} pixels", "image_size")
+        size = 2 * 4 * math.prod(self.sides) * count
+        require_memory(size, f"{count:,} images of {'x'.join(map(str, self.sides))} pixels", "image_size")
+
+    @property
+    def sides(self) -> tuple[int, ...]:
+        """(H, W), or (D, H, W)."""
+        return (self.image_size, self.image_size) if isinstance(self.image_size, int) else self.image_size
 
     def splits(self) -> Splits:
         """The three splits; draws all images."""
         images, names = {}, {}
         for split, count in self.counts.items():
             keys = [stream_key(self.seed, "phantom", split, index) for index in range(count)]
-            images[split] = to_stack(load_all(lambda key: draw_phantom(key, self.image_size, self.ellipses), keys))
+            images[split] = to_stack(load_all(self._draw, keys))
             names[split] = [f"{split}-{index}" for index in range(count)]
-        size = (self.image_size, self.image_size)
         return Splits(
-            TrainingImages(list(images["train"]), names["train"], size),
+            TrainingImages(list(images["train"]), names["train"], self.sides),
             ImageStack(images["val"], names["val"]),
             ImageStack(images["test"], names["test"]),
         )
+
+    def _draw(self, key: int) -> NDArray[np.float32]:
+        if isinstance(self.image_size, int):
+            return draw_phantom(key, self.image_size, self.ellipses)
+        return draw_volume(key, self.image_size, self.ellipses)
 
 
 def draw_phantom(key: int, size: int, ellipses: int) -> NDArray[np.float32]:

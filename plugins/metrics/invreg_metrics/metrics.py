@@ -29,7 +29,9 @@ class PSNR(Metric):
 class SSIM(Metric):
     """Structural similarity with a Gaussian window (standard deviation 1.5, 11x11, no sample covariance).
 
-    Source: Wang, Bovik, Sheikh, Simoncelli 2004; computed by scikit-image. Images need at least 11x11 pixels.
+    The window of volumes has three axes, 11x11x11.
+
+    Source: Wang, Bovik, Sheikh, Simoncelli 2004; computed by scikit-image. Images need at least 11 pixels on each axis.
     """
 
     higher_is_better = True

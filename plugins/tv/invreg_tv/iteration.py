@@ -9,6 +9,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from invreg_tv.differences import gradient_norm_squared
 from invreg_tv.polish import NEAR, polish
 from invreg_tv.solution import Batch, Box, TVSolution, has_converged, primal_dual_gap
 from invreg_tv.updates import Updates
@@ -21,7 +22,7 @@ class Look(NamedTuple):
         x: the images, `[B, C, H, W]`.
         residual: F(x) - z, `[B, ...range]`.
         data_dual: the dual variable of the data term, likewise.
-        tv_dual: that of TV, `[B, 2, C, H, W]`.
+        tv_dual: that of TV, of the shape of the gradient, `[B, 2, C, H, W]`.
         gap: the primal-dual gap of these, `[B]`.
         objective: the objective at x, `[B]`.
     """
@@ -47,7 +48,9 @@ class Iteration(ABC):
     def __init__(self, z: Tensor, weight: float, start: Tensor, box: Box | None) -> None:
         self.z, self.weight, self.box = z, weight, box
         self.bounds = box or (-torch.inf, torch.inf)
-        p = start.new_zeros((start.shape[0], 2, *start.shape[1:]))
+        axes = start.dim() - 2
+        self.gradient_norm_squared = gradient_norm_squared(axes)
+        p = start.new_zeros((start.shape[0], axes, *start.shape[1:]))
         self.updates = Updates(start.clamp(*self.bounds), p, *self.bounds)
 
     @abstractmethod

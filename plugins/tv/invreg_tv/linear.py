@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from invreg import LinearOperator, generator
-from invreg_tv.differences import GRADIENT_NORM_SQUARED, add_adjoint
+from invreg_tv.differences import add_adjoint
 from invreg_tv.iteration import Iteration, Look, minimise
 from invreg_tv.solution import Box, TVSolution
 from invreg_tv.updates import Follower
@@ -46,17 +46,17 @@ def primal_dual(
         p⁺ = P_{|.| <= 1}(p + ρ gradient(x̄) / weight)
 
     followed by over-relaxation, (x, y, p) + 1.8 ((x⁺, y⁺, p⁺) - (x, y, p)). This converges if τ (σ ||A||² + 8 ρ) <= 1,
-    8 being a bound of ||gradient||². The choice ρ = 8 weight, σ = 1.5 sqrt(weight) / ||A|| was found by experiment
-    (blur, weights from 1e-4 to 0.5, images in [0, 1]) and is near the best one in that whole range; in iteration k,
-    σ is at least 1.4 / k, which ends after finitely many iterations. If A and z are multiplied by a constant c and the
-    weight by c², neither the minimiser nor any iterate x changes. As y = A s - z for an image s, an iteration needs
-    only A*A.
+    8 being a bound of ||gradient||²; for volumes that is 12. The choice ρ = 8 weight, σ = 1.5 sqrt(weight) / ||A|| was
+    found by experiment (blur, weights from 1e-4 to 0.5, images in [0, 1]) and is near the best one in that whole range;
+    in iteration k, σ is at least 1.4 / k, which ends after finitely many iterations. If A and z are multiplied by a
+    constant c and the weight by c², neither the minimiser nor any iterate x changes. As y = A s - z for an image s, an
+    iteration needs only A*A.
 
     Denoising, A = Id, needs no y: with the proximal map of the data term,
 
         x⁺ = P_box((x + τ (z - weight gradient*(p))) / (1 + τ)),
 
-    8 τ ρ <= 1 and ρ = 3 sqrt(weight).
+    8 τ ρ <= 1 (12 τ ρ <= 1 for volumes) and ρ = 3 sqrt(weight).
 
     An image is done when its primal-dual gap is below `tolerance` times its objective. It then leaves the batch, and
     its result does not depend on the others.
@@ -115,7 +115,8 @@ class _Iteration(Iteration):
 
     def advance(self, iteration: int, *, kept: bool) -> None:
         sigma = max(LATE * self._effective_weight**0.5 / self._norm, EARLY / iteration)
-        tau = 0.99 / (sigma * self._norm**2 + GRADIENT_NORM_SQUARED * GRADIENT_STEP * self._effective_weight)
+        gradient = self.gradient_norm_squared * GRADIENT_STEP * self._effective_weight
+        tau = 0.99 / (sigma * self._norm**2 + gradient)
         ascent = GRADIENT_STEP * self._effective_weight / self.weight
         self.updates.advance(
             self._operator.normal(self._d),
@@ -150,7 +151,7 @@ class _Denoising(Iteration):
         if not kept:
             return
         rho = DENOISING_STEP * min(self.weight, LARGEST_WEIGHT) ** 0.5
-        tau = 0.99 / (GRADIENT_NORM_SQUARED * rho)
+        tau = 0.99 / (self.gradient_norm_squared * rho)
         self.updates.advance(
             self._data,
             self.weight,

@@ -6,7 +6,6 @@ import torch
 from torch import Tensor
 
 from invreg import Operator
-from invreg_tv.differences import GRADIENT_NORM_SQUARED
 from invreg_tv.iteration import Iteration, Look, minimise
 from invreg_tv.norms import derivative_norm, lengths
 from invreg_tv.solution import Box, TVSolution
@@ -47,9 +46,10 @@ def nonlinear_primal_dual(
         y⁺ = (y + σ (F(x̄) - z)) / (1 + σ)
         p⁺ = P_{|.| <= 1}(p + ρ gradient(x̄) / weight)
 
-    followed by over-relaxation, (x, y, p) + 1.5 ((x⁺, y⁺, p⁺) - (x, y, p)). The steps ρ = 16 weight,
-    σ = 7 sqrt(weight) / ||F'||, but at least 0.2 and at most 0.4, and τ (σ ||F'||² + 8 ρ) = 0.99 were found by
-    experiment. The problem is not convex, convergence is a local matter, and the answer depends on the start.
+    followed by over-relaxation, (x, y, p) + 1.5 ((x⁺, y⁺, p⁺) - (x, y, p)). The steps ρ = 16 weight, σ = 7 sqrt(weight)
+    / ||F'||, but at least 0.2 and at most 0.4, and τ (σ ||F'||² + 8 ρ) = 0.99 were found by experiment; for volumes, 12
+    takes the place of 8, the bound of ||gradient||². The problem is not convex, convergence is a local matter, and the
+    answer depends on the start.
 
     What is not known beforehand is observed for each image:
 
@@ -89,7 +89,8 @@ class _Iteration(Iteration):
         self._operator = operator
         self._y = operator(self.updates.x) - z
         self._residual_bar = self._y_next = self._y
-        self._steps = _Steps(NORM_MARGIN * derivative_norm(operator, self.updates.x), weight)
+        norm = NORM_MARGIN * derivative_norm(operator, self.updates.x)
+        self._steps = _Steps(norm, weight, self.gradient_norm_squared)
 
     def advance(self, iteration: int, *, kept: bool) -> None:
         steps = self._steps
@@ -122,8 +123,8 @@ class _Steps:
         relaxation: over-relaxation, `[B]`.
     """
 
-    def __init__(self, norm: Tensor, weight: float) -> None:
-        self._weight = weight
+    def __init__(self, norm: Tensor, weight: float, gradient_norm_squared: float) -> None:
+        self._weight, self._gradient = weight, gradient_norm_squared
         self._norm = norm
         self._sigma = (7 * weight**0.5 / norm).clamp(*DATA_STEPS)
         self.relaxation = torch.full_like(norm, RELAXATION)
@@ -155,7 +156,7 @@ class _Steps:
                 setattr(self, name, value[rest])
 
     def _update(self) -> None:
-        self.tau = 0.99 / (self._sigma * self._norm**2 + GRADIENT_NORM_SQUARED * GRADIENT_STEP * self._weight)
+        self.tau = 0.99 / (self._sigma * self._norm**2 + self._gradient * GRADIENT_STEP * self._weight)
         self.data_share = self._sigma / (1 + self._sigma)
 
     def _watch_norm(self, change: Tensor, distance: Tensor, size: Tensor) -> None:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from invreg_tv.differences import gradient_norm_squared
 from invreg_tv.updates import Updates
 
 #: Polishing pays for gaps up to this multiple of the tolerance.
 NEAR = 4.0
-#: Steps of projected gradient, and their length; they converge below 2 / 8, where 8 bounds ||gradient||².
-_STEPS, _LENGTH = 8, 0.2
+#: Steps of projected gradient, and their length times the bound of ||gradient||²; they converge below 2.
+_STEPS, _LENGTH = 8, 1.6
 
 
 def polish(p: Tensor, pulled_back: Tensor, weight: float) -> Tensor:
@@ -28,6 +29,7 @@ def polish(p: Tensor, pulled_back: Tensor, weight: float) -> Tensor:
     """
     x, ones = torch.zeros_like(pulled_back), pulled_back.new_ones(len(p))
     updates = Updates(x, p, -torch.inf, torch.inf)
+    length = _LENGTH / gradient_norm_squared(x.dim() - 2)
     # From x = 0 with τ = 1, x̄ is -2 w.
-    updates.advance(pulled_back, weight, ones, _LENGTH / (2 * weight), 0 * ones, ones, steps=_STEPS)
+    updates.advance(pulled_back, weight, ones, length / (2 * weight), 0 * ones, ones, steps=_STEPS)
     return updates.p

@@ -36,7 +36,8 @@ class TotalVariation(Reconstructor):
     x = argmin over x in [0, 1]^n of ½||F(x) - z||² + weight TV(x),   TV(x) = Σ |(D₁x, D₂x)|,
 
     the sum over all pixels and channels; D₁ and D₂ are forward differences, zero across the edge of the image
-    (Neumann). TV is isotropic within each channel and does not couple the channels.
+    (Neumann). TV is isotropic within each channel and does not couple the channels. For volumes `[C, D, H, W]` it is
+    the same with three differences, Σ |(D₁x, D₂x, D₃x)|.
 
     For a linear F the algorithm is that of Chambolle and Pock, and an image is done when its primal-dual gap proves
     that the objective exceeds its minimum by at most `tolerance` times itself. For any other F it is NL-PDHGM
@@ -80,12 +81,14 @@ class TotalVariation(Reconstructor):
         """Takes the operator and, if it is linear, its norm (computed once for an operator and an image shape).
 
         Raises:
-            ShapeError: if images are not [C, H, W], or too small for the operator.
+            ShapeError: if images are neither [C, H, W] nor [C, D, H, W], or too small for the operator.
             SpecError: if the operator is zero or has no finite norm.
         """
         self.image_shape = tuple(image_shape)
-        if len(self.image_shape) != 3 or min(self.image_shape) < 1:
-            raise ShapeError(f"image_shape {self.image_shape}", where="tv.setup", expected="(C, H, W)")
+        if len(self.image_shape) not in (3, 4) or min(self.image_shape) < 1:
+            raise ShapeError(
+                f"image_shape {self.image_shape}", where="tv.setup", expected="(C, H, W), or (C, D, H, W) for volumes"
+            )
         self.range_shape = tuple(problem.operator.range_shape(self.image_shape))
         # For images beyond this size, tiles may do without the norm of the whole.
         if isinstance(problem.operator, LinearOperator) and math.prod(self.image_shape) <= _LARGE:
@@ -98,7 +101,7 @@ class TotalVariation(Reconstructor):
         return 224.0 * self.image_shape[0] + 32
 
     def forward(self, z: Tensor) -> Tensor:
-        """Reconstructions `[B, C, H, W]` in [0, 1] of z `[B, ...range]`.
+        """Reconstructions `[B, C, H, W]`, or `[B, C, D, H, W]`, in [0, 1] of z `[B, ...range]`.
 
         Warns:
             ConvergenceWarning: if images were given up before they reached the tolerance.
@@ -154,7 +157,7 @@ class TotalVariation(Reconstructor):
         if tuple(z.shape[1:]) != image_shape:
             grey = z.new_full((len(z), *image_shape), 0.5)
             norm = derivative_norm(operator, grey).clamp(min=torch.finfo(z.dtype).tiny ** 0.5)
-            z = grey + operator.vjp(grey, z - operator(grey)) / norm.view(-1, 1, 1, 1) ** 2
+            z = grey + operator.vjp(grey, z - operator(grey)) / norm.view(-1, *[1] * len(image_shape)) ** 2
         return primal_dual(Identity(), z, self.weight, start=z, norm=1.0, tolerance=1e-2, max_iterations=500).x
 
     def _image_shape(self, z: Tensor) -> Shape:
@@ -166,7 +169,7 @@ class TotalVariation(Reconstructor):
         if len(shape) == len(self.range_shape):
             try:
                 domain = operator.domain_shape(shape) if isinstance(operator, LinearOperator) else shape
-                if len(domain) == 3 and tuple(operator.range_shape(domain)) == shape:
+                if len(domain) == len(self.image_shape) and tuple(operator.range_shape(domain)) == shape:
                     return tuple(domain)
             except NotImplementedError:
                 pass

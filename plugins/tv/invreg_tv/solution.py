@@ -22,7 +22,8 @@ class TVSolution:
     Attributes:
         x: the images, `[B, C, H, W]`.
         data_dual: the dual variable of the data term, `[B, ...range]`; F(x) - z at a minimiser.
-        tv_dual: the dual variable of TV divided by the weight, `[B, 2, C, H, W]`, vectors of length at most 1.
+        tv_dual: the dual variable of TV divided by the weight, `[B, 2, C, H, W]` (`[B, 3, C, D, H, W]` for volumes),
+            vectors of length at most 1.
         gap: the primal-dual gap of each image, `[B]`: the objective at x exceeds its minimum by no more (for a
             nonlinear F: the minimum of the problem linearised at x). See
             [`primal_dual_gap`][invreg_tv.solution.primal_dual_gap].
@@ -70,7 +71,7 @@ def primal_dual_gap(
         box: lowest and highest value of a pixel; None for no bounds.
     """
     low, high = _range(x) if box is None else x.new_tensor(box)[:, None].expand(2, len(x))
-    compiled = compiled_gap(x.dtype) if x.device.type == "cpu" else None
+    compiled = compiled_gap(x.dtype) if x.device.type == "cpu" and x.dim() == 4 else None
     if compiled:
         arrays = [values.contiguous() for values in (x, p, pulled_back, low, high)]
         scratch, sums = x.new_empty(3 * x.shape[-1], dtype=torch.float64), x.new_empty(len(x), 3, dtype=torch.float64)
@@ -81,7 +82,7 @@ def primal_dual_gap(
         length = magnitude(difference)
         variation, tv_term = _sum(length), _sum(length - (difference * p).sum(1))
         w = add_adjoint(pulled_back, p, weight, out=torch.empty_like(x))
-        low, high = low.view(-1, 1, 1, 1), high.view(-1, 1, 1, 1)
+        low, high = (values.view(-1, *[1] * (x.dim() - 1)) for values in (low, high))
         box_term = _sum(w.clamp(min=0) * (x - low) - w.clamp(max=0) * (high - x))
     gap = _half_square(residual - y) + weight * tv_term.clamp_(min=0) + box_term
     return gap, _half_square(residual) + weight * variation

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from invreg_tv.compiled import address, compiled_step
+from invreg_tv.differences import after, before
 
 #: Numbers of x in a piece: the dozen arrays of a step then stay in the cache of one core.
 _PIECE = 2**15
@@ -30,10 +31,10 @@ class Updates:
 
     Attributes:
         x: the images, `[B, C, H, W]`.
-        p: the dual variable of TV, `[B, 2, C, H, W]`; zero where the gradient is always zero.
+        p: the dual variable of TV, of the shape of the gradient, `[B, 2, C, H, W]`; zero where that is always zero.
         x_bar: 2 x⁺ - x of the last step, likewise.
         x_next: x⁺ of the last step that kept it, likewise.
-        p_next: p⁺ of the last step that kept it, `[B, 2, C, H, W]`.
+        p_next: p⁺ of the last step that kept it, of the shape of p.
     """
 
     def __init__(self, x: Tensor, p: Tensor, low: float, high: float) -> None:
@@ -41,7 +42,7 @@ class Updates:
         x, p = x.contiguous(), p.contiguous()
         self.x, self.p, self._low, self._high = x, p, low, high
         self.x_bar, self.x_next, self.p_next = torch.empty_like(x), torch.empty_like(x), torch.empty_like(p)
-        self._compiled = compiled_step(x.dtype) if x.device.type == "cpu" else None
+        self._compiled = compiled_step(x.dtype) if x.device.type == "cpu" and x.dim() == 4 else None
         self._row = x.new_empty(2 * x.shape[-1])
         self._pieces = [] if self._compiled else list(self._cut())
 
@@ -98,7 +99,8 @@ class Updates:
             self._compiled(*map(address, arrays), *numbers)
             return
         data = data if constant is None else data + constant
-        tau, relaxation, p_relaxation = (values.view(-1, 1, 1, 1) for values in (tau, relaxation, p_relaxation))
+        column = -1, *[1] * (self.x.dim() - 1)
+        tau, relaxation, p_relaxation = (values.view(column) for values in (tau, relaxation, p_relaxation))
         for rows, piece in self._pieces:
             for step in range(1, steps + 1):
                 piece.descend(data[rows], pull, weight, tau[rows], self._low, self._high)
@@ -118,24 +120,27 @@ class Updates:
 class _Piece:
     """Some images of the batch, as views that are cut once: slicing takes as long as adding.
 
-    w, x⁺ and p⁺ are in memory that all pieces share. The last row and the last column of p⁺, where the gradient is
-    always zero, are zeros and stay so.
+    w, x⁺ and p⁺ are in memory that all pieces share. The last row, column and slice of p⁺, where the gradient is always
+    zero, are zeros and stay so.
     """
 
     def __init__(self, x: Tensor, p: Tensor, x_bar: Tensor, w: Tensor, x_next: Tensor, p_next: Tensor) -> None:
         self._x, self._p, self._x_bar, self._w = x, p, x_bar, w[: len(x)]
         self.x_next, self.p_next = x_next[: len(x)], p_next[: len(x)]
-        self._duals = p[:, 0], p[:, 1]
-        self._inflows = (self._w[:, :, 1:], p[:, 0, :, :-1]), (self._w[..., 1:], p[:, 1, :, :, :-1])
-        self._differences = (
-            (p[:, 0, :, :-1], x_bar[:, :, 1:], x_bar[:, :, :-1], self.p_next[:, 0, :, :-1]),
-            (p[:, 1, :, :, :-1], x_bar[..., 1:], x_bar[..., :-1], self.p_next[:, 1, :, :, :-1]),
-        )
-        self._duals_next = self.p_next[:, 0], self.p_next[:, 1]
+        self._duals, self._duals_next = p.unbind(1), self.p_next.unbind(1)
+        axes = list(enumerate(zip(self._duals, self._duals_next, strict=True), start=2))
+        self._inflows = [(after(self._w, axis), before(dual, axis)) for axis, (dual, _) in axes]
+        self._differences = [
+            (before(dual, axis), after(x_bar, axis), before(x_bar, axis), before(dual_next, axis))
+            for axis, (dual, dual_next) in axes
+        ]
 
     def descend(self, data: Tensor, pull: float, weight: float, tau: Tensor, low: float, high: float) -> None:
         """x⁺ and x̄."""
-        torch.sub(data, self._duals[0], alpha=weight, out=self._w).sub_(self._duals[1], alpha=weight)
+        first, *others = self._duals
+        torch.sub(data, first, alpha=weight, out=self._w)
+        for dual in others:
+            self._w.sub_(dual, alpha=weight)
         for here, from_before in self._inflows:
             here.add_(from_before, alpha=weight)
         if pull:
@@ -147,10 +152,13 @@ class _Piece:
         """p⁺."""
         for dual, ahead, here, out in self._differences:
             torch.add(dual, ahead, alpha=step, out=out).sub_(here, alpha=step)
-        down, right = self._duals_next
-        shorter = torch.mul(down, down, out=self._w).addcmul_(right, right).clamp_(min=1).rsqrt_()
-        down.mul_(shorter)
-        right.mul_(shorter)
+        first, *others = self._duals_next
+        shorter = torch.mul(first, first, out=self._w)
+        for dual in others:
+            shorter.addcmul_(dual, dual)
+        shorter.clamp_(min=1).rsqrt_()
+        for dual in self._duals_next:
+            dual.mul_(shorter)
 
     def relax(self, relaxation: Tensor, p_relaxation: Tensor) -> None:
         """x and p, towards x⁺ and p⁺."""

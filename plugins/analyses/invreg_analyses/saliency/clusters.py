@@ -211,7 +211,8 @@ def choose_images(test: ImageStack, wanted: int | str, pixels: int, window: int,
         SpecError: if there is no such image, or the window does not fit.
         DataError: if the images have fewer pixels, or no edges.
     """
-    at = random_pixels(seed, test.image_shape[1:], pixels, window)
+    _, height, width = test.image_shape
+    at = random_pixels(seed, (height, width), pixels, window)
     edges, names = [find_edges(image) for image in test.images], [str(name) for name in test.names]
     if isinstance(wanted, int):
         chosen = typical_images(edges, window, wanted)

@@ -6,7 +6,7 @@ from torch import Tensor
 
 from invreg import InvregError, LinearOperator, Shape
 from invreg_operators.combined.parts import Combined, Parts, linear
-from invreg_operators.shared.batches import check_batch
+from invreg_operators.shared.batches import check_spatial_batch
 
 
 class Composition(Combined):
@@ -26,8 +26,8 @@ class Composition(Combined):
             self.__class__ = LinearComposition
 
     def forward(self, x: Tensor) -> Tensor:
-        """F(x), for x `[B, C, H, W]`."""
-        check_batch(x, "composition")
+        """F(x), for x `[B, C, H, W]` or `[B, C, D, H, W]`."""
+        check_spatial_batch(x, "composition")
         self.range_shape(tuple(x.shape[1:]))
         for part in self.parts:
             x = part(x)

@@ -11,6 +11,7 @@ from pydantic import Field
 from torch import Tensor
 
 from invreg import Operator, Shape, ShapeError
+from invreg_operators.shared.batches import check_images
 
 # Probes that are evaluated at once.
 _AT_ONCE = 64
@@ -46,6 +47,7 @@ class FiniteDifferences(Operator):
         return value
 
     def range_shape(self, domain_shape: Shape) -> Shape:
+        check_images(domain_shape, "finite_differences")
         return self.operator.range_shape(domain_shape)
 
     @property

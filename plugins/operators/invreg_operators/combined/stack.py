@@ -7,7 +7,7 @@ from torch import Tensor
 
 from invreg import InvregError, LinearOperator, Shape, ShapeError
 from invreg_operators.combined.parts import Combined, Parts, linear
-from invreg_operators.shared.batches import check_batch
+from invreg_operators.shared.batches import check_spatial_batch
 
 
 class Stack(Combined):
@@ -27,8 +27,8 @@ class Stack(Combined):
             self.__class__ = LinearStack
 
     def forward(self, x: Tensor) -> Tensor:
-        """F(x), for x `[B, C, H, W]`."""
-        check_batch(x, "stack")
+        """F(x), for x `[B, C, H, W]` or `[B, C, D, H, W]`."""
+        check_spatial_batch(x, "stack")
         self.range_shape(tuple(x.shape[1:]))
         return torch.cat([part(x) for part in self.parts], 1)
 
@@ -88,7 +88,7 @@ class LinearStack(Stack, LinearOperator):
 
     def adjoint(self, y: Tensor) -> Tensor:
         """A* y = A_1* y_1 + ... + A_n* y_n."""
-        check_batch(y, "stack.adjoint", "measurements [B, channels of all operators, H, W]")
+        check_spatial_batch(y, "stack.adjoint")
         pieces = self._split(y, self.domain_shape(tuple(y.shape[1:])))
         return torch.stack([linear(part).adjoint(one) for part, one in zip(self.parts, pieces, strict=True)]).sum(0)
 
@@ -106,7 +106,7 @@ class LinearStack(Stack, LinearOperator):
         """
         first = linear(self.parts[0])
         # How many of the channels belong to the first operator follows from the channels of the image: at most as many.
-        for channels in range(1, range_shape[0] + 1 if len(range_shape) == 3 else 0):
+        for channels in range(1, range_shape[0] + 1 if len(range_shape) in (3, 4) else 0):
             try:
                 shape = tuple(first.domain_shape((channels, *range_shape[1:])))
                 if self.range_shape(shape) == tuple(range_shape):

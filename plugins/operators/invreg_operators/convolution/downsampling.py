@@ -13,7 +13,7 @@ from torch import Tensor
 
 from invreg import LinearOperator, NormEstimate, Shape, ShapeError, SpecError
 from invreg_operators.convolution.filters import correlate, correlate_adjoint
-from invreg_operators.shared.axes import along_axes, in_basis
+from invreg_operators.shared.axes import along_axes, in_basis, outer_product
 from invreg_operators.shared.batches import check_batch, check_images
 from invreg_operators.shared.boundary import Boundary, BoundaryRule, pad, smallest_size
 
@@ -89,7 +89,7 @@ class Downsampling(LinearOperator):
             first, step = self.factor // 2, self.factor
             fewer_rows = correlate(x, column, self.boundary)[..., first::step, :]
             return correlate(fewer_rows, row, self.boundary)[..., first::step].clone()
-        return along_axes(self._matrix(x.shape[2], x), x, self._matrix(x.shape[3], x))
+        return along_axes(x, [self._matrix(n, x) for n in x.shape[2:]])
 
     def adjoint(self, y: Tensor) -> Tensor:
         """A* y `[B, C, H, W]`, for y `[B, C, H / f, W / f]`."""
@@ -103,15 +103,14 @@ class Downsampling(LinearOperator):
             high = y.new_zeros((*y.shape[:2], height, width))
             high[..., first::step, :] = correlate_adjoint(wide, row, self.boundary)
             return correlate_adjoint(high, column, self.boundary)
-        return along_axes(self._matrix(height, y).mT, y, self._matrix(width, y).mT)
+        return along_axes(y, [self._matrix(n, y).mT for n in (height, width)])
 
     def normal_function(self, x: Tensor, function: Callable[[Tensor], Tensor]) -> Tensor:
         """f(A*A) x, in the eigenvectors of the filter of rows and of columns."""
         check_batch(x, "downsampling")
         self.range_shape(tuple(x.shape[1:]))
-        rows, row_values = self._normal_eigenpairs(x.shape[2], x)
-        columns, column_values = self._normal_eigenpairs(x.shape[3], x)
-        return in_basis(x, rows, columns, function(row_values[:, None] * column_values))
+        vectors, values = zip(*(self._normal_eigenpairs(n, x) for n in x.shape[2:]), strict=True)
+        return in_basis(x, vectors, function(outer_product(values)))
 
     def range_shape(self, domain_shape: Shape) -> Shape:
         check_images(domain_shape, "downsampling")

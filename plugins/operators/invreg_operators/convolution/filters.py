@@ -6,61 +6,95 @@ channels, and on a GPU it keeps full precision where convolutions would fall bac
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from invreg_operators.shared.boundary import Boundary, fold, pad
 
-#: Rows of a two-dimensional kernel, both numbers of entries odd.
-Kernel = Sequence[Sequence[float]]
+#: Rows of a kernel for images, or planes of rows of one for volumes; all numbers of entries are odd.
+Kernel = Sequence[Sequence[float]] | Sequence[Sequence[Sequence[float]]]
 
 
-def radii(kernel: Kernel) -> tuple[int, int]:
-    """How far the kernel reaches from its centre, in rows and in columns."""
-    return len(kernel) // 2, len(kernel[0]) // 2
+def size(kernel: Kernel) -> tuple[int, ...]:
+    """The entries on each axis."""
+    found: list[int] = []
+    part: Any = kernel
+    while isinstance(part, Sequence):
+        found.append(len(part))
+        part = part[0] if part else None
+    return tuple(found)
+
+
+def radii(kernel: Kernel) -> tuple[int, ...]:
+    """How far the kernel reaches from its centre, on each axis."""
+    return tuple(entries // 2 for entries in size(kernel))
 
 
 def flip(kernel: Kernel) -> Kernel:
     """The kernel mirrored at its centre."""
-    return [row[::-1] for row in kernel[::-1]]
+    return _flipped(kernel)  # type: ignore[no-any-return]
 
 
 def correlate(x: Tensor, kernel: Kernel, boundary: Boundary) -> Tensor:
-    """y[i, j] = sum over a, b of kernel[a][b] x[i + a - r, j + b - s], with radii (r, s) and x `[..., H, W]`."""
+    """y[i, j] = sum over a, b of kernel[a][b] x[i + a - r, j + b - s], with radii (r, s) and x `[..., H, W]`.
+
+    With a kernel of three axes, the same for x `[..., D, H, W]`.
+    """
     return _correlate_inside(pad(x, radii(kernel), boundary), kernel)
 
 
 def correlate_adjoint(y: Tensor, kernel: Kernel, boundary: Boundary) -> Tensor:
     """The exact adjoint of `correlate`, for y `[..., H, W]`."""
-    r, s = radii(kernel)
-    return fold(_correlate_inside(pad(y, (2 * r, 2 * s), "zero"), flip(kernel)), (r, s), boundary)
+    reach = radii(kernel)
+    return fold(_correlate_inside(pad(y, [2 * r for r in reach], "zero"), flip(kernel)), reach, boundary)
 
 
 def in_frequencies(x: Tensor, apply: Callable[[Tensor], Tensor], function: Callable[[Tensor], Tensor]) -> Tensor:
-    """f(A*A) x for a circular convolution A, which Fourier transforms make diagonal; x `[B, C, H, W]`.
+    """f(A*A) x for a circular convolution A, which Fourier transforms make diagonal; x `[B, C, H, W]` or with depth.
 
     Args:
         x: the images.
         apply: A.
         function: f, value by value.
     """
-    size = (x.shape[-2], x.shape[-1])
-    point = x.new_zeros((1, 1, *size))
-    point[..., 0, 0] = 1
+    sides, axes = x.shape[2:], tuple(range(2, x.dim()))
+    point = x.new_zeros((1, 1, *sides))
+    point.view(-1)[0] = 1
     with torch.autocast(x.device.type, enabled=False):
-        factors = function(torch.fft.rfft2(apply(point)).abs() ** 2)
-        return torch.fft.irfft2(torch.fft.rfft2(x) * factors, s=size)
+        factors = function(torch.fft.rfftn(apply(point), dim=axes).abs() ** 2)
+        return torch.fft.irfftn(torch.fft.rfftn(x, dim=axes) * factors, s=sides, dim=axes)
 
 
 def _correlate_inside(x: Tensor, kernel: Kernel) -> Tensor:
     """The part of the correlation in which the kernel lies inside x; loses twice the radius on each axis."""
-    r, s = radii(kernel)
-    height, width = x.shape[-2] - 2 * r, x.shape[-1] - 2 * s
-    y = x[..., :height, :width] * kernel[0][0]
-    for a, row in enumerate(kernel):
-        for b, value in enumerate(row):
-            if value and (a, b) != (0, 0):
-                y.add_(x[..., a : a + height, b : b + width], alpha=value)
+    reach = radii(kernel)
+    sides = [length - 2 * r for length, r in zip(x.shape[-len(reach) :], reach, strict=True)]
+
+    def shifted(place: tuple[int, ...]) -> Tensor:
+        y = x
+        for axis, (start, side) in enumerate(zip(place, sides, strict=True), start=-len(place)):
+            y = y.narrow(axis, start, side)
+        return y
+
+    first, *others = _entries(kernel)
+    y = shifted(first[0]) * first[1]
+    for place, value in others:
+        if value:
+            y.add_(shifted(place), alpha=value)
     return y
+
+
+def _entries(kernel: Any) -> Iterator[tuple[tuple[int, ...], float]]:
+    """The entries with their places, row after row."""
+    for number, part in enumerate(kernel):
+        if isinstance(part, Sequence):
+            yield from (((number, *place), value) for place, value in _entries(part))
+        else:
+            yield (number,), part
+
+
+def _flipped(kernel: Any) -> Any:
+    return [_flipped(part) if isinstance(part, Sequence) else part for part in kernel[::-1]]

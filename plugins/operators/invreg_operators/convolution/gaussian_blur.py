@@ -12,9 +12,9 @@ from pydantic import Field
 from torch import Tensor
 
 from invreg import LinearOperator, NormEstimate, Odd, Shape
-from invreg_operators.convolution.filters import correlate, correlate_adjoint
-from invreg_operators.shared.axes import along_axes, in_basis
-from invreg_operators.shared.batches import check_batch
+from invreg_operators.convolution.filters import Kernel, correlate, correlate_adjoint
+from invreg_operators.shared.axes import along_axes, in_basis, outer_product
+from invreg_operators.shared.batches import check_spatial, check_spatial_batch
 from invreg_operators.shared.boundary import Boundary, BoundaryRule, check_size
 
 #: Up to this many pixels on an axis, two products with dense matrices beat anything that uses the band (measured).
@@ -27,10 +27,11 @@ class GaussianBlur(LinearOperator):
     (A x)[i, j] = sum over a, b in {-r, ..., r} of g[a] g[b] x[i - a, j - b],
     g[a] proportional to exp(-a² / (2 std²)), sum of g = 1, r = (kernel_size - 1) / 2.
 
-    The image keeps its size; [`invreg_operators.shared.boundary`][] defines how it continues beyond its edges under
-    each rule and which sizes that needs. With `symmetric`, `zero` and `circular` the operator is self-adjoint; with
-    `symmetric` and `circular` its norm is 1, with `zero` less; with `replicate` and `reflect` it is slightly more, as
-    pixels near the edge count more than once. The adjoint is exact for every rule.
+    A volume is convolved with the Gaussian of three axes. The image keeps its size;
+    [`invreg_operators.shared.boundary`][] defines how it continues beyond its edges under each rule and which sizes
+    that needs. With `symmetric`, `zero` and `circular` the operator is self-adjoint; with `symmetric` and `circular`
+    its norm is 1, with `zero` less; with `replicate` and `reflect` it is slightly more, as pixels near the edge count
+    more than once. The adjoint is exact for every rule.
 
     The defaults are those of Arndt & Nickel 2024, section 4 (which leaves the boundary rule open).
     """
@@ -53,45 +54,46 @@ class GaussianBlur(LinearOperator):
         self.kernel_size, self.std, self.boundary = kernel_size, std, boundary
 
     def forward(self, x: Tensor) -> Tensor:
-        """A x, for x `[B, C, H, W]`.
+        """A x, for x `[B, C, H, W]` or `[B, C, D, H, W]`.
 
         Raises:
             ShapeError: if the images are too small for the kernel under this boundary rule.
         """
-        check_batch(x, "gaussian_blur")
-        height, width = self.range_shape(tuple(x.shape[1:]))[1:]
-        if max(height, width) > _DENSE:
-            column, row = self._kernels()
-            return correlate(correlate(x, column, self.boundary), row, self.boundary)
-        return along_axes(self._matrix(height, x), x, self._matrix(width, x))
+        check_spatial_batch(x, "gaussian_blur")
+        sides = self._sides(x)
+        if max(sides) > _DENSE:
+            for kernel in self._kernels(len(sides)):
+                x = correlate(x, kernel, self.boundary)
+            return x
+        return along_axes(x, [self._matrix(n, x) for n in sides])
 
     def adjoint(self, y: Tensor) -> Tensor:
-        check_batch(y, "gaussian_blur.adjoint")
-        height, width = self.range_shape(tuple(y.shape[1:]))[1:]
-        if max(height, width) > _DENSE:
-            column, row = self._kernels()
-            return correlate_adjoint(correlate_adjoint(y, row, self.boundary), column, self.boundary)
-        return along_axes(self._matrix(height, y).mT, y, self._matrix(width, y).mT)
+        check_spatial_batch(y, "gaussian_blur.adjoint")
+        sides = self._sides(y)
+        if max(sides) > _DENSE:
+            for kernel in reversed(self._kernels(len(sides))):
+                y = correlate_adjoint(y, kernel, self.boundary)
+            return y
+        return along_axes(y, [self._matrix(n, y).mT for n in sides])
 
     def normal_function(self, x: Tensor, function: Callable[[Tensor], Tensor]) -> Tensor:
-        """f(A*A) x, in the eigenvectors of the blur of rows and of columns."""
-        check_batch(x, "gaussian_blur")
-        height, width = self.range_shape(tuple(x.shape[1:]))[1:]
-        rows, row_values = self._normal_eigenpairs(height, x)
-        columns, column_values = self._normal_eigenpairs(width, x)
-        return in_basis(x, rows, columns, function(row_values[:, None] * column_values))
+        """f(A*A) x, in the eigenvectors of the blur of each axis."""
+        check_spatial_batch(x, "gaussian_blur")
+        vectors, values = zip(*(self._normal_eigenpairs(n, x) for n in self._sides(x)), strict=True)
+        return in_basis(x, vectors, function(outer_product(values)))
 
     def normal(self, x: Tensor) -> Tensor:
-        """A* A x; for images of up to 256 pixels on an axis by two products with matrices, as A x itself."""
-        check_batch(x, "gaussian_blur.normal")
-        height, width = self.range_shape(tuple(x.shape[1:]))[1:]
-        if max(height, width) > _DENSE:
+        """A* A x; for images of up to 256 pixels on an axis by products with matrices, as A x itself."""
+        check_spatial_batch(x, "gaussian_blur.normal")
+        sides = self._sides(x)
+        if max(sides) > _DENSE:
             return super().normal(x)
-        return along_axes(self._matrix(height, x, squared=True), x, self._matrix(width, x, squared=True))
+        return along_axes(x, [self._matrix(n, x, squared=True) for n in sides])
 
     def range_shape(self, domain_shape: Shape) -> Shape:
-        radius = self.kernel_size // 2
-        check_size(domain_shape, (radius, radius), self.boundary, "gaussian_blur")
+        check_spatial(domain_shape, "gaussian_blur")
+        radii = [self.kernel_size // 2] * (len(domain_shape) - 1)
+        check_size(domain_shape, radii, self.boundary, "gaussian_blur")
         return tuple(domain_shape)
 
     @property
@@ -99,27 +101,32 @@ class GaussianBlur(LinearOperator):
         return None if self.boundary == "circular" else self.kernel_size // 2
 
     def norm(self, domain_shape: Shape, *, tolerance: float = 1e-6, seed: int = 0) -> NormEstimate:
-        """The operator norm: 1 for `symmetric` and `circular`, and the product of the norms of both axes otherwise.
+        """The operator norm: 1 for `symmetric` and `circular`, and the product of the norms of all axes otherwise.
 
         For images of more than 256 pixels on an axis it is estimated, see `LinearOperator.norm`.
         """
-        height, width = self.range_shape(domain_shape)[1:]
+        sides = self.range_shape(domain_shape)[1:]
         if self.boundary in ("symmetric", "circular"):
             # Symmetric (up to the order of sums) and doubly stochastic.
             return NormEstimate(1.0, 0.0)
-        if max(height, width) > _DENSE:
+        if max(sides) > _DENSE:
             return super().norm(domain_shape, tolerance=tolerance, seed=seed)
         double = torch.zeros((), dtype=torch.float64)
-        axes = [float(torch.linalg.matrix_norm(self._matrix(n, double), ord=2)) for n in (height, width)]
-        return NormEstimate(axes[0] * axes[1], 0.0)
+        axes = [float(torch.linalg.matrix_norm(self._matrix(n, double), ord=2)) for n in sides]
+        return NormEstimate(math.prod(axes), 0.0)
 
     def extra_repr(self) -> str:
         return f"kernel_size={self.kernel_size}, std={self.std:.4g}, boundary={self.boundary!r}"
 
-    def _kernels(self) -> tuple[list[list[float]], list[list[float]]]:
-        """The kernel as a column and as a row."""
-        values = _gaussian(self.kernel_size, self.std)
-        return [[value] for value in values], [values]
+    def _sides(self, x: Tensor) -> Shape:
+        """The sides of the images, which are large enough."""
+        return self.range_shape(tuple(x.shape[1:]))[1:]
+
+    def _kernels(self, axes: int) -> list[Kernel]:
+        """The kernel of each axis, as one of all axes: for images a column and a row."""
+        values = torch.tensor(_gaussian(self.kernel_size, self.std), dtype=torch.float64)
+        shapes = [[-1 if axis == own else 1 for axis in range(axes)] for own in range(axes)]
+        return [values.view(shape).tolist() for shape in shapes]
 
     def _normal_eigenpairs(self, n: int, like: Tensor) -> tuple[Tensor, Tensor]:
         return _axis_eigenpairs(n, self.kernel_size, self.std, self.boundary, like.dtype, like.device)

@@ -9,8 +9,8 @@ from typing import ClassVar
 from torch import Tensor
 
 from invreg import LinearOperator, Shape
-from invreg_operators.convolution.filters import correlate, correlate_adjoint, flip, in_frequencies, radii
-from invreg_operators.shared.batches import check_batch
+from invreg_operators.convolution.filters import Kernel, correlate, correlate_adjoint, flip, in_frequencies, radii
+from invreg_operators.shared.batches import check_spatial_batch
 from invreg_operators.shared.boundary import BoundaryRule, check_size
 
 
@@ -22,21 +22,21 @@ class KernelOperator(LinearOperator):
     boundary: BoundaryRule
 
     @abstractmethod
-    def rows(self) -> list[list[float]]:
-        """The kernel, rows from the top to the bottom, odd numbers of rows and of columns."""
+    def rows(self) -> Kernel:
+        """The kernel: rows from the top to the bottom, or planes of such rows for volumes; odd numbers of entries."""
 
     def forward(self, x: Tensor) -> Tensor:
-        """A x, for x `[B, C, H, W]`.
+        """A x, for x `[B, C, H, W]`, or `[B, C, D, H, W]` where the kernel has three axes.
 
         Raises:
             ShapeError: if the images are too small for the kernel under this boundary rule.
         """
-        check_batch(x, self.where)
+        check_spatial_batch(x, self.where)
         self.range_shape(tuple(x.shape[1:]))
         return correlate(x, flip(self.rows()), self.boundary)
 
     def adjoint(self, y: Tensor) -> Tensor:
-        check_batch(y, f"{self.where}.adjoint")
+        check_spatial_batch(y, f"{self.where}.adjoint")
         self.range_shape(tuple(y.shape[1:]))
         return correlate_adjoint(y, flip(self.rows()), self.boundary)
 

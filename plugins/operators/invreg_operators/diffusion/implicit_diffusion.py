@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from typing import Annotated
 
@@ -12,8 +12,8 @@ from pydantic import Field
 from torch import Tensor
 
 from invreg import LinearOperator, NormEstimate, Shape
-from invreg_operators.shared.axes import in_basis
-from invreg_operators.shared.batches import check_batch, check_images
+from invreg_operators.shared.axes import in_basis, outer_sum
+from invreg_operators.shared.batches import check_spatial, check_spatial_batch
 from invreg_operators.shared.boundary import DiffusionBoundary
 
 
@@ -22,8 +22,9 @@ class ImplicitDiffusion(LinearOperator):
 
     A = S_h^steps, S_h = (Id - h Δ)^-1, h = time / steps,
 
-    on every channel, with the five-point Laplacian Δ and pixels at distance 1. The system is solved exactly (up to
-    rounding), in the cosine basis (Neumann) or the sine basis (Dirichlet), in which Δ is diagonal.
+    on every channel, with the five-point Laplacian Δ (in volumes, of seven points) and pixels at distance 1. The system
+    is solved exactly (up to rounding), in the cosine basis (Neumann) or the sine basis (Dirichlet), in which Δ is
+    diagonal.
 
     S_h is the case g = 1 of Arndt & Nickel 2024, section 3: linear, self-adjoint and firmly nonexpansive,
     ||S_h x||² + ||x - S_h x||² <= ||x||² (Lemma 3.1), and so are its powers.
@@ -48,7 +49,7 @@ class ImplicitDiffusion(LinearOperator):
         self.time, self.steps, self.boundary = time, steps, boundary
 
     def forward(self, x: Tensor) -> Tensor:
-        """A x, for x `[B, C, H, W]`."""
+        """A x, for x `[B, C, H, W]` or `[B, C, D, H, W]`."""
         return self._function(x, lambda values: values)
 
     def adjoint(self, y: Tensor) -> Tensor:
@@ -59,29 +60,28 @@ class ImplicitDiffusion(LinearOperator):
         return self._function(x, lambda values: function(values**2))
 
     def range_shape(self, domain_shape: Shape) -> Shape:
-        check_images(domain_shape, "implicit_diffusion")
+        check_spatial(domain_shape, "implicit_diffusion")
         return tuple(domain_shape)
 
     def norm(self, domain_shape: Shape, *, tolerance: float = 1e-6, seed: int = 0) -> NormEstimate:
         """The largest eigenvalue, exactly: 1 for `neumann`, less for `dirichlet`."""
         double, cpu = torch.float64, torch.device("cpu")
-        rows, columns = (_eigenpairs(n, self.boundary, double, cpu)[1] for n in self.range_shape(domain_shape)[1:])
-        return NormEstimate(float(self._eigenvalues(rows, columns).max()), 0.0)
+        values = [_eigenpairs(n, self.boundary, double, cpu)[1] for n in self.range_shape(domain_shape)[1:]]
+        return NormEstimate(float(self._eigenvalues(values).max()), 0.0)
 
     def extra_repr(self) -> str:
         return f"time={self.time:.4g}, steps={self.steps}, boundary={self.boundary!r}"
 
     def _function(self, x: Tensor, function: Callable[[Tensor], Tensor]) -> Tensor:
         """f(A) x."""
-        check_batch(x, "implicit_diffusion")
-        height, width = self.range_shape(tuple(x.shape[1:]))[1:]
-        rows, row_values = _eigenpairs(height, self.boundary, x.dtype, x.device)
-        columns, column_values = _eigenpairs(width, self.boundary, x.dtype, x.device)
-        return in_basis(x, rows, columns, function(self._eigenvalues(row_values, column_values)))
+        check_spatial_batch(x, "implicit_diffusion")
+        sides = self.range_shape(tuple(x.shape[1:]))[1:]
+        vectors, values = zip(*(_eigenpairs(n, self.boundary, x.dtype, x.device) for n in sides), strict=True)
+        return in_basis(x, vectors, function(self._eigenvalues(values)))
 
-    def _eigenvalues(self, rows: Tensor, columns: Tensor) -> Tensor:
-        """The eigenvalues of A `[H, W]`, from those of the second differences on rows and on columns."""
-        return (1 - self.time / self.steps * (rows[:, None] + columns)) ** -self.steps
+    def _eigenvalues(self, values: Sequence[Tensor]) -> Tensor:
+        """The eigenvalues of A `[H, W]`, or `[D, H, W]`, from those of the second differences on each axis."""
+        return (1 - self.time / self.steps * outer_sum(values)) ** -self.steps
 
 
 @lru_cache(maxsize=32)

@@ -21,10 +21,11 @@ _CUT = 4.0
 class CorrelatedNoise(Noise):
     """Additive Gaussian noise whose neighbours are correlated, unclamped: z + std * g * n, n white,
 
-    with g a Gaussian of standard deviation `width` on both axes, cut off at 4 widths, with sum of g² = 1. So each value
+    with g a Gaussian of standard deviation `width` on each axis, cut off at 4 widths, with sum of g² = 1. So each value
     has the deviation std, and values at the distance d the correlation exp(-d² / (4 width²)), up to what pixels make of
     the Gaussian. The noise is stationary up to the edge: n goes on beyond it. Channels are independent; rows and
-    columns are the last two axes of z. It is drawn in float32 for every dtype of z.
+    columns are the last two axes of z, and a volume `[B, C, D, H, W]` has a third one before them. It is drawn in
+    float32 for every dtype of z.
     """
 
     def __init__(
@@ -65,10 +66,11 @@ class CorrelatedNoise(Noise):
                 expected="a batch with rows and columns, [B, ..., H, W]",
                 hint="the noise gaussian",
             )
-        rows, columns = (_filter(n, self.width, z.device) for n in z.shape[-2:])
-        size = (*z.shape[:-2], rows.shape[1], columns.shape[1])
+        axes = max(z.dim() - 2, 2)
+        filters = [_filter(n, self.width, z.device) for n in z.shape[-axes:]]
+        size = (*z.shape[:-axes], *(one.shape[1] for one in filters))
         white = torch.randn(size, dtype=torch.float32, device=z.device, generator=generator)
-        return z.add(along_axes(rows, white, columns).to(z.dtype), alpha=self.std)
+        return z.add(along_axes(white, filters).to(z.dtype), alpha=self.std)
 
 
 @lru_cache(maxsize=16)

@@ -7,14 +7,14 @@ from collections.abc import Callable
 from torch import Tensor
 
 from invreg import LinearOperator, NormEstimate, Shape
-from invreg_operators.shared.batches import check_batch, check_images
+from invreg_operators.shared.batches import check_spatial, check_spatial_batch
 
 
 class Identity(LinearOperator):
-    """F(x) = x, for images `[B, C, H, W]`: with noise, the denoising problem."""
+    """F(x) = x, for images `[B, C, H, W]` and volumes `[B, C, D, H, W]`: with noise, the denoising problem."""
 
     def forward(self, x: Tensor) -> Tensor:
-        check_batch(x, "identity")
+        check_spatial_batch(x, "identity")
         self.range_shape(tuple(x.shape[1:]))
         return x.clone()
 
@@ -26,7 +26,7 @@ class Identity(LinearOperator):
         return self.forward(x) * function(x.new_ones(()))
 
     def range_shape(self, domain_shape: Shape) -> Shape:
-        check_images(domain_shape, "identity")
+        check_spatial(domain_shape, "identity")
         return tuple(domain_shape)
 
     @property

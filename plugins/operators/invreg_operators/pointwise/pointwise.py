@@ -8,7 +8,7 @@ from typing import ClassVar
 from torch import Tensor
 
 from invreg import Operator, Shape
-from invreg_operators.shared.batches import check_batch, check_direction, check_images
+from invreg_operators.shared.batches import check_direction, check_spatial, check_spatial_batch
 
 
 class Pointwise(Operator):
@@ -29,8 +29,8 @@ class Pointwise(Operator):
         """f'(x), for x of any shape."""
 
     def forward(self, x: Tensor) -> Tensor:
-        """F(x), for x `[B, C, H, W]`."""
-        check_batch(x, self.where)
+        """F(x), for x `[B, C, H, W]` or `[B, C, D, H, W]`."""
+        check_spatial_batch(x, self.where)
         self.range_shape(tuple(x.shape[1:]))
         return self.value(x)
 
@@ -40,7 +40,7 @@ class Pointwise(Operator):
         Raises:
             ShapeError: if x and h have different shapes.
         """
-        check_batch(x, self.where)
+        check_spatial_batch(x, self.where)
         check_direction(x, h, self.where)
         return self.slope(x) * h
 
@@ -48,7 +48,7 @@ class Pointwise(Operator):
         return self.jvp(x, v)
 
     def range_shape(self, domain_shape: Shape) -> Shape:
-        check_images(domain_shape, self.where)
+        check_spatial(domain_shape, self.where)
         return tuple(domain_shape)
 
     @property

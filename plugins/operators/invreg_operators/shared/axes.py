@@ -1,20 +1,44 @@
-"""Operators that act on rows and columns alone, as two products with small matrices."""
+"""Operators that act on each axis alone, as products with small matrices."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import reduce
 
 import torch
 from torch import Tensor
 
 
-def along_axes(left: Tensor, x: Tensor, right: Tensor) -> Tensor:
-    """left x rightᵀ for every image x `[..., H, W]`, with left `[H', H]` and right `[W', W]`.
+def along_axes(x: Tensor, matrices: Sequence[Tensor]) -> Tensor:
+    """Every image x `[..., H, W]`, or volume `[..., D, H, W]`, times one matrix on each axis, the first one first.
 
-    Physics keeps the precision of the images, also inside a network that runs under autocast.
+    For an image and matrices L `[H', H]` and R `[W', W]` that is L x Rᵀ. Physics keeps the precision of the images,
+    also inside a network that runs under autocast.
     """
+    *others, left, right = matrices
     with torch.autocast(x.device.type, enabled=False):
-        return left @ x @ right.mT
+        y = left @ x @ right.mT
+        for axis, matrix in enumerate(others, start=-len(matrices)):
+            y = (matrix @ y.flatten(axis + 1)).unflatten(-1, y.shape[axis + 1 :])
+        return y
 
 
-def in_basis(x: Tensor, rows: Tensor, columns: Tensor, factors: Tensor) -> Tensor:
-    """The coefficients of x `[..., H, W]` in two orthonormal bases, one vector in each row, times factors `[H, W]`."""
-    return along_axes(rows.mT, along_axes(rows, x, columns) * factors, columns.mT)
+def in_basis(x: Tensor, bases: Sequence[Tensor], factors: Tensor) -> Tensor:
+    """The coefficients of x in orthonormal bases, one for each axis, a vector in each row, times factors.
+
+    Args:
+        x: `[..., H, W]`, or `[..., D, H, W]`.
+        bases: one for each of these axes.
+        factors: of the size of these axes.
+    """
+    return along_axes(along_axes(x, bases) * factors, [basis.mT for basis in bases])
+
+
+def outer_product(values: Sequence[Tensor]) -> Tensor:
+    """values[0][i] values[1][j] ..., with as many axes as there are vectors."""
+    return reduce(lambda found, one: found[..., None] * one, values)
+
+
+def outer_sum(values: Sequence[Tensor]) -> Tensor:
+    """values[0][i] + values[1][j] + ..., with as many axes as there are vectors."""
+    return reduce(lambda found, one: found[..., None] + one, values)

@@ -14,6 +14,7 @@ continued by at most one reflection or period.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated, Literal
 
 import torch
@@ -43,44 +44,51 @@ def smallest_size(radius: int, boundary: Boundary) -> int:
     return radius + 1 if boundary == "reflect" else max(radius, 1)
 
 
-def check_size(domain_shape: Shape, radii: tuple[int, int], boundary: Boundary, where: str) -> None:
+def check_size(domain_shape: Shape, radii: Sequence[int], boundary: Boundary, where: str) -> None:
     """Refuses images that are too small to be continued.
 
     Args:
-        domain_shape: (C, H, W).
-        radii: pixels that are needed beyond the edges, for rows and for columns.
+        domain_shape: (C, H, W), or (C, D, H, W).
+        radii: pixels that are needed beyond the edges, on each axis.
 
     Raises:
         ShapeError: naming the smallest size that works.
     """
     smallest = tuple(smallest_size(radius, boundary) for radius in radii)
-    if len(domain_shape) != 3 or any(size < least for size, least in zip(domain_shape[1:], smallest, strict=True)):
+    axes = ("depth", "height", "width")[-len(radii) :]
+    fits = len(domain_shape) == 1 + len(radii)
+    if not fits or any(size < least for size, least in zip(domain_shape[1:], smallest, strict=True)):
         kernel = " x ".join(str(2 * radius + 1) for radius in radii)
+        *others, last = (f"{axis} >= {least}" for axis, least in zip(axes, smallest, strict=True))
         raise ShapeError(
             f"images of shape {tuple(domain_shape)}",
             where=where,
             expected=(
-                f"(channels, height, width) with height >= {smallest[0]} and width >= {smallest[1]}: what a "
-                f"{kernel} kernel with boundary {boundary!r} needs"
+                f"(channels, {', '.join(axes)}) with {', '.join(others)} and {last}: what a {kernel} kernel with "
+                f"boundary {boundary!r} needs"
             ),
-            hint="larger images, a smaller kernel, or boundary 'zero' or 'replicate' (these work for every size)",
+            hint="larger images, a smaller kernel, or boundary 'zero' or 'replicate' (these work for every size)"
+            if fits
+            else None,
         )
 
 
-def pad(x: Tensor, radii: tuple[int, int], boundary: Boundary) -> Tensor:
+def pad(x: Tensor, radii: Sequence[int], boundary: Boundary) -> Tensor:
     """Continues images beyond their edges.
 
     Args:
-        x: `[..., H, W]`.
-        radii: (r, s), the pixels added at each end of the rows and of the columns.
+        x: `[..., H, W]`; in general, as many axes at the end as there are radii.
+        radii: (r, s), the pixels added at each end of each of these axes.
 
     Returns:
         `[..., H + 2 r, W + 2 s]`.
     """
-    return _pad_axis(_pad_axis(x, radii[0], -2, boundary), radii[1], -1, boundary)
+    for axis, radius in enumerate(radii, start=-len(radii)):
+        x = _pad_axis(x, radius, axis, boundary)
+    return x
 
 
-def fold(y: Tensor, radii: tuple[int, int], boundary: Boundary) -> Tensor:
+def fold(y: Tensor, radii: Sequence[int], boundary: Boundary) -> Tensor:
     """The adjoint of `pad`: adds every pixel beyond the edges to the pixel that it was copied from.
 
     Args:
@@ -90,7 +98,9 @@ def fold(y: Tensor, radii: tuple[int, int], boundary: Boundary) -> Tensor:
     Returns:
         `[..., H, W]`.
     """
-    return _fold_axis(_fold_axis(y, radii[1], -1, boundary), radii[0], -2, boundary)
+    for axis, radius in enumerate(reversed(radii), start=1):
+        y = _fold_axis(y, radius, -axis, boundary)
+    return y
 
 
 def _pad_axis(x: Tensor, radius: int, axis: int, boundary: Boundary) -> Tensor:
