@@ -25,7 +25,7 @@ from invreg.imaging.writing import DEPTHS, ENDINGS, Format, write_image
 from invreg.models.file_record import FileReconstruction, Record, key_of
 from invreg.models.file_sources import Source
 from invreg.reporting.reconstructions import SHOWN, Entry, before_and_after, render_reconstructions
-from invreg.running.listeners import TerminalProgress
+from invreg.running.progress import TerminalProgress
 from invreg.text import MISSING, duration, number, plural
 
 if TYPE_CHECKING:

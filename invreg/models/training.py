@@ -27,7 +27,7 @@ from invreg.models.model import Model
 from invreg.models.training_data import splits_of
 from invreg.plugins.registry import Registry
 from invreg.running.inputs import load_inputs
-from invreg.running.listeners import TerminalProgress
+from invreg.running.progress import TerminalProgress
 from invreg.running.training import finalise, fit
 from invreg.schema.component import Component
 from invreg.schema.parameters import Parameters, model_or_none, validated_parameters

@@ -10,20 +10,49 @@ from typing import Any
 
 from invreg.components.hookspecs import INTERFACE_VERSION
 from invreg.plugins.discovery import SLOW, Plugin
-from invreg.plugins.registry import Entry
+from invreg.plugins.examples import example_spec
+from invreg.plugins.registry import Entry, Registry
 from invreg.plugins.tracking import Offer
 from invreg.schema.parameters import NESTED_KEY, json_schema_of, parameters_model
 
-# Of the descriptions of parameters: about that of docstrings.
-_WIDTH, _INDENT = 110, 6 * " "
-# In docstrings, links to pages of the documentation.
-_REFERENCE = re.compile(r"\[(`[^`]+`)\]\[[^\]]*\]")
+_INDENT = 6 * " "
+
+# In docstrings, links to pages of the documentation: [`text`][name], [text](page.md).
+_LINK = re.compile(r"\[(`[^`]+`)\]\[[^\]]*\]|\[([^\[\]]+)\](?:\[\w+[.][\w.]*\]|\([\w:/#-]*[./][\w:/.#-]*\))")
+_SENTENCE = re.compile(r".*?[.?!](?= |$)(?<!e[.]g[.])(?<!i[.]e[.])")
+_POINT = re.compile(r" *([-*]|\d+[.]) |\w+:$")
 
 
 def first_sentence(cls: type) -> str:
-    """The first line of the class's documentation; a colon at its end, before a formula, becomes a full stop."""
-    line = (inspect.getdoc(cls) or "(no documentation)").splitlines()[0].rstrip()
-    return f"{line[:-1]}." if line.endswith(":") else line
+    """The first sentence of the class's documentation. One that a formula goes on is cut where it can end."""
+    paragraph = " ".join(documentation(cls).split("\n\n")[0].split()) or "(no documentation)"
+    sentence = _SENTENCE.match(paragraph)
+    if sentence:
+        return sentence[0]
+    if paragraph[-1] in ",:;":
+        return f"{paragraph[:-1]}."
+    return f"{paragraph.rpartition(': ')[0] or paragraph.rpartition(', ')[0] or paragraph}."
+
+
+def documentation(cls: type) -> str:
+    """The documentation of a class as plain text: references to pages are the words that they stand behind.
+
+    A paragraph is one line, to be broken where it is shown; what is indented, as formulas are, stays as it is.
+    """
+    text = _LINK.sub(lambda link: link[1] or link[2], inspect.getdoc(cls) or "")
+    return "\n\n".join(_joined(part) for part in text.split("\n\n"))
+
+
+def _joined(paragraph: str) -> str:
+    """A paragraph in one line; points of a list and sections begin lines of their own."""
+    lines: list[str] = []
+    for line in paragraph.splitlines():
+        starts = not lines or line.startswith("    ") or _POINT.match(line) or lines[-1].startswith("    ")
+        if starts and not (lines and lines[-1].startswith("    ") and line.startswith(8 * " ")):
+            lines.append(line.rstrip())
+        else:
+            lines[-1] += f" {line.strip()}"
+    return "\n".join(lines)
 
 
 def describe_plugin(plugin: Plugin) -> Iterator[str]:
@@ -49,8 +78,11 @@ def describe_plugin(plugin: Plugin) -> Iterator[str]:
         yield f"  tracker: {', '.join(sorted(plugin.trackers))}"
 
 
-def describe_component(entry: Entry) -> str:
-    """Text with the documentation, the origin and the parameters of a component."""
+def describe_component(entry: Entry, registry: Registry) -> str:
+    """Text with the documentation, the origin and the parameters of a component, and how a spec names it.
+
+    Lines are as long as their paragraphs; see `invreg.commands.layout`.
+    """
     model = parameters_model(entry.cls)
     schema = json_schema_of(model)
     origin = f"from {entry.plugin.distribution} {entry.plugin.version}".rstrip()
@@ -58,18 +90,19 @@ def describe_component(entry: Entry) -> str:
         f"{entry.kind} {entry.name}",
         f"{origin} ({entry.cls.__module__}.{entry.cls.__qualname__})",
         "",
-        _REFERENCE.sub(r"\1", inspect.getdoc(entry.cls) or "(no documentation)"),
+        documentation(entry.cls) or "(no documentation)",
         "",
         "Parameters:" if schema.get("properties") else "No parameters.",
     ]
     for name, info in model.model_fields.items():
         default = "required" if info.is_required() else f"default {_default(info.default)}"
         lines.append(f"  {name}: {type_in_words(schema['properties'][name])}, {default}")
-        lines += textwrap.wrap(info.description or "", _WIDTH, initial_indent=_INDENT, subsequent_indent=_INDENT)
+        lines += [f"{_INDENT}{' '.join(info.description.split())}"] if info.description else []
+    lines += ["", "In a spec:", textwrap.indent(example_spec(entry, registry), "    ")]
     return "\n".join(lines)
 
 
-def describe_as_data(entry: Entry) -> dict[str, Any]:
+def describe_as_data(entry: Entry, registry: Registry) -> dict[str, Any]:
     """What `describe_component` says, for programs: the JSON Schema of the parameters, and where they come from."""
     origin = {"distribution": entry.plugin.distribution, "version": entry.plugin.version, "plugin": entry.plugin.name}
     return {
@@ -78,6 +111,7 @@ def describe_as_data(entry: Entry) -> dict[str, Any]:
         **origin,
         "class": f"{entry.cls.__module__}.{entry.cls.__qualname__}",
         "documentation": inspect.getdoc(entry.cls) or "",
+        "example": example_spec(entry, registry),
         **json_schema_of(parameters_model(entry.cls)),
     }
 
@@ -90,7 +124,7 @@ def describe_tracker(offer: Offer) -> str:
             f"tracker {offer.name}",
             f"{origin} ({offer.cls.__module__}.{offer.cls.__qualname__})",
             "",
-            inspect.getdoc(offer.cls) or "(no documentation)",
+            documentation(offer.cls) or "(no documentation)",
             "",
             f"Ask for it with --track {offer.name}, or by the environment variable INVREG_TRACK.",
         ]

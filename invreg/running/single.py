@@ -13,7 +13,8 @@ from invreg.computing.processes import processes
 from invreg.errors import InvregError, SpecError
 from invreg.plugins.tracking import open_trackers
 from invreg.running.inputs import RunInputs, load_inputs, set_up_methods
-from invreg.running.listeners import TerminalProgress, TrainingLogFiles
+from invreg.running.listeners import TrainingLogFiles
+from invreg.running.progress import TerminalProgress
 from invreg.running.shared_work import SharedWork
 from invreg.running.stages import Stages
 from invreg.storage.run_folder import RunFolder

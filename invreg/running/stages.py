@@ -27,6 +27,7 @@ from invreg.running.agreement import require_equal
 from invreg.running.environment import describe_environment
 from invreg.running.evaluation import doubt, measure_quality, reconstruct, summarize
 from invreg.running.inputs import RunInputs
+from invreg.running.progress import ANALYSES
 from invreg.running.shared_work import SharedWork
 from invreg.running.training import finalise, fit
 from invreg.specs.methods import make_method
@@ -257,14 +258,18 @@ class Stages:
         )
         findings = {}
         for number, (key, analyzer) in enumerate(self.plan.analyses.items()):
-            self.events.emit(
-                "invreg_progress", label="analyses", stage=key, done=number, total=len(self.plan.analyses), values={}
-            )
+            self._report(number, key)
             found = self.folder.analysis(key).make(analyzer, completed, self.plan.registry)
             if found is not None:
                 findings[key] = found
                 self.events.emit("invreg_findings_made", name=key, findings=found)
+        if self.plan.analyses:
+            self._report(len(self.plan.analyses))
         return findings
+
+    def _report(self, done: int, now: str = "") -> None:
+        total, values = len(self.plan.analyses), {"now": now} if now else {}
+        self.events.emit("invreg_progress", label=ANALYSES, stage="done", done=done, total=total, values=values)
 
     def _fail_if_an_analysis_failed(self) -> None:
         failed = [folder for key in self.plan.analyses if (folder := self.folder.analysis(key)).failure]

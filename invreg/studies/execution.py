@@ -17,7 +17,7 @@ from invreg.components.foreign import blamed
 from invreg.errors import ExecutorError, InvregError, SpecError
 from invreg.files import usable_path
 from invreg.plugins.registry import Registry
-from invreg.running.listeners import TerminalProgress
+from invreg.running.progress import TerminalProgress
 from invreg.specs.matrix import in_words
 from invreg.specs.plan import Plan, check_sizes, make_plan
 from invreg.specs.spec import Spec, parse_spec
@@ -129,6 +129,21 @@ class JobPlan:
             if not folder.holds(spec):
                 folder.write_spec(spec)
 
+    def as_data(self) -> dict[str, Any]:
+        """The plan for programs: its cells and shared methods, and whether each is finished."""
+        to_do, open_shared = set(self.open_cells), set(self.open_shared)
+        values = {name: cell.values for name, cell in zip(self.names, self.plan.cells, strict=True)}
+        return {
+            "title": self.plan.title,
+            "folder": str(self.folder.path),
+            "cells": [{"name": n, "values": values[n], "finished": n not in to_do} for n in values],
+            "shared": [
+                {"name": job, "method": method.label, "cells": method.cells, "finished": job not in open_shared}
+                for job, method in self.shared.items()
+            ],
+            "executor": None if self.plan.executor is None else repr(self.plan.executor),
+        }
+
     def __str__(self) -> str:
         """The plan as `--dry-run` prints it."""
         done = len(self.cells) - len(self.open_cells)
@@ -151,9 +166,39 @@ class JobPlan:
         return folder.path.is_dir() and is_finished(self.folder, name) and folder.holds(plan.spec)
 
 
+@dataclass(frozen=True)
+class RunToDo:
+    """What is to be done for a single run.
+
+    Attributes:
+        title: of the run.
+        folder: where it is, or will be.
+        methods: labels.
+        is_finished: whether it is done.
+    """
+
+    title: str
+    folder: Path
+    methods: list[str]
+    is_finished: bool
+
+    def as_data(self) -> dict[str, Any]:
+        """The same for programs."""
+        return {
+            "title": self.title,
+            "folder": str(self.folder),
+            "methods": self.methods,
+            "finished": self.is_finished,
+        }
+
+    def __str__(self) -> str:
+        state = "finished" if self.is_finished else "open"
+        return f"{self.title}: one run, {state}, in {self.folder}\n  methods: {', '.join(self.methods)}"
+
+
 def dry_run(
     spec: Spec | Mapping[str, Any] | str | Path, output: Path, overrides: Iterable[str] = (), executor: Any = None
-) -> str:
+) -> JobPlan | RunToDo:
     """What `invreg run` would do: the cells of a study, what they share, and the jobs. Nothing is read or written.
 
     Raises:
@@ -163,12 +208,11 @@ def dry_run(
     content = study_content(spec, overrides, executor)
     if "matrix" in content:
         plan = plan_study(content, registry, to_look_at=True)
-        return str(JobPlan(plan, StudyFolder(folder / folder_name(plan.title, plan.digest))))
+        return JobPlan(plan, StudyFolder(folder / folder_name(plan.title, plan.digest)))
     run = make_plan(parse_spec(content), registry)
     check_sizes(run)
     path = folder / folder_name(run.spec.title, run.digest)
-    state = "finished" if RunFolder(path).is_finished else "open"
-    return f"{run.spec.title}: one run, {state}, in {path}\n  methods: {', '.join(run.methods)}"
+    return RunToDo(run.spec.title, path, list(run.methods), RunFolder(path).is_finished)
 
 
 def check_executor(plan: StudyPlan, executor: Executor) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Sequence
-from contextlib import ExitStack, nullcontext
+from contextlib import ExitStack, closing, nullcontext
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -22,7 +22,6 @@ from invreg.errors import InvregError, SpecError
 from invreg.plugins.tracking import open_trackers
 from invreg.reporting.study_report import write_study_report
 from invreg.running.inputs import RunInputs
-from invreg.running.listeners import TerminalProgress
 from invreg.running.shared_work import SharedWork
 from invreg.running.single import RunOptions, check_plan, run_plan
 from invreg.specs.matrix import in_words
@@ -32,6 +31,7 @@ from invreg.storage.run_images import LastImages
 from invreg.storage.study_cell import StudyCell
 from invreg.storage.study_folder import StudyFolder, StudyRecord, tidy_table
 from invreg.studies.execution import Execution, JobPlan, check_executor, execute
+from invreg.studies.progress import StudyProgress
 from invreg.studies.status import Record
 
 if TYPE_CHECKING:
@@ -73,23 +73,24 @@ def run_study(plan: StudyPlan, options: RunOptions, execution: Execution | None 
         check_executor(plan, executor)
     path = together.from_main(lambda: StudyFolder.create(options.output, plan.title, plan.digest).path)
     folder = StudyFolder(path)
-    with folder.locked() if together.is_main else nullcontext():
+    bars = StudyProgress(len(plan.cells)) if options.progress else None
+    with folder.locked() if together.is_main else nullcontext(), closing(bars) if bars else nullcontext():
         together.from_main(lambda: folder.begin(plan.content))
         if executor is None:
-            cells = _run_cells(plan, all_inputs, folder, options, SharedWork(folder.shared_folder, checking))
+            cells = _run_cells(plan, all_inputs, folder, options, SharedWork(folder.shared_folder, checking), bars)
         else:
             cells = _have_cells_run(plan, executor, folder, execution or Execution())
-        table, findings = together.from_main(lambda: _conclude(plan, folder, cells, options))
+        table, findings = together.from_main(lambda: _conclude(plan, folder, cells, bars))
     return StudyResult(folder.path, table, cells, findings)
 
 
 def _conclude(
-    plan: StudyPlan, folder: StudyFolder, cells: list[StudyCell], options: RunOptions
+    plan: StudyPlan, folder: StudyFolder, cells: list[StudyCell], bars: StudyProgress | None
 ) -> tuple[pd.DataFrame, dict[str, Findings]]:
     """The table of a study whose cells have been run, its analyses and its report."""
     table = tidy_table(cells, list(plan.axes))
     folder.write_study_table(table)
-    events = Events(plan.registry.manager, [TerminalProgress()] if options.progress else [])
+    events = Events(plan.registry.manager, [bars] if bars else [])
     findings = _analyse(plan, folder, cells, table, events)
     record = StudyRecord.of(plan.title, plan.axes, cells, plan.specs)
     write_study_report(folder, record, cells, table, plan.registry)
@@ -134,18 +135,34 @@ def _have_cells_run(plan: StudyPlan, executor: Executor, folder: StudyFolder, ex
 
 
 def _run_cells(
-    plan: StudyPlan, all_inputs: list[RunInputs | None], study: StudyFolder, options: RunOptions, shared: SharedWork
+    plan: StudyPlan,
+    all_inputs: list[RunInputs | None],
+    study: StudyFolder,
+    options: RunOptions,
+    shared: SharedWork,
+    bars: StudyProgress | None,
 ) -> list[StudyCell]:
-    inside, last = replace(options, output=study.cells_folder), LastImages()
+    inside, last = replace(options, output=study.cells_folder, progress=False), LastImages()
+    if bars is not None:
+        bars.begin(plan.title, study.path)
     cells = []
     for index, cell in enumerate(plan.cells):
         inputs, all_inputs[index] = all_inputs[index], None  # let go with its cell
-        cells.append(_run_cell(cell, inputs, inside, shared, last))
+        if bars is not None:
+            bars.cell(index + 1, cell)
+        cells.append(_run_cell(cell, inputs, inside, shared, last, bars))
+    if bars is not None:
+        bars.end()
     return cells
 
 
 def _run_cell(
-    cell: PlannedCell, inputs: RunInputs | None, options: RunOptions, shared: SharedWork, last: LastImages
+    cell: PlannedCell,
+    inputs: RunInputs | None,
+    options: RunOptions,
+    shared: SharedWork,
+    last: LastImages,
+    bars: StudyProgress | None,
 ) -> StudyCell:
     plan, together = cell.plan, processes()
 
@@ -155,12 +172,13 @@ def _run_cell(
         return folder.path
 
     folder = RunFolder(together.from_main(begin))
-    listeners = [Record(folder.path.parents[1] / JOBS / f"{folder.path.name}.json")] if together.is_main else []
+    records = [Record(folder.path.parents[1] / JOBS / f"{folder.path.name}.json")] if together.is_main else []
+    listeners = [*records, *([bars] if bars else [])]
     failure = None
     try:
-        with open_trackers(plan.registry, options.tracked) as trackers, ExitStack() as records:
-            for record in listeners:
-                records.enter_context(record)
+        with open_trackers(plan.registry, options.tracked) as trackers, ExitStack() as kept:
+            for record in records:
+                kept.enter_context(record)
             inputs = inputs or check_plan(plan, options.device, shared)
             run_plan(plan, inputs, options, shared, trackers, listeners=listeners)
     except KeyboardInterrupt:
@@ -168,6 +186,8 @@ def _run_cell(
     except Exception as error:  # noqa: BLE001 (one cell that fails must not stop the others)
         together.failed_alike(error)
         failure = together.from_main(partial(folder.write_failure, error))
+        if bars is not None:
+            bars.say(f"failed: {failure}".partition("\n")[0])
     else:
         together.from_main(folder.clear_failure)
     return StudyCell(cell.values, plan.spec, folder.path, failure, plan.registry, last=last)

@@ -16,7 +16,7 @@ import pytest
 import torch
 
 import invreg
-from invreg.cli import _validated
+from invreg.commands.asking import validated
 from invreg.plugins import answers
 from invreg.plugins.registry import Registry
 from invreg.specs.bundled import quickstart_path
@@ -200,7 +200,7 @@ QUICKSTART = read_content(quickstart_path())
 def test_a_spec_that_depends_on_more_than_its_text_is_checked_each_time(changes: dict[str, Any], kept: bool) -> None:
     third_party = SimpleNamespace(invreg_components=invreg.hookimpl(lambda: {"brightness": ToyMetric}))
     registry = Registry.installed({"third_party": third_party})
-    text = _validated(registry, {**QUICKSTART, **changes})
+    text = validated(registry, {**QUICKSTART, **changes})
     assert isinstance(text, answers.OfToday) != kept
     assert read_spec(parse_yaml(text.removeprefix("---\n").partition("---\n")[0], "text")).seed == 0
 

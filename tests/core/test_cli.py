@@ -12,6 +12,9 @@ import pytest
 
 from invreg import __version__, cli, load, run
 from invreg.errors import SpecError
+from invreg.plugins.describe import first_sentence
+from invreg.plugins.examples import example_spec
+from invreg.plugins.registry import Registry
 from invreg.schema.kinds import KINDS
 from invreg.specs.bundled import quickstart_path
 from invreg.specs.yaml import parse_yaml
@@ -118,13 +121,96 @@ def test_describe_alone_lists_the_kinds(invreg) -> None:  # type: ignore[no-unty
 def test_descriptions_of_parameters_are_wrapped_and_links_are_plain(invreg) -> None:  # type: ignore[no-untyped-def]
     _, out, _ = invreg("describe", "operator", "radon")
     assert "image_size: [integer (>= 1, <= 65536), integer (>= 1, <= 65536)] in pixels or nothing" in out
-    assert max(map(len, out.partition("Parameters:")[2].splitlines())) <= 120
+    assert max(map(len, out.splitlines())) <= 100
     _, out, _ = invreg("describe", "dataset", "image_folder")
     one = "integer (>= 1, <= 16384)"
-    assert f"train_size: integer in pixels (>= 1, <= 16384) or [{one}, {one}] in pixels or nothing" in out
+    text = f"train_size: integer in pixels (>= 1, <= 16384) or [{one}, {one}] in pixels or nothing"
+    assert text in " ".join(out.split())
     _, out, _ = invreg("describe", "reconstructor", "unet")
     assert "See `ImageNetwork` for" in out
     assert "channels: list of integer (>= 1), default (16, 32, 64, 128, 256)" in out
+
+
+@pytest.mark.parametrize("columns", [20, 80, 200])
+def test_lines_are_broken_between_words(invreg, monkeypatch: pytest.MonkeyPatch, columns: int) -> None:  # type: ignore[no-untyped-def]
+    _, whole, _ = invreg("describe", "operator")
+    monkeypatch.setenv("COLUMNS", str(columns))
+    for command in (["describe", "operator"], ["describe", "operator", "radon"], ["plugins"]):
+        _, out, _ = invreg(*command)
+        longest = max(out.split(), key=len)
+        assert max(map(len, out.splitlines())) <= max(min(columns, 100), len(longest) + columns // 2 + 6)
+    assert invreg("describe", "operator")[1].split() == whole.split()
+
+
+def test_help_is_whole_at_80_columns(invreg, monkeypatch: pytest.MonkeyPatch) -> None:  # type: ignore[no-untyped-def]
+    monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.setenv("TERMINAL_WIDTH", "80")
+    status, out, _ = invreg("--help")
+    assert status == 0
+    assert "..." not in out.partition("Commands:")[2]
+    assert max(map(len, out.splitlines())) <= 80
+
+
+COMPONENTS = [(kind, name) for kind in KINDS for name in Registry.installed().names(kind)]
+
+
+@pytest.mark.parametrize(("kind", "name"), COMPONENTS)
+def test_the_example_of_a_component_is_one(kind: str, name: str) -> None:
+    registry = Registry.installed()
+    content = parse_yaml(example_spec(registry.entry(kind, name), registry), "example")
+    (place,) = content
+    found = next(iter(content["methods"].values()))[kind] if place == "methods" else content[place]
+    component = found[0] if isinstance(found, list) else found
+    component = {"name": component} if isinstance(component, str) else component
+    assert component["name"] == name
+    if name not in ("deepinv", "pylops", "scipy_matrix"):  # they look for other packages and for files
+        registry.build(kind, component)
+
+
+def test_first_sentences_are_sentences() -> None:
+    registry = Registry.installed()
+    for kind, name in COMPONENTS:
+        sentence = first_sentence(registry.entry(kind, name).cls)
+        assert sentence[-1] in ".?!"
+        assert not sentence.endswith((" for.", " of.", " is.", " with.", ",.", ":."))
+        assert "](" not in sentence
+        assert "][" not in sentence
+
+
+@pytest.mark.slow
+def test_json_is_for_programs(invreg, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    (tmp_path / "small.json").write_text(json.dumps(SMALL))
+    run = ("run", "small.json", "--device", "cpu", "--quiet")
+    planned = json.loads(invreg(*run, "--dry-run", "--json")[1])
+    assert planned["finished"] is False
+    status, out, _ = invreg(*run, "--json")
+    assert status == 0
+    result = json.loads(out)
+    assert [row["method"] for row in result["summary"]] == ["observation"]
+    assert Path(result["folder"]).samefile(Path(planned["folder"]))
+    assert Path(result["report"]).is_file()
+    assert result["failures"] == {}
+    assert json.loads(invreg("validate", "small.json", "--json")[1])["noise"] == {"name": "gaussian", "std": 0.01}
+    states = json.loads(invreg("verify", result["folder"], "--json")[1])
+    assert {"part", "what", "state", "advice"} == set(states[0])
+
+
+@pytest.mark.slow
+def test_a_study_is_one_small_table(invreg, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:  # type: ignore[no-untyped-def]
+    data = {"name": "phantoms", "image_size": 16, "train": 1, "val": 1, "test": 2}
+    matrix = {"noise.std": [0.01, 0.1], "operator.std": [0.5, 1.0]}
+    spec = {**SMALL, "data": data, "operator": {"name": "gaussian_blur", "kernel_size": 3}, "matrix": matrix}
+    (tmp_path / "study.json").write_text(json.dumps(spec))
+    monkeypatch.setenv("COLUMNS", "80")
+    status, out, err = invreg("run", "study.json", "--device", "cpu")
+    assert status == 0, err
+    assert [line for line in err.splitlines() if line.startswith("cell 3 of 4: noise.std 0.1, operator.std 0.5")]
+    head, _, rest = out.partition("\n")
+    assert head == "PSNR, the mean over the test images, of 4 cells:"
+    assert re.search(r"^noise.std +operator.std +observation$", rest, re.MULTILINE)
+    assert re.search(r"^0.1 +0.5 +\d\d\.\d\d$", rest, re.MULTILINE)
+    assert (tmp_path / next(line for line in rest.splitlines() if line.startswith("table: "))[7:]).is_file()
+    assert (tmp_path / out.splitlines()[-1]).is_dir()
 
 
 def test_what_is_expected_is_not_said_twice(invreg, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]

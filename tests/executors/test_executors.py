@@ -299,36 +299,36 @@ def test_a_job_whose_spec_was_changed_is_refused(plain: StudyResult, tmp_path: P
 
 
 def test_a_plan_names_cells_and_shared_work(plain: StudyResult, tmp_path: Path) -> None:
-    text = dry_run(SPEC, tmp_path, ["executor.jobs=3"])
+    text = str(dry_run(SPEC, tmp_path, ["executor.jobs=3"]))
     assert not list(tmp_path.iterdir())
     assert text.startswith(f"Cells: 3 cells in {tmp_path / plain.folder.name}\n")
     assert all(f"open      {cell.folder.name}" in text for cell in plain.cells)
     assert "observation, by 3 cells" in text
     assert "\n4 jobs to do (3 cells, 1 shared method), 0 cells finished; computed by Local(" in text
     assert text.endswith("Local(jobs=3, threads=None, processes=1)")
-    again = dry_run(SPEC, plain.folder.parent)
+    again = str(dry_run(SPEC, plain.folder.parent))
     assert again.endswith(
         "0 jobs to do (0 cells, 0 shared methods), 3 cells finished; computed by this process, one after the other"
     )
     single = {key: value for key, value in SPEC.items() if key != "matrix"}
-    assert "one run, open, in" in dry_run(single, tmp_path)
+    assert "one run, open, in" in str(dry_run(single, tmp_path))
 
 
 def test_a_thousand_cells_are_planned_soon(tmp_path: Path) -> None:
     matrix = {"seed": list(range(500)), "methods.net.trainer.steps": [5, 6]}
     start = time.process_time()
-    text = dry_run({**SPEC, "matrix": matrix}, tmp_path, executor="local")
+    text = str(dry_run({**SPEC, "matrix": matrix}, tmp_path, executor="local"))
     assert time.process_time() - start < 5.0
     assert "1,000 cells, 500 shared methods" in text
 
 
 def test_the_executor_changes_neither_digest_nor_spec_of_a_cell(plain: StudyResult, tmp_path: Path) -> None:
     for given in ({"name": "local", "jobs": 7}, "dask"):
-        assert plain.folder.name in dry_run({**SPEC, "executor": given}, tmp_path).splitlines()[0]
-    kept = dry_run({**SPEC, "executor": {"name": "local", "jobs": 7}}, tmp_path, executor="local")
+        assert plain.folder.name in str(dry_run({**SPEC, "executor": given}, tmp_path)).splitlines()[0]
+    kept = str(dry_run({**SPEC, "executor": {"name": "local", "jobs": 7}}, tmp_path, executor="local"))
     assert "Local(jobs=7" in kept
-    assert "Dask(" in dry_run({**SPEC, "executor": {"name": "local", "jobs": 7}}, tmp_path, executor="dask")
-    changed = dry_run(SPEC, tmp_path, ["executor.jobs=3"], executor="dask")
+    assert "Dask(" in str(dry_run({**SPEC, "executor": {"name": "local", "jobs": 7}}, tmp_path, executor="dask"))
+    changed = str(dry_run(SPEC, tmp_path, ["executor.jobs=3"], executor="dask"))
     assert "jobs=3" in changed
 
 

@@ -52,7 +52,8 @@ class ImageFolder(ImageDataset):
             Folder,
             Field(
                 description="folder of images, searched at any depth; ~ is the home directory, a relative path starts "
-                "at the current directory"
+                "at the current directory",
+                examples=["photos/"],
             ),
         ],
         image_size: Annotated[

@@ -79,7 +79,8 @@ class MeasuredPairs(MeasuredDataset):
             Folder,
             Field(
                 description="folder with the files; ~ is the home directory, a relative path starts at the current "
-                "directory"
+                "directory",
+                examples=["scans/"],
             ),
         ],
         truth: Annotated[

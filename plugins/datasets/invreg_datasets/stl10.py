@@ -61,7 +61,8 @@ class STL10(ImageDataset):
             Folder,
             Field(
                 description="folder that holds stl10_binary, the unpacked archive, or stl10_binary itself; ~ is the "
-                "home directory, a relative path starts at the current directory"
+                "home directory, a relative path starts at the current directory",
+                examples=["~/data/stl10"],
             ),
         ],
         train: Annotated[

@@ -43,7 +43,9 @@ class DeepInverseModel(Reconstructor):
 
     def __init__(
         self,
-        model: Annotated[str, Field(description="the name of a class in deepinv.models or deepinv.optim")],
+        model: Annotated[
+            str, Field(description="the name of a class in deepinv.models or deepinv.optim", examples=["MedianFilter"])
+        ],
         parameters: Annotated[
             dict[str, Any] | None, Field(description="of its constructor; none: its defaults")
         ] = None,

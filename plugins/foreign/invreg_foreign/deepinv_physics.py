@@ -35,7 +35,7 @@ class DeepInversePhysics(PerShape):
 
     def __init__(
         self,
-        physics: Annotated[str, Field(description="the name of a class in deepinv.physics")],
+        physics: Annotated[str, Field(description="the name of a class in deepinv.physics", examples=["Downsampling"])],
         parameters: Annotated[
             dict[str, Any] | None, Field(description="of its constructor; none: its defaults")
         ] = None,

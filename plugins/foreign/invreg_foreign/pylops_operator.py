@@ -37,7 +37,7 @@ class PyLopsOperator(LinearPerShape):
 
     def __init__(
         self,
-        operator: Annotated[str, Field(description="the name of a class of PyLops, such as FirstDerivative")],
+        operator: Annotated[str, Field(description="the name of a class of PyLops", examples=["FirstDerivative"])],
         parameters: Annotated[
             dict[str, Any] | None, Field(description="of its constructor; none: its defaults")
         ] = None,

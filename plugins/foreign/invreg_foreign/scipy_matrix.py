@@ -24,7 +24,10 @@ class ScipyMatrix(LinearPerShape):
 
     def __init__(
         self,
-        path: Annotated[str, Field(min_length=1, description="of a .npz file of scipy.sparse, or a .npy file")],
+        path: Annotated[
+            str,
+            Field(min_length=1, description="of a .npz file of scipy.sparse, or a .npy file", examples=["matrix.npz"]),
+        ],
         range_shape: Annotated[
             tuple[Annotated[int, Field(ge=1)], ...] | None,
             Field(

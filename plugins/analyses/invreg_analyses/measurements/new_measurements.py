@@ -66,7 +66,11 @@ class NewMeasurements(Analyzer):
     def __init__(
         self,
         path: Annotated[
-            Path, Field(description="a file, or a folder that is searched at any depth: images, and arrays (NPY, NPZ)")
+            Path,
+            Field(
+                description="a file, or a folder that is searched at any depth: images, and arrays (NPY, NPZ)",
+                examples=["scans/"],
+            ),
         ],
         white: Annotated[
             float | None,

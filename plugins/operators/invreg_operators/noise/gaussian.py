@@ -25,6 +25,7 @@ class GaussianNoise(Noise):
             Field(
                 description="standard deviation; images have values in [0, 1]",
                 ge=0,
+                examples=[0.01],
                 json_schema_extra={"unit": "the scale of z"},
             ),
         ],
