@@ -504,7 +504,7 @@ def test_weights_that_are_not_finite(value: float) -> None:
 
 
 def test_what_is_no_kernel() -> None:
-    for shape in [(3, 3, 5), (2, 3, 4, 5, 5), (0, 2, 3, 3), (2, 0, 3, 3)]:
+    for shape in [(3, 3, 5), (2, 3, 4, 5, 5, 5), (0, 2, 3, 3), (2, 0, 3, 3)]:
         with pytest.raises(ShapeError, match="out, in"):
             certified_norm(torch.ones(shape))
     for dtype in (torch.int64, torch.complex64):

@@ -134,7 +134,7 @@ def test_what_is_between_centres_is_not_forgotten(monkeypatch: pytest.MonkeyPatc
     waves = math.pi / 8 * 2 * (torch.arange(3, dtype=torch.float64)[:, None] + torch.arange(3, dtype=torch.float64))
     kernel = (waves.cos() / 9)[None, None]
     steps = Steps([kernel], [torch.tensor([[0.9]], dtype=torch.float64)], True)
-    monkeypatch.setattr(GainProof, "quarters", lambda self, cells, level: None)
+    monkeypatch.setattr(GainProof, "halves", lambda self, cells, level: None)
     scalings = [torch.tensor([4.0], dtype=torch.float64)]
     frequencies = 2 * math.pi * torch.rand(4000, 2, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     reached = float(gains_at(steps, whole(1), scalings, frequencies).max())
@@ -163,7 +163,7 @@ def test_cells_cover_half_of_the_torus_and_quarters_their_cells() -> None:
         places = centres(proof, cells, level)
         assert (places[:, 0] - side / 2 >= -1e-9).all()
         assert (places[:, 0] + side / 2 <= math.pi + 1e-9).all()
-        finer = proof.quarters(cells, level)
+        finer = proof.halves(cells, level)
         assert finer is not None
         apart = (centres(proof, finer, level + 1).unflatten(0, (-1, 4)) - places[:, None]).abs()
         assert torch.allclose(apart, torch.full_like(apart, side / 4))

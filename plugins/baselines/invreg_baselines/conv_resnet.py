@@ -88,9 +88,9 @@ class ConvResNet(ImageNetwork):
                 expected=f"at least {channels}: a lifted image holds the whole image",
             )
         copies = torch.eye(channels).repeat(-(-self.channels // channels), 1)[: self.channels]
-        self.lift = _with_kernel(copies[..., None, None])
+        self.lift = _with_kernel(self._matrix(copies))
         self.blocks = nn.ModuleList(self._block(sign=(-1) ** index) for index in range(self.subnetworks))
-        self.unlift = _with_kernel((copies / copies.sum(0)).T[..., None, None])
+        self.unlift = _with_kernel(self._matrix((copies / copies.sum(0)).T))
 
     @property
     def memory_per_pixel(self) -> float | None:
@@ -105,7 +105,7 @@ class ConvResNet(ImageNetwork):
     def transform(self, x: Tensor) -> Tensor:
         # Under autocast the residual functions alone are rounded, never the image itself.
         with torch.autocast(x.device.type, enabled=False):
-            state = self.lift(x).contiguous(memory_format=torch.channels_last)
+            state = self.lift(x).contiguous(memory_format=self._layout)
         for block in self.blocks:
             state = state + block(state)
         with torch.autocast(x.device.type, enabled=False):
@@ -134,30 +134,38 @@ class ConvResNet(ImageNetwork):
         return Parts(f"U ∘ {chain} ∘ V", stages)
 
     def _block(self, sign: int) -> nn.Sequential:
-        isometry = _isometry(self.hidden, self.channels)[..., None, None]
-        noise = torch.randn(self.hidden, self.channels, self.kernel_size, self.kernel_size)
-        noise = (noise - noise.mean((2, 3), keepdim=True)) / (self.kernel_size * self.channels**0.5)
-        kernel = isometry * _high_pass(self.kernel_size) + _KERNEL_NOISE * noise
-        noise = torch.randn(self.channels, self.hidden, 1, 1) / self.hidden**0.5
+        isometry = self._matrix(_isometry(self.hidden, self.channels))
+        noise = torch.randn(self.hidden, self.channels, *self.axes * (self.kernel_size,))
+        mean = noise.mean(tuple(range(2, noise.ndim)), keepdim=True)
+        noise = (noise - mean) / (self.kernel_size ** (self.axes / 2) * self.channels**0.5)
+        kernel = isometry * _high_pass(self.kernel_size, self.axes) + _KERNEL_NOISE * noise
+        noise = torch.randn(self.channels, self.hidden, *self.axes * (1,)) / self.hidden**0.5
         mixing = sign * (_MIXING_SCALE * isometry.transpose(0, 1) + _MIXING_NOISE * noise)
         return nn.Sequential(_with_kernel(kernel), nn.Softshrink(self.threshold), _with_kernel(mixing))
 
+    def _matrix(self, matrix: Tensor) -> Tensor:
+        """The matrix `[out, in]` as a kernel with one tap."""
+        return matrix[(..., *self.axes * (None,))]
 
-def _with_kernel(kernel: Tensor) -> nn.Conv2d:
-    """A convolution that starts with this kernel, `[out, in, k, k]`."""
-    conv = convolution(kernel.shape[1], kernel.shape[0], kernel.shape[-1])
+
+def _with_kernel(kernel: Tensor) -> nn.Conv2d | nn.Conv3d:
+    """A convolution that starts with this kernel, `[out, in, k, k]`, or `[out, in, k, k, k]`."""
+    conv = convolution(kernel.shape[1], kernel.shape[0], kernel.shape[-1], axes=kernel.ndim - 2)
     with torch.no_grad():
         conv.weight.copy_(kernel)
     return conv
 
 
-def _high_pass(size: int) -> Tensor:
+def _high_pass(size: int, axes: int) -> Tensor:
     """delta - g for a Gaussian g; for size 1, where that would be zero, delta."""
     offsets = torch.arange(size) - size // 2
     profile = torch.exp(-0.5 * (offsets / _GAUSS_STD) ** 2)
     profile = profile / profile.sum()
-    high_pass = -torch.outer(profile, profile) if size > 1 else torch.zeros(1, 1)
-    high_pass[size // 2, size // 2] += 1
+    smooth = profile
+    for _ in range(axes - 1):
+        smooth = smooth[..., None] * profile
+    high_pass = -smooth if size > 1 else torch.zeros_like(smooth)
+    high_pass[axes * (size // 2,)] += 1
     return high_pass
 
 

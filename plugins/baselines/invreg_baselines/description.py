@@ -94,15 +94,15 @@ def layer(module: nn.Module, shape: Shape) -> Layer:
         return _chained(module, shape)
     if isinstance(module, nn.Softshrink):
         return Layer(f"soft shrinkage by {module.lambd:g}", shape, shape)
-    if not isinstance(module, nn.Conv2d):
+    if not isinstance(module, nn.Conv2d | nn.Conv3d):
         return Layer(_WORDS.get(type(module), type(module).__name__), shape, shape, parameters_of(module))
-    (height, width), (stride, _) = module.kernel_size, module.stride
-    text = f"conv {height}×{width}" + (f", stride {stride}" if stride > 1 else "")
+    stride = module.stride[0]
+    text = f"conv {'×'.join(map(str, module.kernel_size))}" + (f", stride {stride}" if stride > 1 else "")
     size = [-(-length // stride) for length in shape[1:]]
     return Layer(text, (module.in_channels, *shape[1:]), (module.out_channels, *size), parameters_of(module))
 
 
-_WORDS = {nn.BatchNorm2d: "batch norm", nn.LeakyReLU: "leaky ReLU", nn.ReLU: "ReLU"}
+_WORDS = {nn.BatchNorm2d: "batch norm", nn.BatchNorm3d: "batch norm", nn.LeakyReLU: "leaky ReLU", nn.ReLU: "ReLU"}
 
 
 def layers_in(modules: Sequence[nn.Module], shape: Shape) -> list[Layer]:

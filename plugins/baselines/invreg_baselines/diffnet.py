@@ -32,6 +32,9 @@ class DiffNet(ImageNetwork):
     2024, table 1 (the sizes).
     """
 
+    #: Neighbours are those of an image: above, below, left and right.
+    supported_axes = (2,)
+
     def __init__(
         self,
         subnetworks: Annotated[

@@ -68,7 +68,7 @@ Padding = Annotated[
 
 
 class ImageNetwork(Reconstructor):
-    """Base of networks N from images to images, which reconstruct by
+    """Base of networks N from images [C, H, W], or volumes [C, D, H, W], to such, which reconstruct by
 
         R(z) = center + crop(N(pad(y - center))),
 
@@ -80,14 +80,18 @@ class ImageNetwork(Reconstructor):
 
     Images may have another size than in training: the padding reflects them as often as needed.
 
-    Subclasses write `build`, which makes the layers once the number of channels is known, `transform`, which is N, and
-    `parts`, the layers of N.
+    Subclasses write `build`, which makes the layers once the numbers of channels and of spatial axes, `axes`, are
+    known, `transform`, which is N, and `parts`, the layers of N.
     """
 
     needs_training = True
 
-    #: Height and width of what `transform` is given are multiples of this.
+    #: The sides of what `transform` is given are multiples of this.
     multiple = 1
+    #: For how many spatial axes there are layers: images have two, volumes three.
+    supported_axes: tuple[int, ...] = (2, 3)
+    #: Spatial axes of the images given to `setup`.
+    axes = 2
 
     def __init__(
         self, kernel_size: int, center: float, padding: int, start: Reconstructor | None, pull_back: PullBack | None
@@ -119,15 +123,20 @@ class ImageNetwork(Reconstructor):
             SpecError: if measurements do not have the shape of images and the operator is not linear; or if `start` has
                 weights, or is not for this problem.
         """
-        if len(image_shape) != 3:
+        if len(image_shape) - 1 not in self.supported_axes:
             raise ShapeError(
-                f"image_shape {tuple(image_shape)}", where=type(self).__name__, expected="(channels, height, width)"
+                f"image_shape {tuple(image_shape)}",
+                where=type(self).__name__,
+                expected="(channels, height, width)"
+                + (", or (channels, depth, height, width) for volumes" if 3 in self.supported_axes else ""),
+                hint=None if 3 in self.supported_axes else "for volumes: conv_resnet, unet or explicit_iresnet",
             )
         shape = tuple(image_shape)
+        self.axes = len(shape) - 1
         self._pulls_back = self.start is None and needs_pull_back(problem, shape, type(self).__name__)
         self.build(shape[0])
         # The layout in which CPUs and GPUs convolve fastest; for the layers only, so the problem comes afterwards.
-        self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.to(memory_format=self._layout)  # type: ignore[call-overload]
         super().setup(problem, shape)
         if self.start is not None:
             set_up_start(self.start, problem, shape, self._start_name)
@@ -143,7 +152,7 @@ class ImageNetwork(Reconstructor):
 
     @abstractmethod
     def transform(self, x: Tensor) -> Tensor:
-        """N(x), of the shape of x `[B, C, H, W]`, for x that is centred and padded."""
+        """N(x), of the shape of x `[B, C, *spatial]`, for x that is centred and padded."""
 
     @abstractmethod
     def parts(self, shape: Shape, entrance: str) -> Parts:
@@ -163,7 +172,7 @@ class ImageNetwork(Reconstructor):
         return frame.architecture(self.parts(padded, frame.entrance))
 
     def forward(self, z: Tensor) -> Tensor:
-        """R(z) `[B, C, H, W]`, for z `[B, ...range]`.
+        """R(z) `[B, C, *spatial]`, for z `[B, ...range]`.
 
         Raises:
             InvregError: before `setup`.
@@ -172,19 +181,21 @@ class ImageNetwork(Reconstructor):
         if self.image_channels is None:
             raise self._no_layers()
         y = self._in_image_space(z)
-        if y.ndim != 4 or y.shape[1] != self.image_channels or 0 in y.shape[2:]:
+        if y.ndim != self.axes + 2 or y.shape[1] != self.image_channels or 0 in y.shape[2:]:
             raise ShapeError(
                 f"a batch of shape {tuple(y.shape)}",
                 where=type(self).__name__,
-                expected=f"[B, {self.image_channels}, H, W], with H and W at least 1",
-                hint="z[None] makes a batch of one image" if y.ndim == 3 else None,
+                expected=f"[B, {self.image_channels}, {'H, W' if self.axes == 2 else 'D, H, W'}], with sides of at "
+                "least 1",
+                hint="z[None] makes a batch of one image" if y.ndim == self.axes + 1 else None,
             )
-        height, width = y.shape[2:]
-        rows, columns = (self._reflected(size, y.device) for size in (height, width))
-        x = (y - self.center).index_select(2, rows).index_select(3, columns)
-        x = self.transform(x.contiguous(memory_format=torch.channels_last))
-        kept = x[..., self.padding : self.padding + height, self.padding : self.padding + width]
-        return kept + self.center
+        x = y - self.center
+        for axis, side in enumerate(y.shape[2:], 2):
+            x = x.index_select(axis, self._reflected(side, y.device))
+        x = self.transform(x.contiguous(memory_format=self._layout))
+        for axis, side in enumerate(y.shape[2:], 2):
+            x = x.narrow(axis, self.padding, side)
+        return x + self.center
 
     def extra_repr(self) -> str:
         return f"center={self.center:.4g}, padding={self.padding}"
@@ -196,6 +207,11 @@ class ImageNetwork(Reconstructor):
         if self._pulls_back and self._shapes is not None:
             return self.problem.normal_operator(self._shapes[1]).pull_back(z)
         return z
+
+    @property
+    def _layout(self) -> torch.memory_format:
+        """In which CPUs and GPUs convolve fastest."""
+        return torch.channels_last if self.axes == 2 else torch.channels_last_3d
 
     def _reads(self) -> str:
         """What the network is given, as a formula."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from functools import partial
 from itertools import pairwise
 from typing import Annotated, cast
 
@@ -20,6 +22,8 @@ _SEARCHED = ((16, 32, 64, 128), (32, 64, 128, 256), (16, 32, 64, 128, 256), (32,
 # identity.
 _LAST_SCALE = 0.01
 
+_BATCH_NORMS = {2: nn.BatchNorm2d, 3: nn.BatchNorm3d}
+
 
 class UNet(ImageNetwork):
     """N = Id + (a U-Net): features at several scales, from fine to coarse and back, with skips at each scale.
@@ -29,8 +33,8 @@ class UNet(ImageNetwork):
 
     - first: a unit k x k to c_1;
     - down, from scale i to i + 1: a unit k x k of stride 2 from c_i to c_{i+1}, and a unit k x k;
-    - up, from scale i + 1 to i: bilinear doubling, concatenated with a 1x1 unit of what the way down had at scale i,
-      batch normalisation, a unit k x k to c_i, and another one;
+    - up, from scale i + 1 to i: bilinear doubling (trilinear for volumes), concatenated with a 1x1 unit of what the
+      way down had at scale i, batch normalisation, a unit k x k to c_i, and another one;
     - last: a 1x1 convolution.
 
     With the defaults and one image channel that makes 5,468,705 parameters, as in table 1 of the paper; the count fixes
@@ -68,16 +72,17 @@ class UNet(ImageNetwork):
     def build(self, channels: int) -> None:
         k, (first, *_) = self.kernel_size, self.channels
         steps = list(pairwise(self.channels))
-        self.first = _unit(channels, first, k)
+        unit, norm = partial(_unit, axes=self.axes), _BATCH_NORMS[self.axes]
+        self.first = unit(channels, first, k)
         self.down = nn.ModuleList(
-            nn.Sequential(_unit(fine, coarse, k, stride=2), _unit(coarse, coarse, k)) for fine, coarse in steps
+            nn.Sequential(unit(fine, coarse, k, stride=2), unit(coarse, coarse, k)) for fine, coarse in steps
         )
-        self.skip = nn.ModuleList(_unit(fine, fine, 1) for fine, _ in steps)
+        self.skip = nn.ModuleList(unit(fine, fine, 1) for fine, _ in steps)
         self.up = nn.ModuleList(
-            nn.Sequential(nn.BatchNorm2d(fine + coarse), _unit(fine + coarse, fine, k), _unit(fine, fine, k))
+            nn.Sequential(norm(fine + coarse), unit(fine + coarse, fine, k), unit(fine, fine, k))
             for fine, coarse in steps
         )
-        self.last = convolution(first, channels, 1, scale=_LAST_SCALE)
+        self.last = convolution(first, channels, 1, scale=_LAST_SCALE, axes=self.axes)
 
     @property
     def memory_per_pixel(self) -> float | None:
@@ -97,9 +102,9 @@ class UNet(ImageNetwork):
         return half + sum(half * 2 ** (i - 1) + half * 2**i + 2**i + 2 * half * 2 ** (i - 1) for i in scales)
 
     def transform(self, x: Tensor) -> Tensor:
-        if self.training and x.shape[0] * x.shape[2] * x.shape[3] == self.multiple**2:
+        if self.training and len(x) * math.prod(x.shape[2:]) == self.multiple**self.axes:
             raise ShapeError(
-                f"one image of {x.shape[2]}x{x.shape[3]} pixels, padding included, in training",
+                f"one image of {'x'.join(map(str, x.shape[2:]))} pixels, padding included, in training",
                 where=type(self).__name__,
                 expected="more than one pixel at the coarsest scale: batch normalisation needs a variance",
                 hint="larger crops, a larger batch_size, or fewer scales in channels",
@@ -151,24 +156,25 @@ def _way_up(coarse: Shape, skip: Shape, modules: list[nn.Module]) -> list[Layer]
     doubled = coarse[0], *skip[1:]
     joined = coarse[0] + skip[0], *skip[1:]
     joining = Layer("concatenation with the skip", doubled, joined)
-    return [Layer("bilinear doubling", coarse, doubled), joining, *layers_in(modules, joined)]
+    doubling = "bilinear doubling" if len(coarse) == 3 else "trilinear doubling"
+    return [Layer(doubling, coarse, doubled), joining, *layers_in(modules, joined)]
 
 
-def _unit(channels_in: int, channels_out: int, kernel_size: int, stride: int = 1) -> nn.Sequential:
-    conv = convolution(channels_in, channels_out, kernel_size, stride=stride, slope=_SLOPE)
-    return nn.Sequential(conv, nn.BatchNorm2d(channels_out), nn.LeakyReLU(_SLOPE))
+def _unit(channels_in: int, channels_out: int, kernel_size: int, stride: int = 1, *, axes: int) -> nn.Sequential:
+    conv = convolution(channels_in, channels_out, kernel_size, stride=stride, slope=_SLOPE, axes=axes)
+    return nn.Sequential(conv, _BATCH_NORMS[axes](channels_out), nn.LeakyReLU(_SLOPE))
 
 
 def _doubled(x: Tensor) -> Tensor:
-    """Bilinear interpolation to twice the height and width, as `F.interpolate` does it.
+    """Bilinear (of volumes trilinear) interpolation to twice the sides, as `F.interpolate` does it.
 
     Written out because gradients of `F.interpolate` are not reproducible on GPUs. New pixels lie a quarter of a pixel
     beside the old ones: between two old ones there are two new ones, and beyond the outermost ones one.
     """
-    x = x.permute(0, 2, 3, 1)  # channels last: nothing below has to be moved in memory
-    for axis in (1, 2):
+    x = x.movedim(1, -1)  # channels last: nothing below has to be moved in memory
+    for axis in range(1, x.ndim - 1):
         last = x.shape[axis] - 1
         before, after = x.narrow(axis, 0, last), x.narrow(axis, 1, last)
         pairs = torch.stack([torch.lerp(before, after, weight) for weight in (0.25, 0.75)], axis + 1)
         x = torch.cat([x.narrow(axis, 0, 1), pairs.flatten(axis, axis + 1), x.narrow(axis, last, 1)], axis)
-    return x.permute(0, 3, 1, 2)
+    return x.movedim(-1, 1)

@@ -18,7 +18,7 @@ def chain_architecture(
     scales: Sequence[int],
     lifting: Lifting,
     role: Role,
-    image_size: tuple[int, int],
+    image_size: tuple[int, ...],
     reads: str,
 ) -> Architecture:
     """The network from images x at the left, through the chain, to measurements at the right, and back.
@@ -31,7 +31,7 @@ def chain_architecture(
         scales: of the stages.
         lifting: from images to states and back.
         role: what the residual functions are part of: of phi, or of its inverse.
-        image_size: (H, W) of images.
+        image_size: (H, W) of images, (D, H, W) of volumes.
         reads: what the reconstruction starts from: z, or what is made of it.
     """
     image: Shape = (lifting.image_channels, *image_size)
@@ -54,7 +54,7 @@ def chain_architecture(
     )
 
 
-def _lifting_words(lifting: Lifting, image_size: tuple[int, int]) -> tuple[str, str]:
+def _lifting_words(lifting: Lifting, image_size: tuple[int, ...]) -> tuple[str, str]:
     """What is done to an image to make a state of it, and to a state to make an image."""
     shift = [f"{abs(lifting.center):g}"] if lifting.center else []
     there, back = ("− ", "+ ") if lifting.center > 0 else ("+ ", "− ")
@@ -79,9 +79,12 @@ def _rescaling(old: int, new: int, full: Shape, name: str) -> list[Stage]:
     """A permutation of pixels and channels, if there is one."""
     if old == new:
         return []
+    axes = len(full) - 1
     there, back = (
         " and ".join(
-            f"{word} {scale}×{scale}" for word, scale in (("shuffle", before), ("unshuffle", after)) if scale > 1
+            f"{word} {'×'.join(axes * [str(scale)])}"
+            for word, scale in (("shuffle", before), ("unshuffle", after))
+            if scale > 1
         )
         for before, after in ((old, new), (new, old))
     )
@@ -89,7 +92,7 @@ def _rescaling(old: int, new: int, full: Shape, name: str) -> list[Stage]:
 
 
 def _at_scale(state: Shape, scale: int) -> Shape:
-    return state[0] * scale**2, *(side // scale for side in state[1:])
+    return state[0] * scale ** (len(state) - 1), *(side // scale for side in state[1:])
 
 
 def _subnetworks(stack: ResidualStack, role: Role, state: Shape, last: int) -> Stage:
@@ -115,18 +118,19 @@ def _subnetworks(stack: ResidualStack, role: Role, state: Shape, last: int) -> S
 
 
 def _layers(stack: ResidualStack, state: Shape) -> list[Layer]:
-    count, hidden_channels, _, size, _ = stack.kernels.shape
+    count, hidden_channels, _, *sides = stack.kernels.shape
     hidden = hidden_channels, *state[1:]
     at_most = _at_most([stack])
+    wide, narrow = ("×".join(map(str, taps)) for taps in (sides, len(sides) * [1]))
 
     def parameters(*names: str) -> int:
         return sum(stack.get_parameter(name).numel() for name in names) // count
 
     return [
-        Layer(f"conv {size}×{size}", state, hidden, parameters("kernels", "hidden_biases"), f"‖Kᵢ‖ {at_most} 1"),
+        Layer(f"conv {wide}", state, hidden, parameters("kernels", "hidden_biases"), f"‖Kᵢ‖ {at_most} 1"),
         Layer("soft shrinkage, learned threshold", hidden, hidden, parameters("log_thresholds"), "Lip(Sᵢ) ≤ 1"),
         Layer(
-            "conv 1×1",
+            f"conv {narrow}",
             hidden,
             state,
             parameters("mixings", "output_biases"),

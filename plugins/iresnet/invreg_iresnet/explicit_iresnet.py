@@ -52,7 +52,7 @@ class ExplicitChain(InvertibleChain):
     @property
     def memory_per_pixel(self) -> float | None:
         """About two states and two layers of hidden activations in float32."""
-        return 4.0 * (2 * self.channels + 2 * max(stage.hidden / stage.scale**2 for stage in self.stages))
+        return 4.0 * (2 * self.channels + 2 * self._hidden_per_pixel)
 
     @property
     def reconstruction_radius(self) -> int | None:
@@ -63,7 +63,7 @@ class ExplicitChain(InvertibleChain):
         return border + sum(stage.reach for stage in self.stages)
 
     def phi(self, state: Tensor) -> Tensor:
-        """phi(x) = phi_1(...(phi_N(x))) for states x `[B, M, H, W]`, by fixed points; differentiable by autograd.
+        """phi(x) = phi_1(...(phi_N(x))) for states x `[B, M, *spatial]`, by fixed points; differentiable by autograd.
 
         Raises:
             ConvergenceError: if x or the weights are not finite.

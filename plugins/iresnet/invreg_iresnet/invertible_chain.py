@@ -38,6 +38,7 @@ from invreg_iresnet.certificate.network_certificate import (
 )
 from invreg_iresnet.inversion.accuracy import Accuracy, exact, for_training
 from invreg_iresnet.inversion.starts import LearnedStarts
+from invreg_iresnet.network.axes import spatial_sides
 from invreg_iresnet.network.lifting import Lifting
 from invreg_iresnet.network.precision import arithmetic, autocast_dtype
 from invreg_iresnet.network.residuals import ResidualStack, Weights
@@ -67,7 +68,7 @@ class InvertibleChain(Reconstructor):
     role: Role
 
     _image_shape: Shape
-    _image_size: tuple[int, int]
+    _image_size: tuple[int, ...]
     _pulls_back: bool
 
     def __init__(
@@ -124,14 +125,15 @@ class InvertibleChain(Reconstructor):
             self.pull_back.check_as_part(operator)
 
     def setup(self, problem: Problem, image_shape: Shape) -> None:
-        """Makes the weights, from torch's global random numbers.
+        """Makes the weights, from torch's global random numbers, for images [C, H, W] or volumes [C, D, H, W].
 
         Raises:
             SpecError: if the channels of the images do not divide `channels`, a nonlinear operator leaves X, the
                 pull-back is not for this problem, or padding and pull-back alone exceed the target of the bound.
-            ShapeError: if the images are too small for the padding.
+            ShapeError: if the images are too small for the padding, or have another number of axes.
         """
-        image_channels, height, width = image_shape
+        image_channels, sides = image_shape[0], spatial_sides(image_shape, type(self).__name__)
+        axes = len(sides)
         if self.channels % image_channels:
             raise SpecError(
                 f"{self.channels} channels for images with {image_channels}",
@@ -141,9 +143,9 @@ class InvertibleChain(Reconstructor):
             )
         multiple = max(stage.scale for stage in self.stages)
         lifting = Lifting(
-            image_channels, self.channels // image_channels, self.padding, self.center, multiple, self.border
+            image_channels, self.channels // image_channels, self.padding, self.center, multiple, self.border, axes
         )
-        lifting.check_size(height, width)
+        lifting.check_size(*sides)
         operator = problem.operator
         in_image_space = tuple(operator.range_shape(image_shape)) == tuple(image_shape)
         if self.pull_back is not None:
@@ -158,16 +160,17 @@ class InvertibleChain(Reconstructor):
         self.residuals, *further = (
             ResidualStack(
                 stage.subnetworks,
-                self.channels * stage.scale**2,
+                self.channels * stage.scale**axes,
                 stage.hidden,
                 stage.kernel_size,
                 self.residual_bound,
                 self.normalisation,
+                axes,
             )
             for stage in self.stages
         )
         self.further_residuals = nn.ModuleList(further)
-        self._image_size = height, width
+        self._image_size = sides
         self._proven = self._pulled = None
         self.limit = None if self.target_bound is None else self._limit_to(self.target_bound, lifting)
 
@@ -217,7 +220,7 @@ class InvertibleChain(Reconstructor):
     # -- the maps
 
     def forward(self, z: Tensor) -> Tensor:
-        """R(z) `[B, C, H, W]` for measurements z `[B, ...range]`, in the dtype of the parameters.
+        """R(z) `[B, C, *spatial]` for measurements z `[B, ...range]`, in the dtype of the parameters.
 
         Images may have another size than those of `setup`. The result of an image does not depend on its
         batch.
@@ -247,7 +250,7 @@ class InvertibleChain(Reconstructor):
     def unlift(self, state: Tensor) -> Tensor:
         """The image `[B, C, H, W]` of a state: of the size given to `setup`, or else the largest that has one."""
         lifting, _ = self._parts()
-        ours = state.ndim == 4 and _size(state) == lifting.state_size(*self._image_size)
+        ours = state.ndim == lifting.axes + 2 and _size(state) == lifting.state_size(*self._image_size)
         return lifting.unlift(state, self._image_size if ours else None)
 
     # -- what is proven
@@ -451,6 +454,12 @@ class InvertibleChain(Reconstructor):
     def _staged(self, weights: Sequence[Weights]) -> list[StageWeights]:
         return [StageWeights(stage.scale, one) for stage, one in zip(self.stages, weights, strict=True)]
 
+    @property
+    def _hidden_per_pixel(self) -> float:
+        """The largest number of hidden activations for each pixel of an image."""
+        axes = 2 if self.lifting is None else self.lifting.axes
+        return max(stage.hidden / stage.scale**axes for stage in self.stages)
+
     def _accuracy(self) -> Accuracy:
         bound, dtype = self.residual_bound, self._convolution_dtype()
         if self.training:
@@ -466,8 +475,8 @@ class InvertibleChain(Reconstructor):
         return f"lipschitz={self.lipschitz}, padding={self.padding}, center={self.center}, tolerance={self.tolerance}"
 
 
-def _size(x: Tensor) -> tuple[int, int]:
-    return x.shape[-2], x.shape[-1]
+def _size(x: Tensor) -> tuple[int, ...]:
+    return tuple(x.shape[2:])
 
 
 def _require_linear(operator: Operator, image_shape: Shape, name: str) -> None:

@@ -71,12 +71,13 @@ class ImplicitChain(InvertibleChain):
     @property
     def memory_per_pixel(self) -> float | None:
         """About six states and two layers of hidden activations in float32."""
-        return 4.0 * (6 * self.channels + 2 * max(stage.hidden / stage.scale**2 for stage in self.stages))
+        return 4.0 * (6 * self.channels + 2 * self._hidden_per_pixel)
 
     def setup(self, problem: Problem, image_shape: Shape) -> None:
         super().setup(problem, image_shape)
+        axes = len(self._image_size)
         (self.starts, *further), (self.gradient_starts, *further_gradients) = (
-            [LearnedStarts(stage.subnetworks, self.channels * stage.scale**2) for stage in self.stages]
+            [LearnedStarts(stage.subnetworks, self.channels * stage.scale**axes, axes) for stage in self.stages]
             for _ in range(2)
         )
         self.further_starts = nn.ModuleList(further)
@@ -108,7 +109,7 @@ class ImplicitChain(InvertibleChain):
             self.tolerance = tolerance
 
     def phi(self, state: Tensor) -> Tensor:
-        """phi(x) = phi_1(...(phi_N(x))) for states x `[B, M, H, W]`.
+        """phi(x) = phi_1(...(phi_N(x))) for states x `[B, M, *spatial]`.
 
         Explicit, and differentiable by all transforms of torch.func.
         """
@@ -125,7 +126,7 @@ class ImplicitChain(InvertibleChain):
             return through(state.to(self._dtype), stages[::-1], apply)
 
     def invert(self, z: Tensor, tolerance: float | None = None, max_iterations: int | None = None) -> Inversion:
-        """phi^-1(z) for states z `[B, M, H, W]`, with a record of the iterations, also of those that fail.
+        """phi^-1(z) for states z `[B, M, *spatial]`, with a record of the iterations, also of those that fail.
 
         Args:
             z: states; `lift` makes them.

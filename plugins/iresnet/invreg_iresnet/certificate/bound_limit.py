@@ -40,9 +40,9 @@ from invreg_iresnet.certificate.symbol_grid import grid_phases, symbols_at
 from invreg_iresnet.network.precision import single_thread
 from invreg_iresnet.network.residuals import Weights
 
-# Steps between two looks at the whole chain, and grid points per axis for each half kernel width.
+# Steps between two looks at the whole chain. Grid points per axis for each half kernel width, by the number of axes.
 _EVERY = 20
-_DENSITY = 6
+_DENSITY = {2: 6, 3: 4}
 # The exponent that smooths the maximum over frequencies, and iterations for T_j: at first, and when it is followed.
 _EXPONENT = 60
 _FIRST, _FOLLOWING = 40, 3
@@ -65,7 +65,7 @@ class BoundLimit(nn.Module):
         gain: the target, above 1.
         implicit: whether phi_i = Id - f_i, or phi_i^-1 = Id + f_i.
         copies: q, of an image, that a state has.
-        shapes: of the kernels, `[N, H, M, k, k]`, of each stage.
+        shapes: of the kernels, `[N, H, M, k, k]` (or with three sides), of each stage.
     """
 
     theta: Tensor
@@ -166,7 +166,7 @@ class _Piece(nn.Module):
         ends: where they begin and end.
         copies: q if they end with the sum over the copies, otherwise 1.
         implicit: as for `BoundLimit`.
-        shape: of a kernel, `[H, M, k, k]`.
+        shape: of a kernel, `[H, M, k, k]`, or with three sides.
     """
 
     scalings: Tensor
@@ -177,9 +177,10 @@ class _Piece(nn.Module):
     def __init__(self, stage: int, own: slice, ends: Ends, copies: int, implicit: bool, shape: tuple[int, ...]) -> None:
         super().__init__()
         self._stage, self._own, self._ends, self._copies, self._implicit = stage, own, ends, copies, implicit
-        hidden, channels, self._side, _ = shape
-        self.points = _DENSITY * (self._side // 2)
-        count, frequencies = own.stop - own.start, len(grid_phases(self._side, self.points))
+        hidden, channels, *sides = shape
+        self._side, self._axes = sides[0], len(sides)
+        self.points = _DENSITY[self._axes] * (self._side // 2)
+        count, frequencies = own.stop - own.start, len(grid_phases(self._side, self.points, self._axes))
         self.register_buffer("scalings", torch.zeros(count, hidden))  # the diagonals of T_j
         self.register_buffer("shares", torch.zeros(frequencies))
         self.register_buffer("entry", torch.zeros(frequencies, channels, 2))
@@ -189,8 +190,9 @@ class _Piece(nn.Module):
     def logarithm(self, stages: Sequence[Weights], theta: Tensor, shifted: bool) -> Tensor:
         """log gamma / 2 for the inputs that were the worst, up to a constant: a polynomial in the weights."""
         weights = stages[self._stage]
-        kernels, mixings = weights.kernels[self._own], theta * weights.mixings[self._own, ..., 0, 0]
-        phases = grid_phases(self._side, self.points, shifted=shifted).to(kernels.device, torch.complex64)
+        kernels, mixings = weights.kernels[self._own], theta * weights.mixings[self._own].flatten(2)
+        phases = grid_phases(self._side, self.points, self._axes, shifted=shifted)
+        phases = phases.to(kernels.device, torch.complex64)
         count = len(phases)
         s = self.inputs[:, :count]
         entry = torch.view_as_complex(self.entry[:count])
@@ -207,8 +209,8 @@ class _Piece(nn.Module):
         """gamma as a function of T_j, for a theta."""
         weights = stages[self._stage]
         kernels = weights.kernels[self._own].detach().to("cpu", torch.float64)
-        mixings = weights.mixings[self._own, ..., 0, 0].detach().to("cpu", torch.float64)
-        phases = grid_phases(self._side, self.points, shifted=shifted)
+        mixings = weights.mixings[self._own].flatten(2).detach().to("cpu", torch.float64)
+        phases = grid_phases(self._side, self.points, self._axes, shifted=shifted)
         symbols = [symbols_at(kernel, phases) for kernel in kernels]
         self._from = mixings, symbols
         return lambda theta: Gains(Steps(list(kernels), list(theta * mixings), self._implicit), self._ends, symbols)

@@ -26,6 +26,7 @@ from invreg_iresnet.certificate.residual_defect import Defects, euclidean_norms
 from invreg_iresnet.inversion.fixed_point import Correction, look
 from invreg_iresnet.inversion.inversion import update_of
 from invreg_iresnet.inversion.starts import LearnedStarts
+from invreg_iresnet.network.axes import per_image
 from invreg_iresnet.network.lifting import Lifting
 from invreg_iresnet.network.residuals import Weights
 from invreg_iresnet.network.scales import StageWeights, rescaled
@@ -48,7 +49,7 @@ class CertifiedReconstruction:
     """Reconstructed images with proven error bounds.
 
     Attributes:
-        image: `[B, C, H, W]`, in the dtype of the network.
+        image: `[B, C, H, W]`, or `[B, C, D, H, W]`, in the dtype of the network.
         error_bound: `[B]`, float64: proven bounds of the Euclidean distance ||image - R(z)|| to the exact
             reconstruction; None without a proof.
         data_error_bound: `[B]`: proven bounds of ||image - R(z')|| for all z' with ||z' - z|| <= the data error that
@@ -95,7 +96,7 @@ def reconstruct_certified(
 
     Args:
         chain: the network.
-        z: `[B, C, H, W]`, at least one, of any floating dtype: the bounds are about exactly these numbers.
+        z: `[B, C, *spatial]`, at least one, of any floating dtype: the bounds are about exactly these numbers.
         tolerance: Euclidean distance to reach for each image.
         certify: whether to prove it.
         data_error: largest Euclidean distance between z and the exact measurement.
@@ -151,7 +152,7 @@ def reconstruct_certified(
         total = total + residuals * amplification
         iterations.append(count)
         before = state.double()
-    size = z.shape[-2], z.shape[-1]
+    size = tuple(z.shape[2:])
     image, added = _image(chain.lifting, rescaled(before, scale, 1), size, dtype)
     if not certify:
         return CertifiedReconstruction(image, None, None, tolerance, tuple(iterations))
@@ -228,8 +229,8 @@ class _FixedPoint:
             if going_on.all():
                 x = step.going_on(corrects)
                 continue
-            following = torch.where(going_on[:, None, None, None], step.going_on(corrects), step.value)
-            x = torch.where(moving[:, None, None, None], following, x)
+            following = torch.where(per_image(going_on, x), step.going_on(corrects), step.value)
+            x = torch.where(per_image(moving, x), following, x)
             moving = going_on
             if moving.any():
                 continue
@@ -268,7 +269,7 @@ def _tolerances(chain: Chain, total: float, amplifications: list[float]) -> list
     return [total * share / sum(shares) / w for share, w in zip(shares, amplifications, strict=True)]
 
 
-def _image(lifting: Lifting, state: Tensor, size: tuple[int, int], dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+def _image(lifting: Lifting, state: Tensor, size: tuple[int, ...], dtype: torch.dtype) -> tuple[Tensor, Tensor]:
     """The image of a state in float64, rounded to `dtype`, and how far that is from the exact one."""
     exact = lifting.unlift(state, size)
     image = exact.to(dtype)
@@ -278,7 +279,7 @@ def _image(lifting: Lifting, state: Tensor, size: tuple[int, int], dtype: torch.
     return image, euclidean_norms(image.double() - exact) + 1.01 * (mean + shift)
 
 
-def _with_data_error(chain: Chain, bound: Tensor, data_error: float, size: tuple[int, int]) -> Tensor | None:
+def _with_data_error(chain: Chain, bound: Tensor, data_error: float, size: tuple[int, ...]) -> Tensor | None:
     if not data_error:
         return None
     image = chain.certificate.content["image_lipschitz"]

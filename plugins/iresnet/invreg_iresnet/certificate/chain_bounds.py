@@ -82,7 +82,8 @@ def certify_chain_gains(
     """Finds and proves gains. Deterministic; computes on the CPU.
 
     Args:
-        kernels: K_j `[H, M, k, k]` in the order of the steps, float64 on the CPU; those of one scale have the same M.
+        kernels: K_j `[H, M, k, k]` (or `[H, M, k, k, k]`) in the order of the steps, float64 on the CPU; those of one
+            scale have the same M.
         mixings: W_j `[M, H]`, likewise.
         implicit: what the steps are, see `Steps`.
         copies: q, of the channels of an image, that a state has.
@@ -300,6 +301,10 @@ def _check(kernels: Sequence[Tensor], mixings: Sequence[Tensor], implicit: bool,
     used = [scaling[use] for scaling, use in zip(scalings, active, strict=True)]
     if claim.centre is None:
         proven = gain_is_at_most(GainProof(steps, ends, used), claim.squared_gain)
+    elif kernels[0].ndim != 4:
+        raise CertificateError(
+            f"{claim.centre}", where="centre", expected="none: a chain of volumes is proven by elimination"
+        )
     else:
         with single_thread():  # many small matrices
             proven = is_proven(condition_kernel(steps, ends, used, claim.squared_gain), claim.centre)

@@ -49,7 +49,7 @@ class Steps(NamedTuple):
     """Consecutive steps e_j = e_{j-1} + W_j s_j, in the order in which they are taken.
 
     Attributes:
-        kernels: K_j, `[H_j, M, k, k]`, float64 on the CPU, k odd.
+        kernels: K_j, `[H_j, M, k, k]`, or with three sides, float64 on the CPU, k odd.
         mixings: W_j, `[M, H_j]`, likewise.
         implicit: whether s_j depends on e_j, or on e_{j-1}.
     """
@@ -110,7 +110,7 @@ def condition_kernel(steps: Steps, ends: Ends, scalings: Sequence[Tensor], squar
     """P as the kernel of a convolution, its rows and columns scaled such that diagonals are between 1/2 and 2.
 
     Args:
-        steps: the steps.
+        steps: the steps, of images.
         ends: where they begin and end.
         scalings: the diagonals of T_j, `[H_j]`, positive. They are taken as exact, as the next one is.
         squared_gain: gamma.

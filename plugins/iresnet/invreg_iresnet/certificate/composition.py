@@ -64,8 +64,8 @@ def certify_subnetwork(
     """Finds and proves bounds. Deterministic; computes on the CPU.
 
     Args:
-        kernel: K, `[H, M, k, k]`, k odd, of a zero-padded convolution.
-        mixing: W, `[M, H]` or `[M, H, 1, 1]`; -W for bounds of Id + f.
+        kernel: K, `[H, M, k, k]` or `[H, M, k, k, k]`, k odd, of a zero-padded convolution.
+        mixing: W, `[M, H]` or `[M, H, 1, 1]` (with three sides for volumes); -W for bounds of Id + f.
         tolerance: how much certified norms may exceed the norms, see `certified_norm`.
         budgets: what ||K|| and ||W|| were scaled to: taken where it is proven and smaller than what is found.
 
@@ -215,16 +215,16 @@ def _concluded(
 
 
 def _checked(kernel: Tensor, mixing: Tensor) -> tuple[Tensor, Tensor]:
-    """The weights `[H, M, k, k]` and `[M, H]` in float64 on the CPU: exactly the stored values."""
-    if mixing.ndim == 4 and mixing.shape[2:] == (1, 1):
-        mixing = mixing[:, :, 0, 0]
-    side = kernel.shape[-1] if kernel.ndim == 4 else 0
-    fits = kernel.shape[:1] + kernel.shape[-2:] == (*mixing.shape[1:], side, side) and mixing.ndim == 2
+    """The weights `[H, M, *taps]` and `[M, H]` in float64 on the CPU: exactly the stored values."""
+    if mixing.ndim == kernel.ndim and mixing.shape[2:].numel() == 1:
+        mixing = mixing.flatten(1)
+    axes, side = kernel.ndim - 2, kernel.shape[-1] if kernel.ndim in (4, 5) else 0
+    fits = mixing.ndim == 2 and kernel.shape[:1] + kernel.shape[2:] == (mixing.shape[1], *axes * (side,))
     if not fits or kernel.shape[1] != mixing.shape[0] or side % 2 == 0 or kernel.numel() == 0:
         raise ShapeError(
             f"a kernel {list(kernel.shape)} and a mixing {list(mixing.shape)}",
             where="subnetwork",
-            expected="[H, M, k, k] with k odd and [M, H] (or [M, H, 1, 1])",
+            expected="[H, M, k, k] (or [H, M, k, k, k]) with k odd and [M, H] (or [M, H, 1, 1])",
         )
     for name, tensor in (("kernel", kernel), ("mixing", mixing)):
         if not tensor.is_floating_point() or not torch.isfinite(tensor).all():

@@ -1,19 +1,17 @@
 """Proven gains of several steps: the condition of `certificate.chain_condition`, verified by elimination.
 
 What has to be shown of P(w) >= 0 for all w is shown at the centres of cells that cover the torus, with something to
-spare for the distance from there.
+spare for the distance from there. (The torus has two axes for images, and three for volumes.)
 
 The distance. Let P have a negative value somewhere: v* P(w) v is least, over all w and |v| = 1, at some w* and v. In
 the cell of w*, with centre c and half width h, the function v* P(w* + t (c - w*)) v of t has no slope at t = 0. Only
-the F_j depend on w. Let n_j be at least ||T_j^{1/2} sum_kl d_k d_l D_k D_l F_j(w)|| for all w and |d_1|, |d_2| <= 1,
-with the derivatives D_k, and 2 kappa_j = h^2 n_j. By 2 a b <= tau_j a^2 + b^2 / tau_j,
+the F_j depend on w. Let n_j be at least ||T_j^{1/2} sum_kl d_k d_l D_k D_l F_j(w)|| for all w and |d_k| <= 1, with the
+derivatives D_k (see `certificate.curvature`), and 2 kappa_j = h^2 n_j. By 2 a b <= tau_j a^2 + b^2 / tau_j,
 
     v* P(c) v < sum_j 2 kappa_j |T_j^{1/2} s_j| |e|  <=  sum_j kappa_j (tau_j s_j* T_j s_j + |e|^2 / tau_j),
 
 where e is the state that step j depends on, and tau_j > 0 is any number. If P(c) is at least the form on the right for
-each cell, then P >= 0 everywhere. n_j is the maximum of the norms of (D_1 + D_2)^2, (D_1 - D_2)^2 and D_k^2 + D_1 D_2:
-as (t, t^2) is in the triangle of (0, 0), (1/2, 0) and (1, 1) for 0 <= t <= 1, so is D_1^2 + 2 t D_1 D_2 + t^2 D_2^2
-between D_1^2, D_1^2 + D_1 D_2 and (D_1 + D_2)^2.
+each cell, then P >= 0 everywhere.
 
 One frequency. From R_N = C'C on, s_N, ..., s_1 are eliminated: matrices R_{j-1} are found for which, for all e and s,
 
@@ -43,8 +41,8 @@ import torch
 from torch import Tensor
 
 from invreg_iresnet.certificate.chain_condition import Ends, Steps
+from invreg_iresnet.certificate.curvature import curvature
 from invreg_iresnet.network.precision import each_in_one_thread
-from invreg_iresnet.norms.certified_norm import rough_norm
 from invreg_iresnet.norms.rounding import TINY, UNIT, gamma
 
 # Cells per axis on level 0, for each half kernel width; even.
@@ -78,7 +76,7 @@ class GainProof:
 
     def __init__(self, steps: Steps, ends: Ends, scalings: Sequence[Tensor]) -> None:
         self._ends, self._implicit = ends, steps.implicit
-        self._half = steps.kernels[0].shape[-1] // 2
+        self._half, self._axes = steps.kernels[0].shape[-1] // 2, steps.kernels[0].ndim - 2
         self._cells = _CELLS * self._half or 1
         pairs = zip(steps.kernels, steps.mixings, scalings, strict=True)
         self._steps = [_Step.of(*pair, steps.implicit) for pair in pairs if len(pair[0])]
@@ -86,18 +84,23 @@ class GainProof:
         self.operations = sum(11 * len(one.scaling) ** 2 * channels for one in self._steps) + 100 * channels**2
         self.chunk = max(1, _CHUNK // (2 * hidden**2))
         taps = torch.arange(-self._half, self._half + 1, device="cpu")
-        self._taps = torch.cartesian_prod(taps, taps)
+        self._taps = torch.cartesian_prod(*self._axes * (taps,))
+
+    @property
+    def children(self) -> int:
+        """How many cells of the next level make up a cell."""
+        return int(2**self._axes)
 
     def half_torus(self) -> Tensor:
-        """The cells of level 0 that cover w_1 in [0, pi], `[cells, 2]`: P(-w) is the conjugate of P(w)."""
-        ends = (max(self._cells, 2), 2 * self._cells)
+        """The cells of level 0 that cover w_1 in [0, pi], `[cells, axes]`: P(-w) is the conjugate of P(w)."""
+        ends = (max(self._cells, 2), *(self._axes - 1) * (2 * self._cells,))
         return torch.cartesian_prod(*(torch.arange(1, end, 2, device="cpu") for end in ends))
 
-    def quarters(self, cells: Tensor, level: int) -> Tensor | None:
+    def halves(self, cells: Tensor, level: int) -> Tensor | None:
         """The cells of the next level that make up these, those of each in a row; None if there is no next level."""
         if level == _DEEPEST or self._half == 0:
             return None
-        steps = torch.tensor(list(itertools.product([-1, 1], [-1, 1])), device="cpu")
+        steps = torch.tensor(list(itertools.product([-1, 1], repeat=self._axes)), device="cpu")
         return (2 * cells[:, None] + steps).flatten(0, 1)
 
     def bounds(self, cells: Tensor, level: int, *, at_centres: bool = False) -> Tensor:
@@ -151,7 +154,7 @@ class _Step(NamedTuple):
     Attributes:
         scaling: the diagonal of T.
         mixing: W.
-        scaled: T K_t, `[k^2, H M]`.
+        scaled: T K_t, `[taps, H M]`.
         coupling: the coefficients Y_t + Y_t' and Y_t - Y_t' of the cosines and sines in T F W + its adjoint, for half
             of the taps, `[2, t, H^2]`; None for an explicit step.
         curvature: n.
@@ -169,34 +172,25 @@ class _Step(NamedTuple):
 
     @classmethod
     def of(cls, kernel: Tensor, mixing: Tensor, scaling: Tensor, implicit: bool) -> _Step:
-        channels, taps = kernel.shape[1], kernel.shape[-1] ** 2
-        scaled = scaling[:, None, None, None] * kernel
-        magnitudes = scaling[:, None] * (kernel.abs() + TINY).sum((2, 3))
+        flat = kernel.flatten(2)
+        channels, taps = flat.shape[1:]
+        scaled = scaling[:, None, None] * flat
+        magnitudes = scaling[:, None] * (flat.abs() + TINY).sum(2)
         # Sine and cosine are good to 32 u, as in `norms.symbol_bounds`; sums have that many terms as there are taps.
         of_scaled = 2 * UNIT * (taps + 60) * _number(torch.linalg.matrix_norm(magnitudes))
         coupling, of_coupling = None, 0.0
         if implicit:
-            one_side = torch.einsum("hmab,mn->hnab", scaled, mixing)
+            one_side = torch.einsum("hmt,mn->hnt", scaled, mixing)
             # The adjoint of a convolution has its taps at the opposite places. From the one in the middle on, there is
             # one of each two opposite taps.
-            both = (one_side + one_side.transpose(0, 1).flip(2, 3)).flatten(2).permute(2, 0, 1)[taps // 2 :]
+            both = (one_side + one_side.transpose(0, 1).flip(2)).permute(2, 0, 1)[taps // 2 :]
             even, odd = both + both.mT, both - both.mT
             even[0] /= 2
             coupling = torch.stack([even, odd]).flatten(2)
             size = 2 * _number(torch.linalg.matrix_norm(magnitudes @ (mixing.abs() + TINY)))
             of_coupling = 2 * UNIT * (channels + taps + 60) * size
-        places = torch.arange(kernel.shape[-1], dtype=torch.float64, device="cpu") - kernel.shape[-1] // 2
-        down, right = torch.meshgrid(places, places, indexing="ij")
-        roots = scaling.sqrt()[:, None, None, None] * kernel
-
-        def norm(weights: Tensor) -> float:
-            return rough_norm(weights * roots)
-
-        rising, falling = norm((down + right) ** 2), norm((down - right) ** 2)
-        # 4 D_1 D_2 = (D_1 + D_2)^2 - (D_1 - D_2)^2.
-        edge = max(norm(down**2), norm(right**2)) + (rising + falling) / 4
-        curvature = _MORE * max(rising, falling, edge)
-        return cls(scaling, mixing, scaled.flatten(2).flatten(0, 1).mT, coupling, curvature, of_scaled, of_coupling)
+        bend = _MORE * curvature((scaling.sqrt()[:, None, None] * flat).view_as(kernel))
+        return cls(scaling, mixing, scaled.flatten(0, 1).mT, coupling, bend, of_scaled, of_coupling)
 
     def eliminated(
         self, r: Tensor, cosines: Tensor, sines: Tensor, width: float, implicit: bool, failed: Tensor
@@ -265,11 +259,11 @@ def proven_gain(proof: GainProof, aim: float) -> float:
         # The largest bounds are improved first. What cannot be improved any more is the least that is reached.
         order = bounds.argsort(descending=True, stable=True)
         order = order[bounds[order] > max(aim, settled)]
-        finer = proof.quarters(cells[order[: max(left, 0) // 4]], level) if gained else None
+        finer = proof.halves(cells[order[: max(left, 0) // proof.children]], level) if gained else None
         kept = (
             bounds
             if finer is None
-            else bounds[~torch.isin(torch.arange(len(bounds), device="cpu"), order[: len(finer) // 4])]
+            else bounds[~torch.isin(torch.arange(len(bounds), device="cpu"), order[: len(finer) // proof.children])]
         )
         settled = max([settled, *kept.tolist()])
         if finer is None or len(finer) == 0:
@@ -290,7 +284,7 @@ def gain_is_at_most(proof: GainProof, squared_gain: float) -> bool:
             return True
         if not proof.within(above[: proof.chunk], level, squared_gain, at_centres=True).all():
             return False
-        cells, level = proof.quarters(above, level), level + 1
+        cells, level = proof.halves(above, level), level + 1
     return False
 
 

@@ -15,7 +15,7 @@ fine grid.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import NamedTuple
 
@@ -31,22 +31,22 @@ class _Search(NamedTuple):
     """How thorough a search is.
 
     Attributes:
-        coarse_density: grid points per axis for each half kernel width.
+        coarse_density: grid points per axis for each half kernel width, by the number of axes.
         fine_density: likewise.
         stages: exponents p of the smoothed maximum, with the largest numbers of iterations. What is smoothed away is a
             few per cent at first, and less than one at last.
         dtype: of the matrices.
     """
 
-    coarse_density: int
-    fine_density: int
+    coarse_density: Mapping[int, int]
+    fine_density: Mapping[int, int]
     stages: Sequence[tuple[int, int]]
     dtype: torch.dtype
 
 
-_SMALL = _Search(6, 24, ((8, 40), (40, 40), (200, 40)), torch.complex128)
+_SMALL = _Search({2: 6, 3: 4}, {2: 24, 3: 10}, ((8, 40), (40, 40), (200, 40)), torch.complex128)
 # Where one frequency takes more than so many operations, up to a factor.
-_LARGE = _Search(3, 8, ((8, 25), (40, 25)), torch.complex64)
+_LARGE = _Search({2: 3, 3: 3}, {2: 8, 3: 5}, ((8, 25), (40, 25)), torch.complex64)
 _MANY_OPERATIONS = 100_000
 _JOINING = 24
 # How often a stage is done again, from a point in between, if it has led to where some frequency has no gamma.
@@ -106,9 +106,9 @@ def smallest_gain(steps: Steps, ends: Ends, start: Sequence[Tensor]) -> Candidat
         None if `start` has no finite gamma.
     """
     search = _LARGE if _operations(steps) > _MANY_OPERATIONS else _SMALL
-    half = max(1, steps.kernels[0].shape[-1] // 2)
-    fine = _Grid(steps, ends, search.fine_density * half, search.dtype)
-    gains = _Grid(steps, ends, search.coarse_density * half, search.dtype).gains()
+    half, axes = max(1, steps.kernels[0].shape[-1] // 2), steps.kernels[0].ndim - 2
+    fine = _Grid(steps, ends, search.fine_density[axes] * half, search.dtype)
+    gains = _Grid(steps, ends, search.coarse_density[axes] * half, search.dtype).gains()
     x = torch.cat([one.log() for one in start])
     best, smallest = x, float(fine.values(x).max())
     if not math.isfinite(smallest):
@@ -152,7 +152,8 @@ class _Grid:
 
     def __init__(self, steps: Steps, ends: Ends, points: int, dtype: torch.dtype) -> None:
         self._steps, self._ends, self._dtype = steps, ends, dtype
-        self._phases = grid_phases(steps.kernels[0].shape[-1], points)
+        kernel = steps.kernels[0]
+        self._phases = grid_phases(kernel.shape[-1], points, kernel.ndim - 2)
 
     def gains(self, which: Tensor | None = None) -> Gains:
         """gamma at some of the frequencies, or at all."""

@@ -308,7 +308,7 @@ def _steps(stages: Sequence[StageWeights]) -> tuple[list[Tensor], list[Tensor]]:
     """Kernels and mixings of the steps of the inverse, in their order, as exact numbers."""
     pairs = [(kernel.detach(), mixing.detach()) for kernel, mixing in _pairs(stages, "forward")]
     kernels, mixings = zip(*(tuple(one.to("cpu", torch.float64) for one in pair) for pair in pairs), strict=True)
-    return list(kernels), [mixing[..., 0, 0] for mixing in mixings]
+    return list(kernels), [mixing.flatten(1) for mixing in mixings]
 
 
 def _check_finite(stages: Sequence[StageWeights]) -> None:

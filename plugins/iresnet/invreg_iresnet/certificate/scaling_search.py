@@ -29,14 +29,18 @@ from torch import Tensor
 
 from invreg_iresnet.certificate.schur_forms import Form
 from invreg_iresnet.certificate.symbol_grid import grid_phases, grid_symbols
+from invreg_iresnet.network.axes import per_channel
 
-# Grid points per axis for each half kernel width m = (k - 1)/2.
+# Grid points per axis for each half kernel width m = (k - 1)/2, by the number of axes.
 _COARSE_DENSITY = 3
-_FINE_DENSITY = 16
+_FINE_DENSITY = {2: 16, 3: 10}
 # How far the smoothed maximum may be from the maximum, relatively and at worst: in practice it is ten times closer. And
 # the density of the grid that is searched for larger values after that: another one each time, with other points.
 _FINEST_GAP = 0.01
-_STAGES = ((0.1, 10.0), (0.03, 12.5), (_FINEST_GAP, 14.5), (_FINEST_GAP, 0.0))
+_STAGES = {
+    2: ((0.1, 10.0), (0.03, 12.5), (_FINEST_GAP, 14.5), (_FINEST_GAP, 0.0)),
+    3: ((0.1, 6.0), (0.03, 8.0), (_FINEST_GAP, 9.0), (_FINEST_GAP, 0.0)),
+}
 # The last stage is left out where what is off at worst changes the Lipschitz bound by less than this part of it.
 _ENOUGH = 5e-4
 # Of the frequencies, those with an eigenvalue below this share of the largest leave; so many may join.
@@ -44,7 +48,7 @@ _LEAVING = 0.8
 _JOINING = 16
 
 # The largest value on a grid of n points per axis, divided by the squares of cos(pi m / n), is not exceeded elsewhere.
-_BETWEEN_GRIDS = math.cos(math.pi / _FINE_DENSITY) ** 4
+_BETWEEN_GRIDS = {axes: math.cos(math.pi / density) ** (2 * axes) for axes, density in _FINE_DENSITY.items()}
 
 # Frequencies of a grid that are looked at in one go: few enough for the caches.
 _CHUNK = 16
@@ -68,7 +72,7 @@ def best_scaling(kernel: Tensor, mixing: Tensor, form: Form, near: Tensor | None
     frequencies, in single precision.
 
     Args:
-        kernel: `[H, M, k, k]`, float64 on the CPU, k odd; no channel of zeros.
+        kernel: `[H, M, k, k]`, or with three sides, float64 on the CPU, k odd; no channel of zeros.
         mixing: `[M, H]`, float64 on the CPU; no channel of zeros.
         form: which Q and M.
         near: a diagonal to start from, if it is better than others.
@@ -81,7 +85,7 @@ def best_scaling(kernel: Tensor, mixing: Tensor, form: Form, near: Tensor | None
 
 
 def _best(kernel: Tensor, mixing: Tensor, form: Form, near: Tensor | None) -> Tensor:
-    half = kernel.shape[-1] // 2
+    half, axes = kernel.shape[-1] // 2, kernel.ndim - 2
     starts = [find(kernel, mixing, form) for find in (uniform_scaling, balanced_scaling)]
     starts = starts if near is None else [*(near * 2.0**power for power in range(-2, 3)), *starts]
     scaling = torch.ones_like(starts[0])
@@ -90,7 +94,7 @@ def _best(kernel: Tensor, mixing: Tensor, form: Form, near: Tensor | None) -> Te
     # In these units, the search starts at 1.
     likely = roughly.index(min(roughly))
     unit, problem, reached = starts[likely], coarse[likely].problem(slice(None)), math.inf
-    for gap, density in _STAGES:
+    for gap, density in _STAGES[axes]:
         found = _minimised(problem, scaling, gap)
         if found is None:
             break
@@ -110,9 +114,11 @@ def _best(kernel: Tensor, mixing: Tensor, form: Form, near: Tensor | None) -> Te
         more = grid.problem(joining[values[joining] > 0])
         problem = problem.joined_by(more, of_the_problem > _LEAVING * here)
     # What is smaller on one grid by more than this is not larger on another.
-    ends = [start / unit for start, about in zip(starts, roughly, strict=True) if reached > _BETWEEN_GRIDS * about]
+    ends = [
+        start / unit for start, about in zip(starts, roughly, strict=True) if reached > _BETWEEN_GRIDS[axes] * about
+    ]
     if ends:
-        fine = _Grid(kernel, mixing, form, unit, _FINE_DENSITY * half)
+        fine = _Grid(kernel, mixing, form, unit, _FINE_DENSITY[axes] * half)
         scaling = min((scaling, *ends), key=fine.largest)
     return unit * scaling
 
@@ -137,9 +143,9 @@ class _Grid:
     """
 
     def __init__(self, kernel: Tensor, mixing: Tensor, form: Form, unit: Tensor, points: int) -> None:
-        self._kernel = (kernel * unit.sqrt()[:, None, None, None]).float()
+        self._kernel = (kernel * per_channel(unit.sqrt()[:, None], kernel.ndim - 2)).float()
         self._mixing, self._form = mixing / unit.sqrt(), form
-        self._phases = grid_phases(kernel.shape[-1], max(1, points)).to(torch.complex64)
+        self._phases = grid_phases(kernel.shape[-1], max(1, points), kernel.ndim - 2).to(torch.complex64)
 
     def problem(self, which: slice | Tensor) -> _Problem:
         """That of some of the frequencies."""
@@ -181,7 +187,7 @@ def balanced_scaling(kernel: Tensor, mixing: Tensor, form: Form) -> Tensor:
     """The uniform scaling after each hidden channel has got weights of the same size in K and in W."""
     squares = torch.linalg.vector_norm(mixing, dim=0) / torch.linalg.vector_norm(kernel.flatten(1), dim=1)
     roots = squares.sqrt()
-    return squares * uniform_scaling(kernel * roots[:, None, None, None], mixing / roots, form)
+    return squares * uniform_scaling(kernel * per_channel(roots[:, None], kernel.ndim - 2), mixing / roots, form)
 
 
 class _Point(NamedTuple):

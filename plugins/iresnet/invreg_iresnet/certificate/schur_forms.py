@@ -67,7 +67,7 @@ class ModifiedKernel(NamedTuple):
     """Q^{-1/2} M up to rounding: ||Q^{-1/2} M|| <= (||kernel|| + error) / sqrt(1 - defect) in exact arithmetic.
 
     Attributes:
-        kernel: `[H, M, k, k]`, float64.
+        kernel: `[H, M, k, k]`, or with three sides, float64.
         error: bound of the norm of what rounding has changed in the kernel.
         defect: bound of ||X Q X' - Id||, where X is the matrix that was used as Q^{-1/2}; below 1.
     """
@@ -81,7 +81,7 @@ def modified_kernel(kernel: Tensor, mixing: Tensor, scaling: Tensor, form: Form)
     """The kernel of Q^{-1/2} M, up to an orthogonal matrix from the left, with bounds of its rounding errors.
 
     Args:
-        kernel: `[H, M, k, k]`, float64 on the CPU, k odd.
+        kernel: `[H, M, k, k]`, or with three sides, float64 on the CPU, k odd.
         mixing: `[M, H]`, float64 on the CPU.
         scaling: `[H]`, positive: the diagonal of T. Its square root D, as it is rounded, is taken as exact.
         form: which Q and M.
@@ -110,17 +110,18 @@ def modified_kernel(kernel: Tensor, mixing: Tensor, scaling: Tensor, form: Form)
     if not defect <= _WORST_DEFECT:
         raise _indefinite()
 
-    centre = kernel.shape[-1] // 2
-    m = roots[:, None, None, None] * kernel
+    taps = kernel.flatten(2)
+    m = roots[:, None, None] * taps
     magnitudes = m.abs() + TINY
     if form.centre_sign:
-        m[:, :, centre, centre] += form.centre_sign * v.mT
-        magnitudes[:, :, centre, centre] += magnitude.mT
-    modified = torch.einsum("gh,hmab->gmab", x, m)
-    errors = gamma(hidden + 6) * torch.einsum("gh,hmab->gmab", x.abs(), magnitudes)
+        centre = taps.shape[2] // 2
+        m[:, :, centre] += form.centre_sign * v.mT
+        magnitudes[:, :, centre] += magnitude.mT
+    modified = torch.einsum("gh,hmt->gmt", x, m)
+    errors = gamma(hidden + 6) * torch.einsum("gh,hmt->gmt", x.abs(), magnitudes)
     # No entry of the symbol of a kernel exceeds the sum of its taps' magnitudes.
-    error = SLACK * float(torch.linalg.matrix_norm(errors.sum((-2, -1))))
-    return ModifiedKernel(modified, error, defect)
+    error = SLACK * float(torch.linalg.matrix_norm(errors.sum(-1)))
+    return ModifiedKernel(modified.view_as(kernel), error, defect)
 
 
 def _indefinite() -> CertificateError:

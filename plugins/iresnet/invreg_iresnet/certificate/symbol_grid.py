@@ -7,15 +7,17 @@ import math
 import torch
 from torch import Tensor
 
+from invreg_iresnet.norms.grid_norms import one_of_opposite
+
 
 def grid_symbols(kernel: Tensor, points: int) -> Tensor:
     """K^(w) with the centre tap at the origin, for one of each two opposite frequencies of a grid, `[w, H, M]`.
 
     Args:
-        kernel: `[H, M, k, k]`, float64 on the CPU, k odd.
+        kernel: `[H, M, k, k]`, or with three sides, float64 on the CPU, k odd.
         points: of the grid, per axis.
     """
-    return symbols_at(kernel, grid_phases(kernel.shape[-1], points))
+    return symbols_at(kernel, grid_phases(kernel.shape[-1], points, kernel.ndim - 2))
 
 
 def symbols_at(kernel: Tensor, phases: Tensor) -> Tensor:
@@ -23,19 +25,17 @@ def symbols_at(kernel: Tensor, phases: Tensor) -> Tensor:
     return (phases @ kernel.flatten(2).flatten(0, 1).mT.to(torch.complex128)).unflatten(1, kernel.shape[:2])
 
 
-def grid_phases(side: int, points: int, *, shifted: bool = False) -> Tensor:
-    """exp(-i t.w) for the taps t of a kernel, counted from its centre, complex128 `[w, side^2]`.
+def grid_phases(side: int, points: int, axes: int = 2, *, shifted: bool = False) -> Tensor:
+    """exp(-i t.w) for the taps t of a kernel, counted from its centre, complex128 `[w, side^axes]`.
 
     Args:
         side: of the kernel, odd.
         points: of the grid, per axis.
-        shifted: moves the grid by half a cell along both axes.
+        axes: how many.
+        shifted: moves the grid by half a cell along all axes.
     """
     # In units of half a cell, so that whole turns are taken off in integers.
-    axis, turn = 2 * torch.arange(points, device="cpu") + int(shifted), 2 * points
-    w = torch.cartesian_prod(axis, axis)
-    opposite = -w % turn
-    w = w[w[:, 0] * turn + w[:, 1] <= opposite[:, 0] * turn + opposite[:, 1]]
-    taps = torch.arange(side, device="cpu") - side // 2
-    angles = -(w @ torch.cartesian_prod(taps, taps).mT % turn).double() * (math.pi / points)
+    w, turn = one_of_opposite(points, axes, shifted=shifted), 2 * points
+    taps = torch.cartesian_prod(*axes * (torch.arange(side, device="cpu") - side // 2,))
+    angles = -(w @ taps.mT % turn).double() * (math.pi / points)
     return torch.complex(angles.cos(), angles.sin())

@@ -20,6 +20,7 @@ from invreg_iresnet.inversion.accuracy import Accuracy
 from invreg_iresnet.inversion.convergence import warn_if_short
 from invreg_iresnet.inversion.fixed_point import Correction, Course, Solution, Update, solve
 from invreg_iresnet.inversion.starts import LearnedStarts
+from invreg_iresnet.network.axes import in_channels_last
 from invreg_iresnet.network.compiled import CompiledSubnetwork, Step, compiled
 from invreg_iresnet.network.precision import arithmetic
 from invreg_iresnet.network.subnetwork import Subnetwork, plus
@@ -39,14 +40,14 @@ def adjoint_fixed_points(
     To be called within `arithmetic`.
 
     Args:
-        gradient: `[B, M, H, W]`.
+        gradient: `[B, M, *spatial]`.
         chain: subnetworks, phi_1 first.
         hiddens: the hidden activations of each f_i(x_i).
         accuracy: the accuracy of the fixed points.
         starts: where iterations start.
         learn: whether to learn from where they end.
     """
-    path = [gradient.contiguous(memory_format=torch.channels_last)]
+    path = [in_channels_last(gradient)]
     corrections = starts.predictions(accuracy.corrected)
     stoppings, lesson = starts.plan(path[0], accuracy.backward) if learn else (len(chain) * [accuracy.backward], None)
     backwards = zip(reversed(chain), reversed(hiddens), stoppings, corrections, strict=True)
@@ -92,7 +93,7 @@ class AdjointDerivative(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, tangent: Tensor) -> tuple[Tensor | None, ...]:
         chain, accuracy, hiddens = ctx.chain, ctx.accuracy, ctx.saved_tensors
-        t = tangent.contiguous(memory_format=torch.channels_last)
+        t = in_channels_last(tangent)
         courses = []
         with arithmetic(t.device, tf32=accuracy.tf32):
             for subnetwork, hidden in zip(chain, hiddens, strict=True):

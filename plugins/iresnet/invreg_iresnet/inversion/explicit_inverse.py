@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from invreg_iresnet.inversion.accuracy import Accuracy
+from invreg_iresnet.network.axes import in_channels_last
 from invreg_iresnet.network.compiled import compiled
 from invreg_iresnet.network.precision import arithmetic
 from invreg_iresnet.network.residuals import Weights
@@ -22,7 +23,7 @@ from invreg_iresnet.network.transforms import refuse_transforms
 
 
 def apply_chain(z: Tensor, weights: Weights, accuracy: Accuracy) -> Tensor:
-    """(Id + g_N) o ... o (Id + g_1) at states z `[B, M, H, W]`, differentiable once with respect to z and the weights.
+    """(Id + g_N) o ... o (Id + g_1) at states z `[B, M, *spatial]`, differentiable once: by z and the weights.
 
     To be called within `arithmetic`, without autocast; gradients, computed later, set both themselves.
 
@@ -32,7 +33,7 @@ def apply_chain(z: Tensor, weights: Weights, accuracy: Accuracy) -> Tensor:
         accuracy: its dtype is that of the convolutions; states and residuals keep that of z.
     """
     refuse_transforms("explicit_iresnet in training", z, *weights)
-    x: Tensor = _Chain.apply(z.contiguous(memory_format=torch.channels_last), accuracy, *weights)
+    x: Tensor = _Chain.apply(in_channels_last(z), accuracy, *weights)
     return x
 
 
@@ -61,7 +62,7 @@ class _Chain(torch.autograd.Function):
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         chain, saved = ctx.chain, ctx.saved_tensors
         points, hiddens = saved[: len(chain)], saved[len(chain) :]
-        w = gradient.contiguous(memory_format=torch.channels_last)
+        w = in_channels_last(gradient)
         gradients = []
         with arithmetic(gradient.device, tf32=ctx.accuracy.tf32):
             for subnetwork, x, hidden in zip(reversed(chain), reversed(points), reversed(hiddens), strict=True):

@@ -10,6 +10,7 @@ from typing import Literal, NamedTuple, Protocol, runtime_checkable
 import torch
 from torch import Tensor
 
+from invreg_iresnet.network.axes import but_first, per_image
 from invreg_iresnet.network.compiled import Step
 
 #: Maps a batch of states x to g(x) and what else of its evaluation is kept.
@@ -68,7 +69,7 @@ class Correction:
             hinder small ones.
         of_answer: the same for the answer: it is closer to the fixed point then, in the mean; None for g(x) as it is.
         matrix: the one, transposed, that `of_step` applies to the channels of each pixel, and `of_answer` as well.
-        taps: the 5 x 5 kernels, one for each channel, that `of_answer` applies besides.
+        taps: the kernels, one for each channel, that `of_answer` applies besides.
     """
 
     of_step: Callable[[Tensor], Tensor]
@@ -115,7 +116,7 @@ class Solution(NamedTuple):
 def solve(
     update: Update, start: Tensor, stopping: Stopping, correction: Correction | None = None, *, keep_first: bool = False
 ) -> Solution:
-    """Iterates x <- g(x) for a contraction g, for each image of a batch `[B, M, H, W]` by itself.
+    """Iterates x <- g(x) for a contraction g, for each image of a batch `[B, M, *spatial]` by itself.
 
     An image within the tolerance stays as it is while others go on: its result does not depend on its batch.
 
@@ -149,7 +150,7 @@ def solve(
             break
         going_on = step.going_on(corrects)
         if any(resting) and iteration >= least:
-            at_rest = torch.tensor(resting, device=x.device)[:, None, None, None]
+            at_rest = per_image(torch.tensor(resting, device=x.device), x)
             going_on = torch.where(at_rest, x, going_on)
         x = going_on
     if correction is not None and correction.of_answer is not None:
@@ -229,7 +230,7 @@ def _repeat(update: Update, x: Tensor, times: int, correction: Correction | None
 
 
 def _norms(states: Tensor) -> Tensor:
-    return torch.linalg.vector_norm(states, dim=(1, 2, 3))
+    return torch.linalg.vector_norm(states, dim=but_first(states))
 
 
 def _largest(values: Sequence[float]) -> float:

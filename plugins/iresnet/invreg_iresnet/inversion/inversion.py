@@ -29,6 +29,7 @@ from invreg_iresnet.inversion.derivative import (
 )
 from invreg_iresnet.inversion.fixed_point import Correction, Course, Solution, Update, solve
 from invreg_iresnet.inversion.starts import LearnedStarts
+from invreg_iresnet.network.axes import in_channels_last, per_channel
 from invreg_iresnet.network.compiled import CompiledSubnetwork, Step, compiled
 from invreg_iresnet.network.precision import arithmetic
 from invreg_iresnet.network.residuals import Weights
@@ -41,7 +42,7 @@ class Inversion:
     """phi^-1(z) and how it was found.
 
     Attributes:
-        x: the state `[B, M, H, W]`.
+        x: the state `[B, M, *spatial]`.
         courses: the iteration of each subnetwork, phi_1 first.
     """
 
@@ -88,7 +89,7 @@ def invert_chain(z: Tensor, weights: Weights, accuracy: Accuracy, starts: Starts
     To be called within `arithmetic`, without autocast; gradients, computed later, set both themselves.
 
     Args:
-        z: states, `[B, M, H, W]`.
+        z: states, `[B, M, *spatial]`.
         weights: of all subnetworks.
         accuracy: of the fixed points and of their gradients.
         starts: where iterations start; those of untrained networks if left out.
@@ -99,7 +100,7 @@ def invert_chain(z: Tensor, weights: Weights, accuracy: Accuracy, starts: Starts
     """
     refuse_transforms("invertible network, fixed points", z, *weights)
     courses: list[Course] = []
-    z = z.contiguous(memory_format=torch.channels_last)
+    z = in_channels_last(z)
     if starts is None:
         starts = untrained_starts(len(weights.kernels), z)
     if torch.is_grad_enabled() and any(tensor.requires_grad for tensor in (z, *weights)):
@@ -113,7 +114,7 @@ def invert_chain(z: Tensor, weights: Weights, accuracy: Accuracy, starts: Starts
 
 def untrained_starts(subnetworks: int, state: Tensor) -> Starts:
     """The starts of an untrained network, for states like this one; they do not learn."""
-    forward, backward = (LearnedStarts(subnetworks, state.shape[1]).to(state) for _ in range(2))
+    forward, backward = (LearnedStarts(subnetworks, state.shape[1], state.ndim - 2).to(state) for _ in range(2))
     return Starts(forward, backward, learn=False)
 
 
@@ -193,7 +194,7 @@ def update_of(subnetwork: Subnetwork, z: Tensor, *, keep: bool) -> Update:
     fast = compiled(subnetwork, z)
     if fast is not None:
         return _CompiledUpdate(fast, z, keep)
-    shifted = z + subnetwork.output_bias[:, None, None]
+    shifted = z + per_channel(subnetwork.output_bias, z.ndim - 2)
 
     def update(x: Tensor) -> tuple[Tensor, Tensor]:
         hidden = subnetwork.hidden(x)

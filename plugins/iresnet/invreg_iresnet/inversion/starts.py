@@ -20,9 +20,10 @@ from torch import Tensor, nn
 from invreg import processes
 from invreg_iresnet.inversion.accuracy import Corrected
 from invreg_iresnet.inversion.fixed_point import Correction, Solution, Stopping
+from invreg_iresnet.network.axes import channels_first, convolved, in_channels_last, pixels_last, rows
 
-# Side of the square of neighbours.
-_SIZE = 5
+# Side of the square of neighbours, and of the cube for volumes: there are samples for so many unknowns.
+_SIZES = {2: 5, 3: 3}
 
 # Pixels of a batch in the least squares, with neighbours and without, and the share of the step to their solution that
 # is taken.
@@ -45,12 +46,13 @@ class LearnedStarts(nn.Module):
 
     x_i is predicted as x_{i-1} + A_i x_{i-1} + B_i (x_{i-1} - x_{i-2}), and what a residual r leaves to the fixed point
     as C_i r, where A_i, B_i and C_i act on the channels of each pixel alone; for answers as C_i r + D_i r, where D_i
-    convolves each channel with a 5x5 kernel of its own. Before anything is learned, all of them vanish. Predictions
-    depend on what was learned, but not on the other images of a batch.
+    convolves each channel with a 5x5 kernel of its own (3x3x3 for volumes). Before anything is learned, all of them
+    vanish. Predictions depend on what was learned, but not on the other images of a batch.
 
     Args:
         subnetworks: N.
         channels: M.
+        axes: spatial axes of the states.
     """
 
     coefficients: Tensor
@@ -59,13 +61,14 @@ class LearnedStarts(nn.Module):
     counts: Tensor
     batches: Tensor
 
-    def __init__(self, subnetworks: int, channels: int) -> None:
+    def __init__(self, subnetworks: int, channels: int, axes: int = 2) -> None:
         super().__init__()
+        self._size = _SIZES[axes]
         # Buffers: they belong to what a checkpoint keeps, so that an interrupted training goes on in the same way.
         # A_i and B_i, transposed, one below the other.
         self.register_buffer("coefficients", torch.zeros(subnetworks, 2 * channels, channels))
         self.register_buffer("corrections", torch.zeros(subnetworks, channels, channels))  # C_i, transposed
-        self.register_buffer("taps", torch.zeros(subnetworks, channels, _SIZE, _SIZE))  # the kernels of D_i
+        self.register_buffer("taps", torch.zeros(subnetworks, channels, *axes * (self._size,)))  # kernels of D_i
         self.register_buffer("counts", torch.zeros(subnetworks, dtype=torch.int64))  # evaluations that are enough, or 0
         self.register_buffer("batches", torch.tensor(0))  # that there were to learn from
 
@@ -83,7 +86,7 @@ class LearnedStarts(nn.Module):
             return _times(last, of_last)
         # The step is a difference of states: its map is applied to these, which saves making it.
         found = _times(last, of_last + of_step)
-        _rows(found).addmm_(_rows(path[-2]), of_step, alpha=-1)
+        rows(found).addmm_(rows(path[-2]), of_step, alpha=-1)
         return found
 
     def predictions(self, corrected: Corrected) -> Sequence[Correction | None]:
@@ -101,7 +104,7 @@ class LearnedStarts(nn.Module):
         count = int(self.batches)
         self.batches += 1
         if count < _FIRST or count % _EVERY == 0:
-            return len(self.counts) * [stopping], Lesson([sample(state)], [], [], [], [], [])
+            return len(self.counts) * [stopping], Lesson(self._size, [sample(state)], [], [], [], [], [])
         known = self.counts.tolist() if stopping.tolerance else len(self.counts) * [0]
         return [Stopping(0, one) if one else stopping for one in known], None
 
@@ -111,7 +114,7 @@ class LearnedStarts(nn.Module):
 
         Processes that share a batch solve the least squares of all its pixels.
         """
-        states, residuals, left, around, middle = map(torch.stack, lesson[:5])
+        states, residuals, left, around, middle = map(torch.stack, lesson[1:6])
         parts = processes().gather(lambda: lesson.enough)
         self.counts.copy_(torch.tensor([max(one) if all(one) else 0 for one in zip(*parts, strict=True)]))
         before, steps = states[:-1], states.diff(dim=0)
@@ -119,7 +122,7 @@ class LearnedStarts(nn.Module):
         self.coefficients += _RATE * _least_squares(known, steps - known @ self.coefficients)
         self.corrections += _RATE * _least_squares(residuals, left - residuals @ self.corrections)
         # The neighbours predict what is left by the channels; each channel by itself.
-        centre = around[..., _SIZE**2 // 2]
+        centre = around[..., around.shape[-1] // 2]
         known = around.transpose(1, 2).flatten(0, 1)
         by_channels = middle - centre @ self.corrections
         target = by_channels.mT.flatten(0, 1)[..., None] - known @ self.taps.flatten(2).flatten(0, 1)[..., None]
@@ -140,14 +143,16 @@ class Lesson(NamedTuple):
     """The same pixels of all states of a chain, one in each row, with what is to be predicted there.
 
     Attributes:
+        size: side k of the square, or cube, of neighbours.
         states: x_0, ..., x_N, `[pixels, M]`.
         residuals: the first one of each iteration.
         left: from the g(x) of these to the next state.
-        around: the residuals at fewer pixels, with neighbours, `[pixels, M, k k]`.
+        around: the residuals at fewer pixels, with neighbours, `[pixels, M, k^axes]`.
         middle: what is left there.
         enough: how many evaluations would have been enough, 0 where that is not known.
     """
 
+    size: int
     states: list[Tensor]
     residuals: list[Tensor]
     left: list[Tensor]
@@ -164,8 +169,8 @@ class Lesson(NamedTuple):
         self.states.append(sample(solution.value))
         self.residuals.append(sample(residual))
         self.left.append(sample(left))
-        self.around.append(sample(residual, _SIZE))
-        self.middle.append(sample(left, _SIZE)[..., _SIZE**2 // 2])
+        self.around.append(sample(residual, self.size))
+        self.middle.append(sample(left, self.size)[..., self.size ** (left.ndim - 2) // 2])
 
 
 def sample(state: Tensor, size: int = 1) -> Tensor:
@@ -174,14 +179,15 @@ def sample(state: Tensor, size: int = 1) -> Tensor:
     Each of several processes that share a batch gives those in its part.
 
     Args:
-        state: `[B, M, H, W]`.
-        size: side of the square of neighbours of each pixel, zeros outside the image; 512 pixels or more.
+        state: `[B, M, *spatial]`.
+        size: side of the square of neighbours of each pixel, or of the cube, zeros outside the image; 512 pixels or
+            more.
 
     Returns:
-        `[pixels, M]`, or `[pixels, M, size * size]` with neighbours.
+        `[pixels, M]`, or `[pixels, M, size^axes]` with neighbours.
     """
-    together, (height, width) = processes(), state.shape[-2:]
-    length = len(state) * height * width
+    together, sides = processes(), state.shape[2:]
+    length = len(state) * math.prod(sides)
     count = length * together.count
     stride = max(1, count // (_SAMPLES if size == 1 else _WITH_NEIGHBOURS))
     # A stride that shares a factor with the width of the images would pick the same columns again and again.
@@ -189,14 +195,17 @@ def sample(state: Tensor, size: int = 1) -> Tensor:
         stride -= 1
     first = -together.rank * length % stride
     if size == 1:
-        return _rows(state)[first::stride]
+        return rows(state)[first::stride]
     pixel = torch.arange(first, length, stride, device=state.device)
-    line, column = pixel // width, pixel % width
-    wide = width + size - 1
-    corner = (line // height * (height + size - 1) + line % height) * wide + column
     window = torch.arange(size, device=state.device)
-    places = (corner[:, None, None] + wide * window[:, None] + window).flatten(1)
-    return _rows(F.pad(state, 4 * (size // 2,)))[places].mT
+    # Places of the first corner of each neighbourhood in the padded image, and of the others from there.
+    corner, others, step = torch.zeros_like(pixel), torch.zeros_like(window[:1]), 1
+    for side in reversed(sides):
+        corner += step * (pixel % side)
+        others = (step * window[:, None] + others).flatten()
+        pixel, step = pixel // side, step * (side + size - 1)
+    places = (corner + step * pixel)[:, None] + others
+    return rows(F.pad(state, 2 * len(sides) * (size // 2,)))[places].mT
 
 
 def _correction(matrix: Tensor, taps: Tensor, *, answer: bool) -> Correction:
@@ -204,9 +213,9 @@ def _correction(matrix: Tensor, taps: Tensor, *, answer: bool) -> Correction:
         return _times(residual, matrix.to(residual.dtype))
 
     def of_answer(residual: Tensor) -> Tensor:
-        found = F.conv2d(residual, taps[:, None].to(residual.dtype), padding=_SIZE // 2, groups=len(taps))
-        found = found.contiguous(memory_format=torch.channels_last)
-        _rows(found).addmm_(_rows(residual), matrix.to(residual.dtype))
+        kernel = taps[:, None].to(residual.dtype)
+        found = in_channels_last(convolved(residual, kernel, padding=taps.shape[-1] // 2, groups=len(taps)))
+        rows(found).addmm_(rows(residual), matrix.to(residual.dtype))
         return found
 
     return Correction(of_step, _CORRECTED, of_answer if answer else None, matrix, taps)
@@ -237,11 +246,6 @@ def _mean_square(values: Tensor) -> Tensor:
     return (sums[:-1] / sums[-1:]).to(values.dtype)
 
 
-def _rows(state: Tensor) -> Tensor:
-    """`[B, M, H, W]` as one row per pixel; a view in the channels-last layout."""
-    return state.permute(0, 2, 3, 1).flatten(0, 2)
-
-
 def _times(state: Tensor, matrix: Tensor) -> Tensor:
     """The matrix (transposed) applied to the channels of each pixel."""
-    return (state.permute(0, 2, 3, 1) @ matrix).permute(0, 3, 1, 2)
+    return channels_first(pixels_last(state) @ matrix)

@@ -14,12 +14,14 @@ def convolution_adjoint(u: Tensor, kernel: Tensor) -> Tensor:
     """K* u, for the zero-padded convolution K of odd size that keeps the size of images.
 
     Args:
-        u: `[B, out, H, W]`.
-        kernel: `[out, in, k, k]`.
+        u: `[B, out, *spatial]`.
+        kernel: `[out, in, k, k]`, with one more k for volumes.
 
     Returns:
-        `[B, in, H, W]`.
+        `[B, in, *spatial]`.
     """
+    if kernel.ndim == 5:
+        return F.conv_transpose3d(u, kernel, padding=kernel.shape[-1] // 2)
     if u.device.type == "cpu" and kernel.shape[1] <= _NARROW and u.shape[-1] % 2 == 0:
         return _in_pairs(u, kernel)
     return F.conv_transpose2d(u, kernel, padding=kernel.shape[-1] // 2)

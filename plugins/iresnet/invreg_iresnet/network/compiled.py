@@ -196,6 +196,8 @@ def compiled(subnetwork: Subnetwork, state: Tensor) -> CompiledSubnetwork | None
     The size of the batch does not matter: the result of an image must not depend on it.
     """
     kernel = subnetwork.kernel
+    if kernel.ndim != 4:
+        return None  # volumes
     hidden, channels, size, _ = kernel.shape
     suits = channels % 8 == 0 and hidden % 16 == 0 and hidden >= channels and 3 <= size <= 7
     if not suits or state.device.type != "cpu" or state.dtype != kernel.dtype or kernel.dtype not in _REALS:

@@ -10,6 +10,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from invreg_iresnet.network.axes import per_channel
+
 _GAUSS_STD = 1.2
 _KERNEL_NOISE = 0.3
 # The 1x1 convolutions start at about a sixth of the norm that is allowed.
@@ -17,7 +19,7 @@ _MIXING_SCALE, _MIXING_NOISE = 0.16, 0.012
 
 
 def high_pass_start(
-    subnetworks: int, channels: int, hidden: int, kernel_size: int, bound: float
+    subnetworks: int, channels: int, hidden: int, kernel_size: int, bound: float, axes: int = 2
 ) -> tuple[Tensor, Tensor]:
     """Kernels Q (delta - g) and 1x1 kernels +-0.16 L_i Q^T, both with some noise; g is a Gaussian.
 
@@ -27,26 +29,32 @@ def high_pass_start(
         hidden: H.
         kernel_size: k.
         bound: L_i.
+        axes: spatial axes of a kernel.
 
     Returns:
-        `[N, H, M, k, k]` and `[N, M, H, 1, 1]`, drawn from torch's global generator.
+        `[N, H, M, k, k]` and `[N, M, H, 1, 1]` (with one more k, and 1, for three axes), drawn from torch's global
+        generator.
     """
     isometries = _isometries(subnetworks, hidden, channels)
-    noise = torch.randn(subnetworks, hidden, channels, kernel_size, kernel_size)
-    noise = (noise - noise.mean((3, 4), keepdim=True)) / (kernel_size * channels**0.5)
-    kernels = isometries[..., None, None] * _high_pass(kernel_size) + _KERNEL_NOISE * noise
+    noise = torch.randn(subnetworks, hidden, channels, *axes * (kernel_size,))
+    mean = noise.mean(tuple(range(3, noise.ndim)), keepdim=True)
+    noise = (noise - mean) / (kernel_size ** (axes / 2) * channels**0.5)
+    kernels = per_channel(isometries, axes) * _high_pass(kernel_size, axes) + _KERNEL_NOISE * noise
     noise = torch.randn(subnetworks, channels, hidden) / hidden**0.5
     signs = 1 - 2 * (torch.arange(subnetworks) % 2)
     mixings = signs[:, None, None] * (_MIXING_SCALE * isometries.mT + _MIXING_NOISE * noise)
-    return kernels.contiguous(), bound * mixings[..., None, None].contiguous()
+    return kernels.contiguous(), bound * per_channel(mixings, axes).contiguous()
 
 
-def _high_pass(size: int) -> Tensor:
+def _high_pass(size: int, axes: int) -> Tensor:
     offsets = torch.arange(size) - size // 2
     profile = torch.exp(-0.5 * (offsets / _GAUSS_STD) ** 2)
     profile = profile / profile.sum()
-    high_pass = -torch.outer(profile, profile)
-    high_pass[size // 2, size // 2] += 1
+    smooth = profile
+    for _ in range(axes - 1):
+        smooth = smooth[..., None] * profile
+    high_pass = -smooth
+    high_pass[axes * (size // 2,)] += 1
     return high_pass
 
 

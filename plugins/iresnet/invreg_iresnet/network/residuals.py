@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
+from invreg_iresnet.network.axes import convolved, per_image
 from invreg_iresnet.network.initialisation import high_pass_start
 from invreg_iresnet.network.precision import each_in_one_thread
 from invreg_iresnet.network.transforms import outside_transforms, underlying
@@ -33,9 +33,9 @@ class Weights(NamedTuple):
     """Weights for use: those of all subnetworks, stacked, with the norms that they must have.
 
     Attributes:
-        kernels: `[N, H, M, k, k]`, of norm 1.
+        kernels: `[N, H, M, k, k]`, of norm 1; for volumes `[N, H, M, k, k, k]`.
         hidden_biases: `[N, H]`.
-        mixings: `[N, M, H, 1, 1]`, of norm L_i at most.
+        mixings: `[N, M, H, 1, 1]`, of norm L_i at most; for volumes `[N, M, H, 1, 1, 1]`.
         output_biases: `[N, M]`.
         thresholds: `[N]`, positive.
     """
@@ -50,11 +50,11 @@ class Weights(NamedTuple):
 class ResidualStack(nn.Module):
     """N residual functions f_i = W_i S_i K_i on states with M channels, of Lipschitz constant L_i.
 
-    K_i is a zero-padded k x k convolution to H hidden channels with bias, S_i the soft shrinkage with one learned
-    threshold and W_i a 1x1 convolution back to M channels with bias. The parameters are free; what is used are their
-    projections: K_i divided by its norm and W_i scaled down to norm L_i where it exceeds that. Norms and projections
-    are part of the computation that gradients are taken of. As S_i is nonexpansive, Lip(f_i) <= ||W_i|| ||K_i|| <=
-    L_i.
+    K_i is a zero-padded k x k convolution (k x k x k for volumes) to H hidden channels with bias, S_i the soft
+    shrinkage with one learned threshold and W_i a 1x1 convolution back to M channels with bias. The parameters are
+    free; what is used are their projections: K_i divided by its norm and W_i scaled down to norm L_i where it exceeds
+    that. Norms and projections are part of the computation that gradients are taken of. As S_i is nonexpansive,
+    Lip(f_i) <= ||W_i|| ||K_i|| <= L_i.
 
     While training, norms are those of the `normalisation`. In evaluation they are the largest singular values of the
     symbols over a fine grid of frequencies (see `norms.grid_norms`), computed again only after a parameter has
@@ -68,6 +68,7 @@ class ResidualStack(nn.Module):
         kernel_size: k, odd.
         bound: L_i, below 1 for residual functions that are contractions.
         normalisation: how norms are found in training.
+        axes: spatial axes of the states, 2 or 3.
 
     Source: Arndt & Nickel 2024, section 4.1.
     """
@@ -82,17 +83,18 @@ class ResidualStack(nn.Module):
         kernel_size: int,
         bound: float,
         normalisation: NormalisationName = "grid",
+        axes: int = 2,
     ) -> None:
         super().__init__()
         self.bound = bound
-        kernels, mixings = high_pass_start(subnetworks, channels, hidden, kernel_size, bound)
+        kernels, mixings = high_pass_start(subnetworks, channels, hidden, kernel_size, bound, axes)
         self.kernels = nn.Parameter(kernels)
         self.hidden_biases = nn.Parameter(torch.zeros(subnetworks, hidden))
         self.mixings = nn.Parameter(mixings)
         self.output_biases = nn.Parameter(torch.zeros(subnetworks, channels))
         start = torch.tensor(START_THRESHOLD).log() / _LOG_THRESHOLD_UNIT
         self.log_thresholds = nn.Parameter(start.repeat(subnetworks))
-        self.normalisation = make_normalisation(normalisation, subnetworks, channels, kernel_size)
+        self.normalisation = make_normalisation(normalisation, subnetworks, channels, kernel_size, axes)
         # The digest of the final kernels and mixings; after further training they do not match it.
         self.register_buffer("final_digest", torch.zeros(4, dtype=torch.int64))
         self._seen: _Seen | None = None
@@ -157,8 +159,8 @@ class ResidualStack(nn.Module):
 
     def _projected(self, kernel_norms: Tensor, mixing_norms: Tensor) -> Weights:
         tiny = torch.finfo(self.kernels.dtype).tiny
-        kernels = self.kernels / _per_subnetwork(kernel_norms.clamp_min(tiny))
-        mixings = self.mixings * _per_subnetwork((self.bound / mixing_norms.clamp_min(tiny)).clamp_max(1))
+        kernels = self.kernels / per_image(kernel_norms.clamp_min(tiny), self.kernels)
+        mixings = self.mixings * per_image((self.bound / mixing_norms.clamp_min(tiny)).clamp_max(1), self.mixings)
         return self._with(kernels, mixings)
 
     def _with(self, kernels: Tensor, mixings: Tensor) -> Weights:
@@ -211,19 +213,15 @@ def residual(x: Tensor, weights: Weights, index: int, dtype: torch.dtype) -> Ten
     """f_i(x) for one subnetwork, differentiable in all ways; convolutions in `dtype`, the result in that of x.
 
     Args:
-        x: states, `[B, M, H, W]`.
+        x: states, `[B, M, *spatial]`.
         weights: of all subnetworks.
         index: i, from 0.
         dtype: of the convolutions.
     """
     kernel, hidden_bias, mixing, output_bias, threshold = (stack[index].to(dtype) for stack in weights)
-    hidden = F.conv2d(x.to(dtype), kernel, hidden_bias, padding=kernel.shape[-1] // 2)
+    hidden = convolved(x.to(dtype), kernel, hidden_bias, padding=kernel.shape[-1] // 2)
     hidden = hidden - hidden.clamp(-threshold, threshold)
-    return F.conv2d(hidden, mixing, output_bias).to(x.dtype)
-
-
-def _per_subnetwork(values: Tensor) -> Tensor:
-    return values[:, None, None, None, None]
+    return convolved(hidden, mixing, output_bias).to(x.dtype)
 
 
 def _is_exporting() -> bool:

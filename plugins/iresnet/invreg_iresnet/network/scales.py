@@ -1,7 +1,7 @@
 """Chains whose subnetworks work at several resolutions.
 
-At scale s, a state is `pixel_unshuffle(state, s)`: the numbers of s x s neighbouring pixels become channels of one.
-That is a permutation, so norms and distances stay what they are.
+At scale s, a state is `pixel_unshuffle(state, s)`: the numbers of s x s neighbouring pixels (s x s x s of volumes)
+become channels of one. That is a permutation, so norms and distances stay what they are.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ class StageWeights(NamedTuple):
     """The weights of consecutive subnetworks at one scale.
 
     Attributes:
-        scale: s, of the states `[B, M s s, H / s, W / s]`.
+        scale: s, of the states `[B, M s s, H / s, W / s]`, or `[B, M s s s, D / s, H / s, W / s]`.
         weights: of the subnetworks.
     """
 
@@ -31,7 +31,7 @@ def through(state: Tensor, stages: Sequence[StageWeights], apply: Callable[[Tens
     """What the stages make of a state, one after the other and each at its scale; from full resolution to full.
 
     Args:
-        state: `[B, M, H, W]`, with sides that all scales divide.
+        state: `[B, M, *spatial]`, with sides that all scales divide.
         stages: in the order in which they are applied.
         apply: one stage, at its scale.
     """
@@ -47,7 +47,25 @@ def rescaled(state: Tensor, old: int, new: int) -> Tensor:
     if old == new:
         return state
     if state.shape[0] == 0:  # torch leaves the shape of an empty batch as it is
-        _, channels, height, width = state.shape
-        return state.new_empty(0, channels * new**2 // old**2, height * old // new, width * old // new)
+        _, channels, *sides = state.shape
+        axes = len(sides)
+        return state.new_empty(0, channels * new**axes // old**axes, *(side * old // new for side in sides))
+    if state.ndim == 5:
+        full = state if old == 1 else _shuffled(state, old)
+        return full if new == 1 else _unshuffled(full, new)
     full = state if old == 1 else F.pixel_shuffle(state, old)
     return full if new == 1 else F.pixel_unshuffle(full, new)
+
+
+def _unshuffled(state: Tensor, scale: int) -> Tensor:
+    """`pixel_unshuffle` of volumes."""
+    many, channels, *sides = state.shape
+    split = state.reshape(many, channels, *(part for side in sides for part in (side // scale, scale)))
+    return split.permute(0, 1, 3, 5, 7, 2, 4, 6).reshape(many, channels * scale**3, *(side // scale for side in sides))
+
+
+def _shuffled(state: Tensor, scale: int) -> Tensor:
+    """`pixel_shuffle` of volumes."""
+    many, channels, *sides = state.shape
+    split = state.reshape(many, channels // scale**3, scale, scale, scale, *sides)
+    return split.permute(0, 1, 5, 2, 6, 3, 7, 4).reshape(many, channels // scale**3, *(side * scale for side in sides))

@@ -7,10 +7,11 @@ from typing import NamedTuple
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torch.nn.grad import conv2d_weight
+from torch.nn.grad import conv2d_weight, conv3d_weight
 
 from invreg import ConvergenceError
 from invreg_iresnet.network.adjoint import convolution_adjoint
+from invreg_iresnet.network.axes import channels_first, convolved, per_channel, pixels_last, rows
 from invreg_iresnet.network.residuals import START_THRESHOLD, Weights
 
 #: What to try when weights are not finite.
@@ -24,9 +25,9 @@ class Subnetwork(NamedTuple):
     is all that the derivative f'(x) depends on.
 
     Attributes:
-        kernel: `[H, M, k, k]`.
+        kernel: `[H, M, k, k]`, for volumes `[H, M, k, k, k]`.
         hidden_bias: `[H]`.
-        mixing: `[M, H, 1, 1]`.
+        mixing: `[M, H, 1, 1]`, for volumes `[M, H, 1, 1, 1]`.
         output_bias: `[M]`.
         threshold: a number on the host, as the fused shrinkage of torch takes it.
     """
@@ -43,12 +44,12 @@ class Subnetwork(NamedTuple):
 
     def hidden(self, x: Tensor) -> Tensor:
         """h = S(K x)."""
-        hidden = F.conv2d(x.to(self.kernel.dtype), self.kernel, self.hidden_bias, padding=self.padding)
+        hidden = convolved(x.to(self.kernel.dtype), self.kernel, self.hidden_bias, padding=self.padding)
         return torch.ops.aten.softshrink.out(hidden, self.threshold, out=hidden)
 
     def output(self, hidden: Tensor) -> Tensor:
         """f(x) = W h + b, in the dtype of the convolutions."""
-        return self.mixed(hidden).add_(self.output_bias[:, None, None])
+        return self.mixed(hidden).add_(per_channel(self.output_bias, hidden.ndim - 2))
 
     def mixed(self, hidden: Tensor) -> Tensor:
         """W h = f(x) - b, for callers that have added b already: adding b takes as long as W."""
@@ -62,7 +63,7 @@ class Subnetwork(NamedTuple):
 
     def hidden_tangent(self, t: Tensor, hidden: Tensor) -> Tensor:
         """u = S'(K x) K t: the tangent t of x brought to the hidden activations; f'(x) t = W u."""
-        u = F.conv2d(t.to(self.kernel.dtype), self.kernel, padding=self.padding)
+        u = convolved(t.to(self.kernel.dtype), self.kernel, padding=self.padding)
         return torch.ops.aten.softshrink_backward.grad_input(u, hidden, 0.0, grad_input=u)
 
     def adjoint(self, u: Tensor) -> Tensor:
@@ -79,11 +80,13 @@ class Subnetwork(NamedTuple):
             u: what `hidden_adjoint` gave for it.
         """
         narrow = w.to(u.dtype)
+        kernel_gradient = conv2d_weight if self.kernel.ndim == 4 else conv3d_weight
+        pixels = (0, *range(2, x.ndim))
         return (
-            conv2d_weight(x, self.kernel.shape, u, padding=self.padding).to(w.dtype),
-            u.sum((0, 2, 3), dtype=w.dtype),
-            (_rows(narrow).T @ _rows(hidden)).view_as(self.mixing).to(w.dtype),
-            w.sum((0, 2, 3)),
+            kernel_gradient(x, self.kernel.shape, u, padding=self.padding).to(w.dtype),
+            u.sum(pixels, dtype=w.dtype),
+            (rows(narrow).T @ rows(hidden)).view_as(self.mixing).to(w.dtype),
+            w.sum(pixels),
             -_dot(hidden.sign(), u).to(w.dtype),
         )
 
@@ -119,16 +122,11 @@ def _per_pixel(x: Tensor, matrix: Tensor) -> Tensor:
 
     A product alone is up to three times as fast as one with a bias (measured on a CPU, few channels).
     """
-    return F.linear(x.permute(0, 2, 3, 1), matrix).permute(0, 3, 1, 2)
+    return channels_first(F.linear(pixels_last(x), matrix))
 
 
 def _dot(a: Tensor, b: Tensor) -> Tensor:
     """The inner product of all values; in one pass where their dtype is that of sums."""
     if a.dtype in (torch.float32, torch.float64):
-        return torch.dot(_rows(a).flatten(), _rows(b).flatten())
+        return torch.dot(rows(a).flatten(), rows(b).flatten())
     return (a * b).sum(dtype=torch.float32)
-
-
-def _rows(x: Tensor) -> Tensor:
-    """`[B, C, H, W]` as one row per pixel; a view in the channels-last layout."""
-    return x.permute(0, 2, 3, 1).flatten(0, 2)

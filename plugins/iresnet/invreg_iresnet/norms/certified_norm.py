@@ -9,19 +9,19 @@ one number bounds them all. (Reflecting and replicating boundaries are not cover
 How the supremum over the torus is proven from finitely many frequencies: let M = sigma_max(F(w*)) be the supremum, with
 singular vectors u and v. Counted from the middle of the kernel, taps t satisfy |t_i| <= m_i = (k_i - 1)/2. So the real
 part of u* F(w) v, as a function of the position on a line through w* in direction d, is of exponential type
-m_1 |d_1| + m_2 |d_2|, takes its maximum M at w*, and is nowhere below -M. Such a function falls no faster than the
+sum_i m_i |d_i|, takes its maximum M at w*, and is nowhere below -M. Such a function falls no faster than the
 cosine of its type (Bernstein; Duffin and Schaeffer 1937):
 
-    sigma_max(F(c)) >= M cos(m_1 |c - w*|_1 + m_2 |c - w*|_2)  while the argument is at most pi/2.
+    sigma_max(F(c)) >= M cos(sum_i m_i |c_i - w*_i|)  while the argument is at most pi/2.
 
-If sigma_max(F(c)) <= B cos(m_1 h_1 + m_2 h_2) at the centre c of a cell of half widths h_i, then M > B is impossible
+If sigma_max(F(c)) <= B cos(sum_i m_i h_i) at the centre c of a cell of half widths h_i, then M > B is impossible
 with w* in that cell. Often, less of a distance is enough: with G = F* F, v the eigenvector of G(w*), and bounds D_ij of
 the norms of the second derivatives of G, the function v* G v falls from its maximum at w* by no more than
 
     sigma_max(F(c))^2 >= M^2 - 1/2 sum_ij h_i h_j D_ij.
 
-Cells that pass one of the two tests are dropped for this B and all larger ones, the others are cut into four. If none
-are left, M <= B.
+Cells that pass one of the two tests are dropped for this B and all larger ones, the others are cut into four (for
+volumes, whose kernels have three sides, into eight). If none are left, M <= B.
 """
 
 from __future__ import annotations
@@ -34,15 +34,16 @@ from torch import Tensor
 from invreg import CertificateError, SpecError
 from invreg_iresnet.norms.symbol_bounds import SymbolBounds, checked_kernel
 
-# Cells have m_1 h_1 + m_2 h_2 <= pi/9 on level 0, cos = 0.94, and cos = 0.99905 on level 3, which is always affordable.
-_FINENESS = 18
-_FULL_LEVELS = 3
+# By the number of axes. Of two: cells have m_1 h_1 + m_2 h_2 <= pi/9 on level 0, cos = 0.94, and cos = 0.99905 on level
+# 3, which is always affordable. Of three: pi/8, cos = 0.92, and 0.981 on level 1.
+_FINENESS = {2: 18, 3: 24}
+_FULL_LEVELS = {2: 3, 3: 1}
 # Beyond, only while so many cells are enough to find a bound, and to prove one: there is room for kernels that differ a
 # little from one for which the bound was found. At the deepest level, rounding begins to decide.
 _MOST_CELLS_TO_FIND = 1 << 15
 _MOST_CELLS_TO_PROVE = 1 << 17
 _DEEPEST = 16
-# Cells per axis for a rough norm, as a multiple of the degree of the symbol: it is at most 1.2 times the norm.
+# Cells per axis for a rough norm, as a multiple of the degree of the symbol: at most 1.2 times the norm with two axes.
 _ROUGH = 8
 
 
@@ -53,10 +54,10 @@ def certified_norm(kernel: Tensor, tolerance: float = 1e-4) -> float:
     added. It covers stride 1 convolutions with zero padding and periodic ones, on images of any size.
 
     Args:
-        kernel: `[out, in, kh, kw]`.
+        kernel: `[out, in, kh, kw]`, or `[out, in, kd, kh, kw]` for volumes.
         tolerance: c is at most (1 + tolerance) times the supremum, except where this would take too long, as the
             largest singular value is nearly the same at all frequencies, or is too small for float64. Then c is at most
-            1.001 times the supremum.
+            1.001 times the supremum (1.02 times for volumes).
 
     Returns:
         c; 0 for a kernel of zeros.
@@ -71,7 +72,7 @@ def certified_norm(kernel: Tensor, tolerance: float = 1e-4) -> float:
         raise SpecError(f"{tolerance}", where="certified_norm.tolerance", expected="0 < tolerance < 1")
     if not checked_kernel(kernel, "certified_norm").any():
         return 0.0
-    symbol = SymbolBounds(kernel, _FINENESS)
+    symbol = SymbolBounds(kernel, _FINENESS[kernel.ndim - 2])
     # A single cell is exact up to float64.
     tolerance = min(tolerance, 1e-9) if symbol.constant else tolerance
     cells, level, largest = symbol.half_torus(), 0, symbol.rms
@@ -100,7 +101,7 @@ def norm_is_at_most(kernel: Tensor, bound: float) -> bool:
     Always true for what `certified_norm` returned for the same weights, and quicker than that.
 
     Args:
-        kernel: `[out, in, kh, kw]`.
+        kernel: `[out, in, kh, kw]`, or `[out, in, kd, kh, kw]`.
         bound: a bound of the norm.
 
     Returns:
@@ -114,7 +115,7 @@ def norm_is_at_most(kernel: Tensor, bound: float) -> bool:
         raise CertificateError(f"the bound {bound}", where="norm_is_at_most.bound", expected="a number")
     if not checked_kernel(kernel, "norm_is_at_most").any() or bound <= 0:
         return bound >= 0 and not kernel.any()
-    symbol = SymbolBounds(kernel, _FINENESS)
+    symbol = SymbolBounds(kernel, _FINENESS[kernel.ndim - 2])
     bound = _scaled(bound, symbol)
     cells: Tensor | None = symbol.half_torus()
     level = 0
@@ -138,10 +139,10 @@ def rough_norm(kernel: Tensor) -> float:
     """A bound of the operator norm of a convolution that is at most 1.2 times the norm, proven as `certified_norm` is.
 
     From a grid of n_i frequencies along each axis: no value of the symbol between them exceeds all of theirs by more
-    than the factor 1 / (cos(pi m_1 / n_1) cos(pi m_2 / n_2)).
+    than the factor prod_i 1 / cos(pi m_i / n_i). With three axes, this is 1.3.
 
     Args:
-        kernel: `[out, in, kh, kw]`.
+        kernel: `[out, in, kh, kw]`, or `[out, in, kd, kh, kw]`.
 
     Raises:
         CertificateError: if a weight is not finite, or the norm too large for a float.
@@ -200,7 +201,7 @@ def _finer(symbol: SymbolBounds, cells: Tensor, level: int, most: int) -> Tensor
     if symbol.constant or level == _DEEPEST:
         return None
     cells = symbol.halves(cells)
-    return cells if level < _FULL_LEVELS or len(cells) <= most else None
+    return cells if level < _FULL_LEVELS[symbol.axes] or len(cells) <= most else None
 
 
 def _unscaled(bound: float, exponent: int) -> float:

@@ -3,11 +3,11 @@
 A zero-padded convolution with kernel K is a compression of the convolution on the whole lattice, whose norm is the
 largest singular value of the symbol
 
-    K^(w) = sum_t K_t exp(-i t.w),   maximised over the frequencies w in [0, 2 pi)^2.
+    K^(w) = sum_t K_t exp(-i t.w),   maximised over the frequencies w in [0, 2 pi)^d, for images with d = 2 or 3 axes.
 
 So this maximum bounds the norm on images of any size; on images of some 100 pixels it is less than a percent above it.
-Over a grid of n x n frequencies it is missed by no more than the factor cos(pi m / n)^-2 with m = (k - 1)/2, for n > 2m
-(Bernstein-Szego inequality).
+Over a grid of n frequencies per axis it is missed by no more than the factor cos(pi m / n)^-d with m = (k - 1)/2, for
+n > 2m (Bernstein-Szego inequality).
 
 Sources: Sedghi, Gupta & Long 2019 (norms by symbols); Pfister & Bresler 2018 (grid and continuum); Delattre et al. 2023
 (repeated squaring of the Gram matrices).
@@ -33,17 +33,17 @@ def most_amplified_waves(kernels: Tensor, points: int, *, shifted: bool = False)
     Not differentiable: a norm is differentiated at its fixed maximiser, see `amplification`.
 
     Args:
-        kernels: a stack of kernels, `[N, out, in, k, k]`.
+        kernels: a stack of kernels, `[N, out, in, k, k]`, with one more k for volumes.
         points: grid points n per axis.
-        shifted: moves the grid by half a cell along both axes.
+        shifted: moves the grid by half a cell along all axes.
 
     Returns:
-        `[N, min(in, out) k k, 2]`: the wave v exp(-i t.w), a unit vector v over channels times the taps t, as real and
+        `[N, min(in, out) k^d, 2]`: the wave v exp(-i t.w), a unit vector v over channels times the taps t, as real and
         imaginary part. A kernel of zeros gives zeros.
     """
     kernels = _narrow_side_last(kernels.detach())
-    size = kernels.shape[-1]
-    phases = torch.view_as_complex(_phases(points, size, shifted, kernels.dtype, kernels.device))  # [w, t]
+    size, axes = kernels.shape[-1], kernels.ndim - 3
+    phases = torch.view_as_complex(_phases(points, size, axes, shifted, kernels.dtype, kernels.device))  # [w, t]
     symbols = _symbols(kernels, phases)  # [N, w, out, in]
     grams = symbols.mH @ symbols
     powers = _squared_often(grams, _SQUARINGS_EVERYWHERE)
@@ -66,7 +66,7 @@ def amplification(kernels: Tensor, waves: Tensor) -> Tensor:
     (the envelope theorem): Re u* dK^(w) v with u = K^(w) v / ||K^(w) v||.
 
     Args:
-        kernels: `[N, out, in, k, k]`.
+        kernels: `[N, out, in, *taps]`.
         waves: what `most_amplified_waves` gave for these kernels.
 
     Returns:
@@ -100,18 +100,32 @@ def _unit_trace(matrices: Tensor) -> Tensor:
     return matrices / trace.clamp_min(torch.finfo(trace.dtype).tiny)[..., None, None]
 
 
+def one_of_opposite(points: int, axes: int, *, shifted: bool) -> Tensor:
+    """One of each two opposite frequencies w and -w of a grid, `[w, axes]`, in units of pi / points.
+
+    Args:
+        points: of the grid, per axis.
+        axes: how many.
+        shifted: moves the grid by half a cell along all axes.
+    """
+    # On the CPU also where another device is torch's default.
+    turn = 2 * points
+    w = torch.cartesian_prod(*axes * (2 * torch.arange(points, device="cpu") + int(shifted),))
+    places = torch.tensor([turn**power for power in range(axes)][::-1], device="cpu")
+    return w[w @ places <= -w % turn @ places]
+
+
 @lru_cache(maxsize=32)
 @torch.inference_mode(False)
-def _phases(points: int, kernel_size: int, shifted: bool, dtype: torch.dtype, device: torch.device) -> Tensor:
-    """exp(-i t.w) for taps t and the frequencies w of the grid, `[w, k k, 2]`.
+def _phases(
+    points: int, kernel_size: int, axes: int, shifted: bool, dtype: torch.dtype, device: torch.device
+) -> Tensor:
+    """exp(-i t.w) for taps t and the frequencies w of the grid, `[w, k^axes, 2]`.
 
     The symbol of a real kernel at -w is the conjugate of that at w: one of the two is enough.
     """
     # In units of pi / n, w and t.w are integers: all angles are exact up to their last rounding.
-    axis = 2 * torch.arange(points) + int(shifted)
-    w = torch.cartesian_prod(axis, axis)
-    opposite = (-w) % (2 * points)
-    kept = w[w[:, 0] * 2 * points + w[:, 1] <= opposite[:, 0] * 2 * points + opposite[:, 1]]
-    taps = torch.arange(kernel_size)
-    angles = -(kept @ torch.cartesian_prod(taps, taps).T % (2 * points)).double() * (math.pi / points)
+    w = one_of_opposite(points, axes, shifted=shifted)
+    taps = torch.cartesian_prod(*axes * (torch.arange(kernel_size, device="cpu"),))
+    angles = -(w @ taps.T % (2 * points)).double() * (math.pi / points)
     return torch.stack([angles.cos(), angles.sin()], -1).to(device, dtype)

@@ -7,6 +7,7 @@ from typing import Literal, Protocol
 import torch
 from torch import Tensor, nn
 
+from invreg_iresnet.network.axes import per_image
 from invreg_iresnet.norms.grid_norms import amplification, most_amplified_waves
 from invreg_iresnet.norms.power_iteration import power_iteration
 
@@ -14,9 +15,9 @@ from invreg_iresnet.norms.power_iteration import power_iteration
 # norm is missed by at most 17 %; by experience by less than 2.4 %, and the grid moves.
 _DENSITY = 8
 
-# Side of the images on which the power iteration runs. The norm on such images is a few percent below that on images
-# of 100 pixels, which adds little to what one iteration misses.
-_POWER_SIZE = 32
+# Side of the images, and volumes, on which the power iteration runs. The norm on such images is a few percent below
+# that on images of 100 pixels, which adds little to what one iteration misses.
+_POWER_SIZES = {2: 32, 3: 16}
 
 #: How norms are found in training: on a grid of frequencies, or by power iteration as in the paper.
 NormalisationName = Literal["grid", "power_iteration"]
@@ -26,7 +27,7 @@ class Normalisation(Protocol):
     """Norms of all convolutions of a stack, differentiable with respect to the kernels."""
 
     def __call__(self, kernels: Tensor, mixings: Tensor) -> tuple[Tensor, Tensor]:
-        """Norms `[N]` of the k x k and of the 1x1 convolutions; each call may move on what it keeps."""
+        """Norms `[N]` of the convolutions K and of the mixings; each call may move on what it keeps."""
         ...
 
 
@@ -54,7 +55,7 @@ class GridNormalisation(nn.Module):
 
 
 class PowerNormalisation(nn.Module):
-    """One power iteration for each k x k convolution, started where the last one ended, as in the paper.
+    """One power iteration for each convolution K, started where the last one ended, as in the paper.
 
     The estimate is below the norm (with a warm start by up to 14 %, by experience), so a network normalised in this way
     has no bound in training; `finalise` gives it one.
@@ -62,16 +63,17 @@ class PowerNormalisation(nn.Module):
     Args:
         subnetworks: N.
         channels: M.
+        axes: spatial axes of the kernels.
 
     Source: Arndt & Nickel 2024, section 4.1.
     """
 
     vectors: Tensor
 
-    def __init__(self, subnetworks: int, channels: int) -> None:
+    def __init__(self, subnetworks: int, channels: int, axes: int = 2) -> None:
         super().__init__()
-        vectors = torch.randn(subnetworks, channels, _POWER_SIZE, _POWER_SIZE)
-        self.register_buffer("vectors", vectors / vectors.flatten(1).norm(dim=1)[:, None, None, None])
+        vectors = torch.randn(subnetworks, channels, *axes * (_POWER_SIZES[axes],))
+        self.register_buffer("vectors", vectors / per_image(vectors.flatten(1).norm(dim=1), vectors))
 
     def forward(self, kernels: Tensor, mixings: Tensor) -> tuple[Tensor, Tensor]:
         norms, vectors = power_iteration(kernels, self.vectors.to(kernels.dtype))
@@ -80,16 +82,16 @@ class PowerNormalisation(nn.Module):
 
 
 def make_normalisation(
-    name: NormalisationName, subnetworks: int, channels: int, kernel_size: int
+    name: NormalisationName, subnetworks: int, channels: int, kernel_size: int, axes: int = 2
 ) -> GridNormalisation | PowerNormalisation:
     """The normalisation with this name."""
     if name == "grid":
         return GridNormalisation(kernel_size)
-    return PowerNormalisation(subnetworks, channels)
+    return PowerNormalisation(subnetworks, channels, axes)
 
 
 def mixing_norms(mixings: Tensor) -> Tensor:
-    """Norms `[N]` of 1x1 convolutions `[N, M, H, 1, 1]`: one frequency suffices."""
+    """Norms `[N]` of convolutions with one tap, `[N, M, H, 1, 1]`: one frequency suffices."""
     return amplification(mixings, most_amplified_waves(mixings, 1))
 
 

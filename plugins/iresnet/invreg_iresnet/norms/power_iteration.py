@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from invreg import ShapeError, SpecError
+from invreg_iresnet.network.axes import per_image
 
 
 def power_iteration(
@@ -21,9 +22,9 @@ def power_iteration(
     part of a norm, also when they go on from step to step of a training. `certified_norm` proves bounds from above.
 
     Args:
-        kernels: `[N, out, in, k, k]`, k odd.
-        vectors: `[N, in, H, W]`, the images v to start from, of any length but not zero; in training those that the
-            last call returned.
+        kernels: `[N, out, in, k, k]`, k odd; or with three sides, for volumes.
+        vectors: `[N, in, H, W]`, or `[N, in, D, H, W]`, the images v to start from, of any length but not zero; in
+            training those that the last call returned.
         iterations: how many; none for ||K v|| / ||v|| as it is.
         padding: `zeros`, the only one.
 
@@ -42,15 +43,17 @@ def power_iteration(
         raise SpecError(f"{padding!r}", where="power_iteration.padding", expected="'zeros'")
     if iterations < 0:
         raise SpecError(f"{iterations}", where="power_iteration.iterations", expected="0 or more")
-    if kernels.ndim != 5 or kernels.shape[3] % 2 == 0 or kernels.shape[4] % 2 == 0:
+    if kernels.ndim not in (5, 6) or any(side % 2 == 0 for side in kernels.shape[3:]):
         raise ShapeError(
-            f"kernels of shape {tuple(kernels.shape)}", where="power_iteration", expected="[N, out, in, k, k], k odd"
+            f"kernels of shape {tuple(kernels.shape)}",
+            where="power_iteration",
+            expected="[N, out, in, k, k], k odd, or with three sides for volumes",
         )
-    if vectors.ndim != 4 or vectors.shape[:2] != (kernels.shape[0], kernels.shape[2]):
+    if vectors.ndim != kernels.ndim - 1 or vectors.shape[:2] != (kernels.shape[0], kernels.shape[2]):
         raise ShapeError(
             f"vectors of shape {tuple(vectors.shape)} for kernels of shape {tuple(kernels.shape)}",
             where="power_iteration",
-            expected=f"[{kernels.shape[0]}, {kernels.shape[2]}, H, W]",
+            expected=f"[{kernels.shape[0]}, {kernels.shape[2]}, {'H, W' if kernels.ndim == 5 else 'D, H, W'}]",
         )
     fixed = kernels.detach()
     with torch.no_grad():
@@ -62,20 +65,23 @@ def power_iteration(
 
 def _convolved(kernels: Tensor, x: Tensor) -> Tensor:
     """K_i x_i for all i at once: subnetworks are the groups of one convolution of one image."""
-    count, out, *_, height, width = kernels.shape
-    image = F.conv2d(x.flatten(0, 1)[None], kernels.flatten(0, 1), padding=(height // 2, width // 2), groups=count)
+    count, out, _, *sides = kernels.shape
+    convolve = F.conv2d if kernels.ndim == 5 else F.conv3d
+    padding = [side // 2 for side in sides]
+    image = convolve(x.flatten(0, 1)[None], kernels.flatten(0, 1), padding=padding, groups=count)
     return image.view(count, out, *x.shape[2:])
 
 
 def _adjoint(kernels: Tensor, y: Tensor) -> Tensor:
     """K_i* y_i for all i at once."""
-    count, _, channels, height, width = kernels.shape
-    padding = (height // 2, width // 2)
-    image = F.conv_transpose2d(y.flatten(0, 1)[None], kernels.flatten(0, 1), padding=padding, groups=count)
+    count, _, channels, *sides = kernels.shape
+    transposed = F.conv_transpose2d if kernels.ndim == 5 else F.conv_transpose3d
+    padding = [side // 2 for side in sides]
+    image = transposed(y.flatten(0, 1)[None], kernels.flatten(0, 1), padding=padding, groups=count)
     return image.view(count, channels, *y.shape[2:])
 
 
 def _unit(new: Tensor, old: Tensor) -> Tensor:
     """New vectors of length 1, and the old ones in place of those that vanish."""
-    lengths = torch.linalg.vector_norm(new.flatten(1), dim=1)[:, None, None, None]
+    lengths = per_image(torch.linalg.vector_norm(new.flatten(1), dim=1), new)
     return torch.where(lengths > 0, new / lengths, old)

@@ -1,6 +1,7 @@
 """Rigorous tests of the symbol of a convolution at single frequencies, rounding included.
 
-The symbol of a kernel K is F(w) = sum_t K_t exp(i t.w) for frequencies w on the torus [0, 2 pi)^2. Whether its largest
+The symbol of a kernel K is F(w) = sum_t K_t exp(i t.w) for frequencies w on the torus [0, 2 pi)^d, where d = 2 for
+images and 3 for volumes. Whether its largest
 singular value is at most s is decided by a Cholesky factorisation of (s^2 - slack) I - F* F in float64: if it runs to
 its end, the matrix is positive semidefinite up to a known rounding error (Rump, "Verification of positive
 definiteness", 2006), and the slack is more than this and all other rounding errors together.
@@ -13,6 +14,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
@@ -31,8 +33,8 @@ _CHUNK = 1 << 18
 _SINGLE_UNIT = 2.0**-24
 _LOST = 0.25
 
-# Grid points per axis for second derivatives of F* F, as a multiple of the degree of F* F.
-_DENSITY = 5
+# Grid points per axis for second derivatives of F* F, as a multiple of the degree of F* F, for 2 and 3 axes.
+_DENSITIES = {2: 5, 3: 7}
 
 
 class SymbolBounds:
@@ -42,13 +44,14 @@ class SymbolBounds:
     w_i = pi j_i / (n_i 2^level), on each axis. An axis along which the symbol is constant has one cell, on all levels.
 
     Args:
-        kernel: `[out, in, kh, kw]`, any floating dtype, not all zeros.
+        kernel: `[out, in, *taps]` with two or three axes of taps, any floating dtype, not all zeros.
         fineness: cells per axis on level 0, as a multiple of the polynomial degree of the symbol along this axis.
 
     Attributes:
         exponent: e; the symbol is that of K 2^-e, whose largest entry is between 1/2 and 1.
         total: the Frobenius norm of the matrix sum_t |K_t|, which no singular value exceeds.
         rms: a lower bound of the norm, the root mean square over all frequencies and singular values.
+        axes: of the torus.
         constant: whether there is one cell only.
         chunk: how many cells to look at in one go.
     """
@@ -62,17 +65,19 @@ class SymbolBounds:
         kernel = kernel * 2.0**-half * 2.0 ** (half - self.exponent)
         # A transposed symbol has the same singular values; so has, over the whole torus, one with its axes swapped.
         kernel = kernel.transpose(0, 1) if kernel.shape[0] < kernel.shape[1] else kernel
-        kernel = kernel.transpose(2, 3) if kernel.shape[2] == 1 else kernel
+        wide = next((axis for axis, side in enumerate(kernel.shape[2:], 2) if side > 1), 2)
+        kernel = kernel.transpose(2, wide)
         self._rows, self._columns, *sides = kernel.shape
-        self._curvatures: tuple[float, float, float] | None = None
+        self.axes = len(sides)
+        self._curvatures: list[float] | None = None
         self._degrees = [(side - 1) / 2 for side in sides]
         self._cells = [2 * math.ceil(fineness * m / 2) if m else 1 for m in self._degrees]
         self.constant = not any(self._degrees)
-        self.total = float(torch.linalg.matrix_norm(kernel.abs().sum((2, 3))))
+        self.total = float(torch.linalg.matrix_norm(kernel.abs().sum(tuple(range(2, kernel.ndim)))))
         self.rms = float(torch.linalg.vector_norm(kernel)) / math.sqrt(self._columns)
         self.chunk = max(1, _CHUNK // (2 * self._columns**2))
-        self._terms = sides[0] * sides[1] * self._rows
-        self._differences = _half_of_differences(*sides)  # [s, 2], the first one is 0
+        self._terms = math.prod(sides) * self._rows
+        self._differences = _half_of_differences(sides)  # [s, axes], the first one is 0
         coefficients = _coefficients(kernel, self._differences)  # G_s, [s, columns, columns]
         # Re G(w) = G_0 + sum over half of the s of (G_s + G_s') cos(s.w), Im G(w) the same of (G_s - G_s') sin(s.w).
         self._even = (coefficients + coefficients.mT).flatten(1)
@@ -81,12 +86,12 @@ class SymbolBounds:
         self._single = self._even.float(), self._odd.float()
 
     def half_torus(self) -> Tensor:
-        """The cells of level 0 that cover w_1 in [0, pi], `[cells, 2]`; 0 <= w_2 <= 2 pi.
+        """The cells of level 0 that cover w_1 in [0, pi], `[cells, axes]`; the others are in [0, 2 pi].
 
         Kernels are real: F(-w) is the conjugate of F(w), and of w and -w (modulo 2 pi) one is always in this half.
         """
-        first, second = self._cells
-        ends = (max(first, 2), 2 * second)
+        first, *others = self._cells
+        ends = (max(first, 2), *(2 * other for other in others))
         return torch.cartesian_prod(*(torch.arange(1, end, 2, device="cpu") for end in ends))
 
     def halves(self, cells: Tensor) -> Tensor:
@@ -96,26 +101,30 @@ class SymbolBounds:
         return (2 * cells[:, None] + pairs).flatten(0, 1)
 
     def cosine(self, level: int) -> float:
-        """cos(m_1 h_1 + m_2 h_2), for cells of half widths h_i and a symbol of degrees m_i, counted from its middle."""
+        """cos(sum_i m_i h_i), for cells of half widths h_i and a symbol of degrees m_i, counted from its middle."""
         pairs = zip(self._degrees, self._cells, strict=True)
         return math.cos(sum(m * math.pi / (n * 2**level) for m, n in pairs))
 
     @property
     def between_centres(self) -> float:
-        """1 / (cos(pi m_1 / n_1) cos(pi m_2 / n_2)): so much may the norm exceed all values at centres of level 0."""
+        """prod_i 1 / cos(pi m_i / n_i): so much may the norm exceed all values at centres of level 0."""
         pairs = zip(self._degrees, self._cells, strict=True)
         return math.prod(1 / math.cos(m * math.pi / n) for m, n in pairs)
 
     def grams(self, cells: Tensor, level: int) -> Tensor:
         """F(w)* F(w) at the centres of cells of a level, complex `[cells, columns, columns]`, up to rounding."""
-        first, second = self._cells
-        # s.w in units of pi / (n_1 n_2 2^level).
-        return self._polynomial(cells * torch.tensor([second, first], device="cpu"), 2 * first * second * 2**level)
+        return self._polynomial(*self._frequencies(cells, self._cells, 2 * 2**level))
+
+    @staticmethod
+    def _frequencies(numerators: Tensor, points: Sequence[int], parts: int) -> tuple[Tensor, int]:
+        """w_i = 2 pi j_i / (parts n_i) as integers, and what they are to be multiplied by 2 pi / of."""
+        every = math.prod(points)
+        return numerators * torch.tensor([every // one for one in points], device="cpu"), parts * every
 
     def _polynomial(
         self, frequencies: Tensor, turn: int, weights: Tensor | None = None, *, single: bool = False
     ) -> Tensor:
-        """sum_s weight_s G_s exp(i s.w), for even weights and integer frequencies `[w, 2]` in units of 2 pi / turn."""
+        """sum_s weight_s G_s exp(i s.w): even weights, and integer frequencies `[w, axes]` in units of 2 pi / turn."""
         # Integers, so whole turns are taken off without rounding.
         angles = (frequencies @ self._differences.T % turn).double() * (2 * math.pi / turn)
         cosines, sines = angles.cos(), angles.sin()
@@ -131,9 +140,7 @@ class SymbolBounds:
         square, slack = self._square(bound, level), self._single_slack(bound**2)
         if not _single_is_single() or slack > _LOST * (bound**2 - square):
             return torch.zeros(len(cells), dtype=torch.bool, device="cpu")
-        first, second = self._cells
-        turn = 2 * first * second * 2**level
-        grams = self._polynomial(cells * torch.tensor([second, first], device="cpu"), turn, single=True)
+        grams = self._polynomial(*self._frequencies(cells, self._cells, 2 * 2**level), single=True)
         return _positive(-grams, square - slack)
 
     def at_most(self, grams: Tensor, bound: float, level: int | None = None) -> Tensor:
@@ -161,24 +168,31 @@ class SymbolBounds:
         if self._curvatures is None:
             self._curvatures = self._second_derivatives()
         along = [math.pi / (n * 2**level) for n in self._cells]
-        pairs = zip(self._curvatures, (along[0] ** 2, 2 * along[0] * along[1], along[1] ** 2), strict=True)
+        products = [(2 if i < j else 1) * along[i] * along[j] for i, j in self._pairs]
+        pairs = zip(self._curvatures, products, strict=True)
         return (1 + 1e-12) * sum(curvature * product for curvature, product in pairs) / 2
 
-    def _second_derivatives(self) -> tuple[float, float, float]:
-        """Bounds of sup_w ||d_i d_j G(w)|| for (i, j) = (1, 1), (1, 2) and (2, 2).
+    @property
+    def _pairs(self) -> list[tuple[int, int]]:
+        """Of axes i <= j."""
+        return list(itertools.combinations_with_replacement(range(len(self._cells)), 2))
+
+    def _second_derivatives(self) -> list[float]:
+        """Bounds of sup_w ||d_i d_j G(w)|| for i <= j.
 
         From a grid of n_i frequencies along each axis, where G has degree p_i: no value between its points exceeds
-        those on it by more than the factor 1 / (cos(pi p_1 / n_1) cos(pi p_2 / n_2)).
+        those on it by more than the factor prod_i 1 / cos(pi p_i / n_i).
         """
         degrees = [round(2 * m) for m in self._degrees]
-        points = [max(1, _DENSITY * degree) for degree in degrees]
+        points = [max(1, _DENSITIES[len(degrees)] * degree) for degree in degrees]
         factor = math.prod(1 / math.cos(math.pi * p / n) for p, n in zip(degrees, points, strict=True))
-        axes = torch.arange(points[0] // 2 + 1, device="cpu"), torch.arange(points[1], device="cpu")
-        grid = torch.cartesian_prod(*axes) * torch.tensor(points[::-1], device="cpu")
-        first, second = self._differences.T.double()
-        found = [self._largest(grid, points[0] * points[1], one) for one in (first**2, first * second, second**2)]
-        along_first, mixed, along_second = (factor * (1 + 1e-12) * one for one in found)
-        return along_first, mixed, along_second
+        ends = points[0] // 2 + 1, *points[1:]
+        grid, turn = self._frequencies(
+            torch.cartesian_prod(*(torch.arange(end, device="cpu") for end in ends)), points, 1
+        )
+        along = self._differences.T.double()
+        found = [self._largest(grid, turn, along[i] * along[j]) for i, j in self._pairs]
+        return [factor * (1 + 1e-12) * one for one in found]
 
     def _largest(self, frequencies: Tensor, turn: int, weights: Tensor) -> float:
         """A bound of ||sum_s weight_s G_s exp(i s.w)|| at all of these frequencies."""
@@ -257,21 +271,21 @@ def _single_is_single() -> bool:
     return torch.get_float32_matmul_precision() == "highest"
 
 
-def _half_of_differences(rows: int, columns: int) -> Tensor:
-    """Of all differences of taps of a kernel, 0 and one of each two opposite ones, `[s, 2]`."""
-    every = torch.cartesian_prod(torch.arange(rows, device="cpu"), torch.arange(1 - columns, columns, device="cpu"))
-    return every[columns - 1 :]
+def _half_of_differences(sides: Sequence[int]) -> Tensor:
+    """Of all differences of taps of a kernel with these sides, 0 and one of each two opposite ones, `[s, axes]`."""
+    every = torch.cartesian_prod(*(torch.arange(1 - side, side, device="cpu") for side in sides))
+    return every[len(every) // 2 :]
 
 
 def _coefficients(kernel: Tensor, differences: Tensor) -> Tensor:
     """G_s = sum_t K_t' K_(t+s), `[s, in, in]`."""
-    rows, columns = kernel.shape[2:]
-    taps = kernel.permute(2, 3, 0, 1)
+    sides, taps = kernel.shape[2:], kernel.movedim((0, 1), (-2, -1))
     found = []
-    for down, right in differences.tolist():
-        low, high = max(0, -right), min(columns, columns - right)
-        here, there = taps[: rows - down, low:high], taps[down:, low + right : high + right]
-        found.append(here.flatten(0, 2).mT @ there.flatten(0, 2))
+    for difference in differences.tolist():
+        pairs = list(zip(difference, sides, strict=True))
+        here = taps[tuple(slice(max(0, -s), side + min(0, -s)) for s, side in pairs)]
+        there = taps[tuple(slice(max(0, s), side + min(0, s)) for s, side in pairs)]
+        found.append(here.flatten(0, -2).mT @ there.flatten(0, -2))
     return torch.stack(found)
 
 
@@ -279,11 +293,15 @@ def checked_kernel(kernel: Tensor, where: str) -> Tensor:
     """The kernel, validated.
 
     Raises:
-        ShapeError: if it is not `[out, in, kh, kw]`, or empty.
+        ShapeError: if it is not `[out, in, kh, kw]` or `[out, in, kd, kh, kw]`, or empty.
         CertificateError: if it is not of real floating numbers, or not finite.
     """
-    if kernel.ndim != 4 or kernel.numel() == 0:
-        raise ShapeError(f"a kernel of shape {tuple(kernel.shape)}", where=where, expected="[out, in, kh, kw]")
+    if kernel.ndim not in (4, 5) or kernel.numel() == 0:
+        raise ShapeError(
+            f"a kernel of shape {tuple(kernel.shape)}",
+            where=where,
+            expected="[out, in, kh, kw], or [out, in, kd, kh, kw] for volumes",
+        )
     if not kernel.is_floating_point():
         raise CertificateError(f"a kernel of {kernel.dtype}", where=where, expected="float32 or float64")
     finite = torch.isfinite(kernel)
@@ -300,7 +318,9 @@ def checked_kernel(kernel: Tensor, where: str) -> Tensor:
 
 
 def _without_zero_borders(kernel: Tensor) -> Tensor:
-    """Without its outer rows and columns of zeros; a shift of a kernel leaves the singular values of its symbol."""
-    taps = (kernel != 0).any(0).any(0)
-    rows, columns = taps.any(1).nonzero().flatten(), taps.any(0).nonzero().flatten()
-    return kernel[:, :, int(rows[0]) : int(rows[-1]) + 1, int(columns[0]) : int(columns[-1]) + 1]
+    """Without its outer layers of zeros; a shift of a kernel leaves the singular values of its symbol."""
+    places = (kernel != 0).any(0).any(0).nonzero()
+    first, last = places.amin(0).tolist(), places.amax(0).tolist()
+    for axis, (low, high) in enumerate(zip(first, last, strict=True), 2):
+        kernel = kernel.narrow(axis, low, high + 1 - low)
+    return kernel
