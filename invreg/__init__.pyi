@@ -8,6 +8,7 @@ from .api import (
     run_job as run_job,
     verify as verify,
 )
+from .benchmarks.benchmark import Benchmark as Benchmark, benchmark as benchmark
 from .components.analyzer import Analyzer as Analyzer, CompletedRun as CompletedRun, Findings as Findings
 from .components.architecture import Architecture as Architecture, Layer as Layer, Skip as Skip, Stage as Stage
 from .components.back_projection import (
@@ -85,6 +86,7 @@ from .computing.memory import memory_guard as memory_guard, require_memory as re
 from .computing.processes import Processes as Processes, processes as processes
 from .computing.streams import generator as generator, stream_key as stream_key
 from .errors import (
+    BoundViolation as BoundViolation,
     CertificateError as CertificateError,
     ConvergenceError as ConvergenceError,
     ConvergenceWarning as ConvergenceWarning,

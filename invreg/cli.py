@@ -12,7 +12,7 @@ from typing import Annotated, Any, NoReturn, TypeVar
 
 import typer
 
-from invreg.commands import asking, folders, models, running
+from invreg.commands import asking, benchmarks, folders, models, running
 from invreg.commands.flags import flags_of, with_flags
 from invreg.computing.interruption import exit_status, in_words, is_one_of_several, listening_to_signals
 from invreg.computing.threads import spin_less
@@ -51,6 +51,7 @@ def _invreg(
 
 for _command in (
     running.run,
+    benchmarks.benchmark,
     running.reconstruct,
     asking.validate,
     asking.plugins,

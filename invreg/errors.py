@@ -162,6 +162,10 @@ class CertificateError(InvregError):
     """A certificate cannot be made, or does not hold for these weights."""
 
 
+class BoundViolation(InvregError):
+    """An attack has found more than a proven bound allows: nothing goes on until it is understood."""
+
+
 class ExecutorError(InvregError):
     """The engine that is to compute the cells of a study cannot be used: a missing package, nobody who answers."""
 

@@ -1,4 +1,5 @@
-"""Small figures for notebooks: images side by side, bounds, curves. Reports have figures of analyses instead.
+"""Small figures: images side by side, bounds and curves for notebooks; quality over bounds for leaderboards. Reports
+have figures of analyses instead.
 
 They are made with matplotlib's objects alone, never pyplot, so that nothing global is changed.
 """
@@ -6,6 +7,7 @@ They are made with matplotlib's objects alone, never pyplot, so that nothing glo
 from __future__ import annotations
 
 import io
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
@@ -111,6 +113,58 @@ def draw_bounds(groups: Mapping[str, Mapping[str, float]], title: str, written: 
             axes.set_title(name)
         if not groups:
             panels[0].set_axis_off()
+    return figure
+
+
+def draw_against_constants(
+    points: Sequence[tuple[str, float, float, float]], label: str, higher_is_better: bool
+) -> Figure:
+    """Quality over Lipschitz constants, with the names of the methods at the right.
+
+    Args:
+        points: of each method its name, the proven bound (NaN if there is none), the largest ratio that an attack has
+            found (NaN if there is none) and its quality.
+        label: of the quality.
+        higher_is_better: whether the best is at the top.
+    """
+    shown = [p for p in points if math.isfinite(p[3]) and any(math.isfinite(x) and x > 0 for x in p[1:3])]
+    shown.sort(key=lambda point: point[3])
+    with _panels(1, 1, 8.4, max(2.4, 1.2 + 0.26 * len(shown))) as (figure, ((axes,),)):
+        for _, bound, attack, quality in shown:
+            is_proven = math.isfinite(bound)
+            if is_proven and math.isfinite(attack):
+                axes.plot([attack, bound], [quality, quality], color=_COLOR, lw=0.8, alpha=0.6)
+                axes.plot([attack], [quality], color=_COLOR, marker="|", markersize=6)
+            place, face = (bound, _COLOR) if is_proven else (attack, "white")
+            axes.plot([place], [quality], color=_COLOR, marker="o", markersize=6, markerfacecolor=face, lw=0)
+            if not is_proven:
+                axes.annotate(
+                    "",
+                    (place * 1.35, quality),
+                    (place, quality),
+                    arrowprops={"arrowstyle": "->", "color": _MUTED, "lw": 0.8, "shrinkA": 4},
+                )
+        axes.set_xscale("log")
+        axes.set_xlabel("Lipschitz constant of the reconstruction: proven (filled), attacked (line, hollow)")
+        axes.set_title(f"{label}, {'higher' if higher_is_better else 'lower'} is better")
+        axes.grid(alpha=0.25)
+        axes.margins(x=0.08, y=0.08)
+        low, high = axes.get_ylim()
+        for rank, (name, bound, attack, quality) in enumerate(shown):
+            height = (rank + 0.5) / len(shown)
+            place = bound if math.isfinite(bound) else attack
+            axes.annotate(
+                _cut(name, 30),
+                (place, quality),
+                xytext=(1.03, height),
+                textcoords="axes fraction",
+                va="center",
+                fontsize=8,
+                arrowprops={"arrowstyle": "-", "color": _MUTED, "lw": 0.4, "alpha": 0.6, "shrinkB": 4},
+            )
+        axes.set_ylim(low, high)
+        if not higher_is_better:
+            axes.invert_yaxis()
     return figure
 
 

@@ -63,7 +63,7 @@ def write_study_report(
             figures=figures,
             tables=tables,
             spec_yaml=folder.spec_yaml,
-            command=f"invreg run study.yaml --output {shlex.quote(str(folder.path.parent))}",
+            command=folder.command or f"invreg run study.yaml --output {shlex.quote(str(folder.path.parent))}",
             version=_version(cells),
         )
     )

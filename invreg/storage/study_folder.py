@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 _RECORD, _TABLE = "study.json", "study.csv"
+_LEADERBOARD = "leaderboard"
 
 
 class CellRecord(BaseModel):
@@ -100,6 +101,7 @@ class StudyFolder(ResultFolder):
     jobs/                             while an executor computes: what its processes print, shared work
     study.csv  study.json             the table; the record, which says that the study is finished
     analyses/<key>/  report.html      the study analyses; the report
+    leaderboard.html .csv .md         of a benchmark
     study.sha256  report.sha256       the seals; that of the study holds those of its cells and analyses
     ```
     """
@@ -107,6 +109,7 @@ class StudyFolder(ResultFolder):
     stages: ClassVar[Mapping[str, Stage]] = {
         **ResultFolder.stages,
         "study": Stage(_RECORD, "run the same spec again: what is done is kept, and this file is written anew"),
+        "leaderboard": Stage(_LEADERBOARD + ".csv", "the same `invreg benchmark` again: it is written anew"),
     }
     whole: ClassVar[str] = "study"
 
@@ -133,10 +136,20 @@ class StudyFolder(ResultFolder):
         return self.read_text(STUDY_SPEC)
 
     @property
+    def content(self) -> dict[str, Any]:
+        """The spec as it was given, as a mapping."""
+        return self.read(STUDY_SPEC, lambda text: parse_file(text, self.path / STUDY_SPEC))
+
+    @property
     def headings(self) -> dict[str, str]:
         """What the spec writes beside the headings of study analyses, by their names."""
-        content = parse_file(self.read(STUDY_SPEC, bytes), self.path / STUDY_SPEC)
-        return {str(key): str(text) for key, text in (content.get("headings") or {}).items()}
+        return {str(key): str(text) for key, text in (self.content.get("headings") or {}).items()}
+
+    @property
+    def command(self) -> str:
+        """What repeats it, where the spec says so: it is not `invreg run` for every study."""
+        command = self.content.get("command", "")
+        return command if isinstance(command, str) else ""
 
     @property
     def record(self) -> StudyRecord:
@@ -206,6 +219,17 @@ class StudyFolder(ResultFolder):
 
     def write_study_table(self, table: pd.DataFrame) -> None:
         self.write_table(_TABLE, table)
+
+    @property
+    def leaderboard(self) -> Path:
+        """Where the page of a benchmark lies."""
+        return self.path / f"{_LEADERBOARD}.html"
+
+    def write_leaderboard(self, table: bytes, text: str, page: str) -> Path:
+        """Saves the leaderboard of a benchmark: as CSV, in Markdown and as a page."""
+        files = {".csv": table, ".md": text.encode(), ".html": page.encode()}
+        self.write_stage(_LEADERBOARD, {_LEADERBOARD + suffix: content for suffix, content in files.items()})
+        return self.leaderboard
 
     def finish(self, record: StudyRecord) -> None:
         """Writes the record, which says that the study is finished, and seals the study."""

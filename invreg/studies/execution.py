@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -242,26 +242,38 @@ def check_executor(plan: StudyPlan, executor: Executor) -> None:
         raise
 
 
-def execute(jobs: JobPlan, executor: Executor, execution: Execution) -> None:
+def execute(
+    jobs: JobPlan, executor: Executor, execution: Execution, after_cell: Callable[[Path], None] | None = None
+) -> None:
     """Has an executor bring all jobs to their end. What failed in the end has its failure in the folder of its cell.
+
+    Args:
+        jobs: what is to be done.
+        executor: who does it.
+        execution: how.
+        after_cell: is called with the folder of every cell that is finished; what it raises ends the jobs.
 
     Raises:
         ExecutorError: if the engine cannot be used.
     """
     jobs.write_specs()
-    watch = _Watch(jobs, execution)
+    watch = _Watch(jobs, execution, after_cell)
+    watch.look_at_finished()
     with watch:
         while watch.to_do and watch.goes_on:
             with blamed(executor, "executor", ExecutorError):
                 executor.execute(watch.to_do, watch)
+            watch.raise_refusal()
     watch.write_failures()
 
 
 class _Watch:
     """Hears what becomes of the jobs of a study, decides what is tried again, and shows it on the terminal."""
 
-    def __init__(self, jobs: JobPlan, execution: Execution) -> None:
+    def __init__(self, jobs: JobPlan, execution: Execution, after_cell: Callable[[Path], None] | None) -> None:
         self._jobs, self._study, self._retries = jobs, jobs.folder, execution.retries
+        self._after_cell = after_cell
+        self._refusal: InvregError | None = None
         self._all = {job.name: job for job in jobs.jobs(execution)}
         self._ends: dict[str, list[str]] = {name: [] for name in self._all}
         self._done = set(jobs.cells) - set(self._all)
@@ -296,7 +308,28 @@ class _Watch:
             self._running.discard(name)
             again = not self.is_finished(name) and self._may_try_again(name, why)
             self._show()
+            if self.is_finished(name):
+                self._look_at(name)
             return again
+
+    def look_at_finished(self) -> None:
+        """Calls for the cells that were finished before."""
+        for name in sorted(self._done):
+            self._look_at(name)
+
+    def raise_refusal(self) -> None:
+        """Raises what was raised after a cell, where the executor has not let it through."""
+        if self._refusal is not None:
+            raise self._refusal
+
+    def _look_at(self, name: str) -> None:
+        if self._after_cell is None or name not in self._jobs.cells:
+            return
+        try:
+            self._after_cell(job_folder(self._study, name).path)
+        except InvregError as error:
+            self._refusal = error
+            raise
 
     def is_finished(self, name: str) -> bool:
         if name not in self._done and is_finished(self._study, name):

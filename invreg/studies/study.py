@@ -7,7 +7,7 @@ by cell. A cell that fails is reported with its cause and does not stop the othe
 from __future__ import annotations
 
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack, closing, nullcontext
 from dataclasses import replace
 from functools import partial
@@ -45,13 +45,19 @@ if TYPE_CHECKING:
 _KEPT = 2**30
 
 
-def run_study(plan: StudyPlan, options: RunOptions, execution: Execution | None = None) -> StudyResult:
+def run_study(
+    plan: StudyPlan,
+    options: RunOptions,
+    execution: Execution | None = None,
+    after_cell: Callable[[Path], None] | None = None,
+) -> StudyResult:
     """Runs all cells of a study that are not finished, then its analyses.
 
     Args:
         plan: of the study.
         options: where its folder is made, and how this process computes.
         execution: how an executor carries out the cells, if the plan has one.
+        after_cell: is called with the folder of every cell that is finished; what it raises stops the study.
 
     Raises:
         InvregError: if the images or methods of any cell do not fit, or the executor cannot be used; nothing has been
@@ -77,9 +83,10 @@ def run_study(plan: StudyPlan, options: RunOptions, execution: Execution | None 
     with folder.locked() if together.is_main else nullcontext(), closing(bars) if bars else nullcontext():
         together.from_main(lambda: folder.begin(plan.content))
         if executor is None:
-            cells = _run_cells(plan, all_inputs, folder, options, SharedWork(folder.shared_folder, checking), bars)
+            shared = SharedWork(folder.shared_folder, checking)
+            cells = _run_cells(plan, all_inputs, folder, options, shared, bars, after_cell)
         else:
-            cells = _have_cells_run(plan, executor, folder, execution or Execution())
+            cells = _have_cells_run(plan, executor, folder, execution or Execution(), after_cell)
         table, findings = together.from_main(lambda: _conclude(plan, folder, cells, bars))
     return StudyResult(folder.path, table, cells, findings)
 
@@ -122,9 +129,15 @@ def _check_cells(plan: StudyPlan, device: torch.device, shared: SharedWork) -> l
     return all_inputs
 
 
-def _have_cells_run(plan: StudyPlan, executor: Executor, folder: StudyFolder, execution: Execution) -> list[StudyCell]:
+def _have_cells_run(
+    plan: StudyPlan,
+    executor: Executor,
+    folder: StudyFolder,
+    execution: Execution,
+    after_cell: Callable[[Path], None] | None,
+) -> list[StudyCell]:
     jobs = JobPlan(plan, folder)
-    execute(jobs, executor, execution)
+    execute(jobs, executor, execution, after_cell)
     last, cells = LastImages(), []
     for name, cell in zip(jobs.names, plan.cells, strict=True):
         run = RunFolder(folder.cells_folder / name)
@@ -141,6 +154,7 @@ def _run_cells(
     options: RunOptions,
     shared: SharedWork,
     bars: StudyProgress | None,
+    after_cell: Callable[[Path], None] | None,
 ) -> list[StudyCell]:
     inside, last = replace(options, output=study.cells_folder, progress=False), LastImages()
     if bars is not None:
@@ -151,6 +165,8 @@ def _run_cells(
         if bars is not None:
             bars.cell(index + 1, cell)
         cells.append(_run_cell(cell, inputs, inside, shared, last, bars))
+        if after_cell is not None and cells[-1].failure is None:
+            after_cell(cells[-1].folder)
     if bars is not None:
         bars.end()
     return cells
