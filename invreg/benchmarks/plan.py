@@ -9,6 +9,7 @@ from typing import Any
 from invreg.benchmarks.suite import Suite, digest_of, reconstructor_name
 from invreg.components.dataset import Splits
 from invreg.components.foreign import blamed
+from invreg.components.operator import Shape
 from invreg.components.problem import Problem
 from invreg.components.reconstructor import Reconstructor
 from invreg.errors import DataError, ShapeError, SpecError, did_you_mean, join_errors, recorded_warnings
@@ -192,9 +193,7 @@ def _cells(
     ]
 
 
-def why_not(
-    reconstructor: Reconstructor, problem: Problem, image_shape: tuple[int, int, int], label: str
-) -> str | None:
+def why_not(reconstructor: Reconstructor, problem: Problem, image_shape: Shape, label: str) -> str | None:
     """Why a problem is not made for a method, in its own words; None if it is."""
     try:
         with recorded_warnings([]):  # a run gives them again
