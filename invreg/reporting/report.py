@@ -32,6 +32,8 @@ LARGEST_SVG = 1_500_000
 LARGEST_TOTAL = 4_000_000
 #: The resolution at which the run folder keeps PNGs.
 PNG_DPI = 160
+#: Words of what an analysis found that are shown before the rest is folded.
+GLANCE = 60
 #: Wider figures have to be scrolled or enlarged on a phone, in pixels.
 PHONE = 360
 
@@ -65,6 +67,7 @@ def report_environment() -> Environment:
         heading=_heading,
         parameters=_parameters,
         column=column_title,
+        lead=lead,
     )
     return environment
 
@@ -114,6 +117,17 @@ def headline(content: ReportContent) -> str:
         return f"{text}."
     difference = number(finite[best] - finite[other], metric.unit, signed=True)
     return f"{text}, {with_unit(difference, metric.unit)} {'over' if metric.higher_is_better else 'against'} {other}."
+
+
+def lead(text: str) -> tuple[str, str]:
+    """The sentences that a text begins with, as far as they are read at a glance, and the rest."""
+    sentences = re.split(r"(?<=[.!?]) (?=\S)", text)
+    shown = sentences[:1]
+    for sentence in sentences[1:]:
+        if len(" ".join([*shown, sentence]).split()) > GLANCE:
+            break
+        shown.append(sentence)
+    return " ".join(shown), " ".join(sentences[len(shown) :])
 
 
 def _heading(name: str) -> str:

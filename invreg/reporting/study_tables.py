@@ -102,6 +102,8 @@ def result_table(
         )
     results = [key for key in table.columns if key not in ("cell", *names) and not key.endswith("_seconds")]
     keys = [[_fingerprint(rows.get((cell.folder.name, label)), results) for label in labels] for cell in shown]
+    for row, key in zip(grid, keys, strict=True):  # what is the best of one cell only is not joined with others
+        key[:] = [f"{one}{cell.is_best}" if one else "" for one, cell in zip(key, row, strict=True)]
     axes = [path for path in names if any(cell.values.get(path) != shown[0].values.get(path) for cell in shown)]
     if len(cells) <= _BESIDE:
         varied = [{path: cell.values[path] for path in axes if path in cell.values} for cell in shown]

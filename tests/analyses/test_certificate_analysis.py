@@ -61,7 +61,12 @@ def test_bounds_are_kept_by_proof(run: CompletedRun, tmp_path: Path) -> None:
     assert "unproven, as certified for this analysis: no bound could be proven" in findings.text
     figure = Certificate().draw(findings)["bounds"]
     texts = [text.get_text() for axes in figure.axes for text in axes.texts]
-    assert {"1000", "10", "2", "3"} == set(texts)
+    assert {"1000", "10", "20", "2", "3"} == set(texts)
+    # The sentence and the bars are joined: what the reconstruction has, and the inverse alone.
+    assert "The inverse of the network alone has the bound 10;" in findings.text
+    assert "makes it 20." in findings.text
+    labels = [label.get_text() for axes in figure.axes for label in axes.get_yticklabels()]
+    assert "proven: reconstruction" in labels
 
 
 def test_nothing_proven_is_nothing_drawn(run: CompletedRun) -> None:

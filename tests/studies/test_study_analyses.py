@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -17,7 +18,7 @@ from invreg.errors import DataError, InvregError, SpecError
 from invreg.storage.analysis_folder import AnalysisFolder
 from invreg.storage.result import StudyResult
 from invreg_analyses.comparison.lipschitz_sweep import LipschitzSweep
-from invreg_analyses.comparison.method_comparison import MethodComparison
+from invreg_analyses.comparison.method_comparison import MethodComparison, _below_the_data
 from invreg_analyses.comparison.settings_table import SettingsTable
 from invreg_analyses.examples.grid import ExampleGrid
 from invreg_analyses.shared.study_choice import choose
@@ -313,3 +314,24 @@ def test_a_study_with_missing_cells_is_shown_as_far_as_it_goes(result: StudyResu
 
 def test_names_of_figures() -> None:
     assert file_names(["a(b=1.5)", "a[b 1.5]", "../x y", "é"]) == ["a_b_1.5", "a_b_1.5-2", ".._x_y", "figure"]
+
+
+def test_methods_below_the_data_are_named() -> None:
+    reconstructors = {"z": "observation", "good": "tv", "bad": "tv"}
+    methods = {
+        label: SimpleNamespace(reconstructor=SimpleNamespace(name=name)) for label, name in reconstructors.items()
+    }
+    choices: Any = SimpleNamespace(
+        entries=[SimpleNamespace(cell=SimpleNamespace(spec=SimpleNamespace(methods=methods)))]
+    )
+    values = {"z": 25.5, "good": 26.0, "bad": 21.6}
+    ranked = pd.DataFrame([{"operator": "F", "noise": "0.05", "method": k, "mean": v} for k, v in values.items()])
+
+    def said(table: pd.DataFrame, higher_is_better: bool = True) -> str:
+        metric = pd.Series({"metric": "psnr", "unit": "dB", "higher_is_better": higher_is_better})
+        return _below_the_data(table, metric, choices, lambda row: f"under {row.operator}")
+
+    assert said(ranked) == "Worse than the measurement itself: bad under F (21.60 against 25.50 dB)."
+    assert said(ranked, False) == "Worse than the measurement itself: good under F (26.00 against 25.50 dB)."
+    assert said(ranked[ranked["method"] != "bad"]) == ""
+    assert said(ranked[ranked["method"] != "z"]) == ""

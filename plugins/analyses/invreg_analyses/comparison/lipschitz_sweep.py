@@ -190,7 +190,8 @@ def _draw(findings: Findings, operator: str) -> Figure:
     styles = method_styles(tables["methods"])
     description = (
         f"{', '.join(metric_title(m.metric) for m in metrics)} of the networks under {operator} against {parameter}: "
-        f"means over the test images; all panels of a row span equally much"
+        f"means over the test images; all panels of a row span equally much. Bars at the last value: "
+        f"{findings.scalars['confidence']:.0%} interval of the change from the first one, image by image"
     )
     columns = len(noises)
     count = len(metrics) * columns
@@ -207,6 +208,7 @@ def _draw(findings: Findings, operator: str) -> Figure:
                     x = [place(float(value)) for value in line["value"]]
                     look: dict[str, Any] = {"color": style.color, "marker": style.marker, "markersize": 5.5}
                     axes.plot(x, line["mean"], label=shortened(label, 24), **look)
+                    _draw_gain(axes, tables["gains"], line, place, style.color)
             _ticks(axes, values, place)
             if i < columns:
                 axes.set_title(f"{findings.scalars['noise']} {shortened(noise, 20)}".strip())
@@ -219,6 +221,19 @@ def _draw(findings: Findings, operator: str) -> Figure:
         shared_legend(figure)
         heading(figure, operator)
     return figure
+
+
+def _draw_gain(
+    axes: Axes, gains: pd.DataFrame, line: pd.DataFrame, place: Callable[[float], float], color: str
+) -> None:
+    """The interval of the change from the first to the last value, at the last: images are compared with themselves."""
+    first, last = line.iloc[0], line.iloc[-1]
+    keys = ["operator", "noise", "method", "metric"]
+    for gain in gains[(gains[keys] == last[keys]).all(axis=1)].itertuples():
+        ends = [float(first["mean"]) + float(gain.low), float(first["mean"]) + float(gain.high)]  # type: ignore[arg-type]
+        if all(map(math.isfinite, ends)):
+            x = place(float(last["value"]))
+            axes.plot([x, x], ends, color=color, linewidth=1.5, marker="_", markersize=7)
 
 
 def _scale(values: Sequence[float], parameter: str) -> Callable[[float], float]:

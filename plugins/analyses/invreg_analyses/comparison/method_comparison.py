@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from invreg import CompletedStudy, Findings, StudyAnalyzer, stream_key
-from invreg.text import metric_title, number, with_unit
+from invreg.text import metric_title, number, plural, with_unit
 from invreg_analyses.shared.panels import heading, panels, shared_legend
 from invreg_analyses.shared.statistics import Confidence, Resamples, mean_interval
 from invreg_analyses.shared.study_choice import At, Choices, choose, image_metrics, methods_in, metrics_in
@@ -27,6 +27,10 @@ _DIFFERENCES = [*_PLACE, "method", "reference", "metric", "difference", "low", "
 _SPREAD = 0.72
 #: Of trainings that were too brief: a triangle that stands on the point (matplotlib's CARETUPBASE).
 _MARK: dict[str, Any] = {"linestyle": "none", "marker": 10, "markersize": 6, "color": WARNING}
+
+
+#: Methods below the data that are named one by one.
+_NAMED = 6
 
 
 class MethodComparison(StudyAnalyzer):
@@ -146,7 +150,30 @@ def _text(means: pd.DataFrame, metric: pd.Series, choices: Choices, training: pd
     )
     behind = sufficiency_text(training, metric, [place(row) for row in training.itertuples()])
     sentence = f"Best mean {metric_title(metric['metric'])}: {named or 'none is finite'}."
-    return " ".join(filter(None, [sentence, behind, choices.in_words]))
+    below = _below_the_data(ranked, metric, choices, place)
+    return " ".join(filter(None, [sentence, below, behind, choices.in_words]))
+
+
+def _below_the_data(ranked: pd.DataFrame, metric: pd.Series, choices: Choices, place: Callable[[Any], str]) -> str:
+    """The methods that are worse than the measurement itself, where a method of the study hands it on."""
+    given = choices.entries[0].cell.spec.methods if choices.entries else {}
+    data = next((label for label, method in given.items() if method.reconstructor.name == "observation"), None)
+    unit, found = metric["unit"], []
+    for _, rows in ranked.groupby(list(_PLACE), sort=False):
+        own = rows.loc[rows["method"] == data, "mean"]
+        if own.empty:
+            continue
+        value = float(own.iloc[0])
+        for row in rows.itertuples(name="Row"):
+            mean = float(row.mean)  # type: ignore[arg-type]
+            is_written_alike = number(mean, unit) == number(value, unit)
+            if not is_written_alike and (mean < value) == bool(metric["higher_is_better"]):
+                both = f"{number(mean, unit)} against {with_unit(number(value, unit), unit)}"
+                found.append(f"{row.method} {place(row)} ({both})")
+    if not found:
+        return ""
+    more = f" and {plural(len(found) - _NAMED, 'other')}" if len(found) > _NAMED else ""
+    return f"Worse than the measurement itself: {', '.join(found[:_NAMED])}{more}."
 
 
 def _draw(findings: Findings, operator: str) -> Figure:

@@ -130,7 +130,8 @@ def _slope_one(axes: Axes) -> None:
     right, left = sorted(axes.get_xlim())
     middle = math.sqrt(right * left)
     h = np.array([right, left])
-    axes.plot(h, math.sqrt(low * high) * h / middle, color=MUTED, linewidth=1.0, alpha=0.7, zorder=0)
+    line = math.sqrt(low * high) * h / middle
+    axes.plot(h, line, color=MUTED, linewidth=1.0, alpha=0.7, zorder=0, label="slope of p = 1")
     axes.set_ylim(low, high)
 
 

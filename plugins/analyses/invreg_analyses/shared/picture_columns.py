@@ -46,10 +46,14 @@ def draw_columns(
 ) -> Figure:
     """The columns side by side, at most six, the rest below; errors from -limit to limit.
 
-    The first column must not have an error: the scale stands in its place.
+    The first column must not have an error: the scale stands in its place. It begins each row of columns, so that all
+    others have it beside them.
     """
-    blocks = math.ceil(len(columns) / _COLUMNS)
-    per_block = math.ceil(len(columns) / blocks)
+    first, *others = columns
+    blocks = max(math.ceil(len(others) / (_COLUMNS - 1)), 1)
+    beside = math.ceil(len(others) / blocks)
+    per_block = beside + 1
+    shown = [[first, *others[block * beside : (block + 1) * beside]] for block in range(blocks)]
     height, width = columns[0].image.shape[-2:]
     cell = min(WIDTH / max(per_block, 4), 2.4)
     lines = max(len(column.lines) for column in columns)
@@ -60,12 +64,12 @@ def draw_columns(
         grid = figure.subplots(3 * blocks, per_block, squeeze=False)
         for axes in grid.flat:
             axes.set_axis_off()
-        drawn = None
-        for position, column in enumerate(columns):
-            block, place = divmod(position, per_block)
-            drawn = _draw_column(grid[3 * block : 3 * block + 3, place], column, region, limit) or drawn
-        if drawn is not None:
-            color_scale(grid[2, 0], drawn, limit, scale_title)
+        for block, own in enumerate(shown):
+            cells = grid[3 * block : 3 * block + 3]
+            drawn = [_draw_column(cells[:, place], column, region, limit) for place, column in enumerate(own)]
+            errors = [one for one in drawn if one is not None]
+            if errors:
+                color_scale(cells[2, 0], errors[-1], limit, scale_title)
     return figure
 
 

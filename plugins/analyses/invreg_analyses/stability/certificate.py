@@ -9,6 +9,7 @@ from invreg import Analyzer, CertifiesStability, CompletedRun, Findings
 from invreg_analyses.shared.panels import log_axis, panels
 from invreg_analyses.shared.style import INK, MUTED, WIDTH, MethodStyle, method_styles, shortened
 from invreg_analyses.shared.tables import methods_table
+from invreg_analyses.stability.text import rounded_up
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -17,6 +18,10 @@ if TYPE_CHECKING:
 
     from invreg import StabilityCertificate
 
+_EXACT = (
+    "Exact reconstructions are those that the inversion tends to; how far the computed ones are from them is bounded "
+    "for each image on its own."
+)
 _TITLES = {"inverse": "Inverse: how much an error can grow", "forward": "Network: how much a change can grow"}
 #: Height of a bar; opacity of all but the smallest bound.
 _BAR, _FAINT = 0.62, 0.35
@@ -48,6 +53,9 @@ class Certificate(Analyzer):
             scalars[f"reconstruction_lipschitz_{label}"] = "not proven" if proven is None else proven
             # Weights may be changed later: whether it is proven for those that are there, the report finds out itself.
             sentences.append(f"{label}, as certified for this analysis: {certificate.statement}.")
+            sentences += _joined(certificate)
+        if any(one["of"] == "reconstruction" and one["bound"] is not None for one in bounds):
+            sentences.append(_EXACT)
         columns = ["method", "of", "proof", "bound"]
         return Findings(
             scalars=scalars,
@@ -62,6 +70,17 @@ class Certificate(Analyzer):
     def draw(self, findings: Findings) -> Mapping[str, Figure]:
         proven = findings.tables["bounds"]["bound"].notna()
         return {"bounds": _draw(findings)} if proven.any() else {}
+
+
+def _joined(certificate: StabilityCertificate) -> list[str]:
+    """How the bound of the reconstruction follows from that of the inverse, where it is another number."""
+    inner, whole = certificate.inverse_lipschitz.get("certified"), certificate.reconstruction_lipschitz
+    if inner is None or whole is None or rounded_up(inner) == rounded_up(whole):
+        return []
+    return [
+        f"The inverse of the network alone has the bound {rounded_up(inner)}; what stands around it, such as the "
+        f"padding of the measurement, makes it {rounded_up(whole)}."
+    ]
 
 
 def _bounds(label: str, certificate: StabilityCertificate) -> list[dict[str, Any]]:
@@ -87,13 +106,20 @@ def _parts(label: str, certificate: StabilityCertificate) -> list[dict[str, Any]
 
 
 def _draw(findings: Findings) -> Figure:
-    """Horizontal bars on a logarithmic axis: one group per method, one bar per proof, the smallest in full colour."""
+    """Horizontal bars on a logarithmic axis: one group per method, one bar per proof.
+
+    In full colour the smallest one, and that of the whole reconstruction, which the sentence is about.
+    """
     bounds = findings.tables["bounds"]
-    bounds = bounds[bounds["bound"].notna() & (bounds["proof"] != "certified")]
+    bounds = bounds[bounds["bound"].notna() & ((bounds["proof"] != "certified") | (bounds["of"] == "reconstruction"))]
+    bounds = bounds.assign(of=bounds["of"].replace("reconstruction", "inverse"))
     styles = method_styles(findings.tables["methods"])
     sides = [side for side in _TITLES if (bounds["of"] == side).any()]
     rows = max(int((bounds["of"] == side).sum()) for side in sides)
-    description = "Proven Lipschitz bounds of each network and of its inverse, by the way in which they were proven"
+    description = (
+        "Proven Lipschitz bounds of each network and of its inverse, by the way in which they were proven; "
+        "reconstruction: the inverse with all that stands around it"
+    )
     with panels(len(sides), description, width=WIDTH, height=0.3 * rows, margin=1.1, grid="x") as (figure, grid):
         for axes, side in zip(grid, sides, strict=True):
             _draw_side(axes, bounds[bounds["of"] == side], styles)
@@ -105,20 +131,23 @@ def _draw(findings: Findings) -> Figure:
 def _draw_side(axes: Axes, bounds: pd.DataFrame, styles: Mapping[str, MethodStyle]) -> None:
     names, position = [], 0.0
     for label, group in bounds.groupby("method", sort=False):
-        best = group["bound"].min()
+        is_whole = group["proof"] == "certified"
+        best = group.loc[~is_whole, "bound"].min()
         for row in group.itertuples():
-            alpha = 1.0 if row.bound == best else _FAINT
+            is_strong = row.bound == best or row.proof == "certified"
+            alpha = 1.0 if is_strong else _FAINT
             axes.barh(position, row.bound - 1, left=1, height=_BAR, color=styles[str(label)].color, alpha=alpha)
             axes.annotate(
-                f"{row.bound:.4g}",
+                rounded_up(float(row.bound)),  # type: ignore[arg-type]
                 (row.bound, position),
                 xytext=(4, 0),
                 textcoords="offset points",
                 va="center",
                 fontsize=8.5,
-                color=INK if row.bound == best else MUTED,
+                color=INK if is_strong else MUTED,
             )
-            names.append((position, f"{shortened(str(label), 20)}: {row.proof}"))
+            proof = "reconstruction" if row.proof == "certified" else row.proof
+            names.append((position, f"{shortened(str(label), 20)}: {proof}"))
             position += 1
         position += 0.5
     axes.set_yticks([place for place, _ in names], [name for _, name in names])
