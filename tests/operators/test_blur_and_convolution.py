@@ -59,6 +59,39 @@ def test_convolution_is_that_of_scipy(boundary: str, shape: tuple[int, int]) -> 
         np.testing.assert_allclose(convolved[0, c].numpy(), expected, atol=1e-13)
 
 
+@pytest.mark.parametrize("boundary", ["zero", "replicate"])
+@pytest.mark.parametrize(("rows", "columns"), [(31, 3), (3, 41), (23, 47)])
+def test_kernels_beyond_the_image_are_folded_to_it(boundary: str, rows: int, columns: int) -> None:
+    kernel, x, y = noise(rows, columns), noise(1, 1, 6, 9, seed=1), noise(1, 1, 6, 9, seed=2)
+    convolution = Convolution(kernel.tolist(), boundary)
+    expected = ndimage.convolve(x[0, 0].numpy(), kernel.numpy(), mode=SCIPY[boundary])
+    np.testing.assert_allclose(convolution(x)[0, 0].numpy(), expected, atol=1e-12)
+    adjoint = convolution.adjoint(y)
+    assert torch.sum(convolution(x) * y).item() == pytest.approx(torch.sum(x * adjoint).item(), rel=1e-11)
+
+
+@pytest.mark.parametrize("boundary", SCIPY)
+def test_kernels_of_many_entries_are_applied_by_fourier_transforms(boundary: str) -> None:
+    kernel, x, y = noise(33, 35), noise(2, 2, 34, 37, seed=1), noise(2, 2, 34, 37, seed=2)
+    convolution = Convolution(kernel.tolist(), boundary)
+    expected = ndimage.convolve(x[1, 0].numpy(), kernel.numpy(), mode=SCIPY[boundary])
+    np.testing.assert_allclose(convolution(x)[1, 0].numpy(), expected, atol=1e-11)
+    adjoint = convolution.adjoint(y)
+    assert torch.sum(convolution(x) * y).item() == pytest.approx(torch.sum(x * adjoint).item(), rel=1e-10)
+    assert convolution(x.half()).dtype == torch.float16
+    assert convolution(x[:0]).shape == x[:0].shape
+
+
+@pytest.mark.parametrize("sides", [(11, 11, 11), (3, 15, 5)])
+def test_large_kernels_of_volumes(sides: tuple[int, int, int]) -> None:
+    kernel, x, y = noise(*sides), noise(1, 1, 4, 6, 5, seed=1), noise(1, 1, 4, 6, 5, seed=2)
+    convolution = Convolution(kernel.tolist(), "replicate")
+    expected = ndimage.convolve(x[0, 0].numpy(), kernel.numpy(), mode="nearest")
+    np.testing.assert_allclose(convolution(x)[0, 0].numpy(), expected, atol=1e-11)
+    adjoint = convolution.adjoint(y)
+    assert torch.sum(convolution(x) * y).item() == pytest.approx(torch.sum(x * adjoint).item(), rel=1e-10)
+
+
 def test_convolution_maps_a_bright_pixel_to_the_kernel() -> None:
     x = torch.zeros(1, 1, 7, 9, dtype=torch.float64)
     x[0, 0, 3, 4] = 1

@@ -2,6 +2,9 @@
 
 Only multiplications and additions of images: on a CPU that beats PyTorch's convolutions for images with few
 channels, and on a GPU it keeps full precision where convolutions would fall back to TF32 or follow autocast.
+
+What a kernel has beyond the size of an image is folded to it, and kernels of many entries are applied by Fourier
+transforms, so that the time depends on the image and not on the kernel.
 """
 
 from __future__ import annotations
@@ -38,18 +41,46 @@ def flip(kernel: Kernel) -> Kernel:
     return _flipped(kernel)  # type: ignore[no-any-return]
 
 
+#: Of kernels with more entries that are not zero, Fourier transforms take less time than shifted images.
+_MOST_SHIFTS = 1024
+
+
 def correlate(x: Tensor, kernel: Kernel, boundary: Boundary) -> Tensor:
     """y[i, j] = sum over a, b of kernel[a][b] x[i + a - r, j + b - s], with radii (r, s) and x `[..., H, W]`.
 
     With a kernel of three axes, the same for x `[..., D, H, W]`.
     """
+    kernel = within(kernel, x, boundary)
     return _correlate_inside(pad(x, radii(kernel), boundary), kernel)
 
 
 def correlate_adjoint(y: Tensor, kernel: Kernel, boundary: Boundary) -> Tensor:
     """The exact adjoint of `correlate`, for y `[..., H, W]`."""
+    kernel = within(kernel, y, boundary)
     reach = radii(kernel)
     return fold(_correlate_inside(pad(y, [2 * r for r in reach], "zero"), flip(kernel)), reach, boundary)
+
+
+def within(kernel: Kernel, x: Tensor, boundary: Boundary) -> Kernel:
+    """The kernel that does the same to images of the size of x and reaches no further than from edge to edge.
+
+    Entries beyond it meet zeros under the rule `zero`, and under `replicate` the pixel at the edge, to whose entry they
+    are added. Under the other rules there are none, as `boundary.check_size` refuses such images.
+    """
+    reach = radii(kernel)
+    furthest = [max(length - 1, 0) for length in x.shape[-len(reach) :]]
+    if boundary not in ("zero", "replicate") or all(r <= most for r, most in zip(reach, furthest, strict=True)):
+        return kernel
+    folded = torch.tensor(kernel, dtype=torch.float64)
+    for axis, (r, most) in enumerate(zip(reach, furthest, strict=True)):
+        if r > most:
+            before, kept, after = folded.split([r - most, 2 * most + 1, r - most], axis)
+            kept = kept.clone()
+            if boundary == "replicate":
+                kept.narrow(axis, 0, 1).add_(before.sum(axis, keepdim=True))
+                kept.narrow(axis, 2 * most, 1).add_(after.sum(axis, keepdim=True))
+            folded = kept
+    return folded.tolist()  # type: ignore[no-any-return]
 
 
 def in_frequencies(x: Tensor, apply: Callable[[Tensor], Tensor], function: Callable[[Tensor], Tensor]) -> Tensor:
@@ -80,11 +111,26 @@ def _correlate_inside(x: Tensor, kernel: Kernel) -> Tensor:
         return y
 
     first, *others = _entries(kernel)
+    if sum(value != 0 for _, value in others) >= _MOST_SHIFTS and x.numel():
+        y = _by_frequencies(x, kernel)
+        for axis, side in enumerate(sides, start=-len(sides)):
+            y = y.narrow(axis, 0, side)
+        return y
     y = shifted(first[0]) * first[1]
     for place, value in others:
         if value:
             y.add_(shifted(place), alpha=value)
     return y
+
+
+def _by_frequencies(x: Tensor, kernel: Kernel) -> Tensor:
+    """The circular correlation, in float32 at least."""
+    axes = tuple(range(-len(radii(kernel)), 0))
+    sides = [x.shape[axis] for axis in axes]
+    with torch.autocast(x.device.type, enabled=False):
+        wide = x if x.dtype in (torch.float32, torch.float64) else x.float()
+        factors = torch.fft.rfftn(torch.tensor(kernel, dtype=wide.dtype, device=x.device), s=sides).conj()
+        return torch.fft.irfftn(torch.fft.rfftn(wide, dim=axes) * factors, s=sides, dim=axes).to(x.dtype)
 
 
 def _entries(kernel: Any) -> Iterator[tuple[tuple[int, ...], float]]:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from invreg import NormEstimate, Shape, ShapeError
+from invreg import NormEstimate, Shape
 from invreg_operators.fourier.sampling import (
     Acceleration,
     CenterFraction,
@@ -39,6 +39,8 @@ class FourierSampling(SampledOperator):
     Source: Lustig, Donoho & Pauly 2007, Magnetic Resonance in Medicine 58, 1182-1195.
     """
 
+    where = "fourier_sampling"
+
     def __init__(
         self,
         acceleration: Acceleration = 4.0,
@@ -47,52 +49,39 @@ class FourierSampling(SampledOperator):
         density: Density = 2.0,
         seed: Seed = 0,
     ) -> None:
-        super().__init__()
-        self._take_mask(acceleration, center_fraction, pattern, density, seed)
+        super().__init__(acceleration, center_fraction, pattern, density, seed)
 
     def forward(self, x: Tensor) -> Tensor:
         """A x `[B, 2 C, H, W]`, for x `[B, C, H, W]`."""
-        check_batch(x, "fourier_sampling")
-        range_shape = self.range_shape(tuple(x.shape[1:]))
-        mask = self.mask(*range_shape[1:]).to(x.device)
+        check_batch(x, self.where)
+        self.range_shape(tuple(x.shape[1:]))
         with torch.autocast(x.device.type, enabled=False):
-            return as_channels(unitary(full_precision(x)) * mask).to(x.dtype)
+            return as_channels(unitary(full_precision(x)) * self.mask_like(x)).to(x.dtype)
 
     def adjoint(self, y: Tensor) -> Tensor:
         """A* y `[B, C, H, W]`, the image with zeros for what was not measured, for y `[B, 2 C, H, W]`."""
-        check_batch(y, "fourier_sampling", _MEASUREMENTS)
+        check_batch(y, self.where, _MEASUREMENTS)
         self.domain_shape(tuple(y.shape[1:]))
-        mask = self.mask(y.shape[2], y.shape[3]).to(y.device)
         with torch.autocast(y.device.type, enabled=False):
-            return unitary_adjoint(as_complex(y) * mask).real.to(y.dtype)
+            return unitary_adjoint(as_complex(y) * self.mask_like(y)).real.to(y.dtype)
 
     def normal_function(self, x: Tensor, function: Callable[[Tensor], Tensor]) -> Tensor:
         """f(A*A) x. On real images, A*A has at each frequency the mean of the mask there and at the opposite one."""
-        check_batch(x, "fourier_sampling")
+        check_batch(x, self.where)
         height, width = x.shape[2:]
-        mask = torch.fft.ifftshift(self.mask(height, width)).to(x.device, x.dtype)
+        mask = torch.fft.ifftshift(self.mask_like(x)).to(x.dtype)
         values = (mask + mask.flip(0, 1).roll((1, 1), (0, 1))) / 2
         with torch.autocast(x.device.type, enabled=False):
             factors = function(values[:, : width // 2 + 1])
             return torch.fft.irfft2(torch.fft.rfft2(x) * factors, s=(height, width))
 
     def range_shape(self, domain_shape: Shape) -> Shape:
-        check_images(domain_shape, "fourier_sampling")
+        check_images(domain_shape, self.where)
         return 2 * domain_shape[0], *domain_shape[1:]
 
-    def domain_shape(self, range_shape: Shape) -> Shape:
-        """Shape of the image whose measurement has this shape.
-
-        Raises:
-            ShapeError: if there is none.
-        """
-        if len(range_shape) != 3 or range_shape[0] % 2 or min(range_shape[1:]) < 1:
-            raise ShapeError(
-                f"measurements of shape {tuple(range_shape)}",
-                where="fourier_sampling",
-                expected="(2 channels, height, width): real and imaginary parts",
-            )
-        return range_shape[0] // 2, *range_shape[1:]
+    @property
+    def channels(self) -> tuple[int, int]:
+        return 1, 2
 
     def norm(self, domain_shape: Shape, *, tolerance: float = 1e-6, seed: int = 0) -> NormEstimate:
         """1, exactly: U is unitary, and frequency zero, all that a constant image has, is measured."""

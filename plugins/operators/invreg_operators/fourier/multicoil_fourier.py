@@ -43,6 +43,8 @@ class MulticoilFourier(SampledOperator):
     Source: Pruessmann et al. 1999, Magnetic Resonance in Medicine 42, 952-962.
     """
 
+    where = "multicoil_fourier"
+
     def __init__(
         self,
         coils: Annotated[
@@ -65,8 +67,7 @@ class MulticoilFourier(SampledOperator):
         density: Density = 2.0,
         seed: Seed = 0,
     ) -> None:
-        super().__init__()
-        self._take_mask(acceleration, center_fraction, pattern, density, seed)
+        super().__init__(acceleration, center_fraction, pattern, density, seed)
         self._file, self.image = maps, image
         self._read = None if maps is None else maps_in(maps.found("maps", "an NPY file of sensitivities"))
         self.coils = coils if self._read is None else len(self._read)
@@ -78,58 +79,49 @@ class MulticoilFourier(SampledOperator):
             ShapeError: if the maps come from a file and have another size, or a complex image an odd number of
                 channels.
         """
-        check_batch(x, "multicoil_fourier")
+        check_batch(x, self.where)
         self.range_shape(tuple(x.shape[1:]))
         with torch.autocast(x.device.type, enabled=False):
             maps = self.maps(x)
             seen = (as_complex(x) if self.image == "complex" else full_precision(x))[:, :, None] * maps
-            return as_channels((unitary(seen) * self._mask(x)).flatten(1, 2)).to(x.dtype)
+            return as_channels((unitary(seen) * self.mask_like(x)).flatten(1, 2)).to(x.dtype)
 
     def adjoint(self, y: Tensor) -> Tensor:
         """A* y `[B, C, H, W]`, or `[B, 2 C, H, W]` if images are complex, for y `[B, 2 coils C, H, W]`."""
-        check_batch(y, "multicoil_fourier.adjoint", "measurements [B, 2 coils C, H, W]")
+        check_batch(y, f"{self.where}.adjoint", "measurements [B, 2 coils C, H, W]")
         self.domain_shape(tuple(y.shape[1:]))
         with torch.autocast(y.device.type, enabled=False):
-            each = unitary_adjoint(as_complex(y).unflatten(1, (-1, self.coils)) * self._mask(y))
+            each = unitary_adjoint(as_complex(y).unflatten(1, (-1, self.coils)) * self.mask_like(y))
             x = (each * self.maps(y).conj()).sum(2)
             return (as_channels(x) if self.image == "complex" else x.real).to(y.dtype)
 
     def range_shape(self, domain_shape: Shape) -> Shape:
-        check_images(domain_shape, "multicoil_fourier")
+        check_images(domain_shape, self.where)
         channels, *size = domain_shape
         if self._file is not None and self._read is not None and tuple(self._read.shape[1:]) != tuple(size):
             raise ShapeError(
                 f"images of {size[0]}x{size[1]} pixels",
-                where="multicoil_fourier",
+                where=self.where,
                 expected=f"{self._read.shape[1]}x{self._read.shape[2]}, the size of the maps in {self._file.path}",
                 hint="whole images in training, too: crops have another size than the maps",
             )
         if self.image == "complex" and channels % 2:
             raise ShapeError(
                 f"complex images of shape {tuple(domain_shape)}",
-                where="multicoil_fourier",
+                where=self.where,
                 expected="real and imaginary part of each channel: an even number of channels",
                 hint="image: real, for images without an imaginary part",
             )
-        per_channel = self.coils if self.image == "complex" else 2 * self.coils
-        return per_channel * channels, *size
+        seen, measured = self.channels
+        return channels // seen * measured, *size
 
-    def domain_shape(self, range_shape: Shape) -> Shape:
-        """Shape of the image whose measurement has this shape.
+    @property
+    def channels(self) -> tuple[int, int]:
+        return (2 if self.image == "complex" else 1), 2 * self.coils
 
-        Raises:
-            ShapeError: if there is none.
-        """
-        if len(range_shape) != 3 or range_shape[0] % (2 * self.coils) or min(range_shape[1:]) < 1:
-            raise ShapeError(
-                f"measurements of shape {tuple(range_shape)}",
-                where="multicoil_fourier",
-                expected=f"(2 x {self.coils} coils x channels, height, width): real and imaginary parts",
-            )
-        per_channel = self.coils if self.image == "complex" else 2 * self.coils
-        shape = range_shape[0] // per_channel, *range_shape[1:]
-        self.range_shape(shape)
-        return shape
+    @property
+    def layout(self) -> str:
+        return f"2 x {self.coils} coils x channels"
 
     def maps(self, like: Tensor) -> Tensor:
         """S `[coils, H, W]`, complex, for images of the size, the precision and on the device of a tensor."""
@@ -143,6 +135,3 @@ class MulticoilFourier(SampledOperator):
         return f"coils={self.coils}{maps}, image={self.image!r}, acceleration={self.acceleration:g}, " + (
             f"pattern={self.pattern!r}, seed={self.seed}"
         )
-
-    def _mask(self, like: Tensor) -> Tensor:
-        return self.mask(like.shape[-2], like.shape[-1]).to(like.device)

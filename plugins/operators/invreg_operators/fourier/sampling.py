@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from abc import abstractmethod
+from typing import Annotated, ClassVar
 
 from pydantic import Field
 from torch import Tensor
 
-from invreg import LinearOperator, SpecError
+from invreg import LinearOperator, Shape, ShapeError, SpecError
 from invreg_operators.fourier.sampling_masks import Pattern, sampling_mask
 
 Acceleration = Annotated[float, Field(description="one in so many frequencies is measured, rounded", ge=1)]
@@ -38,11 +39,15 @@ Seed = Annotated[int, Field(description="seed of the random choice; for radial, 
 
 
 class SampledOperator(LinearOperator):
-    """A linear operator that measures some frequencies."""
+    """A linear operator that measures some frequencies, as real and imaginary parts. Subclasses write `channels`."""
 
-    def _take_mask(
+    #: The name of the component, for messages.
+    where: ClassVar[str]
+
+    def __init__(
         self, acceleration: float, center_fraction: float, pattern: Pattern, density: float, seed: int
     ) -> None:
+        super().__init__()
         if center_fraction * acceleration > 1:
             raise SpecError(
                 f"a centre of {center_fraction:g} of all frequencies, of which 1/{acceleration:g} is measured",
@@ -52,8 +57,39 @@ class SampledOperator(LinearOperator):
         self.acceleration, self.center_fraction, self.density = acceleration, center_fraction, density
         self.pattern, self.seed = pattern, seed
 
+    @property
+    @abstractmethod
+    def channels(self) -> tuple[int, int]:
+        """So many channels of an image have so many of the measurement."""
+
+    @property
+    def layout(self) -> str:
+        """What the channels of measurements are, for messages."""
+        return "2 channels"
+
+    def domain_shape(self, range_shape: Shape) -> Shape:
+        """Shape of the image whose measurement has this shape.
+
+        Raises:
+            ShapeError: if there is none.
+        """
+        seen, measured = self.channels
+        if len(range_shape) != 3 or range_shape[0] % measured or min(range_shape[1:]) < 1:
+            raise ShapeError(
+                f"measurements of shape {tuple(range_shape)}",
+                where=self.where,
+                expected=f"({self.layout}, height, width): real and imaginary parts",
+            )
+        shape = range_shape[0] // measured * seen, *range_shape[1:]
+        self.range_shape(shape)
+        return shape
+
     def mask(self, height: int, width: int) -> Tensor:
         """The measured frequencies of images of this size, `[height, width]` of bool, on the CPU."""
         return sampling_mask(
             height, width, self.pattern, self.acceleration, self.center_fraction, self.density, self.seed
         ).clone()
+
+    def mask_like(self, x: Tensor) -> Tensor:
+        """The measured frequencies of images of the size and on the device of a tensor `[..., H, W]`."""
+        return self.mask(x.shape[-2], x.shape[-1]).to(x.device)
