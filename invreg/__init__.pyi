@@ -38,6 +38,7 @@ from .components.image_quality import (
     structural_similarity as structural_similarity,
 )
 from .components.metric import Metric as Metric
+from .components.named_classes import NamedClass as NamedClass, TakesNamedClasses as TakesNamedClasses
 from .components.noise import Noise as Noise
 from .components.operator import (
     Linearization as Linearization,

@@ -99,20 +99,27 @@ def describe(
     name: Annotated[
         str | None, typer.Argument(metavar="NAME", help="A component; without one, all of the kind are listed.")
     ] = None,
+    class_name: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="CLASS", help="A class of another package that the component takes by name, as in deepinv Blur."
+        ),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON; the parameters as a JSON Schema.")] = False,
 ) -> None:
     """Say what a component is and what its parameters are."""
     from invreg.plugins.answers import answer
 
-    question = repr(("describe", kind, name, as_json))
-    found = answer(question, lambda registry: _described(registry, kind, name, as_json))
+    question = repr(("describe", kind, name, class_name, as_json))
+    found = answer(question, lambda registry: _described(registry, kind, name, class_name, as_json))
     room = width() or (_PAGE if name is not None else None)
     _print_lines(found if as_json else laid_out(found, room))
 
 
-def _described(registry: Registry, kind: str | None, name: str | None, as_json: bool) -> str:
+def _described(registry: Registry, kind: str | None, name: str | None, class_name: str | None, as_json: bool) -> str:
     import json
 
+    from invreg.plugins import describe as words
     from invreg.plugins.describe import describe_as_data, describe_component, first_sentence
 
     if kind is None:
@@ -125,6 +132,10 @@ def _described(registry: Registry, kind: str | None, name: str | None, as_json: 
             return json.dumps({key: describe_as_data(entry, registry) for key, entry in known.items()}, indent=2)
         return _listed({key: first_sentence(entry.cls) for key, entry in known.items()})
     entry = registry.entry(kind, name)
+    if class_name is not None:
+        if as_json:
+            return json.dumps(words.describe_named_class_as_data(entry, class_name), indent=2)
+        return words.describe_named_class(entry, class_name)
     return json.dumps(describe_as_data(entry, registry), indent=2) if as_json else describe_component(entry, registry)
 
 
@@ -185,16 +196,22 @@ def schema(
 def _schema(registry: Registry) -> str:
     import json
 
-    from invreg.specs.json_schema import spec_schema
+    from invreg.specs.json_schema import add_named_classes, spec_schema
 
-    return json.dumps(spec_schema(registry), indent=2, ensure_ascii=False)
+    schema = spec_schema(registry)
+    add_named_classes(schema, registry)
+    return json.dumps(schema, indent=2, ensure_ascii=False)
 
 
 def new_plugin(
     name: Annotated[str, typer.Argument(metavar="NAME", help="Name of the package, as in invreg-camera.")],
     kind: Annotated[
         str,
-        typer.Option(metavar="KIND", help="What it brings: operator, reconstructor, trainer, analyzer or dataset."),
+        typer.Option(
+            metavar="KIND",
+            help="What it brings: operator, projector (of another package), reconstructor, trainer, analyzer or "
+            "dataset.",
+        ),
     ] = "operator",
     output: Annotated[Path, typer.Option(metavar="DIR", help="Folder in which the package's folder is made.")] = Path(),
 ) -> None:

@@ -9,6 +9,8 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from invreg.components.hookspecs import INTERFACE_VERSION
+from invreg.components.named_classes import TakesNamedClasses
+from invreg.errors import SpecError
 from invreg.plugins.discovery import SLOW, Plugin
 from invreg.plugins.examples import example_spec
 from invreg.plugins.registry import Entry, Registry
@@ -98,8 +100,66 @@ def describe_component(entry: Entry, registry: Registry) -> str:
         default = "required" if info.is_required() else f"default {_default(info.default)}"
         lines.append(f"  {name}: {type_in_words(schema['properties'][name])}, {default}")
         lines += [f"{_INDENT}{' '.join(info.description.split())}"] if info.description else []
+    if isinstance(entry.cls, TakesNamedClasses):
+        lines += ["", f"What `parameters` can be for one {entry.cls.name_parameter}:"]
+        lines += [f"    invreg describe {entry.kind} {entry.name} {entry.cls.name_parameter.upper()}"]
     lines += ["", "In a spec:", textwrap.indent(example_spec(entry, registry), "    ")]
     return "\n".join(lines)
+
+
+def describe_named_class(entry: Entry, name: str) -> str:
+    """Text with the documentation and the parameters of a class of another package that a component takes by name.
+
+    Raises:
+        SpecError: if the component takes none, or there is none of this name.
+        InvregError: if the package cannot be imported.
+    """
+    cls = _takes_named_classes(entry, name)
+    found = cls.class_named(name)
+    properties = found.schema["properties"]
+    lines = [
+        f"{entry.kind} {entry.name}, {cls.name_parameter} {found.name}",
+        f"({found.place})",
+        "",
+        found.documentation or "(no documentation)",
+        "",
+        "Parameters:" if properties else "No parameters.",
+    ]
+    for parameter, described in properties.items():
+        default = "required" if parameter in found.schema["required"] else "optional"
+        default = f"default {_default(described['default'])}" if "default" in described else default
+        lines.append(f"  {parameter}: {described.get('annotation', 'any')}, {default}")
+        lines += [f"{_INDENT}{described['description']}"] if "description" in described else []
+    return "\n".join(lines)
+
+
+def describe_named_class_as_data(entry: Entry, name: str) -> dict[str, Any]:
+    """What `describe_named_class` says, for programs.
+
+    Raises:
+        SpecError: if the component takes none, or there is none of this name.
+        InvregError: if the package cannot be imported.
+    """
+    cls = _takes_named_classes(entry, name)
+    found = cls.class_named(name)
+    return {
+        "kind": entry.kind,
+        "name": entry.name,
+        cls.name_parameter: found.name,
+        "class": found.place,
+        "documentation": found.documentation,
+        **found.schema,
+    }
+
+
+def _takes_named_classes(entry: Entry, name: str) -> type[TakesNamedClasses]:
+    if not isinstance(entry.cls, TakesNamedClasses):
+        raise SpecError(
+            f"{entry.kind} {entry.name} takes no class of another package by its name, such as {name!r:.80}",
+            where="CLASS",
+            expected=f"nothing after {entry.name}",
+        )
+    return entry.cls
 
 
 def describe_as_data(entry: Entry, registry: Registry) -> dict[str, Any]:

@@ -16,15 +16,24 @@ from invreg.schema.kinds import NO_TEXTS
 
 TEMPLATES = Path(__file__).parent / "templates"
 
-#: The kinds of components that a new plugin can begin with.
-PLUGIN_KINDS = ("operator", "reconstructor", "trainer", "analyzer", "dataset")
+#: What a new plugin can begin with, and the kind of component that it is.
+COMPONENT_KINDS = {
+    "operator": "operator",
+    "projector": "operator",
+    "reconstructor": "reconstructor",
+    "trainer": "trainer",
+    "analyzer": "analyzer",
+    "dataset": "dataset",
+}
+PLUGIN_KINDS = tuple(COMPONENT_KINDS)
 
 #: What the templates import by these names.
-_USED = ("Annotated", "Field", "Figure", "Mapping", "Path", "Tensor")
+_USED = ("Annotated", "Field", "Figure", "LinearOperator", "Mapping", "Path", "Tensor")
 
 #: What the templates import besides invreg, in the oldest versions that invreg itself works with.
 _REQUIREMENTS = {
     "operator": ("pydantic>=2.8", "torch>=2.4"),
+    "projector": ("numpy>=1.26", "pydantic>=2.8", "scipy>=1.12", "torch>=2.4"),
     "reconstructor": ("pydantic>=2.8", "torch>=2.4"),
     "trainer": ("pydantic>=2.8", "torch>=2.4"),
     "analyzer": ("matplotlib>=3.8", "pandas>=2.1", "pydantic>=2.8"),
@@ -39,7 +48,7 @@ def new_plugin(name: str, kind: str = "operator", output: str | Path = ".") -> P
 
     Args:
         name: name of the distribution, as in `invreg-camera`. The module is `invreg_camera`, the component `camera`.
-        kind: one of `PLUGIN_KINDS`.
+        kind: one of `PLUGIN_KINDS`; a projector is an operator that calls another package.
         output: folder in which the package's folder is made.
 
     Raises:
@@ -54,6 +63,7 @@ def new_plugin(name: str, kind: str = "operator", output: str | Path = ".") -> P
             expected=f"one of {', '.join(PLUGIN_KINDS)}",
             hint=f"did you mean {near!r}?" if near else None,
         )
+    template, kind = kind, COMPONENT_KINDS[kind]
     module, component = _names(name, kind)
     words = {
         "distribution": name,
@@ -63,15 +73,15 @@ def new_plugin(name: str, kind: str = "operator", output: str | Path = ".") -> P
         "kind": kind,
         "interface": str(INTERFACE_VERSION),
         "version": __version__,
-        "requirements": ", ".join(f'"{name}"' for name in [f"invreg>={__version__}", *_REQUIREMENTS[kind]]),
+        "requirements": ", ".join(f'"{name}"' for name in [f"invreg>={__version__}", *_REQUIREMENTS[template]]),
     }
     files = {
         "pyproject.toml": "common/pyproject.toml.in",
         "README.md": "common/README.md.in",
-        f"{component}.yaml": f"{kind}/spec.yaml.in",
+        f"{component}.yaml": f"{template}/spec.yaml.in",
         f"src/{module}/plugin.py": "common/plugin.py.in",
-        f"src/{module}/{kind}.py": f"{kind}/component.py.in",
-        f"tests/test_{module}.py": f"{kind}/test.py.in",
+        f"src/{module}/{kind}.py": f"{template}/component.py.in",
+        f"tests/test_{module}.py": f"{template}/test.py.in",
     }
     texts = {
         path: _filled((TEMPLATES / template).read_text(encoding="utf-8"), words) for path, template in files.items()

@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from typing import Any
 
 from invreg.components.base_classes import BASE_CLASSES
+from invreg.components.named_classes import TakesNamedClasses
+from invreg.errors import InvregError
 from invreg.plugins.describe import first_sentence
 from invreg.plugins.registry import Entry, Registry
 from invreg.schema.kinds import KINDS
@@ -74,6 +76,41 @@ def spec_schema(registry: Registry) -> dict[str, Any]:
         "dependentRequired": {key: ["matrix"] for key in ("study_analyses", "headings", "executor")},
         "$defs": definitions,
     }
+
+
+def add_named_classes(schema: dict[str, Any], registry: Registry) -> None:
+    """Adds to the schema of a spec those of classes of other packages that components take by name.
+
+    This imports these packages. One that cannot be imported is left out.
+    """
+    for kind in KINDS:
+        for name, entry in registry.entries(kind).items():
+            if isinstance(entry.cls, TakesNamedClasses):
+                _add_classes_of(entry.cls, f"{kind}.{_pointer(name)}", schema["$defs"])
+
+
+def _add_classes_of(cls: type[TakesNamedClasses], definition: str, definitions: dict[str, Any]) -> None:
+    try:
+        names = list(cls.class_names())
+    except InvregError:
+        return
+    cases = []
+    for name in names:
+        described = dict(cls.class_named(name).schema)
+        # What they are for takes ten times the room of their types; `invreg describe` has it.
+        described["properties"] = {
+            parameter: {key: value for key, value in about.items() if key != "description"}
+            for parameter, about in described["properties"].items()
+        }
+        definitions[f"{definition}.{name}"] = described
+        parameters: dict[str, Any] = {"$ref": _reference(f"{definition}.{name}")}
+        then: dict[str, Any] = {"required": ["parameters"]} if described["required"] else {}
+        if not then:
+            parameters = {"anyOf": [parameters, {"type": "null"}]}
+        is_this_one = {"properties": {cls.name_parameter: {"const": name}}}
+        cases.append({"if": is_this_one, "then": {"properties": {"parameters": parameters}, **then}})
+    definitions[definition]["properties"][cls.name_parameter]["enum"] = names
+    definitions[definition]["allOf"] = cases
 
 
 def _component(name: str, entry: Entry, definitions: dict[str, Any], bases: dict[str, Nested]) -> dict[str, Any]:

@@ -14,7 +14,7 @@ import pytest
 
 from invreg import cli
 from invreg.errors import InvregError, PluginError, SpecError
-from invreg.plugins.scaffold import PLUGIN_KINDS, new_plugin
+from invreg.plugins.scaffold import COMPONENT_KINDS, PLUGIN_KINDS, new_plugin
 
 
 def _install_without_pip(package: Path) -> Path:
@@ -101,13 +101,14 @@ def test_the_files_are_formatted_and_say_what_they_are(packages: dict[str, Path]
         ):
             assert token not in text
         assert f"class Own{kind.capitalize()}(invreg." in text
-        assert "return 1" in (package / "src" / f"invreg_own_{kind}" / "plugin.py").read_text(encoding="utf-8")
+        source = package / "src" / f"invreg_own_{kind}"
+        assert "return 1" in (source / "plugin.py").read_text(encoding="utf-8")
         required = tomllib.loads((package / "pyproject.toml").read_text(encoding="utf-8"))["project"]["dependencies"]
         names = {requirement.partition(">=")[0] for requirement in required}
         imported = set(
-            re.findall(r"^ *(?:import|from) (\w+)", (package / f"src/invreg_own_{kind}/{kind}.py").read_text(), re.M)
+            re.findall(r"^ *(?:import|from) (\w+)", (source / f"{COMPONENT_KINDS[kind]}.py").read_text(), re.M)
         )
-        assert names == imported & {"invreg", "matplotlib", "numpy", "pandas", "pydantic", "torch"}
+        assert names == imported & {"invreg", "matplotlib", "numpy", "pandas", "pydantic", "scipy", "torch"}
     # Which packages are known as one's own, and which files are tests, is a matter of where they lie: the order of
     # imports is left out, and so is `assert`.
     done = _run([], "ruff", "check", "--ignore", "I001,S101", *map(str, packages.values()), cwd=Path.cwd())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import warnings
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
@@ -12,7 +13,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from invreg import InvregError, Shape, SpecError, did_you_mean, read_image
+from invreg import InvregError, NamedClass, Shape, SpecError, did_you_mean, read_image
+from invreg_foreign.schemas import descriptions_of, schema_of
 from invreg_foreign.signatures import (
     Parameter,
     check_complete,
@@ -137,6 +139,32 @@ class Maker:
             return PENDING
         made = self._call(cls, name, values, several, inside)
         return catalogue.finished(made, reference or {}, parameter, where)
+
+    def described(self, key: str, name: str) -> NamedClass:
+        """A class of a catalogue in words, with the schema of its parameters.
+
+        Raises:
+            SpecError: if there is none of this name.
+        """
+        catalogue = self.catalogues[key]
+        cls = catalogue.find(name, key)
+        known = {
+            one: parameter
+            for one, parameter in parameters_of(cls).items()
+            if one not in self.refused and not _takes_functions(parameter)
+        }
+        if (several := takes_positional(cls)) is not None:
+            known.setdefault(several, Parameter(several, frozenset({"list"}), "list", ()))
+        follows = {
+            **dict.fromkeys(catalogue.seeded(known, 0), "follows from the seed where it is left out"),
+            **dict.fromkeys(catalogue.shaped(name, known, (1, 1, 1)), "follows from the images where it is left out"),
+        }
+        said = descriptions_of(cls)
+        properties = {one: schema_of(known[one], follows.get(one), said.get(one)) for one in known}
+        required = [one for one, parameter in known.items() if parameter.is_required and one not in follows]
+        schema = {"type": "object", "properties": properties, "required": required, "additionalProperties": False}
+        place = f"{cls.__module__}.{getattr(cls, '__qualname__', name)}"
+        return NamedClass(name, place, inspect.getdoc(cls) or "", schema)
 
     def argument(self, value: Any, parameter: Parameter, where: str, owner: str) -> Any:
         """What a plain value stands for in the place of a parameter.

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from invreg import (
     InvregError,
     LinearOperator,
+    NamedClass,
     Operator,
     Problem,
     Reconstructor,
@@ -40,6 +41,8 @@ class DeepInverseModel(Reconstructor):
     batch. One with weights has them from a file, and is then not trained, or is trained by a trainer. Nothing is
     downloaded.
     """
+
+    name_parameter = "model"
 
     def __init__(
         self,
@@ -85,6 +88,14 @@ class DeepInverseModel(Reconstructor):
             )
         if weights is not None:
             _read_weights(weights)
+
+    @classmethod
+    def class_names(cls) -> list[str]:
+        return sorted(maker(None, 0).catalogues["model"].entries)
+
+    @classmethod
+    def class_named(cls, name: str) -> NamedClass:
+        return maker(None, 0).described("model", name)
 
     def check_operator(self, operator: Operator) -> None:
         """Refuses an operator that cannot be evaluated."""

@@ -8,7 +8,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from invreg import InvregError, LinearOperator, Operator, Shape
+from invreg import InvregError, LinearOperator, NamedClass, Operator, Shape
 from invreg.interop import LinearPhysicsOperator, PhysicsOperator
 from invreg_foreign.deepinv_catalogues import is_linear, maker, physics_class
 from invreg_foreign.per_shape import LinearPerShape, PerShape
@@ -33,6 +33,8 @@ class DeepInversePhysics(PerShape):
     Source: Tachella et al. 2025, DeepInverse: A Python package for solving imaging inverse problems with deep learning.
     """
 
+    name_parameter = "physics"
+
     def __init__(
         self,
         physics: Annotated[str, Field(description="the name of a class in deepinv.physics", examples=["Downsampling"])],
@@ -51,6 +53,14 @@ class DeepInversePhysics(PerShape):
             self.__class__ = LinearDeepInversePhysics
         # Made here where the shape of images is not needed: what is wrong then is found when the spec is checked.
         maker(None, seed).make("physics", physics, parameters)
+
+    @classmethod
+    def class_names(cls) -> list[str]:
+        return sorted(maker(None, 0).catalogues["physics"].entries)
+
+    @classmethod
+    def class_named(cls, name: str) -> NamedClass:
+        return maker(None, 0).described("physics", name)
 
     @property
     def place(self) -> object:

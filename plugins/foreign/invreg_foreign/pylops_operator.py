@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import numpy as np
 from pydantic import Field
 
-from invreg import Operator, Shape, ShapeError
+from invreg import NamedClass, Operator, Shape, ShapeError
 from invreg.interop import operator_from_pylops
 from invreg_foreign.catalogues import Catalogue, Maker
 from invreg_foreign.packages import package
@@ -35,6 +35,8 @@ class PyLopsOperator(LinearPerShape):
     Source: Ravasi and Vasconcelos 2020, SoftwareX 11, 100361.
     """
 
+    name_parameter = "operator"
+
     def __init__(
         self,
         operator: Annotated[str, Field(description="the name of a class of PyLops", examples=["FirstDerivative"])],
@@ -46,6 +48,14 @@ class PyLopsOperator(LinearPerShape):
         self.operator, self.parameters_of_operator = operator, parameters
         # Where the shape of images is not needed, it is made here: what is wrong is found when the spec is checked.
         _maker(None).make("operator", operator, parameters)
+
+    @classmethod
+    def class_names(cls) -> list[str]:
+        return sorted(_maker(None).catalogues["operator"].entries)
+
+    @classmethod
+    def class_named(cls, name: str) -> NamedClass:
+        return _maker(None).described("operator", name)
 
     def make(self, image_shape: Shape) -> Operator:
         theirs = _maker(image_shape).make("operator", self.operator, self.parameters_of_operator)

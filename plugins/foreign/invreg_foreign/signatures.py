@@ -36,6 +36,14 @@ class Parameter:
     def is_required(self) -> bool:
         return self.default is self.REQUIRED
 
+    @property
+    def kinds(self) -> set[str]:
+        """The kinds of plain values that the annotation, and the default, allow; empty where they do not tell."""
+        kinds = {kind for words, kind in _KINDS for word in words if word in self.wants}
+        if not kinds or self.wants & _ANYTHING:
+            return set()
+        return kinds | ({_kind(self.default)} - {""} if not self.is_required else set())
+
     def __str__(self) -> str:
         shown = self.name + (f": {self.text}" if self.text else "")
         return shown if self.is_required else f"{shown} = {_shown(self.default)}"
@@ -52,14 +60,13 @@ class Parameter:
             raise SpecError(
                 f"{value!r:.80} is a text", where=where, expected=f"a number, such as its default {self.default}"
             )
-        kinds = {kind for words, kind in _KINDS for word in words if word in self.wants}
-        if not kinds or self.wants & _ANYTHING:
+        kinds = self.kinds
+        if not kinds:
             return
         if value is None:
             fits = self.default is None or "None" in self.wants
         else:
-            default = "" if self.is_required else _kind(self.default)
-            fits = _kind(value) in kinds | {default} | ({"whole number"} if "number" in kinds | {default} else set())
+            fits = _kind(value) in kinds | ({"whole number"} if "number" in kinds else set())
         if not fits:
             what = {"text": "a text", "": "nothing"}.get(_kind(value), f"a {_kind(value)}")
             raise SpecError(
