@@ -128,7 +128,7 @@ def describe_named_class(entry: Entry, name: str) -> str:
     for parameter, described in properties.items():
         default = "required" if parameter in found.schema["required"] else "optional"
         default = f"default {_default(described['default'])}" if "default" in described else default
-        lines.append(f"  {parameter}: {described.get('annotation', 'any')}, {default}")
+        lines.append(f"  {parameter}: {described.get('annotation', 'any'):.100}, {default}")
         lines += [f"{_INDENT}{described['description']}"] if "description" in described else []
     return "\n".join(lines)
 
