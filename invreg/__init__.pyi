@@ -61,6 +61,7 @@ from .components.reconstructor import (
     FinalisesWeights as FinalisesWeights,
     FollowsTraining as FollowsTraining,
     HasLocalForwardMap as HasLocalForwardMap,
+    LearnsDenoiser as LearnsDenoiser,
     LearnsForwardMap as LearnsForwardMap,
     Reconstructor as Reconstructor,
     ReconstructsWithBound as ReconstructsWithBound,

@@ -169,6 +169,20 @@ class LearnsForwardMap(Protocol):
 
 
 @runtime_checkable
+class LearnsDenoiser(Protocol):
+    """A reconstructor with a denoiser that is trained by itself, before it is plugged into a reconstruction."""
+
+    @property
+    def denoiser_std(self) -> float:
+        """The standard deviation of the white noise that it is to remove, for images in [0, 1]."""
+        ...
+
+    def denoise(self, x: Tensor) -> Tensor:
+        """The denoised images, `[B, C, H, W]`."""
+        ...
+
+
+@runtime_checkable
 class HasLocalForwardMap(Protocol):
     """A reconstructor whose forward map is local, with a known radius."""
 
