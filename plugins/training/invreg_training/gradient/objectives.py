@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import cast
 
+import torch
 from torch import Tensor, nn
 
-from invreg import LearnsForwardMap, PulledBackOperator, Reconstructor, ShapeError
+from invreg import LearnsDenoiser, LearnsForwardMap, PulledBackOperator, Reconstructor, ShapeError
 from invreg_training.gradient.penalties import Divergence, LogDeterminant, with_tangent
 
 
@@ -50,6 +51,22 @@ class ApproximationLoss(nn.Module):
         value, tangent, v = with_tangent(learned, x)
         misfit = _mean_square(value, z, "forward maps", self.reconstructor)
         return misfit + self.penalty(self.reconstructor, x, value, tangent, v)
+
+
+class DenoisingLoss(nn.Module):
+    """mean (D(x + s n) - x)² over a batch and its pixels, for the denoiser D of a reconstructor and white noise n.
+
+    The measurement is not looked at. n comes from torch's generator, which the trainer sets for each step.
+    """
+
+    def __init__(self, reconstructor: Reconstructor) -> None:
+        super().__init__()
+        self.reconstructor = reconstructor
+
+    def forward(self, z: Tensor, x: Tensor) -> Tensor:
+        denoising = cast(LearnsDenoiser, self.reconstructor)
+        noisy = x + denoising.denoiser_std * torch.randn_like(x)
+        return _mean_square(denoising.denoise(noisy), x, "denoised images", self.reconstructor)
 
 
 def _mean_square(found: Tensor, wanted: Tensor, what: str, reconstructor: Reconstructor) -> Tensor:
