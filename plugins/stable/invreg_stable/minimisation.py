@@ -43,6 +43,8 @@ def minimise(
     scale: Tensor,
     tolerance: float,
     max_iterations: int,
+    *,
+    accelerated: bool = True,
 ) -> Minimisers:
     """Minimises J over all x in [0, 1]^n, for each image of a batch, which leaves it when it is done.
 
@@ -65,6 +67,7 @@ def minimise(
         scale: what residuals are relative to, `[B]`.
         tolerance: the relative residual to reach.
         max_iterations: steps after which an image is given up.
+        accelerated: false for y_k = x_(k-1), which needs no convexity for J(x_k) to decrease.
 
     Raises:
         ConvergenceError: if iterates are not finite.
@@ -83,14 +86,16 @@ def minimise(
         if not bool(torch.isfinite(size).all()):
             raise ConvergenceError(
                 "the iterates are no longer finite",
-                where="crr",
+                where="minimisation",
                 expected="an operator and weights whose values are finite",
                 hint="a smaller learning rate; or look at the operator with invreg.testing.check_operator",
             )
         again = ((back * ahead).flatten(1).sum(1) > 0) & (restarts < _RESTARTS)
         restarts = restarts + again
         age = torch.where(again, 0.0, age + 1)
-        x, y = following, following + (age / (age + 4)).view(-1, 1, 1, 1) * ahead
+        x = y = following
+        if accelerated:
+            y = following + (age / (age + 4)).view(-1, 1, 1, 1) * ahead
         done = size <= tolerance * scale
         if iteration == max_iterations or bool(done.any()):
             result[active], residual[active] = x, torch.where(size > 0, size / scale, 0.0)

@@ -6,8 +6,12 @@ from collections.abc import Mapping
 
 from invreg import hookimpl
 from invreg_stable.crr import ConvexRidgeRegularizer
+from invreg_stable.wcrr import WeaklyConvexRidgeRegularizer
 
 
 @hookimpl
 def invreg_components() -> Mapping[str, type]:
-    return {"crr": ConvexRidgeRegularizer}
+    return {
+        "crr": ConvexRidgeRegularizer,
+        "wcrr": WeaklyConvexRidgeRegularizer,
+    }
