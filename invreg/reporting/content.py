@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 import numpy as np
+from numpy.typing import NDArray
 
 from invreg.components.analyzer import Findings
 from invreg.plugins.describe import first_sentence
@@ -166,7 +167,11 @@ def _pictures(folder: RunFolder, plan: Plan) -> list[ShownImage]:
     """The test images that the run keeps for its report, with the reconstructions of all methods."""
     from invreg.reporting.pictures import as_bytes, side_by_side
 
-    columns = {title: images.numpy() for title, images in folder.test_images.items()}
+    kept = folder.test_images
+    columns: dict[str, NDArray[Any]] = {}
+    for title in ("truth", "measurement"):
+        if title in kept:
+            columns[title] = kept[title].numpy()
     # A label is not confused with the others by its own choice of words.
     titles = {label: f"method {label}" if label in ("truth", "measurement") else label for label in plan.methods}
     amount = min(map(len, columns.values()), default=MOST_PICTURES)
@@ -183,4 +188,6 @@ def _pictures(folder: RunFolder, plan: Plan) -> list[ShownImage]:
         (titles[label], str(image)): with_unit(number(float(value), metric.unit), metric.unit)
         for label, image, value in values
     }
-    return side_by_side(folder.identity.test, columns, notes)
+    means = folder.summary.set_index("method")[name].dropna()
+    best = titles[means.idxmax() if metric.higher_is_better else means.idxmin()] if len(means) else ""
+    return side_by_side(folder.identity.test, columns, notes, best)

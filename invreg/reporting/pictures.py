@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import io
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -34,6 +34,7 @@ class Picture:
         width: in pixels of the page.
         magnified: whether its pixels are shown larger than they are.
         note: how good it is.
+        is_best: whether it is the one to look at first.
     """
 
     title: str
@@ -41,6 +42,7 @@ class Picture:
     width: int
     magnified: bool
     note: str = ""
+    is_best: bool = False
 
 
 @dataclass(frozen=True)
@@ -88,7 +90,7 @@ def stretched(values: NDArray[Any]) -> NDArray[Any]:
 
 
 def side_by_side(
-    names: Sequence[str], columns: Mapping[str, NDArray[Any]], notes: Mapping[tuple[str, str], str]
+    names: Sequence[str], columns: Mapping[str, NDArray[Any]], notes: Mapping[tuple[str, str], str], best: str = ""
 ) -> list[ShownImage]:
     """As many images as a page can hold, each as a row of pictures.
 
@@ -96,6 +98,7 @@ def side_by_side(
         names: of the images.
         columns: title to `[N, C, H, W]`; a column may hold fewer images than there are names, and those are shown.
         notes: (title, name) to what stands below a picture.
+        best: the title of the pictures that are compared with the measurement first; the last ones if empty.
     """
     amount = min([len(names), *map(len, columns.values())])
     pixels = sum(int(np.prod(column.shape[1:])) for column in columns.values()) * amount
@@ -103,7 +106,10 @@ def side_by_side(
     used = 0
     for position, name in enumerate(names[:amount]):
         row = [
-            picture(title, column[position], notes.get((title, name), ""), exact=pixels <= _MOST_EXACT)
+            replace(
+                picture(title, column[position], notes.get((title, name), ""), exact=pixels <= _MOST_EXACT),
+                is_best=title == best,
+            )
             for title, column in columns.items()
         ]
         used += sum(len(one.uri) for one in row)

@@ -53,7 +53,7 @@ def report(folder: Path, **changes: Any) -> Path:
     shape = changes.pop("shape", (1, 24, 32))
     count = changes.pop("count", 4)
     stack = np.random.default_rng(0).random((count, *shape), dtype=np.float32)
-    columns = {"truth": stack, "measurement": stack**2, "tv": stack**0.5, "net": 1 - stack}
+    columns = {"truth": stack, "measurement": stack**2, "tv": stack**0.5, "net": 1 - stack, "worst": 0 * stack}
     names = [f"image {n}" for n in range(count)]
     frame = pd.DataFrame(
         np.random.default_rng(1).random((30, 12)), columns=[f"column_of_numbers_{n}" for n in range(12)]
@@ -65,7 +65,7 @@ def report(folder: Path, **changes: Any) -> Path:
     ]
     values = {
         "analyses": analyses,
-        "pictures": side_by_side(names, columns, {("net", "image 0"): "31.00 dB"}),
+        "pictures": side_by_side(names, columns, {("net", "image 0"): "31.00 dB"}, "net"),
         "images": images(count, shape),
     }
     path = folder / "report.html"
@@ -75,7 +75,7 @@ def report(folder: Path, **changes: Any) -> Path:
 
 def study(folder: Path, cells: list[Any], table: pd.DataFrame, title: str, monkeypatch: pytest.MonkeyPatch) -> Path:
     written: list[str] = []
-    values = {"path": folder, "headings": {}, "spec_yaml": "title: x\n", "write_report": written.append}
+    values = {"path": folder, "headings": {}, "spec_yaml": "title: x\n", "command": "", "write_report": written.append}
     monkeypatch.setattr(study_report, "metrics_of", lambda *_: METRICS)
     monkeypatch.setattr(study_report, "_version", lambda *_: "0.1.0")
     axes: dict[str, list[Any]] = {path: [] for path in cells[0].values}

@@ -42,11 +42,16 @@
         shown = pictures;
         [left, right].forEach((select, side) => {
           select.replaceChildren(...pictures.map(({ title }, value) => element("option", { value, textContent: title })));
-          select.value = kept[side] || String(side === 0 ? Math.min(1, pictures.length - 2) : pictures.length - 1);
+          select.value = kept[side] || String(side === 0 ? Math.min(1, pictures.length - 2) : best(pictures));
         });
         draw();
       },
     };
+  };
+
+  const best = (pictures) => {
+    const found = pictures.findIndex(({ image }) => "best" in image.dataset);
+    return found < 0 ? pictures.length - 1 : found;
   };
 
   // Only pictures of the size of the last one can lie on top of it.

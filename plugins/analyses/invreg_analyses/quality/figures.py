@@ -91,10 +91,14 @@ def _metric_panels(
     metrics: pd.DataFrame, rows: int, description: str
 ) -> Iterator[tuple[Figure, list[tuple[Axes, Any]]]]:
     """A panel for each row of the table of metrics, of so many rows of methods."""
+    from matplotlib.ticker import MaxNLocator
+
     height = 0.9 + 0.52 * max(rows, 1)
     with panels(len(metrics), description, width=WIDTH, height=height, sharey=True, grid="x") as (figure, grid):
         for axes in grid:
             axes.spines["left"].set_visible(False)
+            # As many ticks as have room for their labels, three decimals and a sign.
+            axes.xaxis.set_major_locator(MaxNLocator(6 if len(grid) < 3 else 4, steps=[1, 2, 5, 10]))
         yield figure, list(zip(grid, metrics.itertuples(), strict=True))
 
 
