@@ -18,6 +18,8 @@ LONGEST_SIDE = 880
 _PHOTOGRAPH = 128 * 128
 # Smaller images are shown with larger pixels, until they have this width.
 _NARROWEST = 240
+# Pixels between the slices of a volume, and the height of a signal.
+_GAP, _STRIP = 2, 24
 _JPEG: dict[str, Any] = {"quality": 90, "subsampling": 0}
 
 #: With more pixels than these, all test images together are JPEG; and no more are shown than have this many bytes.
@@ -59,11 +61,12 @@ def picture(title: str, image: NDArray[Any], note: str = "", *, exact: bool | No
     Args:
         title: what it shows.
         image: `[C, H, W]`, floating point in [0, 1] or bytes; of other than one or three channels, the mean is shown.
+            With another number of axes, see `plane`.
         note: how good it is.
         exact: whether each pixel is kept as it is (PNG) or not (JPEG); chosen by size if None.
     """
-    planes = image if len(image) in (1, 3) else image.mean(axis=0, keepdims=True)
-    whole = as_bytes(planes)
+    image = plane(image)
+    whole = as_bytes(image if len(image) in (1, 3) else image.mean(axis=0, keepdims=True) / _white(image))
     shown = Image.fromarray(whole[0] if len(whole) == 1 else np.ascontiguousarray(whole.transpose(1, 2, 0)))
     shown.thumbnail((LONGEST_SIDE, LONGEST_SIDE), Image.Resampling.LANCZOS)
     if exact is None:
@@ -74,6 +77,32 @@ def picture(title: str, image: NDArray[Any], note: str = "", *, exact: bool | No
     uri = f"data:image/{kind.lower()};base64,{base64.b64encode(buffer.getvalue()).decode()}"
     factor = max(1, -(-_NARROWEST // shown.width)) if max(shown.size) < _NARROWEST else 1
     return Picture(title, uri, factor * shown.width, factor > 1, note)
+
+
+def plane(image: NDArray[Any]) -> NDArray[Any]:
+    """What a page shows of `[C, ...]`: an image as it is, and `[C, H, W]` made of what is none.
+
+    Of a volume `[C, D, H, W]` the three slices through its middle stand side by side: across D, across H, across W. A
+    signal `[C, N]` is a strip. Of further axes, the middle is taken.
+    """
+    while image.ndim > 4:
+        image = image[:, image.shape[1] // 2]
+    if image.ndim < 3:
+        return np.repeat(image.reshape(len(image), 1, -1), _STRIP, axis=1)
+    if image.ndim == 3:
+        return image
+    slices = [np.take(image, image.shape[axis] // 2, axis=axis) for axis in (1, 2, 3)]
+    height = max(one.shape[1] for one in slices)
+    page = np.full((len(image), height, sum(one.shape[2] + _GAP for one in slices) - _GAP), _white(image), image.dtype)
+    left = 0
+    for one in slices:
+        page[:, : one.shape[1], left : left + one.shape[2]] = one
+        left += one.shape[2] + _GAP
+    return page
+
+
+def _white(image: NDArray[Any]) -> int:
+    return 255 if image.dtype == np.uint8 else 1
 
 
 def as_bytes(image: NDArray[Any]) -> NDArray[np.uint8]:

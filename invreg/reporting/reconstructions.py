@@ -47,7 +47,7 @@ def before_and_after(before: NDArray[Any], after: NDArray[Any], is_image: bool) 
     """
     before = before if is_image else stretched(before)
     rows = [[picture("Measurement", before), picture("Reconstruction", after)]]
-    if is_image and max(after.shape[1:]) > LONGEST_SIDE:
+    if is_image and after.ndim == 3 and max(after.shape[1:]) > LONGEST_SIDE:
         titles = ("Detail of the measurement", "Detail of the reconstruction")
         rows.append([picture(title, _middle(image)) for title, image in zip(titles, (before, after), strict=True)])
     return rows

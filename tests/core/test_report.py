@@ -27,7 +27,7 @@ from invreg.reporting.content import (
     MethodContent,
     ReportContent,
 )
-from invreg.reporting.pictures import picture, side_by_side
+from invreg.reporting.pictures import picture, plane, side_by_side
 from invreg.reporting.report import headline, render_report, tables_of
 from invreg.reporting.tables import ROWS, column_title, plain, results_table, to_table
 from invreg.specs.reading import read_spec
@@ -424,6 +424,22 @@ def test_test_images_are_all_in_the_page_and_the_first_is_open() -> None:
     assert "The other 2" in outline.text
     with Image.open(io.BytesIO(base64.b64decode((pictures[0]["src"] or "").partition(",")[2]))) as image:
         assert np.array_equal(np.asarray(image), np.rint(stack[0, 0] * 255))
+
+
+def test_volumes_are_shown_by_three_slices_and_signals_as_strips() -> None:
+    volume = np.zeros((1, 4, 6, 10), dtype=np.float32)
+    volume[0, 2], volume[0, :, 3], volume[0, :, :, 5] = 0.25, 0.5, 0.75
+    page = plane(volume)
+    assert page.shape == (1, 6, 10 + 2 + 10 + 2 + 6)
+    assert page[0, 0, 0] == 0.25
+    assert page[0, 0, 12] == 0.5
+    assert page[0, 0, 24] == 0.75
+    assert page[0, 5, 12] == 1  # white beside the lower slices
+    assert plane(np.ones((1, 7))).shape == (1, 24, 7)
+    assert plane(np.ones((2, 3, 4, 6, 10))).shape == (2, 6, 30)
+    two = np.full((2, 3, 3), 255, dtype=np.uint8)
+    with Image.open(io.BytesIO(base64.b64decode(picture("x", two).uri.partition(",")[2]))) as image:
+        assert np.asarray(image).tolist() == [[255] * 3] * 3
 
 
 def test_no_more_test_images_than_a_page_can_hold(monkeypatch: pytest.MonkeyPatch) -> None:
