@@ -109,7 +109,7 @@ from .errors import (
 from .files import cache_folder as cache_folder, write_whole as write_whole
 from .imaging.finding import find_images as find_images
 from .imaging.gathering import file_identity as file_identity, gather_images as gather_images, to_tensors as to_tensors
-from .imaging.reading import ImageFile as ImageFile, read_image as read_image
+from .imaging.reading import ImageFile as ImageFile, read_image as read_image, read_volume as read_volume
 from .imaging.samples import Pixels as Pixels, to_unit as to_unit
 from .imaging.writing import write_image as write_image
 from .models.export import export_model as export_model

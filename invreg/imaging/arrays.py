@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 
 from invreg.imaging.samples import LARGEST, Depth, Pixels, Refused, float_pixels, to_pixels
 
-#: The order of the axes of an array: rows and columns, with channels first or last.
-Layout: TypeAlias = Literal["HW", "CHW", "HWC"]
+#: The order of the axes of an array: rows and columns, with channels first or last; slices before them in volumes.
+Layout: TypeAlias = Literal["HW", "CHW", "HWC", "DHW", "CDHW"]
 
 _LARGEST_BYTES = 24 * LARGEST  # three channels in float64
 
@@ -26,14 +26,41 @@ def read(file: BinaryIO, white: float | None) -> tuple[Pixels, Depth, Layout]:
         file: where it lies.
         white: the value that is white; without it, whole numbers must be of 8 or 16 bits.
     """
+    values = _values(
+        file, white, (2, 3), "values [H, W], [C, H, W] or [H, W, C]", "save each image as a file of its own"
+    )
+    layout: Layout = "HW" if values.ndim == 2 else "CHW"
+    if layout == "CHW" and values.shape[-1] in (1, 3) and values.shape[0] not in (1, 3):
+        layout = "HWC"
+    last = values[..., None] if layout == "HW" else np.moveaxis(values, 0, -1) if layout == "CHW" else values
+    return *_pixels(last), layout
+
+
+def read_volume(file: BinaryIO, white: float | None) -> tuple[Pixels, Depth, Layout]:
+    """The volume `[C, D, H, W]`, how its values were stored, and how its axes were ordered; values as in `read`.
+
+    Args:
+        file: where it lies.
+        white: the value that is white; without it, whole numbers must be of 8 or 16 bits.
+    """
+    values = _values(file, white, (3, 4), "values [D, H, W] or [C, D, H, W]", "save each volume as a file of its own")
+    layout: Layout = "DHW" if values.ndim == 3 else "CDHW"
+    return *_pixels(values[..., None] if layout == "DHW" else np.moveaxis(values, 0, -1)), layout
+
+
+def arranged(pixels: NDArray[Any], layout: Layout) -> NDArray[Any]:
+    """An image or a volume, channels first, with its axes ordered as this; with its channels, where it has several."""
+    if layout == "HWC":
+        return np.moveaxis(pixels, 0, -1)
+    return pixels[0] if layout in ("HW", "DHW") and len(pixels) == 1 else pixels
+
+
+def _values(file: BinaryIO, white: float | None, axes: tuple[int, int], expected: str, hint: str) -> NDArray[Any]:
+    """The array, of so many axes and of numbers that have a plain meaning."""
     values = _array(file)
     values = values.astype(values.dtype.newbyteorder("="), copy=False)
-    if values.ndim not in (2, 3) or not values.size:
-        raise Refused(
-            f"is an array of shape {list(values.shape)}",
-            "values [H, W], [C, H, W] or [H, W, C]",
-            "save each image as a file of its own",
-        )
+    if values.ndim not in axes or not values.size:
+        raise Refused(f"is an array of shape {list(values.shape)}", expected, hint)
     of_files = values.dtype in (np.uint8, np.uint16)
     if values.dtype.kind not in "uif" or (values.dtype.kind in "ui" and not of_files and white is None):
         raise Refused(
@@ -41,21 +68,14 @@ def read(file: BinaryIO, white: float | None) -> tuple[Pixels, Depth, Layout]:
             "floating-point numbers, or whole ones of 8 or 16 bits without a sign",
             "say which value is white" if values.dtype.kind in "ui" else "parts of complex numbers as channels",
         )
-    layout: Layout = "HW" if values.ndim == 2 else "CHW"
-    if layout == "CHW" and values.shape[-1] in (1, 3) and values.shape[0] not in (1, 3):
-        layout = "HWC"
-    last = values[..., None] if layout == "HW" else np.moveaxis(values, 0, -1) if layout == "CHW" else values
-    if of_files:
-        depth: Depth = "uint8" if values.dtype == np.uint8 else "uint16"
-        return to_pixels(last, np.iinfo(values.dtype).max), depth, layout
-    return float_pixels(last, bounded=False), "float32", layout
+    return values
 
 
-def arranged(pixels: NDArray[Any], layout: Layout) -> NDArray[Any]:
-    """An image `[C, H, W]` with its axes ordered as this; with its channels, where it has several and `HW` has not."""
-    if layout == "HWC":
-        return np.moveaxis(pixels, 0, -1)
-    return pixels[0] if layout == "HW" and len(pixels) == 1 else pixels
+def _pixels(values: NDArray[Any]) -> tuple[Pixels, Depth]:
+    """Values with their channels last as pixels, and their depth."""
+    if values.dtype in (np.uint8, np.uint16):
+        return to_pixels(values, np.iinfo(values.dtype).max), "uint8" if values.dtype == np.uint8 else "uint16"
+    return float_pixels(values, bounded=False), "float32"
 
 
 def _array(file: BinaryIO) -> NDArray[Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
+from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,7 +35,8 @@ class ImageFile:
     """What an image file holds, and how it holds it.
 
     Attributes:
-        pixels: `[C, H, W]`, upright, with one (grey) or three (RGB) channels: uint8 in 0..255, or float32, 1 for white.
+        pixels: `[C, H, W]`, or `[C, D, H, W]` for a volume; upright, with one (grey) or three (RGB) channels: uint8 in
+            0..255, or float32, 1 for white.
         depth: of the values in the file; 1, 2 and 4 bits count as 8, and those of other white points as 16.
         white: the stored value that is white.
         layout: order of the axes in an array, `CHW` for all other files.
@@ -65,7 +67,28 @@ def read_image(path: str | Path, white: float | None = None) -> ImageFile:
         DataError: if the file is missing, not a regular file, broken, too large, has transparent pixels, several pages,
             or pixels of a kind that has no plain meaning as grey or RGB (CMYK, Lab, signed or 32-bit integers).
     """
-    path = as_path(path, "path")
+    return _read(as_path(path, "path"), white, _decoded)
+
+
+def read_volume(path: str | Path, white: float | None = None) -> ImageFile:
+    """The volume in a file, `[C, D, H, W]`: a TIFF whose pages are its slices, or an NPY or NPZ file.
+
+    Pages are read as `read_image` reads images, and all have one size and one depth. Arrays are `[D, H, W]` or
+    `[C, D, H, W]`.
+
+    Args:
+        path: the file; but for arrays, its content says what it is, not its name.
+        white: the stored value that is white, as for `read_image`.
+
+    Raises:
+        SpecError: if `white` is not a positive number.
+        DataError: as `read_image`; and if the file holds something else than the slices of one volume, such as several
+            channels or times in pages.
+    """
+    return _read(as_path(path, "path"), white, _decoded_volume)
+
+
+def _read(path: Path, white: float | None, decode: Callable[[BinaryIO, str, float | None], ImageFile]) -> ImageFile:
     where = shown(path)
     check_white(white, where)
     try:
@@ -73,7 +96,7 @@ def read_image(path: str | Path, white: float | None = None) -> ImageFile:
         if kind is not None:
             raise Refused(f"is {kind}, not an image", "a regular file", "take it out of the folder")
         with path.open("rb") as file:
-            return _decoded(file, path.suffix.lower(), white)
+            return decode(file, path.suffix.lower(), white)
     except Refused as error:
         raise DataError(str(error), where=where, expected=error.expected, hint=error.hint) from error
     except FileNotFoundError:
@@ -113,6 +136,25 @@ def _decoded(file: BinaryIO, ending: str, white: float | None) -> ImageFile:
     else:
         layout = "CHW"
         pixels, depth = _pixels(file, bounded=white is None)
+    return _of_white(pixels, depth, layout, white)
+
+
+def _decoded_volume(file: BinaryIO, ending: str, white: float | None) -> ImageFile:
+    if ending in ARRAYS:
+        return _of_white(*arrays.read_volume(file, white), white)
+    if not tiff.is_of_this_kind(file.read(8)):
+        raise Refused(
+            "is a flat image",
+            "a TIFF whose pages are the slices of a volume, or NPY or NPZ",
+            "np.save(path, np.stack(slices)) makes a volume of images",
+        )
+    is_float = tiff.holds_floats(file)
+    pixels = tiff.read_stack(file, bounded=white is None)
+    depth: Depth = "float32" if is_float else "uint8" if pixels.dtype == np.uint8 else "uint16"
+    return _of_white(pixels, depth, "DHW" if len(pixels) == 1 else "CDHW", white)
+
+
+def _of_white(pixels: Pixels, depth: Depth, layout: arrays.Layout, white: float | None) -> ImageFile:
     usual = WHITE[depth]
     if white is not None and white != usual:
         factor = 1 if pixels.dtype == np.uint8 else usual

@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
-from invreg.imaging.samples import SAVE_AS, Pixels, Refused, float_pixels, several, to_pixels, use_raw_mode
+from invreg.imaging.samples import LARGEST, SAVE_AS, Pixels, Refused, float_pixels, several, to_pixels, use_raw_mode
 
 _STARTS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 _EXPECTED = "an intact TIFF file"
@@ -64,14 +64,24 @@ _FORMATS = {1: "uint", 2: "int", 3: "float", 4: "untyped", 5: "complex int", 6: 
 
 
 class _Page:
-    """The first page of a file: its tags, checked as far as one can without the pixels."""
+    """A page of a file: its tags, checked as far as one can without the pixels.
 
-    def __init__(self, file: BinaryIO) -> None:
+    Args:
+        file: the file.
+        start: where its tags begin; None for the first page.
+        number: how many pages come before it.
+    """
+
+    def __init__(self, file: BinaryIO, start: int | None = None, number: int = 0) -> None:
         self.file_size = os.fstat(file.fileno()).st_size
         self.order, self.big, first = _file_header(file)
-        self.tags, self.description, following = self._read(file, first)
-        self.pages = self._count(file, first, following)
+        self.start, self.number = first if start is None else start, number
+        self.tags, self.description, self.following = self._read(file, self.start)
         self.width, self.height = self.one(_WIDTH), self.one(_HEIGHT)
+
+    def pages(self, file: BinaryIO) -> int:
+        """How many pages the file has, for its first one."""
+        return self._count(file, self.start, self.following)
 
     def one(self, tag: int, default: int | None = None) -> int:
         """The value of a tag with one value."""
@@ -155,8 +165,59 @@ def holds_floats(file: BinaryIO) -> bool:
 def read(file: BinaryIO, *, bounded: bool = True) -> Pixels:
     """The image `[C, H, W]`, upright; floating-point values outside [0, 1] are refused where it is `bounded`."""
     page = _Page(file)
-    if page.pages > 1:
-        raise several(page.pages)
+    if (pages := page.pages(file)) > 1:
+        raise several(pages)
+    return _read_page(file, page, bounded=bounded)
+
+
+def read_stack(file: BinaryIO, *, bounded: bool = True) -> Pixels:
+    """The pages of a file as the slices of a volume, `[C, D, H, W]`; each page is read as `read` does."""
+    page = _Page(file)
+    _check_stack(page, page.pages(file))
+    slices, starts = [_read_page(file, page, bounded=bounded)], {page.start}
+    while page.following and page.following not in starts:
+        starts.add(page.following)
+        page = _Page(file, page.following, len(slices))
+        if page.width * page.height * len(starts) > LARGEST:
+            raise Refused("is too large", f"at most {LARGEST:,} voxels", "cut it into pieces, or shrink it")
+        slices.append(_read_page(file, page, bounded=bounded))
+        first, last = slices[0], slices[-1]
+        if last.shape != first.shape or last.dtype != first.dtype:
+            raise Refused(
+                f"has pages of different kinds: {_kind(first)}, and {_kind(last)} on page {len(slices)}",
+                "pages of one size and one depth, the slices of a volume",
+                "take out pages that are previews, or save each image as a file of its own",
+            )
+    return np.stack(slices, axis=1)
+
+
+def _kind(pixels: Pixels) -> str:
+    channels, height, width = pixels.shape
+    return f"{channels} x {height} x {width} of {pixels.dtype}"
+
+
+def _check_stack(page: _Page, pages: int) -> None:
+    """Refuses files whose pages are not the slices of one volume, from what ImageJ and OME say in the first of them."""
+    text = page.description
+    imagej = {key.decode(): int(value) for key, value in re.findall(rb"\n(\w{1,20})=([0-9]{1,9})(?![.0-9])", text)}
+    if not text.startswith(b"ImageJ="):
+        imagej = {}
+    sizes = {key.decode(): int(value) for key, value in re.findall(rb'Size([CT])="([0-9]{1,9})"', text)}
+    channels = imagej.get("channels", 1 if page.one(_SAMPLES, 1) > 1 else sizes.get("C", 1))
+    frames = imagej.get("frames", sizes.get("T", 1))
+    if channels > 1 or (frames > 1 and frames < pages):
+        raise Refused(
+            f"is a stack of {channels} channels and {frames} times",
+            "the slices of one volume",
+            "save each channel and each time as a file of its own",
+        )
+    if pages > 1 and not page.following:
+        raise Refused(
+            f"has {pages} images, and a page for the first one only", "a page for each slice", "save it as NPY"
+        )
+
+
+def _read_page(file: BinaryIO, page: _Page, *, bounded: bool) -> Pixels:
     colours, samples, alpha = _colours(page)
     form, bits = _FORMATS.get(page.one(_FORMAT, 1), "unknown"), page.one(_BITS, 1)
     if not ((form == "uint" and bits in (1, 2, 4, 8, 16)) or (form == "float" and bits in (16, 32, 64))):
@@ -368,18 +429,19 @@ def _by_pillow(
         )
     if bits == 16 and wanted == "RGB":
         # Pillow keeps one of the two bytes of each value; asked twice, it gives both.
-        first, second = (_decoded(file, wanted, raw) for raw in ("RGB;16B", "RGB;16L"))
+        first, second = (_decoded(file, page.number, wanted, raw) for raw in ("RGB;16B", "RGB;16L"))
         low, high = (first, second) if sys.byteorder == "little" else (second, first)
         return high.astype(np.uint16) * np.uint16(256) + low, 16
-    values = _decoded(file, wanted, None)
+    values = _decoded(file, page.number, wanted, None)
     if colours in (0, 1) and bits < 8:
         return np.where(values, 255, 0).astype(np.uint8) if bits == 1 else values, 8
     return values, bits
 
 
-def _decoded(file: BinaryIO, mode: str, raw_mode: str | None) -> NDArray[Any]:
+def _decoded(file: BinaryIO, number: int, mode: str, raw_mode: str | None) -> NDArray[Any]:
     file.seek(0)
     with Image.open(file, formats=("TIFF",)) as image:
+        image.seek(number)
         if not image.mode.startswith(mode):
             raise Refused(f"its pixels are {image.mode}", mode)
         if raw_mode is not None:

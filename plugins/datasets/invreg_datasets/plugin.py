@@ -10,6 +10,7 @@ from invreg_datasets.pairs import MeasuredPairs
 from invreg_datasets.phantoms import Phantoms
 from invreg_datasets.photos import Photos
 from invreg_datasets.stl10 import STL10
+from invreg_datasets.volumes import VolumeFolder
 
 
 @hookimpl
@@ -20,4 +21,5 @@ def invreg_components() -> Mapping[str, type]:
         "phantoms": Phantoms,
         "photos": Photos,
         "stl10": STL10,
+        "volume_folder": VolumeFolder,
     }

@@ -42,14 +42,19 @@ def to_color(image: Pixels, color: ColorName) -> Pixels:
 
 
 def reduce_by(image: Pixels, factor: int) -> Pixels:
-    """Area downsampling: each pixel is the mean of a factor x factor block; incomplete blocks are cut off."""
+    """Area downsampling: each pixel is the mean of a factor x factor block; incomplete blocks are cut off.
+
+    For volumes `[C, D, H, W]`, blocks are cubes.
+    """
     if factor == 1:
         return image
-    height, width = (side // factor * factor for side in image.shape[1:])
-    whole = to_unit(image[:, :height, :width])
-    rows = sum((whole[:, start::factor] for start in range(1, factor)), start=whole[:, ::factor])
-    blocks = sum((rows[:, :, start::factor] for start in range(1, factor)), start=rows[:, :, ::factor])
-    return np.minimum(blocks / np.float32(factor**2), np.float32(1))
+    axes = range(1, image.ndim)
+    sums = to_unit(image[:, *(slice(image.shape[axis] // factor * factor) for axis in axes)])
+    for axis in axes:
+        before = (slice(None),) * axis
+        parts = [sums[*before, start::factor] for start in range(factor)]
+        sums = sum(parts[1:], start=parts[0])
+    return np.minimum(sums / np.float32(factor ** len(axes)), np.float32(1))
 
 
 def resize_short_side(image: Pixels, size: int) -> Pixels:
@@ -68,7 +73,7 @@ def resize_short_side(image: Pixels, size: int) -> Pixels:
 
 
 def to_stack(images: Sequence[Pixels]) -> Tensor:
-    """Images of one size as a float32 tensor `[N, C, H, W]`."""
+    """Images of one size as a float32 tensor `[N, C, H, W]`, or volumes as `[N, C, D, H, W]`."""
     return torch.from_numpy(np.stack([to_unit(image) for image in images]))
 
 
