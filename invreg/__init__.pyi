@@ -49,6 +49,7 @@ from .components.operator import (
     PulledBackOperator as PulledBackOperator,
     Shape as Shape,
     UnknownOperator as UnknownOperator,
+    require_images as require_images,
     require_known as require_known,
 )
 from .components.problem import Problem as Problem
@@ -111,6 +112,7 @@ from .imaging.finding import find_images as find_images
 from .imaging.gathering import file_identity as file_identity, gather_images as gather_images, to_tensors as to_tensors
 from .imaging.reading import ImageFile as ImageFile, read_image as read_image, read_volume as read_volume
 from .imaging.samples import Pixels as Pixels, to_unit as to_unit
+from .imaging.slices import as_pictures as as_pictures
 from .imaging.writing import write_image as write_image
 from .models.export import export_model as export_model
 from .models.hub import pull_model as pull_model, push_model as push_model

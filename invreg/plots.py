@@ -13,6 +13,8 @@ from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from invreg.imaging.slices import as_pictures
+
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
@@ -58,17 +60,18 @@ def draw_images(columns: Mapping[str, Tensor], names: Sequence[str], captions: M
     """One row per image, one column per stack of images in [0, 1].
 
     Args:
-        columns: `[N, C, H, W]` by title.
+        columns: `[N, C, H, W]`, or `[N, C, D, H, W]` of which the middle slices are shown, by title.
         names: N names of the images.
         captions: a line below a picture, by title and name.
     """
-    height, width = next(iter(columns.values())).shape[-2:]
+    shown = {title: as_pictures(stack.detach().cpu().clamp(0, 1).numpy()) for title, stack in columns.items()}
+    height, width = next(iter(shown.values())).shape[-2:]
     side = min(2.4, 12 / len(columns))
     size = (side * len(columns), (side * height / width + 0.35) * len(names) + 0.2)
     with _panels(len(names), len(columns), *size) as (figure, grid):
         for row, name in enumerate(names):
-            for axes, (title, stack) in zip(grid[row], columns.items(), strict=True):
-                picture = stack[row].detach().cpu().clamp(0, 1).movedim(0, -1).numpy()
+            for axes, (title, stack) in zip(grid[row], shown.items(), strict=True):
+                picture = stack[row].transpose(1, 2, 0)
                 if picture.shape[-1] != 3:
                     picture = picture[..., 0]
                 axes.imshow(picture, cmap="gray", vmin=0, vmax=1, interpolation="nearest")

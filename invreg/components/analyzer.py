@@ -63,7 +63,7 @@ class CompletedRun:
         images: the splits; test images on the CPU.
         measurements: the noisy test measurements, `[N, ...range]`, on the CPU.
         methods: the trained methods by label, in the order of the spec.
-        reconstructions: `[N, C, H, W]` by label, on the CPU.
+        reconstructions: `[N, C, H, W]` by label, on the CPU; `[N, C, D, H, W]` of volumes.
         metrics: one row per method and image: method, image, one column per metric, seconds.
         metric_components: the metrics by name.
         batch_size: number of images to handle at once.
@@ -97,6 +97,9 @@ class Analyzer(Component, ABC):
 
     #: Whether it evaluates the operator; it is then refused where nothing but measurements is known of that.
     needs_operator: ClassVar[bool] = False
+
+    #: Whether it also understands volumes, images `[C, D, H, W]`; it is refused for them otherwise.
+    takes_volumes: ClassVar[bool] = False
 
     def check(self, problem: Problem, images: Splits, metrics: Collection[str]) -> None:
         """Refuses what it cannot analyse, before anything is trained; here, nothing.

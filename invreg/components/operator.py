@@ -118,6 +118,27 @@ def require_known(operator: Operator, what: str) -> None:
         )
 
 
+def require_images(image_shape: Shape, where: str, hint: str | None = None) -> None:
+    """Refuses volumes, for what is made for images.
+
+    Args:
+        image_shape: (C, H, W), or (C, D, H, W).
+        where: what refuses them, as in "crr".
+        hint: what takes volumes.
+
+    Raises:
+        ShapeError: if there are not three numbers.
+    """
+    if len(image_shape) != 3:
+        kind = "volumes" if len(image_shape) == 4 else "images"
+        raise ShapeError(
+            f"{kind} of shape {tuple(image_shape)}",
+            where=where,
+            expected="images (channels, height, width)",
+            hint=hint if len(image_shape) == 4 else None,
+        )
+
+
 @dataclass(frozen=True)
 class NormEstimate:
     """An operator norm found by Lanczos iteration.

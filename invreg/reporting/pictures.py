@@ -12,14 +12,16 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from invreg.imaging.slices import as_pictures
+
 #: The longer side of an image on a page, in pixels; larger ones are shown smaller.
 LONGEST_SIDE = 880
 # From this size on, images on a page are JPEG.
 _PHOTOGRAPH = 128 * 128
 # Smaller images are shown with larger pixels, until they have this width.
 _NARROWEST = 240
-# Pixels between the slices of a volume, and the height of a signal.
-_GAP, _STRIP = 2, 24
+# The height of a signal, in pixels.
+_STRIP = 24
 _JPEG: dict[str, Any] = {"quality": 90, "subsampling": 0}
 
 #: With more pixels than these, all test images together are JPEG; and no more are shown than have this many bytes.
@@ -82,8 +84,8 @@ def picture(title: str, image: NDArray[Any], note: str = "", *, exact: bool | No
 def plane(image: NDArray[Any]) -> NDArray[Any]:
     """What a page shows of `[C, ...]`: an image as it is, and `[C, H, W]` made of what is none.
 
-    Of a volume `[C, D, H, W]` the three slices through its middle stand side by side: across D, across H, across W. A
-    signal `[C, N]` is a strip. Of further axes, the middle is taken.
+    A volume `[C, D, H, W]` is shown by three slices through its middle, see `as_pictures`. A signal `[C, N]` is a
+    strip. Of further axes, the middle is taken.
     """
     while image.ndim > 4:
         image = image[:, image.shape[1] // 2]
@@ -91,14 +93,7 @@ def plane(image: NDArray[Any]) -> NDArray[Any]:
         return np.repeat(image.reshape(len(image), 1, -1), _STRIP, axis=1)
     if image.ndim == 3:
         return image
-    slices = [np.take(image, image.shape[axis] // 2, axis=axis) for axis in (1, 2, 3)]
-    height = max(one.shape[1] for one in slices)
-    page = np.full((len(image), height, sum(one.shape[2] + _GAP for one in slices) - _GAP), _white(image), image.dtype)
-    left = 0
-    for one in slices:
-        page[:, : one.shape[1], left : left + one.shape[2]] = one
-        left += one.shape[2] + _GAP
-    return page
+    return as_pictures(image[None])[0]
 
 
 def _white(image: NDArray[Any]) -> int:
@@ -125,10 +120,12 @@ def side_by_side(
 
     Args:
         names: of the images.
-        columns: title to `[N, C, H, W]`; a column may hold fewer images than there are names, and those are shown.
+        columns: title to `[N, C, H, W]`, or `[N, C, D, H, W]`; a column may hold fewer images than there are names,
+            and those are shown.
         notes: (title, name) to what stands below a picture.
         best: the title of the pictures that are compared with the measurement first; the last ones if empty.
     """
+    columns = {title: as_pictures(column) for title, column in columns.items()}
     amount = min([len(names), *map(len, columns.values())])
     pixels = sum(int(np.prod(column.shape[1:])) for column in columns.values()) * amount
     rows: list[ShownImage] = []

@@ -15,7 +15,7 @@ from invreg.components.operator import Operator, Shape, UnknownOperator
 from invreg.components.problem import Problem
 from invreg.components.training_images import TrainingPairs
 from invreg.computing.streams import generator
-from invreg.errors import DataError, InvregError, recorded_warnings
+from invreg.errors import DataError, InvregError, SpecError, recorded_warnings
 from invreg.running.evaluation import measured
 from invreg.specs.methods import ReconstructorBuilder, make_method
 from invreg.specs.plan import Plan, has_weights, nothing_to_analyse, nothing_trains
@@ -136,13 +136,27 @@ def set_up_methods(plan: Plan, inputs: RunInputs, device: torch.device) -> dict[
     for index, (key, labels) in enumerate(capable.items()):
         if not labels:
             raise nothing_to_analyse(index, key, plan.analyses[key])
-    for index, analyzer in enumerate(plan.analyses.values()):
+    for index, (key, analyzer) in enumerate(plan.analyses.items()):
+        if len(inputs.image_shape) != 3 and not analyzer.takes_volumes:
+            raise _not_for_volumes(plan, index, key, inputs.image_shape)
         try:
             with blamed(analyzer, ""):
                 analyzer.check(inputs.problem, inputs.images, list(plan.metrics))
         except InvregError as error:
             raise error.at(f"analyses.{index}", of=analyzer) from None
     return builders
+
+
+def _not_for_volumes(plan: Plan, index: int, name: str, image_shape: Shape) -> SpecError:
+    """An analysis that understands images only."""
+    entries = plan.registry.entries("analyzer")
+    others = [other for other, entry in entries.items() if getattr(entry.cls, "takes_volumes", False)]
+    return SpecError(
+        f"{name!r} is for images, and these are volumes of shape {tuple(image_shape)}",
+        where=f"analyses.{index}",
+        expected="an analysis that takes volumes",
+        hint=f"one of {', '.join(sorted(others))}, or leave this analysis out",
+    )
 
 
 def _range_shape(operator: Operator, shape: Shape) -> Shape:

@@ -430,13 +430,13 @@ def test_volumes_are_shown_by_three_slices_and_signals_as_strips() -> None:
     volume = np.zeros((1, 4, 6, 10), dtype=np.float32)
     volume[0, 2], volume[0, :, 3], volume[0, :, :, 5] = 0.25, 0.5, 0.75
     page = plane(volume)
-    assert page.shape == (1, 6, 10 + 2 + 10 + 2 + 6)
+    assert page.shape == (1, 6 + 1 + 4, 10 + 1 + 4)
     assert page[0, 0, 0] == 0.25
-    assert page[0, 0, 12] == 0.5
-    assert page[0, 0, 24] == 0.75
-    assert page[0, 5, 12] == 1  # white beside the lower slices
+    assert page[0, 7, 0] == 0.5
+    assert page[0, 0, 11] == 0.75
+    assert page[0, 10, 14] == 1  # white in the empty corner
     assert plane(np.ones((1, 7))).shape == (1, 24, 7)
-    assert plane(np.ones((2, 3, 4, 6, 10))).shape == (2, 6, 30)
+    assert plane(np.ones((2, 3, 4, 6, 10))).shape == (2, 11, 15)
     two = np.full((2, 3, 3), 255, dtype=np.uint8)
     with Image.open(io.BytesIO(base64.b64decode(picture("x", two).uri.partition(",")[2]))) as image:
         assert np.asarray(image).tolist() == [[255] * 3] * 3

@@ -2,11 +2,12 @@
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
 import invreg
-from invreg import ImageStack, TrainingImages
+from invreg import ImageStack, InvregError, SpecError, TrainingImages
 from invreg.components.dataset import Splits
 from invreg.errors import DataError
 
@@ -19,16 +20,23 @@ SPEC = {
     "methods": {"observation": "observation", "tv": {"reconstructor": {"name": "tv", "weight": 0.003}}},
     "metrics": ["psnr", "ssim", "mse"],
 }
+NET = {
+    "reconstructor": {"name": "explicit_iresnet", "subnetworks": 2, "channels": 2, "hidden": 2, "lipschitz": 0.5},
+    "trainer": {"name": "reconstruction", "steps": 2, "batch_size": 1},
+}
 
 
 @pytest.mark.slow
 def test_a_run_on_volumes(tmp_path: Path) -> None:
-    result = invreg.run(SPEC, output=tmp_path, device="cpu", progress=False)
+    spec = SPEC | {"analyses": ["quality", "examples"]}
+    result = invreg.run(spec, output=tmp_path, device="cpu", progress=False)
     table = result.metrics.set_index(["method", "image"])
     for name in result.images().names:
         assert table.loc[("tv", name), "psnr"] > table.loc[("observation", name), "psnr"] + 1
     assert result.methods["tv"].reconstructions.shape == (2, 1, 11, 12, 13)
     assert "11 × 12 × 13 voxels" in (result.folder / "report.html").read_text("utf-8")
+    assert result.findings["examples"].arrays["truth"].shape == (2, 1, 24, 25)
+    assert "three slices" in result.findings["examples"].text
     again = invreg.load(result.folder)
     z = again.measurements(2)
     with torch.no_grad():
@@ -47,3 +55,35 @@ def test_stacks_of_volumes() -> None:
     assert "1x4x5x6" in repr(splits)
     with pytest.raises(DataError, match=r"volumes \[N, C, D, H, W\]"):
         ImageStack(torch.rand(2, 1, 2, 4, 5, 6), ["a", "b"])
+
+
+def test_three_slices_stand_side_by_side() -> None:
+    volumes = np.random.default_rng(0).random((2, 3, 4, 5, 6)).astype(np.float32)
+    found = invreg.as_pictures(volumes)
+    assert found.shape == (2, 3, 5 + 1 + 4, 6 + 1 + 4)
+    assert np.array_equal(found[..., :5, :6], volumes[:, :, 2])
+    assert np.array_equal(found[..., 6:, :6], volumes[:, :, :, 2])
+    assert np.array_equal(found[..., :5, 7:], volumes[..., 3].swapaxes(-1, -2))
+    assert (found[..., 6:, 7:] == 1).all()
+    assert invreg.as_pictures(np.zeros((1, 1, 2, 2, 2), np.uint8))[..., -1, -1] == 255
+    images = volumes[:, :, 0]
+    assert invreg.as_pictures(images) is images
+
+
+def test_what_is_for_images_refuses_volumes_by_name(tmp_path: Path) -> None:
+    with pytest.raises(SpecError, match=r"(?s)analyses.0: 'forward_map' is for images.*one of .*examples.*quality"):
+        invreg.run(
+            SPEC | {"analyses": ["forward_map"], "methods": SPEC["methods"] | {"net": NET}},
+            output=tmp_path,
+            device="cpu",
+        )
+    for name in ("wiener", "crr"):
+        method = {"reconstructor": name} | (
+            {"trainer": {"name": "reconstruction", "steps": 1}} if name == "crr" else {}
+        )
+        with pytest.raises(
+            InvregError, match=rf"(?s)methods\.{name}.*volumes of shape \(1, 11, 12, 13\).*which takes volumes"
+        ):
+            invreg.run(SPEC | {"methods": {name: method}}, output=tmp_path, device="cpu")
+    with pytest.raises(InvregError, match=r"(?s)operator.*\(1, 11, 12, 13\).*gaussian_blur"):
+        invreg.run(SPEC | {"operator": "perona_malik"}, output=tmp_path, device="cpu")

@@ -136,3 +136,15 @@ def test_voxels_are_means_over_their_volume() -> None:
 
 def test_tiny_volumes() -> None:
     assert Phantoms(image_size=(1, 2, 3), train=1, val=1, test=1).splits().test.images.shape == (1, 1, 1, 2, 3)
+
+
+def test_crops_of_volumes() -> None:
+    small = {"train": 1, "val": 1, "test": 1}
+    assert Phantoms(image_size=(8, 9, 10), train_size=4, **small).splits().train.crop == (4, 4, 4)
+    assert Phantoms(image_size=(8, 9, 10), train_size=(2, 9, 5), **small).splits().train.crop == (2, 9, 5)
+    assert Phantoms(image_size=8, train_size=(3, 5), **small).splits().train.crop == (3, 5)
+    assert Phantoms(image_size=8, **small).splits().train.crop == (8, 8)
+    for wrong in (9, (4, 4), (9, 9, 10)):
+        with pytest.raises(SpecError, match="train_size"):
+            Phantoms(image_size=(8, 9, 10), train_size=wrong)
+    assert "train_size" not in spec_of(Phantoms(**small))

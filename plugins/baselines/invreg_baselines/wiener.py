@@ -9,7 +9,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from invreg import LinearOperator, Problem, Shape, search_range
+from invreg import LinearOperator, Problem, Shape, require_images, search_range
 from invreg_baselines.normal_equations import (
     ACCURACY,
     SLACK,
@@ -77,7 +77,9 @@ class Wiener(NormalEquations):
         Raises:
             SpecError: if the operator is not linear.
             InvregError: if it is zero.
+            ShapeError: for volumes.
         """
+        require_images(image_shape, "wiener", hint="tikhonov, which takes volumes")
         super().setup(problem, image_shape)
         self._has_matrix = fits_a_matrix(self._shape, self._range_shape)
         self._root = _Root(self.decay, self.length)

@@ -10,7 +10,17 @@ import torch
 from numpy.typing import NDArray
 from pydantic import Field
 
-from invreg import ImageDataset, ImageStack, Splits, TrainingImages, generator, require_memory, stream_key
+from invreg import (
+    ImageDataset,
+    ImageStack,
+    LeftOut,
+    SpecError,
+    Splits,
+    TrainingImages,
+    generator,
+    require_memory,
+    stream_key,
+)
 from invreg_datasets.ellipsoids import draw_volume
 from invreg_datasets.parameters import Side
 from invreg_datasets.prepare import load_all, to_stack
@@ -52,8 +62,18 @@ class Phantoms(ImageDataset):
             int, Field(ge=1, le=10_000, description="number K of small ellipses, or ellipsoids, in each image")
         ] = 10,
         seed: Annotated[int, Field(ge=0, description="seed of all images")] = 0,
+        train_size: Annotated[
+            Side | tuple[Side, Side] | tuple[Side, Side, Side] | None,
+            LeftOut(),
+            Field(
+                description="sides of the random training crops, one number for all; none: whole images",
+                json_schema_extra={"unit": "pixels"},
+            ),
+        ] = None,
     ) -> None:
         self.image_size = image_size
+        self.train_size = train_size
+        self._check_crop()
         self.counts = {"train": train, "val": val, "test": test}
         self.ellipses = ellipses
         self.seed = seed
@@ -67,6 +87,21 @@ class Phantoms(ImageDataset):
         """(H, W), or (D, H, W)."""
         return (self.image_size, self.image_size) if isinstance(self.image_size, int) else self.image_size
 
+    @property
+    def crop(self) -> tuple[int, ...]:
+        """The sides of the training crops."""
+        size = self.train_size
+        return self.sides if size is None else (size,) * len(self.sides) if isinstance(size, int) else size
+
+    def _check_crop(self) -> None:
+        if len(self.crop) != len(self.sides) or any(
+            own > side for own, side in zip(self.crop, self.sides, strict=True)
+        ):
+            told, whole = ("x".join(map(str, sides)) for sides in (self.crop, self.sides))
+            raise SpecError(
+                f"crops of {told} out of images of {whole}", where="train_size", expected=f"{whole} at most"
+            )
+
     def splits(self) -> Splits:
         """The three splits; draws all images."""
         images, names = {}, {}
@@ -75,7 +110,7 @@ class Phantoms(ImageDataset):
             images[split] = to_stack(load_all(self._draw, keys))
             names[split] = [f"{split}-{index}" for index in range(count)]
         return Splits(
-            TrainingImages(list(images["train"]), names["train"], self.sides),
+            TrainingImages(list(images["train"]), names["train"], self.crop),
             ImageStack(images["val"], names["val"]),
             ImageStack(images["test"], names["test"]),
         )

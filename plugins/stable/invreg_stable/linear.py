@@ -25,6 +25,7 @@ from invreg import (
     SpecError,
     StabilityCertificate,
     certificate_content,
+    require_images,
     smallest,
 )
 
@@ -159,7 +160,8 @@ class StableLinearMethod(Reconstructor):
 
     def _checked(self, shape: Shape) -> Shape:
         least = self.kernel_size // 2
-        if len(shape) != 3 or min(shape) < 1 or min(shape[1:]) < least:
+        require_images(shape, self.label, hint="tv, which takes volumes")
+        if min(shape) < 1 or min(shape[1:]) < least:
             raise ShapeError(
                 f"images of shape {shape}",
                 where=self.label,

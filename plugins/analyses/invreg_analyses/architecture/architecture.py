@@ -31,6 +31,8 @@ class ArchitectureAnalysis(Analyzer):
     Source: Arndt & Nickel 2024, figure 1 (what such a drawing shows of an iResNet).
     """
 
+    takes_volumes = True
+
     def analyze(self, run: CompletedRun) -> Findings:
         import pandas as pd
 

@@ -9,10 +9,10 @@ import numpy as np
 import torch
 from pydantic import Field
 
-from invreg import Analyzer, CompletedRun, Findings, LinearOperator
+from invreg import Analyzer, CompletedRun, Findings, LinearOperator, as_pictures
 from invreg.text import metric_title, plural
 from invreg_analyses.examples.figures import draw_example
-from invreg_analyses.shared.pictures import busiest_region
+from invreg_analyses.shared.pictures import MIDDLE_SLICES, busiest_region
 from invreg_analyses.shared.statistics import spread_choice
 from invreg_analyses.shared.tables import methods_table, metrics_table, values_by_image
 
@@ -35,7 +35,12 @@ class Examples(Analyzer):
     sinogram) are shown as they are, on their own range, with the adjoint A* z, scaled to its own range, below them;
     where there is no adjoint, they are left out. If their channels are others than those of the images (real and
     imaginary parts), the root of the sum of their squares is shown.
+
+    A volume is shown by the slices through its middle, see [`as_pictures`][invreg.imaging.slices.as_pictures]; the
+    enlarged region is one of the slice in the middle of its depth.
     """
+
+    takes_volumes = True
 
     def __init__(
         self,
@@ -54,14 +59,16 @@ class Examples(Analyzer):
         best, goodness = _best_method(run, metric)
         chosen = spread_choice(goodness, self.count)
         truth = run.images.test.images[chosen]
-        shown = torch.stack([x_hat[chosen] for x_hat in run.reconstructions.values()])
+        found = [x_hat[chosen] for x_hat in run.reconstructions.values()]
         data, kind = _data(run, chosen)
-        arrays = {"truth": truth, "reconstructions": shown} | ({} if data is None else {"data": data})
-        if kind == "adjoint" and run.measurements.ndim == 4:
-            arrays["measurements"] = _as_pictures(run.measurements[chosen], truth.shape[1])
+        arrays = {"truth": _pictures(truth), "reconstructions": np.stack([_pictures(x_hat) for x_hat in found])}
+        if data is not None:
+            arrays["data"] = _pictures(data)
+        if kind == "adjoint" and run.measurements.ndim == truth.ndim:
+            arrays["measurements"] = _pictures(_stretched(run.measurements[chosen], truth.shape[1]))
         names = [str(run.images.test.names[index]) for index in chosen]
-        compared = _compared(run, chosen)
-        regions = [self._region(truth[i].numpy(), compared[:, i].numpy()) for i in range(len(chosen))]
+        seen, compared = _middle(truth), torch.stack([_middle(x_hat) for x_hat in _compared(run, chosen)])
+        regions = [self._region(seen[i].numpy(), compared[:, i].numpy()) for i in range(len(chosen))]
         images = pd.DataFrame(regions, columns=["top", "left", "height", "width"])
         images.insert(0, "image", names)
         return Findings(
@@ -72,8 +79,8 @@ class Examples(Analyzer):
                 "methods": methods_table(run),
                 "metrics": metrics_table(run),
             },
-            arrays={name: array.to(torch.float32).numpy() for name, array in arrays.items()},
-            text=_sentence(best, metric, len(chosen), len(goodness)),
+            arrays=arrays,
+            text=_sentence(best, metric, len(chosen), len(goodness), is_volume=truth.ndim == 5),
         )
 
     def draw(self, findings: Findings) -> Mapping[str, Figure]:
@@ -115,17 +122,28 @@ def _data(run: CompletedRun, chosen: list[int]) -> tuple[Tensor | None, str]:
         with torch.no_grad():
             back = operator.adjoint(z.to(run.device)).cpu()
         if back.shape == shape and torch.isfinite(back).all():
-            low, high = back.amin((1, 2, 3), keepdim=True), back.amax((1, 2, 3), keepdim=True)
+            axes = tuple(range(1, back.ndim))
+            low, high = back.amin(axes, keepdim=True), back.amax(axes, keepdim=True)
             return (back - low) / (high - low).clamp_min(1e-12), "adjoint"
     return None, "none"
 
 
-def _as_pictures(z: Tensor, channels: int) -> Tensor:
-    """Measurements `[N, ...]` as pictures: all but the largest and smallest half per cent of values within [0, 1]."""
+def _pictures(images: Tensor) -> NDArray[Any]:
+    return as_pictures(images.to(torch.float32).numpy())
+
+
+def _middle(images: Tensor) -> Tensor:
+    """Images `[N, C, H, W]` as they are; of volumes `[N, C, D, H, W]` the slices in the middle of the depth."""
+    return images if images.ndim == 4 else images[:, :, images.shape[2] // 2]
+
+
+def _stretched(z: Tensor, channels: int) -> Tensor:
+    """Measurements `[N, ...]` with all but the largest and smallest half per cent of their values within [0, 1]."""
     pictures = z if z.shape[1] == channels else z.square().sum(1, keepdim=True).sqrt()
     values = pictures.flatten(1).sort(dim=1).values
     margin = values.shape[1] // 200
-    low, high = (values[:, i].view(-1, 1, 1, 1) for i in (margin, values.shape[1] - 1 - margin))
+    column = -1, *[1] * (z.ndim - 1)
+    low, high = (values[:, i].view(column) for i in (margin, values.shape[1] - 1 - margin))
     return ((pictures - low) / (high - low).clamp_min(1e-12)).clamp(0, 1)
 
 
@@ -143,6 +161,7 @@ def _scores(run: CompletedRun, chosen: list[int], data: Tensor | None) -> pd.Dat
     return pd.concat([pd.DataFrame({"method": "", "image": names, **own}), table], ignore_index=True)
 
 
-def _sentence(best: str, metric: str, count: int, total: int) -> str:
+def _sentence(best: str, metric: str, count: int, total: int, *, is_volume: bool) -> str:
     how = "the median" if count == 1 < total else "from the worst to the best"
-    return f"{count} of {plural(total, 'test image')}, {how} by the {metric_title(metric)} of {best}."
+    text = f"{count} of {plural(total, 'test image')}, {how} by the {metric_title(metric)} of {best}."
+    return f"{text} {MIDDLE_SLICES}" if is_volume else text

@@ -16,6 +16,7 @@ from invreg import (
     SpecError,
     StudyAnalyzer,
     StudyCell,
+    as_pictures,
     did_you_mean,
 )
 from invreg.text import metric_title
@@ -36,7 +37,8 @@ class ExampleGrid(StudyAnalyzer):
     """Ground truth, data and the reconstructions of all methods for one test image, with its scores.
 
     One figure per operator at the lowest and at the highest noise level (or the only one), with a region enlarged and
-    the errors on a common scale. The cell of each method is chosen as in `method_comparison`.
+    the errors on a common scale. The cell of each method is chosen as in `method_comparison`. A volume is shown by the
+    slices through its middle.
 
     The truth comes from the data set of the spec, the data are measured again as the run did: with the same noise.
 
@@ -79,12 +81,12 @@ class ExampleGrid(StudyAnalyzer):
         for number, group in enumerate(groups):
             truth, data, own = _measured(group[0].cell, name)
             found = np.stack([_reconstruction(entry, name) for entry in group])
-            arrays |= {f"grid_{number}_truth": truth, f"grid_{number}_reconstructions": found}
+            arrays |= {f"grid_{number}_truth": _shown(truth), f"grid_{number}_reconstructions": as_pictures(found)}
             # A method that hands the data on shows them already, and differs from all others everywhere.
             real = [x_hat for x_hat in found if data is None or not np.array_equal(x_hat, data)]
             has_data = data is not None and len(real) == len(found)
-            if has_data:
-                arrays[f"grid_{number}_data"] = data
+            if data is not None and has_data:
+                arrays[f"grid_{number}_data"] = _shown(data)
                 scores.append({"grid": number, "method": "", **own})
             for entry in group:
                 values = image_metrics(entry.cell, entry.method).loc[name].to_dict()
@@ -129,6 +131,9 @@ class ExampleGrid(StudyAnalyzer):
     def _region(self, reconstructions: _Picture, truth: _Picture) -> tuple[int, int, int, int]:
         """Where the reconstructions differ most among each other; a single one, from the truth."""
         height, width = (max(round(self.zoom * side), 1) for side in truth.shape[-2:])
+        if truth.ndim == 4:  # of volumes, the slice in the middle of the depth
+            middle = truth.shape[1] // 2
+            reconstructions, truth = reconstructions[:, :, middle], truth[:, middle]
         center = reconstructions.mean(0) if len(reconstructions) > 1 else truth
         return busiest_region(((reconstructions - center) ** 2).sum((0, 1)).astype(float), height, width)
 
@@ -158,6 +163,10 @@ def _ends(choices: Choices, operator: str) -> list[list[Choice]]:
 def _reconstruction(entry: Choice, name: str) -> NDArray[np.float32]:
     index = entry.cell.identity.test.index(name)
     return _array(entry.cell.reconstructions(entry.method)[index : index + 1])
+
+
+def _shown(image: _Picture) -> _Picture:
+    return as_pictures(image[None])[0]
 
 
 def _array(images: Tensor) -> NDArray[np.float32]:

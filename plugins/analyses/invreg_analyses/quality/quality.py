@@ -38,6 +38,8 @@ class Quality(Analyzer):
     another training of the same network. NaN and infinite values are left out and counted in the column `missing`.
     """
 
+    takes_volumes = True
+
     def __init__(self, confidence: Confidence = 0.95, resamples: Resamples = 10_000) -> None:
         self.confidence = confidence
         self.resamples = resamples

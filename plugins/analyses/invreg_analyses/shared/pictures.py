@@ -17,6 +17,12 @@ if TYPE_CHECKING:
 #: Diverging and readable with any kind of colour vision: blue below zero, red above.
 DIVERGING = "RdBu_r"
 
+#: What is said where volumes are shown.
+MIDDLE_SLICES = (
+    "Volumes are shown by three slices: through the middle of the depth, below it of the height, and beside it of the "
+    "width."
+)
+
 Region = tuple[int, int, int, int]  # top, left, height, width
 
 

@@ -37,6 +37,7 @@ class Certificate(Analyzer):
     """
 
     requires = (CertifiesStability,)
+    takes_volumes = True
 
     def analyze(self, run: CompletedRun) -> Findings:
         import pandas as pd

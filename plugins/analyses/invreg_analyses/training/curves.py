@@ -26,6 +26,8 @@ class TrainingCurves(Analyzer):
     that begin with `val_` on a linear one.
     """
 
+    takes_volumes = True
+
     def analyze(self, run: CompletedRun) -> Findings:
         import pandas as pd
 
