@@ -240,7 +240,9 @@ class PhysicsOperator(SharesForeign, Operator):
             if first is not None
             else f"{type(self.physics).__name__} measures nothing",
             where="operator_from_physics",
-            expected=f"images of the shape that it was made for, probably {self.image_shape}",
+            expected=f"images of the shape that it was made for, probably {self.image_shape}"
+            if shape != self.image_shape
+            else "parameters (masks, filters, maps) that fit images of this shape",
         ) from first
 
     def _copy_of_foreign(self, wrapped: Any) -> Any:

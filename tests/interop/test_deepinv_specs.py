@@ -258,6 +258,13 @@ def test_denoisers_are_told_the_noise() -> None:
     assert theirs(images()).shape == (2, *SHAPE)
 
 
+def test_masks_of_another_size_are_refused(tmp_path: Path) -> None:
+    np.save(tmp_path / "mask.npy", np.ones((5, 7)))
+    operator = physics("Inpainting", {"mask": {"path": str(tmp_path / "mask.npy")}})
+    with pytest.raises(invreg.ShapeError, match=r"(?s)images of shape \(1, 12, 10\).*expected: parameters \(masks"):
+        operator.range_shape(SHAPE)
+
+
 def test_weights_come_from_a_file_and_are_not_trained(tmp_path: Path, dinv: Any) -> None:
     from safetensors.torch import save_file
 
@@ -281,8 +288,32 @@ def test_weights_come_from_a_file_and_are_not_trained(tmp_path: Path, dinv: Any)
 
 def test_weights_that_would_run_code_are_refused(tmp_path: Path) -> None:
     torch.save(torch.nn.Linear(2, 2), tmp_path / "module.pth")
-    with pytest.raises(SpecError, match="holds no weights"):
+    with pytest.raises(SpecError, match=r"(?s)could run any program.*try: if you trust the file"):
         method("DnCNN", weights=str(tmp_path / "module.pth"))
+    (tmp_path / "text.pth").write_text("weights")
+    with pytest.raises(SpecError, match=r"text\.pth' holds"):
+        method("DnCNN", weights=str(tmp_path / "text.pth"))
+
+
+def test_denoisers_inside_algorithms_have_trained_weights(tmp_path: Path, dinv: Any) -> None:
+    parameters = {"in_channels": 1, "out_channels": 1, "depth": 2, "nf": 3}
+    network = dinv.models.DnCNN(**parameters, pretrained=None)
+    torch.save({"state_dict": network.state_dict()}, tmp_path / "w.pth")
+    denoiser = {"denoiser": "DnCNN", "parameters": parameters, "weights": str(tmp_path / "w.pth")}
+    theirs = method("DPIR", parameters={"sigma": 0.1, "denoiser": denoiser})
+    theirs.setup(invreg.Problem(physics("Denoising"), REGISTRY.build("noise", "none")), SHAPE)
+    expected = dinv.optim.DPIR(sigma=0.1, denoiser=network)
+    with torch.no_grad():
+        torch.testing.assert_close(theirs(images()), expected(images(), dinv.physics.Denoising()))
+    assert not any(one.requires_grad for one in theirs.parameters())
+    for change, words in (
+        ({"weights": "nowhere.pth"}, r"(?s)parameters\.denoiser\.weights.*no such file"),
+        ({"weights": 3}, r"parameters\.denoiser\.weights.*3"),
+        ({"weigths": "w.pth"}, r"(?s)'weigths' beside 'denoiser'.*weights: \.\.\."),
+        ({"parameters": {**parameters, "nf": 4}}, "does not fit DnCNN"),
+    ):
+        with pytest.raises(SpecError, match=words):
+            method("DPIR", parameters={"denoiser": {**denoiser, **change}})
 
 
 @pytest.mark.parametrize(

@@ -37,6 +37,7 @@ class Catalogue:
         shaped: the values of parameters that follow from the shape of an image, given name, parameters and shape.
         finished: what an object is in the place of a parameter, given the object, the reference and the parameter.
         seeded: further arguments, given all parameters and the seed.
+        further: keys of a reference besides its name, `parameters` and `seed`.
     """
 
     kind: str
@@ -46,6 +47,7 @@ class Catalogue:
         made
     )
     seeded: Callable[[Mapping[str, Parameter], int], Mapping[str, Any]] = lambda known, seed: {}
+    further: frozenset[str] = frozenset()
 
     def find(self, name: Any, where: str) -> Callable[..., Any]:
         """The class of this name.
@@ -196,13 +198,13 @@ class Maker:
                 found[name] = self.argument(item, loose, f"{where}.{name}", owner)
             return found
         key, *more = keys
-        further = {"path"} if key == "path" else {key, "parameters", "key", "seed"}
+        further = {"path"} if key == "path" else {key, "parameters", "seed", *self.catalogues[key].further}
         odd = sorted({str(one) for one in value} - further)
         if more or odd:
             raise SpecError(
                 f"{', '.join(map(repr, [*more, *odd]))} beside {key!r}",
                 where=where,
-                expected=f"{{{key}: ..." + ("" if key == "path" else ", parameters: {...}") + "}",
+                expected=f"{{{key}: ..." + ", ".join(["", *(f"{one}: ..." for one in sorted(further - {key}))]) + "}",
             )
         if key == "path":
             return self.array(read_array(value["path"], where), parameter)

@@ -18,6 +18,7 @@ from invreg import Shape, SpecError
 from invreg_foreign.catalogues import PENDING, Catalogue, Maker
 from invreg_foreign.packages import package
 from invreg_foreign.signatures import Parameter
+from invreg_foreign.weights import give_weights
 
 #: Physics, and a generator, that are told the height and the width of an image, without its channels.
 _OF_PLANES = {
@@ -42,7 +43,7 @@ _REFUSED = {
     "device": "nothing: a run chooses its device",
     "noise_model": "the noise of the spec: `noise: {name: gaussian, std: 0.01}`",
     "sensor_model": "nothing: measurements are F(x) + noise, and nothing comes after it",
-    "pretrained": "weights: a file; nothing is downloaded",
+    "pretrained": "`weights: FILE` beside parameters, with the path of a file; nothing is downloaded",
 }
 
 
@@ -62,6 +63,7 @@ def maker(image_shape: Shape | None, seed: int) -> Maker:
                 shaped=_shaped,
                 finished=partial(_drawn, image_shape),
                 seeded=_generators,
+                further=frozenset({"key"}),
             ),
             "function": Catalogue(
                 "filter of DeepInverse", {name: getattr(deepinv.physics.functional, name) for name in _FILTERS}
@@ -73,7 +75,12 @@ def maker(image_shape: Shape | None, seed: int) -> Maker:
             "prior": _classes("prior of DeepInverse", deepinv.optim, deepinv.optim.Prior),
             "data_fidelity": _classes("data fidelity of DeepInverse", deepinv.optim, deepinv.optim.DataFidelity),
             "denoiser": Catalogue(
-                "denoiser of DeepInverse", _models(deepinv.models), shaped=_shaped_models, seeded=_generators
+                "denoiser of DeepInverse",
+                _models(deepinv.models),
+                shaped=_shaped_models,
+                finished=_trained,
+                seeded=_generators,
+                further=frozenset({"weights"}),
             ),
             "model": Catalogue(
                 "model of DeepInverse",
@@ -139,6 +146,14 @@ def _generators(known: Mapping[str, Parameter], seed: int) -> dict[str, Any]:
     """What is drawn follows from the seed, and no weights are downloaded."""
     found: dict[str, Any] = {"rng": torch.Generator().manual_seed(seed)} if "rng" in known else {}
     return found | ({"pretrained": None} if "pretrained" in known else {})
+
+
+def _trained(made: Any, given: Mapping[str, Any], parameter: Parameter | None, where: str) -> Any:
+    """A denoiser with the weights that its reference names, which are not trained any further."""
+    if "weights" in given:
+        give_weights(made, given["weights"], type(made).__name__, f"{where}.weights" if where else "weights")
+        made.requires_grad_(False)
+    return made
 
 
 def _drawn(

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated, Any, cast
 
 import torch
 from pydantic import Field
-from torch import Tensor, nn
+from torch import Tensor
 
 from invreg import (
     InvregError,
@@ -26,6 +25,7 @@ from invreg_foreign.deepinv_catalogues import maker
 from invreg_foreign.deepinv_physics import DeepInversePhysics, LinearDeepInversePhysics
 from invreg_foreign.packages import package
 from invreg_foreign.signatures import parameters_of
+from invreg_foreign.weights import give_weights, read_weights
 
 
 class DeepInverseModel(Reconstructor):
@@ -38,8 +38,8 @@ class DeepInverseModel(Reconstructor):
     size that is left out 1 / ||A||² for linear A: with the 1 of DeepInverse, PGD diverges where ||A||² > 2.
 
     A model without weights treats each image alone, with state of its own, so that a result does not depend on the
-    batch. One with weights has them from a file, and is then not trained, or is trained by a trainer. Nothing is
-    downloaded.
+    batch. One with weights has them from a file, and is then not trained, or is trained by a trainer; a denoiser inside
+    an algorithm has them by `{denoiser: DRUNet, parameters: {...}, weights: drunet.pth}`. Nothing is downloaded.
     """
 
     name_parameter = "model"
@@ -87,7 +87,7 @@ class DeepInverseModel(Reconstructor):
                 f"{model} is not a denoiser", where="sigma", expected="nothing: it has the noise of the problem"
             )
         if weights is not None:
-            _read_weights(weights)
+            read_weights(weights, "weights")
 
     @classmethod
     def class_names(cls) -> list[str]:
@@ -118,7 +118,7 @@ class DeepInverseModel(Reconstructor):
         self._measured = tuple(problem.operator.range_shape(shape))
         made = self._made(problem, shape)
         if self.weights is not None:
-            _give_weights(made, self.weights, self.model)
+            give_weights(made, self.weights, self.model, "weights")
         try:
             self.inner = reconstructor_from_deepinverse(made, self.sigma)
             self.inner.setup(theirs, shape)
@@ -221,46 +221,3 @@ class DeepInverseModel(Reconstructor):
         if problem is not None and shape is not None and linear and "stepsize" in known:
             given.setdefault("stepsize", 1 / problem.norm(shape).value ** 2)
         return making.make("model", self.model, given)
-
-
-def _read_weights(path: str) -> dict[str, Tensor]:
-    """The tensors in a file of weights, by name; no code in it is run.
-
-    Raises:
-        SpecError: if there is none, or it holds anything else.
-    """
-    file = Path(path).expanduser()
-    if not file.is_file():
-        raise SpecError(f"{path!r:.200}: no such file", where="weights", expected="a file of weights")
-    try:
-        if file.suffix.lower() == ".safetensors":
-            from safetensors.torch import load_file
-
-            found: Any = load_file(file)
-        else:
-            found = torch.load(file, map_location="cpu", weights_only=True)
-    except Exception as error:  # noqa: BLE001 (a file of someone else can be broken in any way)
-        raise SpecError(
-            f"{path!r:.200} holds no weights: {str(error).splitlines()[0] if str(error) else type(error).__name__}",
-            where="weights",
-            expected="a .safetensors file, or one that torch.load reads with weights_only",
-        ) from None
-    for key in ("state_dict", "params", "model"):
-        if isinstance(found, dict) and isinstance(found.get(key), dict):
-            found = found[key]
-    if not isinstance(found, dict) or not found or not all(isinstance(one, Tensor) for one in found.values()):
-        raise SpecError(
-            f"{path!r:.200} holds no tensors by name", where="weights", expected="the state_dict of a model"
-        )
-    return dict(found)
-
-
-def _give_weights(model: nn.Module, path: str, name: str) -> None:
-    try:
-        model.load_state_dict(_read_weights(path))
-    except RuntimeError as error:
-        raise SpecError(
-            f"{path!r:.200} does not fit {name}: {error}"[:800],
-            where="weights",
-            expected="the weights of a model with the same parameters",
-        ) from None
