@@ -41,9 +41,9 @@ class Batch:
     _split: int
 
     def back(self, x: Tensor) -> Any:
-        """Images `[B, C, H, W]` as the measurements were given: kind, device, layout, with or without a batch."""
+        """Images `[B, C, *spatial]` as the measurements were given: kind, device, layout, with or without a batch."""
         if self._split > 1:
-            x = x.reshape(-1, self._split, *x.shape[-2:])
+            x = x.reshape(-1, self._split, *x.shape[2:])
         if self._channels_last:
             x = x.movedim(1, -1)
         # What one measurement lacks in front of a batch of them (the batch, a single channel), its image lacks, too.
@@ -62,10 +62,10 @@ def as_batch(measurement: Any, problem: Problem, image_shape: Shape, where: str)
 
     Args:
         measurement: NumPy or torch. For problems whose measurements have the shape of images: `[H, W]`, `[C, H, W]` or
-            `[N, C, H, W]`, channels last as well; colours for a method of grey images are taken apart. For others, in
-            the shape of one measurement, or a batch of them.
+            `[N, C, H, W]`, channels last as well; colours for a method of grey images are taken apart; for volumes with
+            D in front of H. For others, in the shape of one measurement, or a batch of them.
         problem: what the method is for.
-        image_shape: (C, H, W) for which it was set up.
+        image_shape: (C, H, W), or (C, D, H, W), for which it was set up.
         where: the method, for messages.
 
     Raises:
@@ -76,7 +76,7 @@ def as_batch(measurement: Any, problem: Problem, image_shape: Shape, where: str)
     z = on_scale(as_tensor(measurement, where, _ARRAY), where, _ARRAY, notes)
     shape = tuple(problem.operator.range_shape(image_shape))
     if shape == tuple(image_shape):
-        z, last, split = _image_batch(z, image_shape[0], notes, where)
+        z, last, split = _image_batch(z, image_shape[0], len(shape) - 1, notes, where)
     else:
         last, split = False, 1
         if z.ndim == len(shape) or (z.ndim == len(shape) - 1 and shape[0] == 1):
@@ -148,33 +148,37 @@ def on_scale(values: Tensor, where: str, expected: str, notes: list[str]) -> Ten
     return values
 
 
-def _image_batch(z: Tensor, channels: int, notes: list[str], where: str) -> tuple[Tensor, bool, int]:
-    """Images as `[B, C, H, W]` with the channels of the method; whether channels came last; colours taken apart."""
-    shape = list(z.shape)
-    expected = f"[H, W], [{channels}, H, W] or [N, {channels}, H, W]"
-    if z.ndim not in (2, 3, 4):
+def _image_batch(z: Tensor, channels: int, axes: int, notes: list[str], where: str) -> tuple[Tensor, bool, int]:
+    """Images as `[B, C, *spatial]` with the channels of the method; whether channels came last; colours taken apart."""
+    shape, sides, what = list(z.shape), "H, W", "images"
+    if axes == 3:
+        sides, what = "D, H, W", "volumes"
+    expected = f"[{sides}], [{channels}, {sides}] or [N, {channels}, {sides}]"
+    if z.ndim - axes not in (0, 1, 2):
         raise ShapeError(f"a measurement of shape {shape}", where=where, expected=expected)
-    known = {channels} | ({3} if channels == 1 else set())
+    may_be_colours = channels == 1 and axes == 2
+    known = {channels} | ({3} if may_be_colours else set())
     last = False
-    if z.ndim == 2:
+    if z.ndim == axes:
         z = z[None, None]
-    elif z.shape[-3] not in known and z.shape[-1] in known:
+    elif z.shape[-axes - 1] not in known and z.shape[-1] in known:
         last = True
-        notes.append(f"channels came last, {shape}: taken as [{'N, ' if z.ndim == 4 else ''}C, H, W], and given back")
-        z = z.movedim(-1, -3)
-    if z.ndim == 3:
+        batch = "N, " if z.ndim == axes + 2 else ""
+        notes.append(f"channels came last, {shape}: taken as [{batch}C, {sides}], and given back")
+        z = z.movedim(-1, -axes - 1)
+    if z.ndim == axes + 1:
         z = z[None]
     found = z.shape[1]
     if found == channels:
         return z, last, 1
-    if channels == 1 and found == 3:
+    if may_be_colours and found == 3:
         notes.append("the method is for grey images: each of the 3 colours was reconstructed alone")
-        return z.reshape(-1, 1, *z.shape[-2:]), last, 3
-    alpha = shape[-1] in (2, 4) or (len(shape) > 2 and shape[-3] in (2, 4))
+        return z.reshape(-1, 1, *z.shape[2:]), last, 3
+    alpha = axes == 2 and (shape[-1] in (2, 4) or (len(shape) > 2 and shape[-3] in (2, 4)))
     raise ShapeError(
         f"a measurement of shape {shape}",
         where=where,
-        expected=f"{expected}: the method is for {_COLOURS.get(channels, f'{channels}-channel')} images",
+        expected=f"{expected}: the method is for {_COLOURS.get(channels, f'{channels}-channel')} {what}",
         hint="leave out the alpha channel" if alpha else None,
     )
 

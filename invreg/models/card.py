@@ -102,6 +102,9 @@ def _introduction(config: ModelConfig, certificate: StabilityCertificate | None)
     )
 
 
+_AXES = {2: "rows, columns", 3: "slices, rows, columns"}
+
+
 def _kind(config: ModelConfig) -> str:
     return {1: "grey", 3: "colour"}.get(config.image_shape[0], f"{config.image_shape[0]}-channel")
 
@@ -122,7 +125,8 @@ def _problem(config: ModelConfig) -> str:
         f"- operator F: `{component_text(config.operator)}`",
         f"- noise: `{component_text(config.noise)}`",
         f"- method: `{component_text(config.reconstructor)}`",
-        f"- set up for images of shape {config.image_shape} (channels, rows, columns), with values in [0, 1]",
+        f"- set up for images of shape {config.image_shape} (channels, {_AXES[len(config.image_shape) - 1]}), with "
+        "values in [0, 1]",
     ]
     if config.measured_range is not None:
         low, high = config.measured_range

@@ -70,7 +70,7 @@ class Model:
         name: of the model, or the label of the method in its run.
         reconstructor: set up.
         problem: operator and noise for which it was trained.
-        image_shape: (C, H, W) of the images that it was set up for.
+        image_shape: (C, H, W) of the images, or (C, D, H, W) of the volumes, that it was set up for.
         certificate: what is proven of its weights, verified; None if nothing is.
         folder: where it was loaded from.
         log: what happened in its training, where that is known.
@@ -128,8 +128,8 @@ class Model:
         An image that would take too much memory is reconstructed in tiles, without a proof.
 
         Args:
-            measurement: NumPy or torch: `[H, W]`, `[C, H, W]`, `[N, C, H, W]`, or the shape of one measurement or a
-                batch of them.
+            measurement: NumPy or torch: `[H, W]`, `[C, H, W]`, `[N, C, H, W]` (for volumes with D in front of H), or
+                the shape of one measurement or a batch of them.
             data_error: the Euclidean distance between the measurement, on the scale of images in [0, 1], and the exact
                 one, for methods with proofs.
             prove: whether to prove the distance, which takes several times as long as the reconstruction.
@@ -238,7 +238,8 @@ class Model:
         per_pixel = self.reconstructor.memory_per_pixel
         if per_pixel is None:
             return 1
-        pixels = z.shape[-2] * z.shape[-1] if z.ndim == 4 else math.prod(self.image_shape[1:])
+        is_image = z.ndim == len(self.image_shape) + 1
+        pixels = math.prod(z.shape[2:] if is_image else self.image_shape[1:])
         return max(1, min(16, int(MOST_MEMORY / (_MEMORY_OF_PROOF if prove else 1) / (per_pixel * pixels))))
 
     def _residuals(self, x: Tensor, z: Tensor) -> tuple[float | None, float | None]:

@@ -85,7 +85,7 @@ class ModelConfig:
         reconstructor: its spec, `name` and all parameters; so are the next two.
         operator: F.
         noise: on F(x).
-        image_shape: (C, H, W) of the images that it was set up for.
+        image_shape: (C, H, W) of the images, or (C, D, H, W) of the volumes, that it was set up for.
         parameters: number of weights.
         packages: the distribution and its version that each of the three components comes from.
         measured_range: the smallest and the largest value of the measurements in training, where these were measured.
@@ -97,7 +97,7 @@ class ModelConfig:
     reconstructor: dict[str, Any]
     operator: dict[str, Any]
     noise: dict[str, Any]
-    image_shape: Annotated[list[Annotated[int, Field(ge=1)]], Field(min_length=3, max_length=3)]
+    image_shape: Annotated[list[Annotated[int, Field(ge=1)]], Field(min_length=3, max_length=4)]
     parameters: int
     packages: dict[str, list[str]]
     history: History = field(default_factory=History)
@@ -170,7 +170,7 @@ class ModelFolder(Folder):
         problem = Problem(built["operator"], built["noise"])
         problem.measured_range = config.measured_range
         reconstructor: Reconstructor = built["reconstructor"]
-        shape = (config.image_shape[0], config.image_shape[1], config.image_shape[2])
+        shape = tuple(config.image_shape)
         with torch.random.fork_rng(devices=[]):
             try:
                 with within_memory(), blamed(reconstructor, ""):

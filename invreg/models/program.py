@@ -71,7 +71,7 @@ def _exported(model: Model, where: str) -> tuple[Any, Tensor]:
     shape = tuple(model.problem.operator.range_shape(model.image_shape))
     is_image = shape == model.image_shape
     dynamic = torch.export.Dim.DYNAMIC
-    sizes = {0: dynamic, 2: dynamic, 3: dynamic} if is_image else {0: dynamic}
+    sizes = dict.fromkeys([0, *range(2, len(shape) + 1)] if is_image else [0], dynamic)
     start = torch.Generator().manual_seed(0)
     z = torch.rand((2, *shape), generator=start)
     with torch.no_grad():
@@ -88,7 +88,8 @@ def _exported(model: Model, where: str) -> tuple[Any, Tensor]:
                 "depends on the values, which a program does not look at",
                 hint="export it without a program",
             ) from error
-    other = (3, shape[0], shape[1] + 8, shape[2] - 8) if is_image else (3, *shape)
+    step = 8 if len(shape) == 3 else 2
+    other = (3, shape[0], shape[1] + step, *shape[2:-1], shape[-1] - step) if is_image else (3, *shape)
     return exported, torch.rand(other, generator=start)
 
 

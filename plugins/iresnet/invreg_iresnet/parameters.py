@@ -62,8 +62,8 @@ Padding = Annotated[
 Border = Annotated[
     BorderName,
     Field(
-        description="what the padding is: copies of pixels, up to four of one, which costs the bound a factor of 2; or "
-        "copies and pixels with weights whose squares add up to 1, which costs nothing"
+        description="what the padding is: copies of pixels, up to four of one, which costs the bound a factor of 2 "
+        "(2.8 for volumes); or copies and pixels with weights whose squares add up to 1, which costs nothing"
     ),
     LeftOut(),
 ]
