@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _FORMAT = "invreg-certificate-2"
+_UNPROVEN = "no bound could be proven for this network"
 _KEYS = {"inverse_lipschitz", "forward_lipschitz", "reconstruction_lipschitz", "reads", "weights"}
 
 
@@ -30,7 +31,8 @@ class StabilityCertificate(Summarized):
             `inverse_lipschitz` and `forward_lipschitz` (each a mapping from the way in which a bound was proven to the
             bound, and `certified`, the smallest of them), `reconstruction_lipschitz` (a number or None), `reads` (what
             the network starts from: `z`, the measurement, or a formula for what is made of it) and `weights` (the
-            hash). The network that made it may add what it needs to verify it. It is copied.
+            hash). The network that made it may add what it needs to verify it, and `proven`, sentences about what else
+            is proven of the reconstruction, such as that an iteration converges. It is copied.
 
     Raises:
         CertificateError: if the content is not that of a certificate.
@@ -103,7 +105,8 @@ class StabilityCertificate(Summarized):
         """The bound of Lip(R) in words: what the certificate claims."""
         bound = self.reconstruction_lipschitz
         if bound is None:
-            return "no bound could be proven for this network"
+            proven = "; ".join(map(str, self.content.get("proven") or []))
+            return f"no bound could be proven; proven is: {proven}" if proven else _UNPROVEN
         reads = self.content["reads"]
         which = "two measurements that" if reads == "z" else f"two measurements z whose {reads}"
         return (
@@ -115,7 +118,11 @@ class StabilityCertificate(Summarized):
     def sentence(self) -> str:
         """The certificate in words, for those who have verified it."""
         statement = f"{self.statement}."
-        return f"Proven: {statement}" if self.reconstruction_lipschitz is not None else statement.capitalize()
+        return (
+            f"Proven: {statement}"
+            if self.reconstruction_lipschitz is not None
+            else statement[0].upper() + statement[1:]
+        )
 
 
 def certificate_content(
