@@ -157,6 +157,9 @@ def test_bounds_are_those_of_the_formulas() -> None:
         "the iteration converges to a fixed point",
         "A times the fixed point is nonexpansive in z",
     ]
+    assert without.sentence.startswith(
+        "No bound could be proven; proven is: the iteration converges to a fixed point; A"
+    )
     assert without.content["averagedness"] == pytest.approx(3 / 4)
     made = method("deq", DOWN, anchor=0.25)
     content, norm = made.certificate().content, made._norm(SHAPE)

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from invreg import ConvergenceError
+from invreg import ConvergenceError, InvregError
 
 # After so many restarts an image goes on without: the theorems are about iterations that begin once.
 _RESTARTS = 50
@@ -136,6 +136,27 @@ class ImplicitMinimiser(torch.autograd.Function):
         with torch.no_grad():
             solved = _conjugate_gradients(lambda u: free * ctx.second_derivative(free * u), free * v, ctx.tolerance)
         return None, -solved, None, None
+
+
+class Underivable(torch.autograd.Function):
+    """A critical point of which no derivative is known: backward passes raise an InvregError that says so.
+
+    Apply it to x, to J'(x) as a function of all that x depends on, and to the name of the method.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, gradient: Tensor, label: str) -> Tensor:
+        ctx.label = label
+        return x.clone()
+
+    @staticmethod
+    def backward(ctx: Any, *outer: Tensor) -> tuple[None, Tensor, None]:
+        raise InvregError(
+            "derivatives of a critical point that need not be a minimiser",
+            where=ctx.label,
+            expected="a problem for which the objective is convex, such as operator: identity",
+            hint="train there, and begin with those weights here: start_from",
+        )
 
 
 def _conjugate_gradients(matrix: Callable[[Tensor], Tensor], b: Tensor, tolerance: float) -> Tensor:

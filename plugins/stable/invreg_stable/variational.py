@@ -7,9 +7,9 @@ from abc import abstractmethod
 import torch
 from torch import Tensor
 
-from invreg import InvregError, Problem, Shape
+from invreg import Problem, Shape
 from invreg_stable.linear import StableLinearMethod
-from invreg_stable.minimisation import ImplicitMinimiser, Minimisers, minimise
+from invreg_stable.minimisation import ImplicitMinimiser, Minimisers, Underivable, minimise
 from invreg_stable.ridge import Ridge
 
 
@@ -64,7 +64,7 @@ class RidgeMethod(StableLinearMethod):
         Raises:
             ShapeError: if z does not fit the operator.
             ConvergenceError: if the iterates are not finite.
-            InvregError: if derivatives are wanted where J is not proven to be convex.
+            InvregError: in backward passes, if J is not proven to be convex.
         """
         with torch.autocast(z.device.type, enabled=False):
             shape, ridge = self._image_shape(z), self.ridge()
@@ -77,12 +77,8 @@ class RidgeMethod(StableLinearMethod):
             if not slope.requires_grad:
                 return found.x
             if not self.is_convex:
-                raise InvregError(
-                    "derivatives of a critical point that need not be a minimiser",
-                    where=self.label,
-                    expected="a problem for which the objective is convex, such as operator: identity",
-                    hint="train there, and begin with those weights here: start_from",
-                )
+                point: Tensor = Underivable.apply(found.x, slope, self.label)
+                return point
             lipschitz = self._lipschitz(ridge, shape)
             with torch.no_grad():
                 curvature = ridge.curvature(found.x)
