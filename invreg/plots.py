@@ -153,8 +153,8 @@ def draw_against_constants(
         axes.grid(alpha=0.25)
         axes.margins(x=0.08, y=0.08)
         low, high = axes.get_ylim()
-        for rank, (name, bound, attack, quality) in enumerate(shown):
-            height = (rank + 0.5) / len(shown)
+        heights = _apart([(quality - low) / (high - low) for *_, quality in shown])
+        for (name, bound, attack, quality), height in zip(shown, heights, strict=True):
             place = bound if math.isfinite(bound) else attack
             axes.annotate(
                 _cut(name, 30),
@@ -163,12 +163,31 @@ def draw_against_constants(
                 textcoords="axes fraction",
                 va="center",
                 fontsize=8,
-                arrowprops={"arrowstyle": "-", "color": _MUTED, "lw": 0.4, "alpha": 0.6, "shrinkB": 4},
+                arrowprops={
+                    "arrowstyle": "-",
+                    "color": _MUTED,
+                    "lw": 0.4,
+                    "alpha": 0.6,
+                    "shrinkB": 4,
+                    "relpos": (0, 0.5),
+                },
             )
         axes.set_ylim(low, high)
         if not higher_is_better:
             axes.invert_yaxis()
     return figure
+
+
+def _apart(heights: list[float]) -> list[float]:
+    """Heights in [0, 1], rising, moved apart so far that names fit beside each other."""
+    gap = min(0.075, 1 / max(1, len(heights)))
+    for index in range(1, len(heights)):
+        heights[index] = max(heights[index], heights[index - 1] + gap)
+    top = 1.0
+    for index in reversed(range(len(heights))):
+        heights[index] = top = min(heights[index], top)
+        top -= gap
+    return heights
 
 
 def draw_curves(rows: Sequence[Mapping[str, Any]]) -> Figure:
