@@ -160,6 +160,7 @@ def _terms(suite: Suite, registry: Registry) -> dict[str, Any]:
                 "operator": resolved("operator", one.operator, f"problems.{name}.operator"),
                 "noise": resolved("noise", one.noise, f"problems.{name}.noise"),
                 "seeds": suite.seeds_of(name),
+                "parameters": one.parameters,
             }
             for name, one in suite.problems.items()
         },

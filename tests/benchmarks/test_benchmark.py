@@ -377,6 +377,26 @@ def test_the_bundled_suite_is_what_the_documentation_says() -> None:
 
 
 @pytest.mark.slow
+def test_a_violation_ends_the_processes_of_an_executor(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[Path] = []
+
+    def refuse(path: Path, kept_in: Path) -> None:
+        seen.append(path)
+        raise BoundViolation("as if")
+
+    monkeypatch.setattr("invreg.benchmarks.benchmark.stop_at_violation", refuse)
+    options: dict[str, Any] = {"problems": ["deblurring"], "methods": ["observation", "adjoint"], "output": tmp_path}
+    for _ in range(2):  # the second time, it is found in what is done, and nothing is begun
+        with pytest.raises(BoundViolation, match="as if"):
+            benchmark(
+                "reconstruction", "micro", executor="local", overrides=["executor.jobs=1"], progress=False, **options
+            )
+        cells = [path for path in tmp_path.glob("*/cells/*") if RunFolder(path).is_finished]
+        assert len(cells) == 1
+    assert seen == [cells[0], cells[0]]
+
+
+@pytest.mark.slow
 def test_the_bundled_suite_runs_at_its_smallest_size(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     methods = ["observation", "fbp", "explicit_iresnet"]

@@ -8,6 +8,7 @@ import shutil
 from pathlib import Path
 from subprocess import CompletedProcess
 
+import pandas as pd
 import processes
 import pytest
 
@@ -77,3 +78,16 @@ def test_its_spec_trains_networks_on_its_operator_and_analyses_them(target: Path
     assert errors[0] == "method,distance,rms"
     assert {line.split(",")[0] for line in errors[1:]} == {"landweber", "unet", "iresnet"}
     assert json.loads((folder / "environment.json").read_text())["plugins"]["invreg-example"] == "0.1.0"
+
+
+@pytest.mark.slow
+def test_its_method_enters_a_benchmark_by_one_line(target: Path, tmp_path: Path) -> None:
+    line = "methods.landweber={reconstructor: landweber, trainer: searched}"
+    options = ["--size", "micro", "--only", "tomography", "--method", "landweber", "--set", line, "--quiet"]
+    done = _call(target, tmp_path, "invreg", "benchmark", "reconstruction", *options)
+    assert done.returncode == 0, done.stderr
+    (table,) = tmp_path.glob("runs/*/leaderboard.csv")
+    (row,) = pd.read_csv(table).to_dict("records")
+    assert row["method"] == "landweber"
+    assert row["psnr"] > 20
+    assert "invreg-example" in row["versions"]
