@@ -112,9 +112,15 @@ def invreg_components() -> Mapping[str, type]:
     return {"images_only": ImagesOnly, "claims": Claims, "poke": Poke, "aimless": Aimless}
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def registry() -> Registry:
     return Registry({**plugins(), "own": sys.modules[__name__], "analyses": analyses_plugin})
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory, registry: Registry) -> Benchmark:
+    """A benchmark that has been run to its end; its folder is not changed."""
+    return run(write(tmp_path_factory.mktemp("finished") / "toys"), registry, size="two")
 
 
 @pytest.fixture
@@ -142,8 +148,8 @@ def row(done: Benchmark, problem: str, method: str) -> Any:
 # -- the leaderboard
 
 
-def test_a_suite_becomes_a_leaderboard(suite: Path, registry: Registry) -> None:
-    done = run(suite, registry, size="two")
+def test_a_suite_becomes_a_leaderboard(finished: Benchmark) -> None:
+    done = finished
     halving = done.table[done.table["problem"] == "halving"]
     assert list(halving["method"]) == ["gain", "images", "raw"]  # from the best; equal ones by name
     best = halving.iloc[0]
@@ -176,6 +182,7 @@ def test_a_suite_becomes_a_leaderboard(suite: Path, registry: Registry) -> None:
     assert "- images: left out: too dark" in text
 
 
+@pytest.mark.slow
 def test_the_same_call_only_reads_and_a_further_method_is_all_that_is_computed(suite: Path, registry: Registry) -> None:
     first = run(suite, registry)
     CALLS.clear()
@@ -188,8 +195,8 @@ def test_the_same_call_only_reads_and_a_further_method_is_all_that_is_computed(s
     assert row(more, "halving", "other")["psnr"] > 25
 
 
-def test_the_page_is_whole_without_scripts_and_allows_no_other(suite: Path, registry: Registry) -> None:
-    page = run(suite, registry).page.read_text(encoding="utf-8")
+def test_the_page_is_whole_without_scripts_and_allows_no_other(finished: Benchmark) -> None:
+    page = finished.page.read_text(encoding="utf-8")
     scripts = re.findall(r"<script>(.*?)</script>", page, re.DOTALL)
     allowed = [base64.b64encode(hashlib.sha256(text.encode()).digest()).decode() for text in scripts]
     policy = " ".join(f"'sha256-{digest}'" for digest in allowed)
@@ -205,12 +212,12 @@ def test_the_page_is_whole_without_scripts_and_allows_no_other(suite: Path, regi
     assert page.count("data:image/svg+xml;base64") == 2
 
 
-def test_seals_and_certificates_of_a_benchmark_are_verified(suite: Path, registry: Registry) -> None:
-    done = run(suite, registry)
-    table = invreg.verify(done.study.folder, registry=registry)
+def test_seals_of_a_benchmark_are_verified(finished: Benchmark, registry: Registry, tmp_path: Path) -> None:
+    table = invreg.verify(finished.study.folder, registry=registry)
     assert set(table["state"]) == {"holds"}
-    done.page.with_suffix(".csv").write_text("problem,method\n")
-    table = invreg.verify(done.study.folder, registry=registry)
+    copy = shutil.copytree(finished.study.folder, tmp_path / "copy")
+    (copy / "leaderboard.csv").write_text("problem,method\n")
+    table = invreg.verify(copy, registry=registry)
     assert list(table[table["state"] != "holds"]["what"]) == ["leaderboard.csv"]
 
 
@@ -269,6 +276,7 @@ def test_an_attack_without_its_table_is_named(suite: Path, registry: Registry) -
 # -- a bound that does not hold
 
 
+@pytest.mark.slow
 def test_an_attack_above_a_proven_bound_stops_everything_and_is_kept(suite: Path, registry: Registry) -> None:
     options: dict[str, Any] = {
         "problems": ["halving"],
@@ -306,6 +314,7 @@ def test_an_attack_above_a_proven_bound_stops_everything_and_is_kept(suite: Path
 # -- results from elsewhere
 
 
+@pytest.mark.slow
 def test_results_from_elsewhere_join_after_they_were_verified(suite: Path, registry: Registry) -> None:
     theirs = run(
         suite, registry, "theirs", methods=["gain"], overrides=["methods.far={reconstructor: gain, trainer: learned}"]
@@ -320,6 +329,7 @@ def test_results_from_elsewhere_join_after_they_were_verified(suite: Path, regis
     assert "made elsewhere" in done.page.read_text(encoding="utf-8")
 
 
+@pytest.mark.slow
 def test_results_that_were_changed_or_made_on_other_terms_are_refused(suite: Path, registry: Registry) -> None:
     theirs = run(suite, registry, "theirs", methods=["gain"], problems=["halving"]).study.folder
     # Another version of the suite, with the difference.
