@@ -9,7 +9,8 @@ from urllib.parse import quote
 
 from invreg.reporting.content import AnalysisContent
 from invreg.reporting.report import report_environment, tables_of, with_sources
-from invreg.reporting.study_tables import all_results, headline, in_short, result_table, short_names
+from invreg.reporting.study_tables import all_results, headline, in_short, result_table, short_names, varied
+from invreg.reporting.tables import Table
 from invreg.storage.run_folder import RunFolder
 from invreg.text import metric_title
 
@@ -44,16 +45,17 @@ def write_study_report(
         AnalysisContent.of(folder.analysis(key), registry.entry("study_analyzer", spec.name).cls) for key, spec in named
     ]
     metrics = metrics_of(cells, registry)
-    names = short_names(list(record.axes))
+    names = short_names(varied(cells, list(record.axes)))
     figures, tables = with_sources(analyses), tables_of(analyses, metrics)
+    result = result_table(cells, table, names, metrics)
     page = (
         report_environment()
         .get_template("study.html")
         .render(
             title=record.title,
             headline=headline(cells, table, metrics),
-            result=result_table(cells, table, names, metrics),
-            result_caption=_caption(metrics, cells),
+            result=result,
+            result_caption=_caption(metrics, result),
             result_figure=next((position for position, drawn in enumerate(figures) if drawn), None),
             cells=[(in_short(cell.values, names), _report_of(cell, folder), cell.failure) for cell in cells],
             warnings=_by_text(cells, names),
@@ -76,10 +78,11 @@ def metrics_of(cells: Sequence[StudyCell], registry: Registry) -> dict[str, Metr
     return {name: registry.build("metric", spec) for name, spec in given.items()}
 
 
-def _caption(metrics: Mapping[str, Metric], cells: Sequence[StudyCell]) -> str:
+def _caption(metrics: Mapping[str, Metric], result: Table | None) -> str:
     name, metric = next(iter(metrics.items()))
+    compares = result is not None and any(cell.is_best for row in result.rows for cell in row)
     unit = f" in {metric.unit}" if metric.unit else ""
-    best = "; in each cell of the study, the best is bold" if len(cells) > 1 else ""
+    best = "; in each cell of the study, the best is bold" if compares else ""
     return f"Mean {metric_title(name)}{unit} on the test images{best}."
 
 

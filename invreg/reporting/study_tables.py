@@ -42,9 +42,15 @@ def short_names(paths: Sequence[str]) -> dict[str, str]:
             wanted[path] += 1
 
 
+def varied(cells: Sequence[StudyCell], paths: Sequence[str]) -> list[str]:
+    """The paths in which cells differ; all of them if they do in none."""
+    found = [path for path in paths if len({_value(cell.values.get(path)) for cell in cells}) > 1]
+    return found or list(paths)
+
+
 def in_short(values: Mapping[str, Any], names: Mapping[str, str]) -> str:
-    """A cell in a few words: "noise std 0.01, lipschitz 0.99"."""
-    return ", ".join(f"{names[path]} {_value(value)}" for path, value in values.items())
+    """A cell in a few words: "noise std 0.01, lipschitz 0.99"; what has no name is left out."""
+    return ", ".join(f"{names[path]} {_value(value)}" for path, value in values.items() if path in names)
 
 
 def headline(cells: Sequence[StudyCell], table: pd.DataFrame, metrics: Mapping[str, Metric]) -> str:
@@ -57,18 +63,22 @@ def headline(cells: Sequence[StudyCell], table: pd.DataFrame, metrics: Mapping[s
     if name not in table or table["method"].nunique() < 2:
         return f"Results of {plural(done, 'cell')}.{failed}"
     wins: Counter[str] = Counter()
-    for _, rows in table.groupby("cell", sort=False):
+    compared = [rows for _, rows in table.groupby("cell", sort=False) if len(rows) > 1]
+    if not compared:  # methods of different cells solve different problems, or the same one by themselves
+        return f"Results of {plural(done, 'cell')}.{failed}"
+    for rows in compared:
         if rows[name].notna().any():
             wins[str(rows.loc[rows[name].idxmax() if metric.higher_is_better else rows[name].idxmin(), "method"])] += 1
     if not wins:
         return f"No method has a finite mean {metric_title(name)}.{failed}"
     (best, amount), *others = wins.most_common()
     text = f"{best} has the best mean {metric_title(name)}"
-    if amount == done:
-        return f"{text}{f' in all {count(done)} cells' if done > 1 else ''}.{failed}"
+    among = len(compared)
+    if amount == among:
+        return f"{text}{f' in all {count(among)} cells' if among > 1 else ''}.{failed}"
     rest = sum(number for _, number in others[3:])
     listed = [f"{label} in {count(number)}" for label, number in others[:3]] + [f"others in {count(rest)}"] * (rest > 0)
-    return f"{text} in {count(amount)} of {plural(done, 'cell')}, {', '.join(listed)}.{failed}"
+    return f"{text} in {count(amount)} of {plural(among, 'cell')}, {', '.join(listed)}.{failed}"
 
 
 def result_table(
@@ -82,6 +92,8 @@ def result_table(
     if table.empty or name not in table:
         return None
     labels = list(dict.fromkeys(table["method"]))
+    if 2 * len(table) < len(labels) * table["cell"].nunique():
+        return _listed(cells, table, names, name, metric)
     rows = {(str(row["cell"]), str(row["method"])): row for row in table.to_dict("records")}
     write = aligned(table[name], metric.unit)
     order = max if metric.higher_is_better else min
@@ -100,14 +112,14 @@ def result_table(
                 for text, value in zip(texts, values, strict=True)
             ]
         )
-    results = [key for key in table.columns if key not in ("cell", *names) and not key.endswith("_seconds")]
+    results = [key for key in table.columns if key not in ("cell", *cells[0].values) and not key.endswith("_seconds")]
     keys = [[_fingerprint(rows.get((cell.folder.name, label)), results) for label in labels] for cell in shown]
     for row, key in zip(grid, keys, strict=True):  # what is the best of one cell only is not joined with others
         key[:] = [f"{one}{cell.is_best}" if one else "" for one, cell in zip(key, row, strict=True)]
     axes = [path for path in names if any(cell.values.get(path) != shown[0].values.get(path) for cell in shown)]
     if len(cells) <= _BESIDE:
-        varied = [{path: cell.values[path] for path in axes if path in cell.values} for cell in shown]
-        heads = [(in_short(values, names) or metric_title(name), True) for values in varied]
+        own_values = [{path: cell.values[path] for path in axes if path in cell.values} for cell in shown]
+        heads = [(in_short(values, names) or metric_title(name), True) for values in own_values]
         body = []
         for position, label in enumerate(labels):
             lengths = _runs([key[position] for key in keys])
@@ -127,6 +139,25 @@ def result_table(
     body = [[column[row] for column in columns if column[row].rows] for row in range(len(shown))]
     heads = [*((names[path], False) for path in axes), *((label, True) for label in labels)]
     return Table(heads, body, len(cells) - len(shown))
+
+
+def _listed(
+    cells: Sequence[StudyCell], table: pd.DataFrame, names: Mapping[str, str], metric_name: str, metric: Metric
+) -> Table:
+    """The means in one column, for studies whose cells have different methods."""
+    paths = [path for path in names if not table[path].astype(str).equals(table["method"])]
+    write = aligned(table[metric_name], metric.unit)
+    rows = [
+        [
+            *(TableCell(_value(row[path])) for path in paths),
+            TableCell(str(row["method"])),
+            number_cell(row, metric_name, write),
+        ]
+        for row in table.head(_AT_THE_TOP).to_dict("records")
+    ]
+    title = with_unit(metric_title(metric_name), f"({metric.unit})" if metric.unit else "")
+    columns = [*((names[path], False) for path in paths), ("Method", False), (title, True)]
+    return Table(columns, rows, max(len(table) - _AT_THE_TOP, 0))
 
 
 def all_results(table: pd.DataFrame, names: Mapping[str, str], metrics: Mapping[str, Metric]) -> Table:
