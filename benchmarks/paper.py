@@ -156,7 +156,12 @@ def _verdict(count: int, all_of: int) -> str:
 def page(study: Study) -> str:
     parts = [
         _HEAD,
-        "\n".join(_table(["figure", "the paper says", "here", ""], claims(study))),
+        "\n".join(
+            _table(
+                ["the paper says", "here", "", "figure"],
+                ((claim, number, verdict, figure) for figure, claim, number, verdict in claims(study)),
+            )
+        ),
         _MIDDLE,
         "\n".join(_sizes()),
         _FIGURES,
@@ -290,13 +295,13 @@ Learning rates, epochs, batches and the optimiser of table 1 stand in `specs/pap
 
 ## Figures 2 and 3: quality over L
 
-The study analysis [`lipschitz_sweep`](studies.md#lipschitz_sweep).
+The study analysis [`lipschitz_sweep`](studies.md#study-analyses).
 
 ![PSNR of the invertible network over L at three noise levels, for both operators](images/paper/lipschitz.svg)
 
 ## Figures 4 and 5: the methods
 
-The study analysis [`method_comparison`](studies.md#method_comparison).
+The study analysis [`method_comparison`](studies.md#study-analyses).
 
 ![PSNR of all methods above that of the data at three noise levels, for both operators](images/paper/methods.svg)
 
@@ -306,7 +311,7 @@ Mean PSNR in dB over the test patches:
 _EXAMPLES = """
 ## Figures 6 and 7: examples
 
-The study analysis [`example_grid`](studies.md#example_grid). The paper prints the PSNR of one image for each operator and two noise levels. What can be compared is the margin over total variation, in dB: the paper's for its one image / the mean over the patches here, both at L = 0.999.
+The study analysis [`example_grid`](studies.md#study-analyses). The paper prints the PSNR of one image for each operator and two noise levels. What can be compared is the margin over total variation, in dB: the paper's for its one image / the mean over the patches here, both at L = 0.999.
 """
 
 _TAIL = """
@@ -327,20 +332,20 @@ python benchmarks/findings.py runs/findings-1a2b3c4d
 
 [What the networks have learned](findings.md) has the numbers behind each line, their intervals, and the pictures.
 
-| figure | the paper says | here |
+| the paper says | here | figure |
 |---|---|---|
-| 9, 10 | the learned operator is close to the true one at little noise, less so at much | seen |
-| 9 | a larger L is closer to the operator | not looked at: one L |
-| 10 | at much noise, details and edges are over-amplified | seen |
-| 11 | the direction of strongest regularisation is a checkerboard | seen |
-| 11 | it lies in smooth areas | **not seen** at little noise |
-| 12 | regularisation rises with the noise | seen |
-| 13 | the operator's kernels form two clusters: strong edges, and the rest | seen |
-| 13 | at little noise, the kernels of most pixels are one cluster | **not seen** |
-| 13 | the clusters of a network resemble those of the operator most at much noise | **not seen** |
-| 14, 15 | the network blurs smooth areas less than the operator, with negative neighbours around a strong centre | seen |
-| 14, 15 | and the less, the more noise there is | **not seen**: its kernels spread more |
-| 16, 17 | smaller L make clusters less expressive | not looked at: one L |
+| the learned operator is close to the true one at little noise, less so at much | seen | 9, 10 |
+| a larger L is closer to the operator | not looked at: one L | 9 |
+| at much noise, details and edges are over-amplified | seen | 10 |
+| the direction of strongest regularisation is a checkerboard | seen | 11 |
+| it lies in smooth areas | **not seen** at little noise | 11 |
+| regularisation rises with the noise | seen | 12 |
+| the operator's kernels form two clusters: strong edges, and the rest | seen | 13 |
+| at little noise, the kernels of most pixels are one cluster | **not seen** | 13 |
+| the clusters of a network resemble those of the operator most at much noise | **not seen** | 13 |
+| the network blurs smooth areas less than the operator, with negative neighbours around a strong centre | seen | 14, 15 |
+| and the less, the more noise there is | **not seen**: its kernels spread more | 14, 15 |
+| smaller L make clusters less expressive | not looked at: one L | 16, 17 |
 
 ![The direction of strongest regularization on an image, for the operator alone and for both networks](images/findings/directions.png)
 

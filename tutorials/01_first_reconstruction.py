@@ -43,9 +43,8 @@ blur = registry.build("operator", {"name": "gaussian_blur", "kernel_size": 11, "
 noise = registry.build("noise", {"name": "gaussian", "std": 0.01})
 problem = invreg.Problem(blur, noise)
 
-x = torch.from_numpy(truth).float()[
-    None, None
-]  # images are [batch, channels, height, width], between 0 and 1
+# Images are [batch, channels, height, width], between 0 and 1.
+x = torch.from_numpy(truth).float()[None, None]
 z = problem.measure(x, seed=0)
 measured = z[0, 0].numpy()
 show(truth=truth, measurement=measured)

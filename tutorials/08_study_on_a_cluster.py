@@ -3,8 +3,8 @@
 #
 # Many runs from one spec, several at a time: on this machine now, and with one word changed on a cluster.
 #
-# The question: how does the best weight of total variation change with the noise? A `matrix` makes a study of it, with a
-# *cell* for each combination.
+# The question: how much does total variation gain at little and at much noise, and does the seed matter? A `matrix` makes
+# a study of it, with a *cell* for each combination. In each, the weight of total variation is searched anew.
 
 # %%
 from pathlib import Path
@@ -12,8 +12,7 @@ from pathlib import Path
 import invreg
 
 study_file = Path("noise.yaml")
-study_file.write_text(
-    """
+spec = """
 title: Noise levels
 data: {name: phantoms, image_size: 32, train: 4, val: 6, test: 12}
 operator: gaussian_blur
@@ -28,7 +27,7 @@ matrix:
   seed: [0, 1]
 study_analyses: [method_comparison]
 """
-)
+_ = study_file.write_text(spec)
 
 # %% [markdown]
 # ## Look before it runs

@@ -23,7 +23,7 @@ x.shape
 # %% [markdown]
 # ## SciPy: a sparse matrix
 #
-# A detector that sums blocks of 2 × 2 pixels and forgets every fifth column. As a matrix, it acts on the image as one long
+# A detector that averages blocks of 2 × 2 pixels and forgets every fifth column. As a matrix, it acts on the image as one long
 # vector, row by row.
 
 # %%

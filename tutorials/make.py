@@ -57,8 +57,10 @@ _AFTER = "import json as _json; _sys.settrace(None); print(_json.dumps(sorted(_u
 
 _LINK = re.compile(r"(?<!!)\[([^\]]+)\]\((?!https?://)[^)]+\)")
 _SO_FAR = re.compile(r"^.+: [\d.]+ \w+ so far\n", re.MULTILINE)
+#: Long lines of what was printed are broken by the style sheet.
+_FENCE = '```{ .text .printed title="Output" }'
 _OUTPUT = re.compile(
-    r"\n(```text title=\"Output\"\n.*?\n```\n|!\[[^\n]+\]\(images/[^\n]+\)\n|<div class=\"output\">[^\n]*</div>\n)",
+    rf"\n({re.escape(_FENCE)}\n.*?\n```\n|!\[[^\n]+\]\(images/[^\n]+\)\n|<div class=\"output\">[^\n]*</div>\n)",
     re.DOTALL,
 )
 _INLINE_FORMULA = re.compile(r"\$`([^`\n]+)`\$")
@@ -311,7 +313,7 @@ def _merged(outputs: list[Any]) -> Iterator[Any]:
 
 
 def _text(text: str) -> str:
-    return f'```text title="Output"\n{text.rstrip()}\n```\n'
+    return f"{_FENCE}\n{text.rstrip()}\n```\n"
 
 
 def _html(code: str) -> str:
