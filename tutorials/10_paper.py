@@ -81,7 +81,7 @@ study.plot("lipschitz_sweep")
 # ## Figures 4 and 5: the methods
 #
 # In the paper, all networks are clearly better than total variation, and ConvResNet, which nothing constrains, is best.
-# With 60 steps, that need not be so yet.
+# With 60 steps it is still the other way round.
 
 # %% alt="PSNR and SSIM of each method at two noise levels" thumbnail=true
 print(study.findings["method_comparison"].text)
