@@ -1,7 +1,9 @@
-"""Pictures of the page about analyses that no tutorial draws, from a finished study.
+"""Takes pictures of the page about analyses, those that no tutorial draws, from a finished study.
 
     invreg run specs/paper/robustness.yaml
     python benchmarks/pictures.py runs/paper-robustness-...
+
+They are figures of its first cell, as WebP in docs/images/analyses.
 """
 
 from __future__ import annotations

@@ -53,6 +53,7 @@ _PARAMETERS_OF: dict[tuple[str, str], dict[str, Any]] = {
     ("dataset", "image_folder"): {"path": "photographs"},
     ("dataset", "measured_pairs"): {"path": "pairs"},
     ("dataset", "stl10"): {"root": "stl10"},
+    ("dataset", "volume_folder"): {"path": "volumes"},
     ("reconstructor", "deepinv"): {"model": "MedianFilter"},
     ("reconstructor", "conv_resnet"): _SMALL,
     ("reconstructor", "iresnet"): {**_SMALL, "lipschitz": 0.9},
