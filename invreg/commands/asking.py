@@ -13,6 +13,7 @@ import typer
 
 from invreg.commands.layout import laid_out, width
 from invreg.commands.running import AsJson, Overrides, SpecFile
+from invreg.errors import SpecError
 from invreg.files import cannot_write
 
 if TYPE_CHECKING:
@@ -125,6 +126,8 @@ def _described(registry: Registry, kind: str | None, name: str | None, class_nam
     if kind is None:
         return _described_kinds(registry, as_json)
     if kind == "tracker":
+        if class_name is not None:
+            raise SpecError(f"trackers take no class, such as {class_name!r:.80}", where="CLASS", expected="nothing")
         return _described_trackers(registry, name, as_json)
     if name is None:
         known = registry.entries(kind)

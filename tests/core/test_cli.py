@@ -108,6 +108,14 @@ def test_describe(invreg) -> None:  # type: ignore[no-untyped-def]
     assert json.loads(out)["properties"]["kernel_size"]["default"] == 11
 
 
+def test_describe_takes_classes_of_components_that_name_them_only(invreg) -> None:  # type: ignore[no-untyped-def]
+    for of in (("tracker", "tensorboard"), ("operator", "radon")):
+        status, _, err = invreg("describe", *of, "Blur")
+        assert status == 2
+        assert "CLASS: " in err
+        assert "'Blur'" in err
+
+
 def test_describe_alone_lists_the_kinds(invreg) -> None:  # type: ignore[no-untyped-def]
     status, out, _ = invreg("describe")
     assert status == 0

@@ -50,6 +50,8 @@ def numpydoc(niter: int = 3, engine=None) -> None:  # type: ignore[no-untyped-de
     Parameters
     ----------
     niter : :obj:`int`, optional
+        .. versionadded:: 2.0.0
+
         How often
         it is done.
     engine : :obj:`str`

@@ -19,13 +19,14 @@ _TYPES = {
     "list": "array",
     "mapping": "object",
 }
+_VERSION = re.compile(r"\.\. (?:versionadded|versionchanged|deprecated):: \S+")
 _CHOICES = re.compile(r"Literal\[([^\]]*)\]")
 
 #: `:param float sigma: what it is`, and the lines of numpydoc, `sigma : float, optional` with what it is below.
 _FIELD = re.compile(
     r"^\s*:param\s+(?:[^:]*\s)?\*{0,2}(\w+)\s*:\s*((?:.*\n?)(?:^(?!\s*(?::|\.\.|$)).*\n?)*)", re.MULTILINE
 )
-_ENTRY = re.compile(r"^(\w+) : .*\n((?:^[ ]{4}.*\n?)+)", re.MULTILINE)
+_ENTRY = re.compile(r"^(\w+) : .*\n((?:^[ ]{4}.*\n?|^\n(?=[ ]{4}))+)", re.MULTILINE)
 
 
 def schema_of(parameter: Parameter, follows: str | None, said: str | None) -> dict[str, Any]:
@@ -66,7 +67,7 @@ def descriptions_of(cls: Callable[..., Any]) -> dict[str, str]:
         for text in (base.__doc__, vars(base).get("__init__", base).__doc__ if isinstance(base, type) else None):
             clean = inspect.cleandoc(text or "")
             for name, words in (*_FIELD.findall(clean), *_ENTRY.findall(clean)):
-                found.setdefault(name, " ".join(words.split()))
+                found.setdefault(name, " ".join(_VERSION.sub("", words).split()))
     return found
 
 
