@@ -51,7 +51,10 @@ def benchmark(
         bool, typer.Option("--json", help="Print the leaderboard as JSON, instead of a table and the folder.")
     ] = False,
 ) -> None:
-    """Compare methods on the problems of a suite, and write the leaderboard. The last line printed is the folder."""
+    """Compare methods on the problems of a suite.
+
+    The leaderboard is written, too. The last line printed is the folder.
+    """
     from invreg.benchmarks import benchmark as running
     from invreg.computing.processes import processes
 
