@@ -56,7 +56,7 @@ def test_it_is_valid_and_compares_a_certified_network(name: str, request: pytest
 @pytest.mark.parametrize("name", SPECS)
 def test_its_networks_give_images(name: str, request: pytest.FixtureRequest) -> None:
     plan = planned(name, request)
-    problem, shape = invreg.Problem(plan.operator, plan.noise), (1, 48, 48)
+    problem, shape = invreg.Problem(plan.operator, plan.noise), (1, 24, 24)
     z = problem.measure(torch.rand((1, *shape), generator=torch.Generator().manual_seed(0)), seed=0)
     for label, method in plan.methods.items():
         reconstructor = method.unused[0]
