@@ -21,7 +21,7 @@ def check_metric(metric: Metric | type[Metric], image_shape: Shape = (1, 24, 20)
 
     Args:
         metric: an instance, or a class that can be built without arguments.
-        image_shape: shape of one image that it accepts, (C, H, W).
+        image_shape: shape of one image that it accepts, (C, H, W), or (C, D, H, W) for volumes.
 
     Raises:
         CheckFailure: an `AssertionError` that names each failed check.

@@ -47,7 +47,8 @@ def check_operator(
 
     Args:
         operator: an instance, or a class that can be built without arguments. A copy of it is tested.
-        image_shape: shape of one image that it accepts, (C, H, W); better not a square.
+        image_shape: shape of one image that it accepts, (C, H, W), or (C, D, H, W) for volumes; better with sides of
+            different lengths.
         other_shapes: more of them; by default the image on its side, a square, and images with a row (and a column)
             more, as far as the operator does not refuse them with a `ShapeError`.
         tolerance: relative error allowed where derivatives are compared with difference quotients.
@@ -130,10 +131,10 @@ def demand_accepted(operator: Operator, shape: Shape, title: str) -> None:
 
 
 def _accepted(operator: Operator, shape: Shape) -> list[Shape]:
-    channels, height, width = shape
+    channels, *depth, height, width = shape
     found: list[Shape] = []
     sizes = ((width, height), (height + 1, width + 1), (height, height), (height + 1, width))
-    for other in dict.fromkeys((channels, *size) for size in sizes if size != (height, width)):
+    for other in dict.fromkeys((channels, *depth, *size) for size in sizes if size != (height, width)):
         try:
             operator.range_shape(other)
             operator(images(1, 1, *other))
@@ -142,7 +143,7 @@ def _accepted(operator: Operator, shape: Shape) -> list[Shape]:
         except Exception:  # noqa: BLE001, S110 (the checks will find it)
             pass
         found.append(other)
-    several = (3 if channels == 1 else 1, height, width)
+    several = (3 if channels == 1 else 1, *shape[1:])
     with contextlib.suppress(Exception):  # an operator may be for one number of channels
         operator(images(1, 1, *several))
         found.append(several)
@@ -265,7 +266,7 @@ def _input_unchanged(operator: Operator, shape: Shape) -> None:
 
 
 def _batch_independence(operator: Operator, shape: Shape) -> None:
-    x = images(1, 3, *shape) * torch.tensor([1.0, 0.1, 0.5], dtype=torch.float64).view(3, 1, 1, 1)
+    x = images(1, 3, *shape) * torch.tensor([1.0, 0.1, 0.5], dtype=torch.float64).view(3, *[1] * len(shape))
     alone = torch.cat([operator(image[None]) for image in x])
     fix = "sum, average and normalise over the dimensions from 1 on, never over dimension 0"
     demand_close(operator(x), alone, 1e-9, "three images together against each alone", fix)

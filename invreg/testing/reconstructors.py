@@ -177,7 +177,8 @@ def _copies(made: Reconstructor, z: torch.Tensor) -> None:
 
 
 def _other_sizes(made: Reconstructor, operator: Operator, shape: Shape) -> None:
-    other = (shape[0], shape[1] + 4, shape[2] + 8)
+    channels, *sides = shape
+    other = (channels, *(side + 4 * number for number, side in enumerate(sides, start=1)))
     x = images(4, 1, *other, dtype=torch.float32)
     try:
         with torch.no_grad():
@@ -194,13 +195,14 @@ def _other_sizes(made: Reconstructor, operator: Operator, shape: Shape) -> None:
 
 
 def _radius(made: LearnsForwardMap, radius: int, x: torch.Tensor) -> None:
-    row, column = x.shape[-2] // 2, x.shape[-1] // 2
+    pixel = tuple(side // 2 for side in x.shape[2:])
     changed = x.clone()
-    changed[..., row, column] += 0.5
+    everywhere: tuple[slice | int, ...] = (slice(None), slice(None), *pixel)
+    changed[everywhere] += 0.5
     with torch.no_grad():
         moved = (made.forward_map(changed) - made.forward_map(x)).abs().amax((0, 1)) > 1e-6
-    rows, columns = moved.nonzero(as_tuple=True)
-    far = max(int((rows - row).abs().max()), int((columns - column).abs().max())) if len(rows) else 0
+    places = moved.nonzero()
+    far = int((places - torch.tensor(pixel)).abs().max()) if len(places) else 0
     if far > radius:
         raise Refused(
             f"a change of one pixel is seen {far} pixels away by the forward map",

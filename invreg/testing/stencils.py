@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import torch
+
 from invreg.components.operator import Operator, Shape
 from invreg.testing.checks import Refused
 from invreg.testing.numbers import images
@@ -12,26 +14,31 @@ def stencil_check(operator: Operator, shape: Shape) -> None:
     radius = operator.stencil_radius
     if radius is None:
         return
-    channels, height, width = shape
     # The image has to be larger than what the operator sees, or nothing could be found.
-    shape = (channels, max(height, 2 * radius + 9), max(width, 2 * radius + 8))
+    least = range(2 * radius + 7 + len(shape) - 1, 0, -1)
+    channels, *sides = shape
+    shape = (channels, *(max(side, enough) for side, enough in zip(sides, least, strict=False)))
     x = images(1, 1, *shape)
     before = operator(x)
-    if before.shape[-2:] != x.shape[-2:]:
+    if before.shape[2:] != x.shape[2:]:
         raise Refused(
             f"it claims radius {radius} and maps {shape} to {tuple(before.shape[1:])}",
             "None where measurements have other pixels than images",
             "stencil_radius: return None",
         )
-    for row, column in ((shape[1] // 2, shape[2] // 2), (0, 0), (shape[1] - 1, shape[2] // 2)):
+    middle = tuple(side // 2 for side in shape[1:])
+    corner = (0,) * len(middle)
+    edge = (shape[1] - 1, *middle[1:])
+    for pixel in (middle, corner, edge):
         changed = x.clone()
-        changed[..., row, column] += 0.5
+        everywhere: tuple[slice | int, ...] = (slice(None), slice(None), *pixel)
+        changed[everywhere] += 0.5
         moved = (operator(changed) - before).abs().amax((0, 1)) > 1e-12
-        rows, columns = moved.nonzero(as_tuple=True)
-        far = max([int((rows - row).abs().max()), int((columns - column).abs().max())]) if len(rows) else 0
+        places = moved.nonzero()
+        far = int((places - torch.tensor(pixel)).abs().max()) if len(places) else 0
         if far > radius:
             raise Refused(
-                f"a change of the pixel ({row}, {column}) is seen {far} pixels away",
+                f"a change of the pixel {pixel} is seen {far} pixels away",
                 f"at most {radius}, as stencil_radius says",
                 "correct stencil_radius, or return None",
             )

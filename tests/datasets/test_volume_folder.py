@@ -12,6 +12,8 @@ import torch
 from PIL import Image
 
 from invreg import DataError, Registry, SpecError, read_volume
+from invreg.testing import check_dataset
+from invreg_datasets.phantoms import Phantoms
 from invreg_datasets.prepare import reduce_by
 from invreg_datasets.volumes import VolumeFolder
 
@@ -132,3 +134,8 @@ def test_volumes_that_cannot_be_used(tmp_path: Path) -> None:
         VolumeFolder(tmp_path, volume_size=(4, 4))  # type: ignore[arg-type]
     with pytest.raises(DataError, match="no such folder"):
         VolumeFolder(tmp_path / "nowhere").splits()
+
+
+def test_data_sets_of_volumes_keep_what_data_sets_promise(tmp_path: Path) -> None:
+    check_dataset(VolumeFolder(folder_of_volumes(tmp_path), volume_size=(4, 5, 6), train_size=3))
+    check_dataset(Phantoms(image_size=(8, 9, 10), train=2, val=1, test=1))

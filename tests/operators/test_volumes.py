@@ -5,11 +5,14 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings, strategies as st
 from scipy import ndimage
 from torch import Tensor
 
 import invreg
 from invreg import LinearOperator, Operator, ShapeError, SpecError
+from invreg.testing import check_operator
+from invreg.testing.checks import CheckFailure
 from invreg_operators.combined.composition import Composition
 from invreg_operators.combined.stack import Stack
 from invreg_operators.convolution.convolution import Convolution
@@ -59,6 +62,36 @@ def test_adjoint_norm_and_transform_are_those_of_the_matrix(operator: LinearOper
         return
     found = operator.normal_function(x, lambda eigenvalues: 1 / (eigenvalues + 0.1))
     assert torch.allclose(found.flatten(1).T, inverse @ x.flatten(1).T, atol=1e-10)
+
+
+@pytest.mark.parametrize(
+    "operator",
+    [
+        Identity(),
+        GaussianBlur(5, boundary="reflect"),
+        Convolution([[[1.0, 2.0, 0.0]], [[0.0, 3.0, 1.0]], [[1.0, 0.5, 2.0]]], "replicate"),
+        Convolution(KERNEL, "circular"),
+        ImplicitDiffusion(),
+        Gamma(1.5),
+        Stack([Identity(), GaussianBlur(3)]),
+    ],
+    ids=str,
+)
+def test_what_operators_promise_holds_for_volumes(operator: Operator) -> None:
+    check_operator(operator, (1, 5, 7, 6))
+
+
+def test_the_check_of_stencils_sees_slices() -> None:
+    """An operator that says that it sees a single slice, and sees three."""
+
+    class Nearsighted(Convolution):
+        @property
+        def stencil_radius(self) -> int:
+            return 0
+
+    kernel: list[list[float | list[float]]] = [[[1.0]], [[2.0]], [[3.0]]]
+    with pytest.raises(CheckFailure, match="is seen 1 pixels away"):
+        check_operator(Nearsighted(kernel), (1, 5, 6, 7))
 
 
 @pytest.mark.parametrize("boundary", BOUNDARIES)
@@ -160,3 +193,49 @@ def test_a_problem_with_volumes() -> None:
     assert torch.equal(whole[1:], problem.measure(x[1:], keys=[5]))
     assert problem.normal_operator(SHAPE)(x).shape == x.shape
     problem.check_adjoint(SHAPE)
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    sides=st.lists(st.integers(3, 7), min_size=2, max_size=3),
+    reach=st.lists(st.integers(0, 1), min_size=3, max_size=3),
+    boundary=st.sampled_from(BOUNDARIES),
+    seed=st.integers(0, 1000),
+)
+def test_adjoints_and_norms_in_any_number_of_axes(sides: list[int], reach: list[int], boundary: str, seed: int) -> None:
+    shape = (2, *sides)
+    x, y = volumes(2, shape, seed), volumes(2, shape, seed + 1)
+    entries = torch.randn([2 * r + 1 for r in reach[: len(sides)]], generator=torch.Generator().manual_seed(seed))
+    operators: list[LinearOperator] = [
+        Convolution(entries.tolist(), boundary),  # type: ignore[arg-type]
+        GaussianBlur(3, 0.5 + seed % 3, boundary),  # type: ignore[arg-type]
+        ImplicitDiffusion(1 + seed % 5, boundary="neumann" if seed % 2 else "dirichlet"),
+    ]
+    for operator in operators:
+        assert float((operator(x) * y).sum()) == pytest.approx(
+            float((x * operator.adjoint(y)).sum()), rel=1e-9, abs=1e-9
+        )
+        assert float(operator(x).norm()) <= operator.norm(shape).value * float(x.norm()) * (1 + 1e-6)
+        once = operator.adjoint(operator(x))
+        assert torch.allclose(operator.normal(x), once, atol=1e-10)
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    sides=st.lists(st.integers(1, 6), min_size=2, max_size=3),
+    size=st.lists(st.integers(1, 6), min_size=3, max_size=3),
+    seed=st.integers(0, 1000),
+)
+def test_crops_of_any_number_of_axes_come_from_their_image(sides: list[int], size: list[int], seed: int) -> None:
+    """Each crop holds values of one image, each of them once."""
+    crop = [min(side, own) for side, own in zip(sides, size, strict=False)]
+    image = torch.randperm(int(np.prod(sides))).float().view(1, *sides) / int(np.prod(sides))
+    training = invreg.TrainingImages([image, image], ["a", "b"], crop)
+    for one in training.batch(seed, 0, 4):
+        assert one.shape == (1, *crop)
+        assert len(one.unique()) == one.numel()
+        assert torch.isin(one, image).all()
+        place = (image[0] == one.min()).nonzero()[0]
+        far = (image[0] == one.max()).nonzero()[0]
+        across = (place - far).abs().tolist()
+        assert all(a < max(crop) for a in across)

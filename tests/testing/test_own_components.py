@@ -32,7 +32,7 @@ EXAMPLES: dict[str, Mapping[str, Any]] = {
 }
 
 #: What needs files, minutes or a tolerance of its own, and is tested elsewhere.
-ELSEWHERE = {"image_folder", "measured_pairs", "stl10", "photos", "finite_differences", "tv"} | {
+ELSEWHERE = {"image_folder", "volume_folder", "measured_pairs", "stl10", "photos", "finite_differences", "tv"} | {
     "deepinv",
     "pylops",
     "scipy_matrix",
