@@ -69,9 +69,9 @@ def test_bounds_are_kept_by_proof(run: CompletedRun, tmp_path: Path) -> None:
     assert "proven: reconstruction" in labels
 
 
-def test_nothing_proven_is_nothing_drawn(run: CompletedRun) -> None:
+def test_nothing_proven_is_nothing_drawn(run: CompletedRun, tmp_path: Path) -> None:
     only = replace(run, methods={"unproven": run.methods["unproven"]})
     only = replace(only, certificates={"unproven": certificate({"certified": None}, None)})
-    for found in [Certificate().analyze(only)]:
+    for found in [Certificate().analyze(only), through_files(Certificate().analyze(only), tmp_path)]:
         found.tables["bounds"] = found.tables["bounds"][found.tables["bounds"]["of"] == "inverse"]
         assert Certificate().draw(found) == {}

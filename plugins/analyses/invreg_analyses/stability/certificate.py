@@ -69,8 +69,12 @@ class Certificate(Analyzer):
         )
 
     def draw(self, findings: Findings) -> Mapping[str, Figure]:
-        proven = findings.tables["bounds"]["bound"].notna()
-        return {"bounds": _draw(findings)} if proven.any() else {}
+        import pandas as pd
+
+        table = findings.tables["bounds"]
+        # A column without any number is one of empty texts when it is read again.
+        bounds = table.assign(bound=pd.to_numeric(table["bound"], errors="coerce"))
+        return {"bounds": _draw(bounds, findings.tables["methods"])} if bounds["bound"].notna().any() else {}
 
 
 def _joined(certificate: StabilityCertificate) -> list[str]:
@@ -106,15 +110,14 @@ def _parts(label: str, certificate: StabilityCertificate) -> list[dict[str, Any]
     ]
 
 
-def _draw(findings: Findings) -> Figure:
+def _draw(bounds: pd.DataFrame, methods: pd.DataFrame) -> Figure:
     """Horizontal bars on a logarithmic axis: one group per method, one bar per proof.
 
     In full colour the smallest one, and that of the whole reconstruction, which the sentence is about.
     """
-    bounds = findings.tables["bounds"]
     bounds = bounds[bounds["bound"].notna() & ((bounds["proof"] != "certified") | (bounds["of"] == "reconstruction"))]
     bounds = bounds.assign(of=bounds["of"].replace("reconstruction", "inverse"))
-    styles = method_styles(findings.tables["methods"])
+    styles = method_styles(methods)
     sides = [side for side in _TITLES if (bounds["of"] == side).any()]
     rows = max(int((bounds["of"] == side).sum()) for side in sides)
     description = (
