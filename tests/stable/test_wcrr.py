@@ -84,6 +84,7 @@ def test_what_the_certificate_says_holds(rho: float) -> None:
 def test_without_convexity_the_objective_decreases_to_a_critical_point() -> None:
     made = method(BLUR, falls=0.0)
     assert not made.is_convex
+    assert not any(weight.requires_grad for weight in made.parameters())  # a trainer refuses it before a run
     z = made.problem.operator(images(1))
     values = []
     for most in (1, 3, 10, 1000):

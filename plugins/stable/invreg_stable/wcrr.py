@@ -32,7 +32,7 @@ class WeaklyConvexRidgeRegularizer(RidgeMethod):
         ||x₁ - x₂|| <= max over s >= m of s / (s² + ρ - r) ||z₁ - z₂||.
 
     Elsewhere, J decreases along projected gradients, which converge to a critical point; nothing is proven of its
-    stability. Weights are trained where J is convex.
+    stability. Weights are trained where J is convex; elsewhere they are constants.
 
     Source: Goujon, Neumayer & Unser 2024, SIAM J. Imaging Sci. 17, 91-115 (arXiv 2308.10542). Other than there, W is
     one convolution, each ridge has a ψ_i of its own, for one level of noise, images are mirrored at their borders, and
@@ -84,8 +84,9 @@ class WeaklyConvexRidgeRegularizer(RidgeMethod):
         self.tolerance, self.max_iterations = tolerance, max_iterations
 
     def _make_weights(self) -> None:
-        self.weights = WeakRidgeWeights(self.filters, self.kernel_size, self.knots)
         self._least = smallest_singular_value(self._operator, self._shape)
+        # Where derivatives of a reconstruction may not exist, trainers find no weights, and say so before a run.
+        self.weights = WeakRidgeWeights(self.filters, self.kernel_size, self.knots).requires_grad_(self.is_convex)
 
     def ridge(self) -> Ridge:
         return self.weights.ridge(self.scale, self.modulus / self.weight)
