@@ -95,6 +95,13 @@ def test_every_page_is_built(site: Path) -> None:
     assert not list(site.rglob("*.py"))
 
 
+def test_the_search_works_from_a_disk(site: Path) -> None:
+    # There, the theme reads the index as a script, and may start no worker; see tests/long/pages.py for its pages.
+    index = (site / "search/search_index.json").read_text(encoding="utf-8")
+    assert (site / "search/search_index.js").read_text(encoding="utf-8") == f"var __index = {index}"
+    assert "assets/iframe-worker.js" in (site / "index.html").read_text(encoding="utf-8")
+
+
 def test_no_page_loads_anything_from_elsewhere(site: Path) -> None:
     loading = re.compile(r"""<(?:script|img|iframe|source)[^>]+src=["']?(?:https?:)?//|<link[^>]+href=["']?https?://""")
     importing = re.compile(r"""@import\s+["']?(?:url\()?["']?https?://|url\(["']?https?://""")

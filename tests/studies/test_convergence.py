@@ -354,7 +354,7 @@ def test_figures_from_files(findings: Findings, tmp_path: Path) -> None:
     np.testing.assert_allclose(drawn["net, exact data"], own["inversion"])
     np.testing.assert_allclose(drawn["net, noisy data"], own["error"])
     labels = [text.get_text() for text in figures["approximation"].axes[0].get_legend().get_texts()]
-    assert [label.partition(" ±")[0] for label in labels] == ["net: p = 1.50", "lifted: p = 0.500"]
+    assert [label.partition(" ±")[0] for label in labels] == ["slope of p = 1", "net: p = 1.50", "lifted: p = 0.500"]
     for one in figures.values():
         one.canvas.draw()  # type: ignore[attr-defined]
 
