@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
+
+import torch
 
 from invreg.benchmarks.suite import Suite, digest_of, reconstructor_name
 from invreg.components.dataset import Splits
 from invreg.components.foreign import blamed
-from invreg.components.operator import Shape
 from invreg.components.problem import Problem
-from invreg.components.reconstructor import Reconstructor
 from invreg.errors import DataError, ShapeError, SpecError, did_you_mean, join_errors, recorded_warnings
 from invreg.plugins.registry import Registry, spec_of
 from invreg.schema.component_spec import ComponentSpec
-from invreg.specs.methods import set_up
-from invreg.specs.plan import make_plan
+from invreg.specs.methods import ReconstructorBuilder, make_method
+from invreg.specs.plan import Plan, make_plan
 from invreg.specs.spec import parse_spec
 from invreg.studies.plan import PlannedCell, StudyPlan
 
@@ -182,25 +182,36 @@ def _cells(
     specs = {seed: parse_spec(suite.cell(problem, label, seed, known)) for seed in suite.seeds_of(problem)}
     given = next(iter(specs.values())).methods[label].reconstructor
     reconstructor = registry.build("reconstructor", given, f"methods.{label}.reconstructor")
-    own = suite.problems[problem]
-    setting = Problem(registry.build("operator", own.operator), registry.build("noise", own.noise))
-    reason = why_not(reconstructor, setting, images.test.image_shape, label)
+    operator = registry.build("operator", suite.problems[problem].operator)
+    reason = _refusal(lambda: reconstructor.check_operator(operator), reconstructor)
+    plans = {} if reason else {seed: make_plan(spec, registry) for seed, spec in specs.items()}
+    for plan in list(plans.values())[:1]:  # what does not fit with one seed does with none
+        reason = why_not(plan, label, images)
     if reason is not None:
         left_out.append(LeftOut(problem, label, reason))
         return []
-    return [
-        PlannedCell({PROBLEM: problem, LABEL: label, SEED: seed}, make_plan(spec, registry))
-        for seed, spec in specs.items()
-    ]
+    return [PlannedCell({PROBLEM: problem, LABEL: label, SEED: seed}, plan) for seed, plan in plans.items()]
 
 
-def why_not(reconstructor: Reconstructor, problem: Problem, image_shape: Shape, label: str) -> str | None:
-    """Why a problem is not made for a method, in its own words; None if it is."""
+def why_not(plan: Plan, label: str, images: Splits) -> str | None:
+    """Why a problem is not made for a method or its trainer, in their own words; None if it is."""
+    device = torch.device("cpu")
+    build = ReconstructorBuilder(plan, label, Problem(plan.operator, plan.noise), images.test.image_shape, device)
+    trainer = plan.methods[label].trainer
+
+    def ask() -> None:
+        reconstructor = build.first()
+        if trainer is not None:
+            trainer.check(make_method(plan, build), reconstructor)
+
+    return _refusal(ask, trainer or plan)
+
+
+def _refusal(ask: Callable[[], None], component: object) -> str | None:
+    """What a question is answered with, if it is refused."""
     try:
-        with recorded_warnings([]):  # a run gives them again
-            with blamed(reconstructor, "", SpecError):
-                reconstructor.check_operator(problem.operator)
-            set_up(reconstructor, problem, image_shape, 0, label)
+        with recorded_warnings([]), blamed(component, "", SpecError):  # a run gives warnings again
+            ask()
     except (SpecError, ShapeError) as error:
         return error.what
     return None

@@ -380,10 +380,10 @@ def test_the_bundled_suite_is_what_the_documentation_says() -> None:
         suite = read_suite("reconstruction", size)
         assert {"deblurring", "diffusion", "tomography", "mri", "super_resolution", "inpainting"} <= set(suite.problems)
         assert len(suite.methods) >= 13
-        assert set(suite.trainers) == {"learned", "searched"}
+        assert set(suite.trainers) == {"learned", "denoiser", "searched"}
         # Equal budgets: every method that is trained names one of them.
         trainers = {given.get("trainer") for given in suite.methods.values() if isinstance(given, Mapping)}
-        assert trainers == {"learned", "searched"}
+        assert trainers == {"learned", "denoiser", "searched"}
 
 
 @pytest.mark.slow
