@@ -50,14 +50,16 @@ def write_image(
     white: float | None = None,
     layout: Layout = "CHW",
 ) -> None:
-    """Writes an image as the ending of its name says: PNG, TIFF, JPEG, NPY or NPZ.
+    """Writes an image as the ending of its name says: PNG, TIFF, JPEG, NPY or NPZ; a volume as TIFF, NPY or NPZ.
 
     With whole numbers, values are rounded to the nearest, and those that the depth does not hold are cut off. What was
-    read with `read_image` and is written with its depth and white is the same again, except as JPEG.
+    read with `read_image` and is written with its depth and white is the same again, except as JPEG; likewise what was
+    read with `read_volume`, whose slices become the pages of a TIFF.
 
     Args:
         path: where to; folders above are made, and a file that is there is replaced.
-        pixels: `[C, H, W]` or `[H, W]`: floating point, 1 for white, or uint8, 255 for white.
+        pixels: `[C, H, W]`, `[H, W]` or, for volumes, `[C, D, H, W]`: floating point, 1 for white, or uint8, 255 for
+            white.
         depth: of the stored values: `uint8`, `uint16` or `float32`; if None, 8 bits in PNG and JPEG, else float32.
         white: the stored value that is white; if None, the largest one of 8 or 16 bits, or 1.
         layout: order of the axes in NPY and NPZ.
@@ -92,14 +94,14 @@ def write_image(
 
 
 def _stored(pixels: NDArray[Any], depth: Depth, white: float | None, where: str) -> NDArray[Any]:
-    """The values `[C, H, W]` as they stand in the file."""
+    """The values `[C, H, W]` or `[C, D, H, W]` as they stand in the file."""
     if pixels.ndim == 2:
         pixels = pixels[None]
-    if pixels.ndim != 3 or not pixels.size or (pixels.dtype != np.uint8 and pixels.dtype.kind != "f"):
+    if pixels.ndim not in (3, 4) or not pixels.size or (pixels.dtype != np.uint8 and pixels.dtype.kind != "f"):
         raise DataError(
             f"an array of {pixels.dtype}, shape {list(pixels.shape)}",
             where=where,
-            expected="[C, H, W] or [H, W], floating point in [0, 1] or uint8",
+            expected="[C, H, W], [H, W] or [C, D, H, W], floating point in [0, 1] or uint8",
         )
     if pixels.dtype == np.uint8 and depth == "uint8" and white in (None, 255):
         return pixels
@@ -120,6 +122,10 @@ def _encoded(kind: Format, values: NDArray[Any], layout: Layout, where: str) -> 
     if kind == "npz":
         np.savez(buffer, image=arranged(values, layout))
         return buffer.getvalue()
+    if values.ndim == 4 and kind != "tiff":
+        raise DataError(
+            f"{kind.upper()} does not hold volumes", where=where, expected="a name that ends in .tif or .npy"
+        )
     if len(values) not in (1, 3):
         raise DataError(
             f"{kind.upper()} does not hold images of {len(values)} channels", where=where, expected="1 or 3, or NPY"

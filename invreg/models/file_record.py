@@ -29,7 +29,7 @@ class FileReconstruction:
     Attributes:
         file: as it was given.
         output: the image, relative to the output folder.
-        height: of the image, in pixels.
+        height: of the image, in pixels; of a volume, that of its slices.
         width: of the image, in pixels.
         channels: of the image.
         depth: of the values in the written file.
@@ -42,6 +42,7 @@ class FileReconstruction:
         rounding: distance between the image as it was computed and as it stands in the file; what is in the file is
             proven to be within the sum of the two.
         notes: what was done to it, and the warnings.
+        slices: of a volume; None for an image.
     """
 
     file: str
@@ -58,11 +59,13 @@ class FileReconstruction:
     data_distance: float | None
     rounding: float
     notes: tuple[str, ...]
+    slices: int | None = None
 
     @property
     def size(self) -> tuple[int, ...]:
-        """Height and width, and the number of channels where there are several."""
-        return (self.height, self.width) if self.channels == 1 else (self.height, self.width, self.channels)
+        """Slices of a volume, height and width, and the number of channels where there are several."""
+        sides = (self.height, self.width) if self.slices is None else (self.slices, self.height, self.width)
+        return sides if self.channels == 1 else (*sides, self.channels)
 
 
 class Record:

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from invreg.computing.interruption import hold_signals
 from invreg.errors import InvregError, SpecError, message_of, near_name
 from invreg.files import cannot_write, write_whole
-from invreg.imaging.reading import WHITE, ImageFile, read_image
+from invreg.imaging.reading import WHITE, ImageFile, read_image, read_volume
 from invreg.imaging.samples import Depth, check_white, to_unit
 from invreg.imaging.writing import DEPTHS, ENDINGS, Format, write_image
 from invreg.models.file_record import FileReconstruction, Record, key_of
@@ -128,7 +128,7 @@ class ReconstructedFiles:
         names = [*FileReconstruction.__dataclass_fields__, "error"]
         rows: list[dict[str, Any]] = [{**asdict(one), "notes": "; ".join(one.notes)} for one in self.files]
         rows += [{"file": name, "error": " ".join(error.split())} for name, error in self.failures.items()]
-        whole = dict.fromkeys(("height", "width", "channels"), "Int64")
+        whole = dict.fromkeys(("height", "width", "channels", "slices"), "Int64")
         return pd.DataFrame(rows, columns=names).astype(whole)
 
 
@@ -160,7 +160,7 @@ def reconstruct_files(
                 else:
                     computed = _compute(model, source, options, progress)
                     with hold_signals():
-                        done.append(_keep(computed, source, output, options, record))
+                        done.append(_keep(model, computed, source, output, options, record))
             except InvregError as error:
                 failures[source.name] = str(error)
             except Exception as error:  # noqa: BLE001 (of this file; the next one may be good)
@@ -181,7 +181,7 @@ def reconstruct_files(
 
 def _page(model: Model, sources: Sequence[Source], result: ReconstructedFiles, options: Options) -> str:
     places = {one.target: one for one in sources}
-    entries = [_entry(one, places[one.output], result.folder, options) for one in result.files[:SHOWN]]
+    entries = [_entry(model, one, places[one.output], result.folder, options) for one in result.files[:SHOWN]]
     done = plural(len(result.files), "file")
     headline = f"{done} reconstructed by {model.name}."
     if result.failures:
@@ -204,9 +204,14 @@ def _page(model: Model, sources: Sequence[Source], result: ReconstructedFiles, o
     )
 
 
-def _entry(one: FileReconstruction, source: Source, folder: Path, options: Options) -> Entry:
-    before = to_unit(read_image(source.path, options.white).pixels)
-    after = to_unit(read_image(folder / one.output, one.white).pixels)
+def _read(model: Model, path: Path, white: float | None) -> ImageFile:
+    """What the model takes in a file: an image, or a volume."""
+    return read_image(path, white) if len(model.image_shape) == 3 else read_volume(path, white)
+
+
+def _entry(model: Model, one: FileReconstruction, source: Source, folder: Path, options: Options) -> Entry:
+    before = to_unit(_read(model, source.path, options.white).pixels)
+    after = to_unit(_read(model, folder / one.output, one.white).pixels)
     numbers = [
         ("Size", f"{' × '.join(map(str, one.size))}, {one.depth}"),
         ("Time", duration(one.seconds)),
@@ -215,7 +220,7 @@ def _entry(one: FileReconstruction, source: Source, folder: Path, options: Optio
         noise = MISSING if one.expected_residual is None else number(one.expected_residual)
         numbers.append(("Residual", f"{number(one.residual)} (the noise alone: {noise})"))
     if one.distance is not None:
-        each = number(one.distance / math.sqrt(one.height * one.width * one.channels))
+        each = number(one.distance / math.sqrt(one.height * one.width * one.channels * (one.slices or 1)))
         what = f"{number(one.distance)} to the exact reconstruction: {each} in each value, as a root mean square"
         numbers.append(("Proven distance", what))
     if one.data_distance is not None:
@@ -233,7 +238,7 @@ class _Computed:
 
 
 def _compute(model: Model, source: Source, options: Options, progress: bool) -> _Computed:
-    measured = read_image(source.path, options.white)
+    measured = _read(model, source.path, options.white)
     if options.prove:
         model.certify(progress=progress)  # once, and not in the time of this file
     start = time.perf_counter()
@@ -241,7 +246,9 @@ def _compute(model: Model, source: Source, options: Options, progress: bool) -> 
     return _Computed(measured, found, time.perf_counter() - start)
 
 
-def _keep(computed: _Computed, source: Source, output: Path, options: Options, record: Record) -> FileReconstruction:
+def _keep(
+    model: Model, computed: _Computed, source: Source, output: Path, options: Options, record: Record
+) -> FileReconstruction:
     """Writes the image, reads it again to see how far it is from what was computed, and notes that it is done."""
     measured, found = computed.measured, computed.found
     target = output / source.target
@@ -249,14 +256,14 @@ def _keep(computed: _Computed, source: Source, output: Path, options: Options, r
     white = measured.white if depth == measured.depth else WHITE[depth]
     record.begin(source)
     write_image(target, found.image, depth, white, measured.layout)
-    written = read_image(target, white).pixels
+    written = _read(model, target, white).pixels
     rounding, cut = _difference(found.image, to_unit(written), exact=white == 1)
     notes = list(found.notes)
     if source.path.suffix.lower() not in ENDINGS and options.format is None:
         notes.append(f"written as PNG: {source.path.suffix or 'a file without an ending'} is only read")
     if cut and depth != "float32":
         notes.append(f"{cut:.2%} of the values are below black or above white, and were cut off")
-    channels, height, width = written.shape
+    channels, *slices, height, width = written.shape
     done = FileReconstruction(
         file=source.name,
         output=source.target,
@@ -272,6 +279,7 @@ def _keep(computed: _Computed, source: Source, output: Path, options: Options, r
         data_distance=found.data_distance,
         rounding=rounding,
         notes=tuple(notes),
+        slices=slices[0] if slices else None,
     )
     record.end(source, done)
     return done

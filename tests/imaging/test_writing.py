@@ -262,7 +262,7 @@ def test_arrays_are_looked_for_only_where_they_are_wanted(tmp_path: Path) -> Non
         ("a.jpg", np.zeros((4, 4)), "uint16", "JPEG does not hold values of uint16"),
         ("a.png", np.zeros((2, 4, 4)), None, "PNG does not hold images of 2 channels"),
         ("a.tif", np.zeros((4, 4, 4)), None, "TIFF does not hold images of 4 channels"),
-        ("a.npy", np.zeros((1, 1, 4, 4)), None, r"shape \[1, 1, 4, 4\]"),
+        ("a.npy", np.zeros((1, 1, 1, 4, 4)), None, r"shape \[1, 1, 1, 4, 4\]"),
         ("a.npy", np.zeros((4, 4), np.int64), None, "an array of int64"),
         ("a.npy", np.full((4, 4), np.inf), None, "NaN or infinite"),
         ("a.png", np.full((4, 4), np.nan), None, "NaN or infinite"),

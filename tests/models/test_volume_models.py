@@ -7,11 +7,14 @@ from typing import Any
 
 import numpy as np
 import pytest
+import tifffile
 import torch
 
 import invreg
-from invreg import Model, Problem, Registry, Shape, ShapeError
+from invreg import DataError, Model, Problem, Registry, Shape, ShapeError
 from invreg.models.arrays import as_batch
+from invreg.models.file_sources import find_sources
+from invreg.models.measured_files import Options, reconstruct_files
 from invreg.models.program import TORCH, programs
 
 SHAPE = (1, 5, 6, 7)
@@ -69,3 +72,39 @@ def test_a_model_of_volumes_is_saved_loaded_and_proves_its_reconstructions(tmp_p
 def test_models_of_volumes_become_programs(name: str, parameters: dict[str, Any]) -> None:
     found = programs(model(name, parameters), as_torch=True, as_onnx=False)
     assert set(found) == {TORCH}
+
+
+def test_files_of_volumes(tmp_path: Path) -> None:
+    """TIFF stacks and arrays in, the same kind out; images are refused, and the page shows the middle slices."""
+    tv = model("tv", {"weight": 0.05})
+    stored = (np.random.default_rng(0).random(SHAPE[1:]) * 255).astype(np.uint8)
+    tifffile.imwrite(tmp_path / "a.tif", stored, photometric="minisblack")
+    np.save(tmp_path / "b.npy", (stored / 255).astype(np.float32))
+    np.save(tmp_path / "flat.npy", np.zeros((6, 7), np.float32))
+    output = tmp_path / "out"
+    sources = find_sources([tmp_path / "a.tif", tmp_path / "b.npy", tmp_path / "flat.npy"], output)
+    done = reconstruct_files(tv, sources, output, Options(), progress=False)
+    assert [one.size for one in done.files] == [(5, 6, 7), (5, 6, 7)]
+    assert "[D, H, W]" in next(iter(done.failures.values()))
+    expected = tv.reconstruct((stored / 255).astype(np.float32)).image
+    found = [invreg.read_volume(output / name) for name in ("a.tif", "b.npy")]
+    assert [one.depth for one in found] == ["uint8", "float32"]
+    assert np.abs(found[0].pixels[0] / 255 - expected).max() < 0.51 / 255
+    assert np.allclose(found[1].pixels[0], expected, atol=1e-6)
+    assert done.table["slices"].tolist()[:2] == [5, 5]
+    assert done.page.read_text("utf-8").count("data:image/png") >= 4
+    again = reconstruct_files(tv, sources[:2], output, Options(), progress=False)
+    assert again.kept == 2
+
+
+def test_volumes_are_written_as_they_are_read(tmp_path: Path) -> None:
+    for dtype in ("uint8", "float32"):
+        volume = np.random.default_rng(0).random((3, 4, 5, 6))
+        values = (volume * 255).astype("uint8") if dtype == "uint8" else volume.astype("float32")
+        for name in ("a.tif", "b.npy", "c.npz"):
+            invreg.write_image(tmp_path / name, values, dtype, layout="CDHW")  # type: ignore[arg-type]
+            found = invreg.read_volume(tmp_path / name)
+            assert found.depth == dtype
+            assert np.array_equal(found.pixels, values)
+    with pytest.raises(DataError, match="PNG does not hold volumes"):
+        invreg.write_image(tmp_path / "d.png", values)
