@@ -55,13 +55,18 @@ SMALL = {"name": "iresnet", "subnetworks": 12, "channels": 32, "hidden": 64}
 
 def numbers_of(study: Path) -> pd.DataFrame:
     """The means of a finished study of `specs/paper`, one row for each operator, noise, method and L."""
+    if not (study / "study.csv").is_file():
+        sys.exit(f"{study} has no study.csv: expected the folder of a finished study of specs/paper")
     table = pd.read_csv(study / "study.csv")
+    lipschitz = "methods.iresnet.reconstructor.lipschitz"
+    if missing := {"operator", "noise.std", lipschitz} - set(table):
+        sys.exit(f"{study} does not vary {', '.join(sorted(missing))}: expected a study of specs/paper")
     found = pd.DataFrame(
         {
             "operator": table["operator"].map(_operator),
             "noise": table["noise.std"],
             "method": table["method"],
-            "lipschitz": table["methods.iresnet.reconstructor.lipschitz"].where(table["method"] == "iresnet"),
+            "lipschitz": table[lipschitz].where(table["method"] == "iresnet"),
             "psnr": table["psnr"].round(2),
         }
     )

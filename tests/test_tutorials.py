@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import re
+import subprocess
 import sys
 from pathlib import Path
 from types import ModuleType
@@ -72,6 +73,13 @@ def test_the_notebook_has_the_code_of_the_page_and_no_links_into_the_site(tutori
     words = "\n".join("".join(cell["source"]) for cell in cells if cell["cell_type"] == "markdown")
     assert not re.search(r"\]\((?!https?://)", words)
     assert "$`" not in words
+
+
+@pytest.mark.slow
+def test_the_page_of_the_paper_is_that_of_its_numbers() -> None:
+    command = [sys.executable, ROOT / "benchmarks" / "paper.py", "--check"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
 
 
 def test_pictures_of_the_repository_are_small() -> None:

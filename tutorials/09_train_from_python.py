@@ -7,6 +7,7 @@
 # an interruption. The network is any `torch.nn.Module` from images to images.
 
 # %%
+import torch
 from torch import nn
 
 import invreg
@@ -42,6 +43,9 @@ problem = invreg.Problem(
 )
 trainer = {"name": "reconstruction", "steps": 200, "batch_size": 8, "validations": 8}
 photos = {"name": "photos", "image_size": 48, "train_size": 32}
+torch.manual_seed(
+    0
+)  # the weights that it starts from; all else is drawn from the seed of the training
 model = invreg.train(
     reconstructor_from_torch(Denoiser()), problem, photos, trainer=trainer, progress=False
 )

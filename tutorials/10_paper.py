@@ -2,7 +2,7 @@
 # # The paper, figure by figure
 #
 # The study of [Arndt & Nickel (2024)](https://arxiv.org/abs/2409.13482) in one minute: the same operator, methods and
-# questions, with networks a hundredth of the size and images from scikit-image.
+# questions, with networks of five thousand weights and images from scikit-image.
 #
 # Numbers of such trainings mean little. What this page shows is which line makes which figure.
 # [The paper's page](../paper.md) sets longer trainings beside what the paper says; `specs/paper/` has the study in four

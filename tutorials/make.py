@@ -251,10 +251,14 @@ def _page(
             yield _code(cell)
             yield from found
             continue
-        yield cell.source + "\n"
-        if place == 0:
-            name = tutorial.notebook.name
-            yield f"[This page as a notebook]({name}){{ download={name} }}\n"
+        if place > 0:
+            yield cell.source + "\n"
+            continue
+        # The notebook is named below the title and what the page is about.
+        name = tutorial.notebook.name
+        title, about, *others = cell.source.split("\n\n", 2)
+        link = f"[This page as a notebook]({name}){{ download={name} }}"
+        yield "\n\n".join([title, about, link, *others]) + "\n"
     yield (
         f"*Executed in {max(1, seconds)} s of one core, imports included. "
         f"This page is made from `tutorials/{tutorial.source.name}`.*\n"
@@ -420,6 +424,10 @@ def main() -> None:
     )
     arguments = parser.parse_args()
     page = LEARN / "index.md"
+    stems = [tutorial.source.stem for tutorial in tutorials()]
+    for name in arguments.names:
+        if not any(name in stem for stem in stems):
+            sys.exit(f"no tutorial has {name!r} in its name: {', '.join(stems)}")
     if arguments.check:
         edited = [tutorial.source.name for tutorial in tutorials() if is_edited(tutorial)]
         older = [

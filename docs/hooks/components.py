@@ -127,6 +127,9 @@ def _whole(documentation: str) -> str:
     """The documentation of a class; the names of its sections in bold, and their entries as lists."""
     parts = []
     for paragraph in _REFERENCE.sub(r"\1", documentation).split("\n\n"):
+        if paragraph.startswith("    "):  # a formula, which is code to Markdown
+            parts.append(paragraph)
+            continue
         if not (section := _HEAD.match(paragraph)):
             # Formulas stand in lines of their own, indented or not.
             parts.append(paragraph if paragraph.lstrip().startswith(("- ", "* ", "|")) else _escaped(paragraph))
