@@ -94,7 +94,7 @@ def benchmark(
     """
     with interruptible():
         registry = registry or Registry.installed()
-        others, changes = list(merge), list(overrides)
+        others, changes, problems, methods = map(_listed, (merge, overrides, problems, methods))
         command = _command(suite, size, problems, methods, others, changes)
         plan = _plan(suite, size, changes, registry, command, problems, methods, executor)
         folder = usable_path(output, "output")
@@ -163,6 +163,11 @@ def _concluded(
         table_bytes(table), as_markdown(plan, table), render_leaderboard(plan, table)
     )
     return Benchmark(table, page, study, left_out)
+
+
+def _listed(given: Any) -> list[Any]:
+    """Several names or paths; one alone is a list of one."""
+    return [given] if isinstance(given, str | Path) else list(given)
 
 
 def _command(

@@ -10,7 +10,7 @@ from invreg.benchmarks.plan import LABEL, PROBLEM, SEED, LeftOut
 from invreg.benchmarks.suite import differences
 from invreg.benchmarks.violation import stop_at_violation
 from invreg.errors import StoreError
-from invreg.storage.run_folder import RunFolder, holds_study
+from invreg.storage.run_folder import STUDY_SPEC, RunFolder, holds_study
 from invreg.storage.study_cell import StudyCell
 from invreg.storage.study_folder import StudyFolder
 from invreg.storage.verification import GOOD, verify_folder
@@ -47,15 +47,17 @@ def merged(path: Path, plan: BenchmarkPlan) -> tuple[list[Entry], list[LeftOut]]
         raise StoreError("holds a study that is no benchmark", where=str(path), expected="a folder of the same suite")
     _refuse(list(differences(dict(plan.terms), terms)), path, "another version of the suite", "the same suite and size")
     _verify(path, plan)
-    record = folder.record
-    entries = []
-    for cell in folder.cells(record, plan.registry):
-        if cell.failure is None and cell.values[PROBLEM] in plan.pixels:
-            _check_cell(cell, path, plan)
-            stop_at_violation(cell.folder, path)
-            entries.append(Entry(cell, path.name))
-    given = content.get("left_out")
-    left_out = [LeftOut(*map(str, one)) for one in given] if isinstance(given, list) else []
+    try:
+        cells = folder.cells(folder.record, plan.registry)
+        asked = [cell for cell in cells if cell.failure is None and cell.values[PROBLEM] in plan.pixels]
+        places = [(str(cell.values[PROBLEM]), str(cell.values[LABEL]), int(cell.values[SEED])) for cell in asked]
+        left_out = [LeftOut(str(problem), str(label), str(why)) for problem, label, why in content["left_out"]]
+    except (KeyError, TypeError, ValueError):  # sealed, but by someone else's program
+        raise StoreError("is not what a benchmark writes", where=str(path / STUDY_SPEC)) from None
+    for cell, place in zip(asked, places, strict=True):
+        _check_cell(cell, place, path, plan)
+        stop_at_violation(cell.folder, path)
+    entries = [Entry(cell, path.name) for cell in asked]
     return entries, [one for one in left_out if one.problem in plan.pixels]
 
 
@@ -80,14 +82,23 @@ def _verify(path: Path, plan: BenchmarkPlan) -> None:
         )
 
 
-def _check_cell(cell: StudyCell, path: Path, plan: BenchmarkPlan) -> None:
-    """Compares the run of a cell, whose spec and images it holds itself, with what is asked for here."""
-    problem, label, seed = str(cell.values[PROBLEM]), str(cell.values[LABEL]), int(cell.values[SEED])
+def _check_cell(cell: StudyCell, place: tuple[str, str, int], path: Path, plan: BenchmarkPlan) -> None:
+    """Compares the run of a cell, whose spec and images it holds itself, with what is asked for here.
+
+    Args:
+        cell: the cell.
+        place: its problem, label and seed.
+        path: of the folder that is merged.
+        plan: of the benchmark here.
+    """
+    problem, label, seed = place
     asked = plan.terms["problems"][problem]
     spec = cell.spec.model_dump(mode="json")
     theirs: dict[str, Any] = {key: spec[key] for key in ("data", "operator", "noise", "metrics")}
     ours = {**{key: asked[key] for key in ("data", "operator", "noise")}, "metrics": plan.terms["metrics"]}
     ours["attack"], theirs["attack"] = plan.terms["attack"], spec["analyses"][0] if spec["analyses"] else None
+    ours |= {"seed": seed, "methods": [label]}
+    theirs |= {"seed": spec["seed"], "methods": list(spec["methods"])}
     where = path / cell.folder.name
     _refuse(list(differences(ours, theirs)), where, "another version of the suite", "the terms of this suite")
     pixels = RunFolder(cell.folder).identity.pixels

@@ -179,6 +179,7 @@ def _cells(
     """The cells of a method on a problem, one for each seed; none if it is left out, which is noted."""
     name = reconstructor_name(suite.methods[label])
     known = registry.parameters("reconstructor", name).model_fields if name in registry.names("reconstructor") else ()
+    _check_trainer(suite, registry, label)
     specs = {seed: parse_spec(suite.cell(problem, label, seed, known)) for seed in suite.seeds_of(problem)}
     given = next(iter(specs.values())).methods[label].reconstructor
     reconstructor = registry.build("reconstructor", given, f"methods.{label}.reconstructor")
@@ -191,6 +192,20 @@ def _cells(
         left_out.append(LeftOut(problem, label, reason))
         return []
     return [PlannedCell({PROBLEM: problem, LABEL: label, SEED: seed}, plan) for seed, plan in plans.items()]
+
+
+def _check_trainer(suite: Suite, registry: Registry, label: str) -> None:
+    """A trainer that is given by its name alone is one of the suite, or registered."""
+    given = suite.methods[label]
+    name = given.get("trainer") if isinstance(given, Mapping) else None
+    known = [*suite.trainers, *registry.entries("trainer")]
+    if isinstance(name, str) and name not in known:
+        raise SpecError(
+            f"there is no trainer {name!r}",
+            where=f"methods.{label}.trainer",
+            expected=f"one of the suite, {', '.join(suite.trainers) or 'which has none'}, or a trainer with parameters",
+            hint=did_you_mean(name, known),
+        )
 
 
 def why_not(plan: Plan, label: str, images: Splits) -> str | None:

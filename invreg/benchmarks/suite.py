@@ -9,7 +9,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from invreg.errors import SpecError, did_you_mean
 from invreg.files import usable_path
@@ -23,7 +23,14 @@ _BUNDLED = Path(str(resources.files("invreg"))) / "benchmarks" / "suites"
 
 _SUITE = "suite.yaml"
 
-Seeds = Annotated[list[Annotated[int, Field(ge=0, strict=True)]], Field(min_length=1)]
+
+def _once(seeds: list[int]) -> list[int]:
+    if len(set(seeds)) < len(seeds):
+        raise ValueError("a seed stands there twice")
+    return seeds
+
+
+Seeds = Annotated[list[Annotated[int, Field(ge=0, strict=True)]], Field(min_length=1), AfterValidator(_once)]
 
 
 class SuiteProblem(BaseModel):
@@ -79,7 +86,7 @@ class Suite(BaseModel):
     metrics: Annotated[list[ComponentSpec], Field(min_length=1)]
     attack: ComponentSpec
     trainers: dict[str, ComponentSpec] = {}
-    methods: Annotated[dict[str, Any], Field(min_length=1)]
+    methods: Annotated[dict[str, str | dict[str, Any]], Field(min_length=1)]
     problems: Annotated[dict[str, SuiteProblem], Field(min_length=1)]
     evaluation: EvaluationSpec = EvaluationSpec()
 

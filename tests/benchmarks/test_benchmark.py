@@ -246,6 +246,9 @@ def test_a_run_that_fails_stands_in_the_table_and_stops_no_other(suite: Path, re
         ({"overrides": ["version=new"]}, "version"),
         ({"methods": ["images"], "problems": ["faint"]}, "fits none of the problems: too dark"),
         ({"overrides": ["attack=pook"]}, "attack"),
+        ({"overrides": ["methods.gain=null"]}, "methods.gain"),
+        ({"overrides": ["methods.gain.trainer=learnt"]}, "did you mean 'learned'"),
+        ({"overrides": ["seeds=[0, 0]"]}, "a seed stands there twice"),
     ],
 )
 def test_a_wrong_suite_is_refused_before_anything_is_computed(
