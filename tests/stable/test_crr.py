@@ -50,7 +50,7 @@ def images(seed: int, count: int = 2, shape: tuple[int, ...] = SHAPE) -> Tensor:
 @pytest.mark.parametrize(
     ("operator", "shape"),
     [
-        ("identity", (3, 11, 9)),
+        ("identity", (2, 7, 6)),
         pytest.param(BLUR, (1, 12, 10), marks=pytest.mark.slow),
         pytest.param({"name": "radon", "angles": 6}, (1, 10, 10), marks=pytest.mark.slow),
     ],
@@ -76,7 +76,7 @@ def test_no_image_in_the_box_has_a_smaller_objective(operator: Any, rho: float) 
             assert (made.objective(other, z) >= least * (1 - 1e-9)).all()
 
 
-@pytest.mark.parametrize("operator", ["identity", BLUR], ids=str)
+@pytest.mark.parametrize("operator", ["identity", pytest.param(BLUR, marks=pytest.mark.slow)], ids=str)
 def test_the_implicit_gradient_is_that_of_the_minimiser(operator: Any) -> None:
     """Against central differences in float64, for all weights and for the measurement."""
     made = precise(operator, strong_convexity=0.2, tolerance=1e-9)

@@ -42,7 +42,7 @@ def images(seed: int, count: int = 2) -> Tensor:
 
 def test_conformance() -> None:
     made = REGISTRY.build("reconstructor", {"name": "wcrr", **SMALL, "tolerance": 1e-5})
-    check_reconstructor(made, REGISTRY.build("operator", "identity"), (2, 11, 9), tolerance=1e-3)
+    check_reconstructor(made, REGISTRY.build("operator", "identity"), (2, 7, 6), tolerance=1e-3)
 
 
 def test_denoising_has_one_minimiser_from_every_start() -> None:

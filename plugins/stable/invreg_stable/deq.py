@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 import warnings
 from dataclasses import dataclass
 from typing import Annotated
@@ -139,7 +140,7 @@ class DeepEquilibrium(ForwardBackwardMethod):
             pulled,
             (pulled / self._norm(shape) ** 2).clamp(0, 1),
             torch.ones(len(z), dtype=torch.float64, device=z.device),
-            tolerance * (1 - q) / q,
+            tolerance * (1 - q) / q if q else math.inf,
             self.max_iterations,
         )
         error = found.residual * q / (1 - q)
@@ -169,7 +170,7 @@ class DeepEquilibrium(ForwardBackwardMethod):
 
     def _contraction(self, m: float | None, shape: Shape) -> float:
         """q for images of this shape."""
-        return 1 - ((m or 0.0) ** 2 + self.anchor) / (self._norm(shape) ** 2 + self.anchor)
+        return max(0.0, 1 - ((m or 0.0) ** 2 + self.anchor) / (self._norm(shape) ** 2 + self.anchor))
 
     def _bounds(self, m: float | None, shape: Shape) -> dict[str, float | None]:
         """The bounds of Lip(R) for images of this shape."""
