@@ -8,9 +8,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+from typer.main import get_command
 
 import invreg
 from invreg import DataError, SpecError, cli
+from invreg.commands.flags import flags_of, with_flags
 
 SPEC: dict[str, Any] = {"data": "photos"}
 wrong: Any = 3
@@ -48,12 +50,14 @@ def test_it_is_named(call: Callable[[], Any], message: str, tmp_path: Path, monk
     assert list(tmp_path.iterdir()) == []
 
 
-def test_parameters_are_options_on_the_command_line(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("sys.argv", ["invreg", "reconstruct", "denoise", "a.png"])
+def test_parameters_are_options_on_the_command_line() -> None:
+    commands = get_command(cli.app).commands  # type: ignore[attr-defined]
     text = "another `output`, `white`, `data_error`, `prove`, `format`; not `other`"
-    assert cli._with_flags(text) == "another --output, --white, --data-error, --no-proof, --format; not `other`"
-    monkeypatch.setattr("sys.argv", ["invreg", "report", "folder"])
-    assert cli._with_flags(text) == text
+    assert (
+        with_flags(text, flags_of(commands["reconstruct"]))
+        == "another --output, --white, --data-error, --no-proof, --format; not `other`"
+    )
+    assert with_flags(text, flags_of(commands["report"])) == text
 
 
 def test_what_is_expected_is_listed_once(tmp_path: Path) -> None:
