@@ -176,6 +176,30 @@ def test_the_search_finds_the_words_that_people_use(site: Path, word: str, page:
     assert re.search(rf"\b{word}\b", texts, re.IGNORECASE)
 
 
+def test_a_site_on_a_disk_has_what_its_search_needs(site: Path) -> None:
+    assert (site / "search" / "search_index.js").read_text(encoding="utf-8").startswith("var __index = ")
+    for page in (site / "index.html", site / "methods" / "tv.html"):
+        text = page.read_text(encoding="utf-8")
+        (script,) = re.findall(r'<script src="([^"]*iframe-worker.js)"', text)
+        assert (page.parent / script).is_file()
+
+
+@pytest.mark.slow
+def test_properdocs_builds_the_same_pages(site: Path, tmp_path: Path) -> None:
+    pytest.importorskip("properdocs", reason="ProperDocs is not installed")
+    command = [sys.executable, "-m", "properdocs", "build", "--strict", "-f", "mkdocs.yml", "-d", str(tmp_path)]
+    done = subprocess.run(
+        command, cwd=ROOT, env={**os.environ, "SITE_URL": "https://example.org/1.0/"}, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    for page in site.rglob("*.html"):
+        other = tmp_path / page.relative_to(site)
+        assert _text(other.read_text(encoding="utf-8")).split() == _text(page.read_text(encoding="utf-8")).split()
+    # With an address, links of the page for what is not found hold below it, and the sitemap has all pages.
+    assert 'href="/1.0/assets/' in (tmp_path / "404.html").read_text(encoding="utf-8")
+    assert "https://example.org/1.0/quickstart.html" in (tmp_path / "sitemap.xml").read_text(encoding="utf-8")
+
+
 # -- what pages say
 
 

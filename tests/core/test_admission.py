@@ -271,7 +271,7 @@ def test_a_plugin_that_changes_what_everybody_shares_is_set_aside(statement: str
     assert f"changes {what} of everybody" in problem_of(f"import os\n{source}", tmp_path)
     assert Path.cwd() == folder
     assert torch.get_default_dtype() == torch.float32
-    assert torch.get_default_device() == torch.device("cpu")
+    assert torch.empty(0).device == torch.device("cpu")
     assert torch.is_grad_enabled()
 
 

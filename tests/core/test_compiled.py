@@ -91,7 +91,7 @@ def test_each_kind_of_processor_has_its_own_library(source, monkeypatch, tmp_pat
 )
 def test_what_is_in_the_way_is_said_once_and_briefly(source, monkeypatch, compiler, words):
     if compiler in ("false", "true") and shutil.which(compiler) is None:
-        pytest.skip("no such program")
+        pytest.skip(f"this system has no program `{compiler}`")
     monkeypatch.setenv("CC", compiler)
     with pytest.warns(InvregWarning, match=f"^radon: slower: .*{words}") as said:
         assert [compiled_library(source, "radon: slower") for _ in range(2)] == [None, None]

@@ -181,7 +181,7 @@ def test_sigterm_to_the_command_ends_its_jobs_which_are_kept(tmp_path: Path) -> 
 def test_a_dask_cluster_gives_the_same_table_though_a_worker_is_killed(
     plain: StudyResult, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    distributed = pytest.importorskip("distributed")
+    distributed = pytest.importorskip("distributed", reason="Dask is not installed")
     log = tmp_path / "log.txt"
     monkeypatch.setenv("TOY_LOG", str(log))
     monkeypatch.setenv("TOY_SECONDS", "0.3")
@@ -205,7 +205,7 @@ def test_a_dask_cluster_gives_the_same_table_though_a_worker_is_killed(
 
 
 def test_a_dask_cluster_of_this_machine_gives_the_same_table(plain: StudyResult, tmp_path: Path) -> None:
-    pytest.importorskip("distributed")
+    pytest.importorskip("distributed", reason="Dask is not installed")
     pd.testing.assert_frame_equal(numbers(run_cells(tmp_path, {"name": "dask", "jobs": 2})), numbers(plain))
 
 

@@ -24,7 +24,7 @@ from invreg.storage.result import StudyResult
 from invreg_executors.slurm import Slurm, _State
 from invreg_executors.slurm_worker import Batch, Turn, Worker
 
-submitit = pytest.importorskip("submitit")
+submitit = pytest.importorskip("submitit", reason="submitit is not installed")
 
 
 class OnThisMachine(Slurm):

@@ -37,7 +37,7 @@ def why_not() -> str | None:
     return None
 
 
-pytest.importorskip("submitit")
+pytest.importorskip("submitit", reason="submitit is not installed")
 REASON = why_not()
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(REASON is not None, reason=str(REASON))]
 

@@ -30,7 +30,7 @@ def test_a_program_of_torch_gives_the_same_images(run_folder: Path, tmp_path: Pa
 
 def test_a_program_of_onnx_gives_the_same_images(run_folder: Path) -> None:
     for name in ("onnx", "onnxscript", "onnxruntime"):
-        pytest.importorskip(name)
+        pytest.importorskip(name, reason=f"{name} is not installed")
     import onnxruntime
 
     model = invreg.load_model(run_folder, "net", "cpu", _installed())

@@ -78,7 +78,8 @@ def test_error_falls_with_the_size_of_pixels() -> None:
 
 @pytest.mark.parametrize("side", [33, 61])
 def test_agrees_with_scikit_image(side: int) -> None:
-    transform = pytest.importorskip("skimage.transform")
+    from skimage import transform
+
     image = picture(side, side)
     # Odd sides whose diagonal is odd, too: there its centre is the centre of the image. Its lengths are in pixels.
     other = transform.radon(image[0, 0].numpy(), theta=np.arange(18) * 10.0, circle=False).T / side
