@@ -72,7 +72,8 @@ class TerminalProgress:
             now = time.monotonic()
             if done >= total or now - self._last_line.get(key, 0.0) >= SECONDS_BETWEEN_LINES:
                 self._last_line[key] = now
-                self._console.print(f"{label}  {stage} {done:g}/{total:g}  {shown}", markup=False, soft_wrap=True)
+                line = f"{label}  {stage} {done:g}/{total:g}  {shown}".rstrip()
+                self._console.print(line, markup=False, soft_wrap=True)
             return
         if key not in self._tasks:
             self._make_room()
