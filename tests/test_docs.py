@@ -75,6 +75,11 @@ def _text(page: str) -> str:
     return html.unescape(re.sub(r"<[^>]+>", " ", page))
 
 
+def _words(page: Path) -> list[str]:
+    """The words of a built page that are no script."""
+    return _text(re.sub(r"<script.*?</script>", "", page.read_text(encoding="utf-8"), flags=re.DOTALL)).split()
+
+
 # -- the site
 
 
@@ -194,7 +199,7 @@ def test_properdocs_builds_the_same_pages(site: Path, tmp_path: Path) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
     for page in site.rglob("*.html"):
         other = tmp_path / page.relative_to(site)
-        assert _text(other.read_text(encoding="utf-8")).split() == _text(page.read_text(encoding="utf-8")).split()
+        assert _words(other) == _words(page)
     # With an address, links of the page for what is not found hold below it, and the sitemap has all pages.
     assert 'href="/1.0/assets/' in (tmp_path / "404.html").read_text(encoding="utf-8")
     assert "https://example.org/1.0/quickstart.html" in (tmp_path / "sitemap.xml").read_text(encoding="utf-8")

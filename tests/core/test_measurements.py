@@ -113,6 +113,7 @@ def test_large_values_are_fine_where_the_problem_makes_them(recwarn: pytest.Warn
         reconstructor(2e4 * torch.rand(1, 1, 16, 16))
 
 
+@pytest.mark.skipif(not hasattr(torch.func, "debug_unwrap"), reason="values are seen inside torch.func from 2.6 on")
 def test_values_are_looked_at_through_torch_func(made: Made) -> None:
     reconstructor, z = made("observation")
     assert torch.equal(torch.func.vmap(lambda one: reconstructor(one[None])[0])(z), z)

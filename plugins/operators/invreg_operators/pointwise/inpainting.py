@@ -137,10 +137,11 @@ def _drawn(height: int, width: int, blocks: bool, missing: float, block_size: in
             measured.view(-1)[order[:lacking]] = False
             return measured
         before = block_size // 2
-        for centre in order.tolist():
+        for place in range(len(order)):
             if not lacking:
                 break
-            top, left = centre // width - before, centre % width - before
+            row, column = divmod(int(order[place]), width)  # inside torch.func, torch 2.4 has no tolist
+            top, left = row - before, column - before
             block = measured[max(top, 0) : top + block_size, max(left, 0) : left + block_size]
             rows, columns = block.nonzero()[:lacking].unbind(1)
             block[rows, columns] = False
