@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated
 
+import torch
 from pydantic import Field
 from torch import Tensor
 
@@ -52,8 +53,8 @@ class Gamma(Pointwise):
 
     def value(self, x: Tensor) -> Tensor:
         """f(x), for x of any shape."""
-        # The derivative at 0 comes from one of the two parts: that of relu is zero there, that of clamp is not.
-        return (self._power(x.clamp(min=0)) - self._power((-x).relu())) / self._range
+        # The derivative at 0 comes from one of the two parts: that of relu is zero there, that of where is not.
+        return (self._power(torch.where(x < 0, 0, x)) - self._power((-x).relu())) / self._range
 
     def slope(self, x: Tensor) -> Tensor:
         """f'(x), for x of any shape."""

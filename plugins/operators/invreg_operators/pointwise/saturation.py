@@ -50,7 +50,8 @@ class Saturation(Pointwise):
     def value(self, x: Tensor) -> Tensor:
         """f(x), for x of any shape."""
         if not self._is_smooth(x):
-            return x.clamp(max=self.level)
+            # Not clamp, whose derivative at the level depends on the version of torch.
+            return torch.where(x > self.level, self.level, x)
         return x - self.knee * softplus((x - self.level) / self.knee, threshold=40)
 
     def slope(self, x: Tensor) -> Tensor:
