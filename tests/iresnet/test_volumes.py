@@ -15,8 +15,10 @@ from torch import Tensor
 
 from invreg.components.problem import Problem
 from invreg.errors import CertificateError, ShapeError
+from invreg_iresnet.certificate.chain_condition import Ends, Steps
 from invreg_iresnet.certificate.composition import certify_subnetwork, check_subnetwork
 from invreg_iresnet.certificate.curvature import curvature
+from invreg_iresnet.certificate.gain_search import Gains
 from invreg_iresnet.certificate.residual_defect import Defects
 from invreg_iresnet.certificate.symbol_grid import grid_phases
 from invreg_iresnet.explicit_iresnet import ExplicitIResNet, MultiscaleExplicitIResNet
@@ -31,6 +33,7 @@ from invreg_iresnet.norms.certified_norm import certified_norm, norm_is_at_most,
 from invreg_iresnet.norms.grid_norms import amplification, most_amplified_waves
 from invreg_iresnet.norms.power_iteration import power_iteration
 from invreg_iresnet.norms.symbol_bounds import SymbolBounds
+from invreg_iresnet.parameters import ChainStage
 
 KINDS = {"iresnet": IResNet, "explicit_iresnet": ExplicitIResNet}
 SHAPE = (1, 4, 5, 4)
@@ -231,6 +234,7 @@ def test_networks_of_volumes_are_inverted(kind: str) -> None:
     torch.testing.assert_close(back, state, rtol=0, atol=2e-4)
     assert net(torch.rand(3, *SHAPE)).shape == (3, *SHAPE)
     assert net(torch.rand(1, 1, 5, 4, 7)).shape == (1, 1, 5, 4, 7)
+    assert "kernel_size=3, axes=3" in repr(net)
     with pytest.raises(ShapeError, match="D, H, W"):
         net(torch.rand(2, 1, 5, 4))
 
@@ -248,6 +252,7 @@ def test_gradients_of_volumes_are_those_of_differences(kind: str) -> None:
     assert float((gradient * way).sum()) == pytest.approx(float(difference), rel=1e-4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 def test_all_weights_of_a_network_of_volumes_learn(kind: str) -> None:
     torch.manual_seed(1)
@@ -305,6 +310,7 @@ def jacobian(function: Any, at: Tensor) -> Tensor:
     return found.reshape(at.numel(), at.numel())  # type: ignore[no-any-return]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 def test_bounds_of_subnetworks_hold_for_dense_matrices_of_any_slopes(kind: str) -> None:
     kernel, mixing = random(20, 3, 2, 3, 3, 3), random(21, 2, 3, 1, 1, 1)
@@ -343,6 +349,24 @@ def test_certificates_of_volumes_bound_exact_derivatives(kind: str, border: str)
         assert 0.3 * inverse["certified"] < largest(derivative) <= inverse["certified"]
         assert largest(torch.linalg.inv(derivative)) <= forward["certified"]
         assert largest(jacobian(net, random(seed, 1, *SHAPE))) <= certificate.reconstruction_lipschitz
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", KINDS)
+def test_gains_of_chains_of_volumes_hold_at_random_frequencies(kind: str) -> None:
+    net = network(kind, border="tapered")
+    claimed = net.certificate().content["chain"]["states"]
+    assert len(claimed) == 1
+    stack, identity = stack_of(net), torch.eye(2, dtype=torch.float64)
+    kernels, mixings = list(stack.kernels.detach()), list(stack.mixings.detach().flatten(2))
+    frequencies = 2 * math.pi * torch.rand(5000, 3, generator=torch.Generator().manual_seed(0)).double()
+    taps = torch.cartesian_prod(*3 * (torch.arange(-1.0, 2.0).double(),))
+    phases = torch.exp(1j * (frequencies @ taps.mT))
+    symbols = [torch.einsum("wt,hmt->whm", phases, kernel.flatten(2).to(phases)) for kernel in kernels]
+    gains = Gains(Steps(kernels, mixings, kind == "iresnet"), Ends(identity, identity), symbols)
+    scalings = torch.tensor(claimed[0]["scalings"], dtype=torch.float64)
+    largest_gain = float(gains.values(scalings.flatten().log()).max())
+    assert 0.95 * claimed[0]["squared_gain"] < largest_gain <= claimed[0]["squared_gain"]
 
 
 @pytest.mark.slow
@@ -388,8 +412,6 @@ def test_residuals_of_volumes_in_float64_are_bounded() -> None:
 def test_a_network_of_volumes_with_several_resolutions_is_certified() -> None:
     torch.manual_seed(0)
     stages = [{"scale": 2, "subnetworks": 2, "hidden": 4, "kernel_size": 3}]
-    from invreg_iresnet.parameters import ChainStage
-
     net = MultiscaleExplicitIResNet(tuple(ChainStage(**one) for one in stages), 1, lipschitz=0.7, padding=1)
     net.setup(Problem(Smooth()), (1, 4, 5, 4))
     assert stack_of(net).kernels.shape == (2, 4, 8, 3, 3, 3)

@@ -103,8 +103,9 @@ class ResidualStack(nn.Module):
         return len(self.kernels)
 
     def extra_repr(self) -> str:
-        _, hidden, channels, size, _ = self.kernels.shape
-        return f"{len(self)} x [{channels} -> {hidden} -> {channels}], kernel_size={size}, bound={self.bound:.4g}"
+        _, hidden, channels, *sides = self.kernels.shape
+        size = f"kernel_size={sides[0]}" + (", axes=3" if len(sides) == 3 else "")
+        return f"{len(self)} x [{channels} -> {hidden} -> {channels}], {size}, bound={self.bound:.4g}"
 
     @property
     def is_final(self) -> bool:

@@ -35,8 +35,8 @@ from invreg import CertificateError, SpecError
 from invreg_iresnet.norms.symbol_bounds import SymbolBounds, checked_kernel
 
 # By the number of axes. Of two: cells have m_1 h_1 + m_2 h_2 <= pi/9 on level 0, cos = 0.94, and cos = 0.99905 on level
-# 3, which is always affordable. Of three: pi/8, cos = 0.92, and 0.981 on level 1.
-_FINENESS = {2: 18, 3: 24}
+# 3, which is always affordable. Of three: 3 pi/20, cos = 0.89, and 0.972 on level 1.
+_FINENESS = {2: 18, 3: 20}
 _FULL_LEVELS = {2: 3, 3: 1}
 # Beyond, only while so many cells are enough to find a bound, and to prove one: there is room for kernels that differ a
 # little from one for which the bound was found. At the deepest level, rounding begins to decide.
@@ -57,7 +57,7 @@ def certified_norm(kernel: Tensor, tolerance: float = 1e-4) -> float:
         kernel: `[out, in, kh, kw]`, or `[out, in, kd, kh, kw]` for volumes.
         tolerance: c is at most (1 + tolerance) times the supremum, except where this would take too long, as the
             largest singular value is nearly the same at all frequencies, or is too small for float64. Then c is at most
-            1.001 times the supremum (1.02 times for volumes).
+            1.001 times the supremum (1.03 times for volumes).
 
     Returns:
         c; 0 for a kernel of zeros.

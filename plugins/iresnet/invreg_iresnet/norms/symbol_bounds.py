@@ -34,7 +34,7 @@ _SINGLE_UNIT = 2.0**-24
 _LOST = 0.25
 
 # Grid points per axis for second derivatives of F* F, as a multiple of the degree of F* F, for 2 and 3 axes.
-_DENSITIES = {2: 5, 3: 7}
+_DENSITIES = {2: 5, 3: 6}
 
 
 class SymbolBounds:
@@ -221,7 +221,7 @@ class SymbolBounds:
     def margin(self, bound: float) -> float:
         """`at_most` holds for bound * (1 + margin) if it held for bound, in any order of summation.
 
-        The diagonal gains 2 margin (bound cosine)^2 at least, six times the slack for cosines from 0.9 on. What was
+        The diagonal gains 2 margin (bound cosine)^2 at least, six times the slack for cosines from 0.87 on. What was
         proven for bound leaves all computed eigenvalues above five times the slack then, and a Cholesky factorisation
         does not fail if they are above once the slack.
         """
