@@ -43,8 +43,7 @@ def print_table(frame: pd.DataFrame, names: Sequence[str] = (), *, titled: bool 
     """
     names = list(names) or list(frame.columns[:1])
     head = frame.head(_MOST_ROWS)
-    titles = {str(name): _title(str(name)) if titled else str(name) for name in head.columns}
-    columns = {name: _column(title, name, head[name].tolist()) for name, title in titles.items()}
+    columns = {str(name): _column(str(name), head[name].tolist(), titled) for name in head.columns}
     for block in _blocks(columns, [str(name) for name in names], width()):
         _print(block)
     if len(frame) > _MOST_ROWS:
@@ -109,13 +108,16 @@ def _plain(value: Any) -> Any:
     return str(value)
 
 
-def _title(name: str) -> str:
-    return _TITLES.get(name) or (metric_title(name) if name.isidentifier() else name)
+def _title(name: str, is_numeric: bool) -> str:
+    if not name.isidentifier():
+        return name
+    return _TITLES.get(name) or (metric_title(name) if is_numeric else name.replace("_", " ").capitalize())
 
 
-def _column(title: str, name: str, values: list[Any]) -> tuple[str, list[str], bool]:
+def _column(name: str, values: list[Any], titled: bool) -> tuple[str, list[str], bool]:
     """The heading, the cells and whether they are numbers."""
     is_numeric = all(isinstance(value, Real) and not isinstance(value, bool) for value in values if _is_there(value))
+    title = _title(name, is_numeric) if titled else name
     if not is_numeric:
         return title, [str(value) if _is_there(value) else MISSING for value in values], False
     known = [float(value) for value in values if _is_there(value)]

@@ -36,7 +36,7 @@ def example_spec(entry: Entry, registry: Registry) -> str:
         method = {"reconstructor": component, **_trained_by(entry, registry)}
         return _text({"methods": {entry.name.partition(":")[2] or entry.name: method}})
     if entry.kind == "trainer":
-        return _text({"methods": {"network": {"reconstructor": _network(registry), "trainer": component}}})
+        return _text({"methods": {"label": {"trainer": component}}})  # beside a reconstructor that it can train
     return _text({_KEYS[entry.kind]: [component] if entry.kind in _LISTED else component})
 
 
@@ -75,11 +75,6 @@ def _trained_by(entry: Entry, registry: Registry) -> dict[str, Any]:
     """The trainer of a method that says that it needs one: the last one that needs nothing itself."""
     names = [name for name in registry.names("trainer") if _needs_nothing(registry.entry("trainer", name))]
     return {"trainer": names[-1]} if getattr(entry.cls, "needs_training", False) and names else {}
-
-
-def _network(registry: Registry) -> str:
-    entries = (registry.entry("reconstructor", name) for name in registry.names("reconstructor"))
-    return next((entry.name for entry in entries if getattr(entry.cls, "needs_training", False)), "...")
 
 
 def _rounded(value: Any) -> Any:
