@@ -108,6 +108,19 @@ class Outcome(Summarized):
         """Why cells of a study failed, by the name of their folder; a single run has no cells."""
         return {}
 
+    @property
+    def failed_analyses(self) -> dict[str, str]:
+        """Why analyses (in a study, those of the study) failed, by their names in the spec; `findings` lacks them."""
+        folder = self.folder / "analyses"
+        folders = sorted(folder.iterdir()) if folder.is_dir() else []
+        failures = {path.name: AnalysisFolder(path).failure for path in folders if path.is_dir()}
+        return {name: failure for name, failure in failures.items() if failure}
+
+    @property
+    def _notes(self) -> list[str]:
+        failed = self.failed_analyses
+        return [f"failed: {', '.join(failed)}: see .failed_analyses"] if failed else []
+
 
 @dataclass(frozen=True, repr=False)
 class Result(Outcome):
@@ -171,6 +184,7 @@ class Result(Outcome):
 
     def _summary(self) -> Summary:
         notes = [f"findings: {', '.join(self.findings)}"] if self.findings else []
+        notes += self._notes
         notes += [f"{plural(len(self.warnings), 'warning')}: see .warnings"] if self.warnings else []
         columns = [name for name in self.summary.columns if not name.endswith("_std")]
         return of_table(f"Result of {self.spec.title!r} in {self.folder}", self.summary, columns, notes)
@@ -237,6 +251,7 @@ class StudyResult(Outcome):
 
     def _summary(self) -> Summary:
         notes = [f"findings: {', '.join(self.findings)}"] if self.findings else []
+        notes += self._notes
         notes += [f"{plural(len(self.failures), 'cell')} failed: see .failures"] if self.failures else []
         columns = [name for name in self.table.columns if not name.endswith("_std")]
         title = f"StudyResult: {plural(len(self.cells), 'cell')} in {self.folder}"

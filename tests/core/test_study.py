@@ -102,6 +102,9 @@ def test_a_failing_study_analysis_is_reported(registry: Registry, tmp_path: Path
     )
     assert list(result.findings) == ["best_by_noise-2"]
     assert "nothing varies here" in result.report.read_text()
+    assert list(result.failed_analyses) == ["best_by_noise"]
+    assert "nothing varies here" in result.failed_analyses["best_by_noise"]
+    assert "failed: best_by_noise: see .failed_analyses" in repr(result)
 
 
 @pytest.mark.parametrize(
