@@ -34,7 +34,7 @@ def numbers(result: StudyResult) -> pd.DataFrame:
 
 @pytest.mark.slow
 def test_one_tidy_table_and_equal_work_once(registry: Registry, tmp_path: Path) -> None:
-    result = run_study(study(), tmp_path, registry)
+    result = run_study(study(headings={"best_by_noise": "Figure 4 <of it>"}), tmp_path, registry)
     assert list(result.table.columns[:4]) == ["cell", "noise.std", "methods.gain.trainer.samples", "method"]
     assert len(result.table) == 8
     raw = result.table[result.table["method"] == "raw"]
@@ -48,6 +48,7 @@ def test_one_tidy_table_and_equal_work_once(registry: Registry, tmp_path: Path) 
     assert result.findings["best_by_noise"].scalars["gain"] == pytest.approx(2, abs=0.1)
     report = result.report.read_text()
     assert "Noise &lt;hurts&gt;." in report
+    assert "Figure 4 &lt;of it&gt;" in report
     assert all(f"cells/{cell.folder.name}/report.html" in report for cell in result.cells)
 
 
@@ -116,6 +117,9 @@ def test_a_failing_study_analysis_is_reported(registry: Registry, tmp_path: Path
         ({"matrix": {}}, SpecError, ["matrix"]),
         ({"matrix": [1]}, SpecError, ["matrix"]),
         ({"study_analyses": ["best_by_nose"]}, SpecError, ["study_analyses.0", "did you mean 'best_by_noise'"]),
+        ({"headings": {"best_by_nose": "Figure 1"}}, SpecError, ["headings.best_by_nose", "mean 'best_by_noise'"]),
+        ({"headings": {"best_by_noise": 1}}, SpecError, ["headings.best_by_noise", "expected: a text"]),
+        ({"headings": ["Figure 1"]}, SpecError, ["headings", "a mapping"]),
         ({"matrix": {"data.broken": [False, True]}}, DataError, ["data.broken True", "NaN"]),
         ({"matrix": {"methods": [{"raw": "raw"}]}}, SpecError, ["LearnsForwardMap"]),
     ],
