@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from invreg.commands.layout import laid_out, width
+from invreg.commands.layout import complain, laid_out, width
 from invreg.commands.running import AsJson, Overrides, SpecFile
 from invreg.errors import SpecError
 from invreg.files import cannot_write
@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 
 #: The documentation of a component is broken into lines of so many characters where there is no terminal.
 _PAGE = 100
+
+#: Said on standard error, so that the spec on standard output can be read by programs.
+_NOT_CHECKED = "valid in names, parameters and structure; shapes are checked when a run has the images"
 
 
 def validate(
@@ -32,7 +35,8 @@ def validate(
 ) -> None:
     """Check a spec without reading data, and print it whole.
 
-    Names, parameters and structure are checked. What is printed has all defaults; of a study, the spec of each cell.
+    Names, parameters and structure are checked; whether the images, the operator and the methods fit in their shapes, a
+    run finds out when it has the images. What is printed has all defaults; of a study, the spec of each cell.
     """
     from invreg.plugins.answers import answer, working_directory
     from invreg.specs.bundled import quickstart_path
@@ -41,6 +45,7 @@ def validate(
     content = read_content(spec or quickstart_path(), overrides or ())
     question = repr(("validate", str(working_directory()), content, as_json))
     _print_lines(answer(question, lambda registry: validated(registry, content, as_json)))
+    complain(_NOT_CHECKED)
 
 
 def validated(registry: Registry, content: Mapping[str, Any], as_json: bool = False) -> str:

@@ -90,8 +90,9 @@ def test_an_output_that_is_not_a_path_is_refused(tmp_path: Path, output: str) ->
 
 
 def test_validate_prints_the_spec_with_all_defaults(invreg) -> None:  # type: ignore[no-untyped-def]
-    status, out, _ = invreg("validate")
+    status, out, err = invreg("validate")
     assert status == 0
+    assert "shapes are checked when a run has the images" in " ".join(err.split())
     content = parse_yaml(out, "")
     assert content["title"] == parse_yaml(quickstart_path().read_text(), "")["title"]
     assert "tolerance" in content["methods"]["tv"]["reconstructor"]
