@@ -51,11 +51,15 @@ def test_wrong_parameters_are_refused(parameters: dict[str, object]) -> None:
         REGISTRY.build("reconstructor", {"name": "fbp", **parameters})
 
 
-@pytest.mark.parametrize("name", ["identity", "fourier_sampling", "perona_malik"])
-def test_other_operators_are_refused(name: str) -> None:
+@pytest.mark.parametrize(
+    ("name", "instead", "not_"),
+    [("identity", "adjoint", "tv"), ("fourier_sampling", "adjoint", "tv"), ("perona_malik", "tv", "adjoint")],
+)
+def test_other_operators_are_refused(name: str, instead: str, not_: str) -> None:
     with pytest.raises(SpecError, match="no filtered back-projection") as caught:
         FilteredBackProjection().setup(Problem(REGISTRY.build("operator", name)), SHAPE)
-    assert "adjoint" in str(caught.value)
+    assert f"try: {instead}" in str(caught.value)
+    assert not_ not in str(caught.value)
 
 
 def test_refuses_to_reconstruct_before_setup() -> None:

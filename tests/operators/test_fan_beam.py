@@ -93,6 +93,12 @@ def test_it_passes_the_checks_of_operators() -> None:
     check_operator(FanBeam(angles=5), (1, 16, 16), other_shapes=[(2, 9, 9)])
 
 
+def test_images_of_another_size_are_refused_with_what_to_change() -> None:
+    with pytest.raises(ShapeError, match="expected: 12x10, the image_size of the operator") as caught:
+        FanBeam(5, image_size=(12, 10))(picture(10, 12))
+    assert "try: data of that size, for training, too, where crops count; or image_size: [10, 12]" in str(caught.value)
+
+
 @pytest.mark.parametrize("start", [0, 17])
 @pytest.mark.parametrize("detector", ["flat", "curved"])
 def test_far_sources_give_parallel_beams(start: float, detector: Any, way: str) -> None:

@@ -58,8 +58,9 @@ def test_masks_come_from_files(name: str, tmp_path: Path) -> None:
     operator = REGISTRY.build("operator", {"name": "inpainting", "mask": str(tmp_path / name)})
     assert torch.equal(operator.measured(9, 14), torch.from_numpy(mask))
     check_operator(operator, image_shape=(1, 9, 14))
-    with pytest.raises(ShapeError, match=r"14x9 pixels\n.*expected: 9x14, the size of the mask in .*" + name):
+    with pytest.raises(ShapeError, match=r"14x9 pixels\n.*expected: 9x14, the size of the mask in .*" + name) as caught:
         operator(torch.zeros(1, 1, 14, 9))
+    assert "try: data of 9x14 pixels, for training, too, where crops count; or another mask" in str(caught.value)
 
 
 @pytest.mark.parametrize(

@@ -71,8 +71,9 @@ def test_maps_of_a_file_are_used_as_they_are(tmp_path: Path) -> None:
     operator = Registry.installed().build("operator", {"name": "multicoil_fourier", "maps": str(tmp_path / "maps.npy")})
     np.testing.assert_array_equal(operator.maps(random(1, 1, 6, 8)).numpy(), maps)
     check_operator(operator, image_shape=(1, 6, 8))
-    with pytest.raises(ShapeError, match=r"8x8 pixels\n.*expected: 6x8, the size of the maps in .*maps.npy"):
+    with pytest.raises(ShapeError, match=r"8x8 pixels\n.*expected: 6x8, the size of the maps in .*maps.npy") as caught:
         operator(torch.zeros(1, 1, 8, 8))
+    assert "try: data of 6x8 pixels, for training, too, where crops count; or other maps" in str(caught.value)
 
 
 def spoilt(kind: str) -> np.ndarray:

@@ -10,6 +10,7 @@ from torch import Tensor
 from invreg import (
     FilterWindow,
     HasFilteredBackProjection,
+    LinearOperator,
     Operator,
     PullBack,
     SpecError,
@@ -79,6 +80,8 @@ class FilteredBackProjection(PullBack):
                 f"{type(operator).__name__} has no filtered back-projection",
                 where=type(self).__name__,
                 expected="an operator with the method filtered_back_projection, such as radon",
-                hint="adjoint, which every linear operator has",
+                hint="adjoint, which every linear operator has"
+                if isinstance(operator, LinearOperator)
+                else "tv, which takes operators that are not linear",
             )
         return operator

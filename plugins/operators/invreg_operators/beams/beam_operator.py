@@ -121,6 +121,6 @@ class BeamOperator(LinearOperator):
                 f"images of {height}x{width} pixels",
                 where=self.where,
                 expected=f"{self.image_size[0]}x{self.image_size[1]}, the image_size of the operator",
-                hint="whole images in training, too: crops have other beams",
+                hint=f"data of that size, for training, too, where crops count; or image_size: [{height}, {width}]",
             )
         return height, width, self.detectors or math.isqrt(height**2 + width**2 - 1) + 1

@@ -99,11 +99,12 @@ class MulticoilFourier(SampledOperator):
         check_images(domain_shape, self.where)
         channels, *size = domain_shape
         if self._file is not None and self._read is not None and tuple(self._read.shape[1:]) != tuple(size):
+            needed = "x".join(map(str, self._read.shape[1:]))
             raise ShapeError(
                 f"images of {size[0]}x{size[1]} pixels",
                 where=self.where,
-                expected=f"{self._read.shape[1]}x{self._read.shape[2]}, the size of the maps in {self._file.path}",
-                hint="whole images in training, too: crops have another size than the maps",
+                expected=f"{needed}, the size of the maps in {self._file.path}",
+                hint=f"data of {needed} pixels, for training, too, where crops count; or other maps",
             )
         if self.image == "complex" and channels % 2:
             raise ShapeError(

@@ -97,7 +97,7 @@ class Inpainting(LinearOperator):
                 f"images of {domain_shape[1]}x{domain_shape[2]} pixels",
                 where="inpainting",
                 expected=f"{height}x{width}, the size of the mask in {self._file.path}",
-                hint="whole images in training, too: crops have another size than the mask",
+                hint=f"data of {height}x{width} pixels, for training, too, where crops count; or another mask",
             )
         return tuple(domain_shape)
 
