@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 import torch
@@ -159,6 +160,21 @@ def _not_for_volumes(plan: Plan, index: int, name: str, image_shape: Shape) -> S
     )
 
 
+@contextmanager
+def _volumes_named(operator: Operator, shape: Shape) -> Iterator[None]:
+    """While an operator is given volumes: that it may be written for images is said where it raises anything."""
+    try:
+        yield
+    except InvregError as error:
+        came_from_elsewhere = error.__cause__ is not None and not isinstance(error.__cause__, InvregError)
+        if len(shape) > 3 and came_from_elsewhere and error.expected is None:
+            error.expected = (
+                f"an operator that takes volumes (channels, depth, height, width), here {tuple(shape)}; "
+                f"{type(operator).__name__} seems to be for images alone"
+            )
+        raise
+
+
 def _range_shape(operator: Operator, shape: Shape) -> Shape:
     """The shape of a measurement of one image.
 
@@ -166,7 +182,7 @@ def _range_shape(operator: Operator, shape: Shape) -> Shape:
         InvregError: if the operator does not take such images, or gives something else.
     """
     try:
-        with blamed(operator, ""):
+        with _volumes_named(operator, shape), blamed(operator, ""):
             found = operator.range_shape(shape)
     except InvregError as error:
         place = error.where
@@ -187,11 +203,12 @@ def _check_calls(problem: Problem, x: Tensor, range_shape: Shape) -> None:
         InvregError: naming the one that does not.
     """
     with torch.no_grad():
-        z = call_unchanged(problem.operator, x, "operator")
-        z = require_values(z, (len(x), *range_shape), problem.operator, "operator")
-        with blamed(problem.operator, "operator"):
-            drawn = problem.operator.realisation(generator(0))
-            found = z if drawn is problem.operator else drawn(x.clone())
+        with _volumes_named(problem.operator, tuple(x.shape[1:])):
+            z = call_unchanged(problem.operator, x, "operator")
+            z = require_values(z, (len(x), *range_shape), problem.operator, "operator")
+            with blamed(problem.operator, "operator"):
+                drawn = problem.operator.realisation(generator(0))
+                found = z if drawn is problem.operator else drawn(x.clone())
         require_values(found, z.shape, drawn, "operator")
         if problem.noise is not None:
             with blamed(problem.noise, "noise"):

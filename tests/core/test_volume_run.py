@@ -9,6 +9,7 @@ import torch
 import invreg
 from invreg import ImageStack, InvregError, SpecError, TrainingImages
 from invreg.components.dataset import Splits
+from invreg.components.operator import Shape
 from invreg.errors import DataError
 
 SPEC = {
@@ -68,6 +69,40 @@ def test_three_slices_stand_side_by_side() -> None:
     assert invreg.as_pictures(np.zeros((1, 1, 2, 2, 2), np.uint8))[..., -1, -1] == 255
     images = volumes[:, :, 0]
     assert invreg.as_pictures(images) is images
+
+
+class Shear(invreg.Operator):
+    """Images whose rows are moved, by somebody who did not think of volumes."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        batch, channels, height, width = x.shape
+        return x.roll(1, 3).reshape(batch, channels, height, width)
+
+
+class Sheared(Shear):
+    """The same, with a shape of its own."""
+
+    def range_shape(self, domain_shape: Shape) -> Shape:
+        channels, height, width = domain_shape
+        return channels, height, width
+
+
+class OwnOperators:
+    @staticmethod
+    @invreg.hookimpl
+    def invreg_components() -> dict[str, type]:
+        return {"shear": Shear, "sheared": Sheared}
+
+
+@pytest.mark.parametrize("name", ["shear", "sheared"])
+def test_an_operator_that_did_not_think_of_volumes_is_named(tmp_path: Path, name: str) -> None:
+    registry = invreg.Registry.installed({"own": OwnOperators})
+    with pytest.raises(InvregError) as caught:
+        invreg.run(SPEC | {"operator": name}, output=tmp_path, device="cpu", registry=registry)
+    message = str(caught.value)
+    assert message.startswith(f"operator: {name.title()} raised ValueError: too many values to unpack")
+    assert "here (1, 11, 12, 13)" in message
+    assert f"{name.title()} seems to be for images alone" in message
 
 
 def test_what_is_for_images_refuses_volumes_by_name(tmp_path: Path) -> None:
