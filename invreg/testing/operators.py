@@ -32,10 +32,13 @@ from invreg.testing.saving import demand_saved
 from invreg.testing.side_effects import check_no_global_state
 from invreg.testing.stencils import stencil_check
 
+#: Shapes of images that are tried, in this order, where a test gives none.
+SHAPES: tuple[Shape, ...] = ((1, 24, 20), (1, 24, 24), (3, 24, 20), (1, 32, 32), (2, 24, 20), (1, 7, 10, 8))
+
 
 def check_operator(
     operator: Operator | type[Operator],
-    image_shape: Shape = (1, 24, 20),
+    image_shape: Shape | None = None,
     *,
     other_shapes: Sequence[Shape] | None = None,
     tolerance: float = 1e-4,
@@ -48,7 +51,7 @@ def check_operator(
     Args:
         operator: an instance, or a class that can be built without arguments. A copy of it is tested.
         image_shape: shape of one image that it accepts, (C, H, W), or (C, D, H, W) for volumes; better with sides of
-            different lengths.
+            different lengths. By default, the first of `SHAPES` that it does not refuse with a `ShapeError`.
         other_shapes: more of them; by default the image on its side, a square, and images with a row (and a column)
             more, as far as the operator does not refuse them with a `ShapeError`.
         tolerance: relative error allowed where derivatives are compared with difference quotients.
@@ -58,11 +61,12 @@ def check_operator(
             to change.
     """
     tested: Operator = instance_of(operator, Operator)  # type: ignore[type-abstract]
+    shape = image_shape_for(tested) if image_shape is None else tuple(image_shape)
     if isinstance(tested, UnknownOperator):
-        run_checks(title_of(operator), _checks_of_unknown(tested, tuple(image_shape)))
+        run_checks(title_of(operator), _checks_of_unknown(tested, shape))
         return
-    demand_accepted(tested, tuple(image_shape), title_of(operator))
-    run_checks(title_of(operator), _checks(tested, tuple(image_shape), other_shapes, tolerance))
+    demand_accepted(tested, shape, title_of(operator))
+    run_checks(title_of(operator), _checks(tested, shape, other_shapes, tolerance))
 
 
 def _checks_of_unknown(given: UnknownOperator, shape: Shape) -> Iterator[Check]:
@@ -112,6 +116,19 @@ def _checks(given: Operator, shape: Shape, others: Sequence[Shape] | None, toler
     yield "save_and_load", lambda: demand_saved(fresh(), fresh(), images(1, 2, *shape))
     yield "parameters_kept", lambda: _parameters_kept(given, shape)
     yield from constructor_checks(given)
+
+
+def image_shape_for(operator: Operator) -> Shape:
+    """The first of `SHAPES` that the operator does not refuse; the first of all where it refuses each of them."""
+    for shape in SHAPES:
+        try:
+            operator.range_shape(shape)
+        except ShapeError:
+            continue
+        except Exception:  # noqa: BLE001 (the checks will find it)
+            break
+        return shape
+    return SHAPES[0]
 
 
 def demand_accepted(operator: Operator, shape: Shape, title: str) -> None:

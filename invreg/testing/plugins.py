@@ -6,9 +6,9 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
-from invreg.components.operator import Operator, Shape
+from invreg.components.operator import Operator
 from invreg.components.reconstructor import Reconstructor
-from invreg.errors import InvregError, ShapeError
+from invreg.errors import InvregError
 from invreg.plugins.discovery import Plugin
 from invreg.plugins.registry import Registry
 from invreg.schema.component import Component
@@ -150,8 +150,6 @@ def check_component(
     check = CHECKS.get(kind) or (TRIED.get(kind) if parameters or settings else None)
     if isinstance(component, Reconstructor) and "operator" not in settings:
         settings = {**_operator_for(component), **settings}
-    if isinstance(component, Operator) and "image_shape" not in settings:
-        settings = {"image_shape": image_shape_for(component), **settings}
     if check is None:
         run_checks(f"{kind}:{name}", constructor_checks(component))
     else:
@@ -167,23 +165,9 @@ def _operator_for(reconstructor: Reconstructor) -> dict[str, Any]:
             reconstructor.check_operator(operator)
         except Exception:  # noqa: BLE001, S112 (then another one)
             continue
-        return {"operator": operator, "image_shape": image_shape_for(operator)}
+        return {"operator": operator}
     failure = Failure("setup", "no installed operator is accepted", "one", "settings={name: {'operator': ...}}")
     raise CheckFailure(type(reconstructor).__qualname__, [failure])
-
-
-def image_shape_for(operator: Operator) -> Shape:
-    """The first of a few shapes that the operator does not refuse."""
-    shapes: list[Shape] = [(1, 24, 20), (1, 24, 24), (3, 24, 20), (1, 32, 32), (2, 24, 20)]
-    for shape in shapes:
-        try:
-            operator.range_shape(shape)
-        except ShapeError:
-            continue
-        except Exception:  # noqa: BLE001 (the checks will find it)
-            break
-        return shape
-    return shapes[0]
 
 
 def registered(plugin: object) -> tuple[Registry, str, list[tuple[str, str]]]:

@@ -15,7 +15,7 @@ from invreg.errors import InvregError, SpecError
 from invreg.testing.checks import Check, CheckFailure, Failure, Refused, instance_of, run_checks, title_of
 from invreg.testing.constructors import constructor_checks, rebuilt
 from invreg.testing.numbers import demand_close, demand_equal, demand_finite, demand_same, images, transposed_in_memory
-from invreg.testing.operators import demand_accepted
+from invreg.testing.operators import demand_accepted, image_shape_for
 from invreg.testing.pull_backs import pull_back_checks
 from invreg.testing.saving import demand_saved
 from invreg.testing.side_effects import check_no_global_state
@@ -24,7 +24,7 @@ from invreg.testing.side_effects import check_no_global_state
 def check_reconstructor(
     reconstructor: Reconstructor | type[Reconstructor],
     operator: Operator,
-    image_shape: Shape = (1, 24, 20),
+    image_shape: Shape | None = None,
     *,
     tolerance: float = 1e-4,
 ) -> None:
@@ -33,7 +33,7 @@ def check_reconstructor(
     Args:
         reconstructor: an instance that is not set up, or a class that can be built without arguments.
         operator: an operator that it is for.
-        image_shape: shape of one image, (C, H, W), that the operator accepts.
+        image_shape: shape of one image, (C, H, W), that the operator accepts; by default chosen as in `check_operator`.
         tolerance: relative difference allowed between an image alone and in a batch; methods that iterate until a
             tolerance of their own is reached may need more.
 
@@ -41,7 +41,8 @@ def check_reconstructor(
         CheckFailure: an `AssertionError` that names each failed check.
     """
     tested: Reconstructor = instance_of(reconstructor, Reconstructor)  # type: ignore[type-abstract]
-    title, shape = title_of(reconstructor), tuple(image_shape)
+    title = title_of(reconstructor)
+    shape = image_shape_for(operator) if image_shape is None else tuple(image_shape)
     demand_accepted(operator, shape, title)
     try:
         tested.check_operator(operator)

@@ -12,9 +12,11 @@ from scipy.sparse.linalg import aslinearoperator
 from torch import Tensor, nn
 
 from invreg import hookimpl
-from invreg.components.operator import LinearOperator
+from invreg.components.operator import LinearOperator, Shape
+from invreg.errors import ShapeError
 from invreg.interop import operator_from_scipy
-from invreg.testing import CheckFailure, check_operator, check_plugin
+from invreg.testing import CheckFailure, check_operator, check_plugin, check_reconstructor
+from invreg_baselines.observation import Observation
 from invreg_operators.convolution.gaussian_blur import GaussianBlur
 from invreg_operators.pointwise.identity import Identity
 
@@ -95,6 +97,41 @@ class TestedPlugin:
 )
 def test_correct_components_pass_whatever_they_are_made_of(operator: LinearOperator) -> None:
     check_operator(operator, image_shape=(1, 16, 14))
+
+
+class Squares(LinearOperator):
+    """x -> 3 x for square images."""
+
+    def range_shape(self, domain_shape: Shape) -> Shape:
+        if domain_shape[-2] != domain_shape[-1]:
+            raise ShapeError(f"images of {domain_shape}", expected="square images")
+        return tuple(domain_shape)
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.range_shape(tuple(x.shape[1:]))
+        return 3 * x
+
+
+class Around(LinearOperator):
+    """x -> A x."""
+
+    def __init__(self, inner: Inner = Squares()) -> None:  # noqa: B008 (it is tested)
+        super().__init__()
+        self.inner = inner
+
+    def range_shape(self, domain_shape: Shape) -> Shape:
+        return self.inner.range_shape(domain_shape)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.inner(x)
+
+
+def test_a_size_that_the_operator_takes_is_found() -> None:
+    check_operator(Around())
+    check_reconstructor(Observation(), Around())
+    with pytest.raises(CheckFailure, match="square images") as found:
+        check_operator(Around(), (1, 24, 20))
+    assert found.value.checks == ("image_shape",)
 
 
 def test_parameters_beside_a_component_are_checked() -> None:
