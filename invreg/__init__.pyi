@@ -112,7 +112,6 @@ from .imaging.finding import find_images as find_images
 from .imaging.gathering import file_identity as file_identity, gather_images as gather_images, to_tensors as to_tensors
 from .imaging.reading import ImageFile as ImageFile, read_image as read_image, read_volume as read_volume
 from .imaging.samples import Pixels as Pixels, to_unit as to_unit
-from .imaging.slices import as_pictures as as_pictures
 from .imaging.writing import write_image as write_image
 from .models.export import export_model as export_model
 from .models.hub import pull_model as pull_model, push_model as push_model
@@ -124,6 +123,7 @@ from .schema.component import Component as Component
 from .schema.constraints import LeftOut as LeftOut, Odd as Odd
 from .schema.parameters import parameters_model as parameters_model
 from .schema.signature import built_with as built_with
+from .slices import as_pictures as as_pictures
 from .specs.spec import Spec as Spec
 from .storage.analysis_folder import AnalysisFolder as AnalysisFolder
 from .storage.method_folder import MethodFolder as MethodFolder

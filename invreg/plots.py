@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from invreg.imaging.slices import as_pictures
+from invreg.slices import as_pictures
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

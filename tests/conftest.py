@@ -16,6 +16,8 @@ import pytest
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 if "PYTEST_XDIST_WORKER" in os.environ:  # the cores are taken by the other workers
     os.environ.setdefault("OMP_NUM_THREADS", "1")
+# Workers are told the width of the terminal that pytest runs in; what is tested writes as if there were none.
+os.environ.pop("COLUMNS", None)
 # Rewriting all assertions takes each worker nine seconds: what is compiled is kept, also by processes of tests.
 sys.dont_write_bytecode = False
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from invreg.imaging.slices import as_pictures
+from invreg.slices import as_pictures
 
 #: The longer side of an image on a page, in pixels; larger ones are shown smaller.
 LONGEST_SIDE = 880

@@ -267,7 +267,7 @@ def test_scalings_without_a_gain_between_the_points_of_the_coarse_grid_are_not_t
     steps, ends = Steps(kernels, mixings, True), Ends(identity, identity)
     whole = smallest_gain(steps, ends, start)
     # One frequency: w = 0.
-    monkeypatch.setattr(gain_search, "_SMALL", gain_search._SMALL._replace(coarse_density=1))
+    monkeypatch.setattr(gain_search, "_SMALL", gain_search._SMALL._replace(coarse_density={2: 1}))
     found = smallest_gain(steps, ends, start)
     assert whole is not None
     assert found is not None

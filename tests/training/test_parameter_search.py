@@ -233,7 +233,7 @@ def test_weights_without_a_trainer_are_refused(tmp_path: Path) -> None:
 
 def test_a_search_goes_through_a_spec_and_back() -> None:
     registry = Registry({"training": plugin})
-    assert registry.names("trainer") == ["approximation", "parameter_search", "reconstruction"]
+    assert registry.names("trainer") == ["approximation", "denoising", "parameter_search", "reconstruction"]
     spec = {
         "name": "parameter_search",
         "trials": 3,

@@ -25,6 +25,7 @@ from invreg import (
     TrainingError,
 )
 from invreg_iresnet.architecture import chain_architecture
+from invreg_iresnet.axes import spatial_sides
 from invreg_iresnet.certificate.bound_limit import BoundLimit, meet_target
 from invreg_iresnet.certificate.certified_reconstruction import CertifiedReconstruction, Chain, reconstruct_certified
 from invreg_iresnet.certificate.network_certificate import (
@@ -38,7 +39,6 @@ from invreg_iresnet.certificate.network_certificate import (
 )
 from invreg_iresnet.inversion.accuracy import Accuracy, exact, for_training
 from invreg_iresnet.inversion.starts import LearnedStarts
-from invreg_iresnet.network.axes import spatial_sides
 from invreg_iresnet.network.lifting import Lifting
 from invreg_iresnet.network.precision import arithmetic, autocast_dtype
 from invreg_iresnet.network.residuals import ResidualStack, Weights

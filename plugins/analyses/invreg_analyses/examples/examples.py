@@ -36,7 +36,7 @@ class Examples(Analyzer):
     where there is no adjoint, they are left out. If their channels are others than those of the images (real and
     imaginary parts), the root of the sum of their squares is shown.
 
-    A volume is shown by the slices through its middle, see [`as_pictures`][invreg.imaging.slices.as_pictures]; the
+    A volume is shown by the slices through its middle, see [`as_pictures`][invreg.slices.as_pictures]; the
     enlarged region is one of the slice in the middle of its depth.
     """
 

@@ -21,12 +21,12 @@ import torch
 from torch import Tensor
 
 from invreg import CertificateError, ConvergenceError, ConvergenceWarning, ShapeError, SpecError, StabilityCertificate
+from invreg_iresnet.axes import per_image
 from invreg_iresnet.certificate.network_certificate import Role, bounds_of, inverse_constants
 from invreg_iresnet.certificate.residual_defect import Defects, euclidean_norms
 from invreg_iresnet.inversion.fixed_point import Correction, look
 from invreg_iresnet.inversion.inversion import update_of
 from invreg_iresnet.inversion.starts import LearnedStarts
-from invreg_iresnet.network.axes import per_image
 from invreg_iresnet.network.lifting import Lifting
 from invreg_iresnet.network.residuals import Weights
 from invreg_iresnet.network.scales import StageWeights, rescaled

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from invreg_iresnet.network.axes import but_first
+from invreg_iresnet.axes import but_first
 from invreg_iresnet.network.compiled import compiled
 from invreg_iresnet.network.subnetwork import Subnetwork
 from invreg_iresnet.norms.rounding import SLACK, UNIT, gamma

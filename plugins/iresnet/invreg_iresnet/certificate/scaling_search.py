@@ -27,9 +27,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from invreg_iresnet.axes import per_channel
 from invreg_iresnet.certificate.schur_forms import Form
 from invreg_iresnet.certificate.symbol_grid import grid_phases, grid_symbols
-from invreg_iresnet.network.axes import per_channel
 
 # Grid points per axis for each half kernel width m = (k - 1)/2, by the number of axes.
 _COARSE_DENSITY = 3

@@ -16,11 +16,11 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from invreg_iresnet.axes import in_channels_last
 from invreg_iresnet.inversion.accuracy import Accuracy
 from invreg_iresnet.inversion.convergence import warn_if_short
 from invreg_iresnet.inversion.fixed_point import Correction, Course, Solution, Update, solve
 from invreg_iresnet.inversion.starts import LearnedStarts
-from invreg_iresnet.network.axes import in_channels_last
 from invreg_iresnet.network.compiled import CompiledSubnetwork, Step, compiled
 from invreg_iresnet.network.precision import arithmetic
 from invreg_iresnet.network.subnetwork import Subnetwork, plus

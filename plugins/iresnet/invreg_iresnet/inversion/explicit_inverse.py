@@ -13,8 +13,8 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from invreg_iresnet.axes import in_channels_last
 from invreg_iresnet.inversion.accuracy import Accuracy
-from invreg_iresnet.network.axes import in_channels_last
 from invreg_iresnet.network.compiled import compiled
 from invreg_iresnet.network.precision import arithmetic
 from invreg_iresnet.network.residuals import Weights

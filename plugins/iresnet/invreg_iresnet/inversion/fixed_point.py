@@ -10,7 +10,7 @@ from typing import Literal, NamedTuple, Protocol, runtime_checkable
 import torch
 from torch import Tensor
 
-from invreg_iresnet.network.axes import but_first, per_image
+from invreg_iresnet.axes import but_first, per_image
 from invreg_iresnet.network.compiled import Step
 
 #: Maps a batch of states x to g(x) and what else of its evaluation is kept.

@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from invreg_iresnet.axes import in_channels_last, per_channel
 from invreg_iresnet.inversion.accuracy import Accuracy
 from invreg_iresnet.inversion.convergence import not_finite
 from invreg_iresnet.inversion.derivative import (
@@ -29,7 +30,6 @@ from invreg_iresnet.inversion.derivative import (
 )
 from invreg_iresnet.inversion.fixed_point import Correction, Course, Solution, Update, solve
 from invreg_iresnet.inversion.starts import LearnedStarts
-from invreg_iresnet.network.axes import in_channels_last, per_channel
 from invreg_iresnet.network.compiled import CompiledSubnetwork, Step, compiled
 from invreg_iresnet.network.precision import arithmetic
 from invreg_iresnet.network.residuals import Weights

@@ -18,9 +18,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from invreg import processes
+from invreg_iresnet.axes import channels_first, convolved, in_channels_last, pixels_last, rows
 from invreg_iresnet.inversion.accuracy import Corrected
 from invreg_iresnet.inversion.fixed_point import Correction, Solution, Stopping
-from invreg_iresnet.network.axes import channels_first, convolved, in_channels_last, pixels_last, rows
 
 # Side of the square of neighbours, and of the cube for volumes: there are samples for so many unknowns.
 _SIZES = {2: 5, 3: 3}

@@ -10,7 +10,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from invreg_iresnet.network.axes import per_channel
+from invreg_iresnet.axes import per_channel
 
 _GAUSS_STD = 1.2
 _KERNEL_NOISE = 0.3

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from invreg import ShapeError
-from invreg_iresnet.network.axes import channels_first, pixels_last
+from invreg_iresnet.axes import channels_first, pixels_last
 
 #: What continues an image beyond its border: copies of its pixels as they are, or weighted as these pixels are.
 BorderName = Literal["reflect", "tapered"]

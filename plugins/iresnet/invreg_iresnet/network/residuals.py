@@ -8,7 +8,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from invreg_iresnet.network.axes import convolved, per_image
+from invreg_iresnet.axes import convolved, per_image
 from invreg_iresnet.network.initialisation import high_pass_start
 from invreg_iresnet.network.precision import each_in_one_thread
 from invreg_iresnet.network.transforms import outside_transforms, underlying

@@ -10,8 +10,8 @@ from torch import Tensor
 from torch.nn.grad import conv2d_weight, conv3d_weight
 
 from invreg import ConvergenceError
+from invreg_iresnet.axes import channels_first, convolved, per_channel, pixels_last, rows
 from invreg_iresnet.network.adjoint import convolution_adjoint
-from invreg_iresnet.network.axes import channels_first, convolved, per_channel, pixels_last, rows
 from invreg_iresnet.network.residuals import START_THRESHOLD, Weights
 
 #: What to try when weights are not finite.

@@ -7,7 +7,7 @@ from typing import Literal, Protocol
 import torch
 from torch import Tensor, nn
 
-from invreg_iresnet.network.axes import per_image
+from invreg_iresnet.axes import per_image
 from invreg_iresnet.norms.grid_norms import amplification, most_amplified_waves
 from invreg_iresnet.norms.power_iteration import power_iteration
 

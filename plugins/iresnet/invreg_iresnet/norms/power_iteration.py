@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from invreg import ShapeError, SpecError
-from invreg_iresnet.network.axes import per_image
+from invreg_iresnet.axes import per_image
 
 
 def power_iteration(
