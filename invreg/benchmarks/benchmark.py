@@ -45,12 +45,14 @@ class Benchmark:
         page: the leaderboard as a page, beside which lie `leaderboard.csv` and `leaderboard.md`.
         study: all runs.
         left_out: methods for which a problem is not made, with the reasons.
+        note: what the suite says of results at this size.
     """
 
     table: pd.DataFrame
     page: Path
     study: StudyResult
     left_out: Sequence[LeftOut]
+    note: str = ""
 
 
 def benchmark(
@@ -162,7 +164,7 @@ def _concluded(
     page = StudyFolder(study.folder).write_leaderboard(
         table_bytes(table), as_markdown(plan, table), render_leaderboard(plan, table)
     )
-    return Benchmark(table, page, study, left_out)
+    return Benchmark(table, page, study, left_out, plan.suite.note)
 
 
 def _listed(given: Any) -> list[Any]:

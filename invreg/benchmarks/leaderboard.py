@@ -239,7 +239,7 @@ def as_markdown(plan: BenchmarkPlan, table: pd.DataFrame) -> str:
     """The leaderboard in Markdown: one table for each problem."""
     metrics = metrics_of(plan)
     suite = plan.suite
-    lines = [f"# {suite.title}, {suite.size}", "", f"{suite.description}".strip(), "", notes(plan), ""]
+    lines = [f"# {suite.title}, {suite.size}", "", *_paragraphs(suite.description, suite.note, notes(plan))]
     names = headings(metrics)
     for problem, own in table.groupby("problem", sort=False):
         lines += [f"## {suite.problems[str(problem)].title}", "", "| " + " | ".join(names) + " |"]
@@ -253,6 +253,10 @@ def as_markdown(plan: BenchmarkPlan, table: pd.DataFrame) -> str:
             lines.append("| " + " | ".join(cells) + " |")
         lines += ["", *reasons, ""] if reasons else [""]
     return "\n".join(lines).rstrip() + "\n"
+
+
+def _paragraphs(*texts: str) -> list[str]:
+    return [line for text in texts if text.strip() for line in (text.strip(), "")]
 
 
 def notes(plan: BenchmarkPlan) -> str:

@@ -37,6 +37,7 @@ def render_leaderboard(plan: BenchmarkPlan, table: pd.DataFrame) -> str:
             title=f"{suite.title}, {suite.size}",
             description=suite.description,
             headline=_headline(done, metrics, plan),
+            size_note=suite.note,
             notes=notes(plan).replace("`", ""),
             columns=["Problem", *headings(metrics)],
             rows=[_row(row, metrics, plan) for row in done.to_dict("records")],
@@ -55,7 +56,10 @@ def render_leaderboard(plan: BenchmarkPlan, table: pd.DataFrame) -> str:
             trainers={name: spec.model_dump(mode="json") for name, spec in suite.trainers.items()},
             versions=sorted(set(done["versions"])),
             sources=sorted(set(done["source"]) - {""}),
-            hashes=[(suite.problems[name].title, plan.pixels[name]) for name in plan.pixels],
+            images=[
+                (suite.problems[name].title, _shown(plan.terms["problems"][name]["data"]), plan.pixels[name])
+                for name in plan.pixels
+            ],
             digest=plan.digest,
             suite_version=suite.version,
             version=metadata.version("invreg"),
@@ -76,6 +80,11 @@ def _headline(done: pd.DataFrame, metrics: Mapping[str, Metric], plan: Benchmark
             text += f", with a proven bound {first['method']} {_value(first[name], metric)}"
         parts.append(text)
     return f"The best mean {metric_title(name)}. {'; '.join(parts)}." if parts else "No method has been run to its end."
+
+
+def _shown(spec: Mapping[str, Any]) -> dict[str, Any]:
+    """A component without the parameters that are not set."""
+    return {key: value for key, value in spec.items() if value is not None}
 
 
 def _value(value: float, metric: Metric) -> str:

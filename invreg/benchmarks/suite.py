@@ -63,7 +63,8 @@ class Suite(BaseModel):
         title: its name.
         version: raised whenever results of the suite can no longer be compared with those before.
         size: which of its sizes this is.
-        description: a sentence about it.
+        description: a sentence about it, which holds for all sizes: what the images are is said by `data`.
+        note: what has to be known of results at this size, shown before all others; a size sets it.
         seeds: of the runs: noise, initial weights and the order of training images follow from them.
         data: the images.
         metrics: the first one ranks the methods.
@@ -81,6 +82,7 @@ class Suite(BaseModel):
     version: Annotated[int, Field(ge=1, strict=True)]
     size: str
     description: str = ""
+    note: str = ""
     seeds: Seeds = [0]
     data: ComponentSpec
     metrics: Annotated[list[ComponentSpec], Field(min_length=1)]

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from invreg.commands.layout import complain
+from invreg.commands.layout import complain, laid_out, width
 from invreg.commands.running import Device, Quiet
 
 if TYPE_CHECKING:
@@ -91,12 +91,22 @@ def _print(done: Benchmark, as_json: bool) -> None:
 
     folder = done.study.folder
     if as_json:
-        print_json({"folder": folder, "page": done.page, "table": done.table, "failures": done.study.failures})
+        print_json(
+            {
+                "folder": folder,
+                "page": done.page,
+                "note": done.note,
+                "table": done.table,
+                "failures": done.study.failures,
+            }
+        )
         return
     metrics = [name for name in done.table.columns if f"{name}_behind" in done.table.columns]
     names = ["problem", "method", *metrics, "attack", "bound", "training_minutes", "seconds_per_image"]
     print_table(done.table[done.table["note"] == ""][names], names[:2])
     for row in done.table[done.table["note"] != ""].itertuples():
         print(f"{row.problem}, {row.method}: {row.note}")
+    if done.note:
+        print(laid_out(done.note, width()))
     print(f"leaderboard: {done.page}")
     print(folder)

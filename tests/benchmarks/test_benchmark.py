@@ -45,7 +45,7 @@ SUITE: dict[str, Any] = {
         "gain": {"reconstructor": "gain", "trainer": "learned"},
         "images": "images_only",
     },
-    "sizes": {"one": {}, "two": {"problems.halving.seeds": [0, 1]}},
+    "sizes": {"one": {}, "two": {"problems.halving.seeds": [0, 1], "note": "Two <seeds>."}},
 }
 PROBLEMS: dict[str, dict[str, Any]] = {
     "halving": {"title": "Halving", "operator": "halve", "noise": {"name": "white", "std": 0.01}},
@@ -210,6 +210,19 @@ def test_the_page_is_whole_without_scripts_and_allows_no_other(finished: Benchma
     assert page.count("<tr data-problem") == 5
     assert '<form id="filters" hidden>' in page  # shown by the script alone
     assert page.count("data:image/svg+xml;base64") == 2
+
+
+def test_the_terms_show_the_images_as_they_are_and_the_note_of_a_size_stands_first(finished: Benchmark) -> None:
+    page = finished.page.read_text(encoding="utf-8")
+    assert page.index("Two &lt;seeds&gt;.") < page.index('id="leaderboard"')
+    assert "Two <seeds>." in finished.page.with_suffix(".md").read_text().split("##")[0]
+    assert finished.note == "Two <seeds>."
+    terms = page[page.index('id="terms"') :]
+    assert 'Images of Halving</dt><dd><code class="name">toy_images</code>' in terms
+    assert row(finished, "halving", "raw")["data_hash"] in terms
+    assert not re.search(r"\d", read_suite("reconstruction", "micro").description)
+    assert read_suite("reconstruction", "micro").note
+    assert not read_suite("reconstruction", "small").note
 
 
 def test_seals_of_a_benchmark_are_verified(finished: Benchmark, registry: Registry, tmp_path: Path) -> None:
