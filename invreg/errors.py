@@ -9,7 +9,9 @@ import difflib
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, Self
+from typing import Any, Self, TypeVar
+
+_E = TypeVar("_E", bound="InvregError")
 
 #: No message is longer, in characters.
 LONGEST_MESSAGE = 3600
@@ -132,6 +134,16 @@ def join_errors(problems: Sequence[SpecError]) -> SpecError:
     joined = SpecError(f"{len(problems)} problems in the spec")
     joined.problems = problems
     return joined
+
+
+def nothing_computed(error: _E) -> _E:
+    """The same error with the exit status of a wrong spec or command line: nothing has been computed.
+
+    Args:
+        error: raised because of what a person named: a folder, a model, a method that is not there.
+    """
+    error.exit_status = SpecError.exit_status
+    return error
 
 
 class PluginError(InvregError):

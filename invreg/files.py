@@ -11,7 +11,7 @@ from collections.abc import Collection, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from invreg.errors import SpecError, StoreError
+from invreg.errors import SpecError, StoreError, nothing_computed
 
 #: What is being written beside its place: `.metrics.csv.k3x_91ab`.
 _UNFINISHED = re.compile(r"\..+\.[a-z0-9_]{8}", re.DOTALL)
@@ -103,8 +103,7 @@ def make_folder(path: Path, parameter: str) -> None:
             pass
     except OSError as error:
         refused = cannot_write(path, error, "a folder in which files can be made", f"another `{parameter}`")
-        refused.exit_status = SpecError.exit_status
-        raise refused from None
+        raise nothing_computed(refused) from None
 
 
 @contextmanager

@@ -9,7 +9,7 @@ from invreg.benchmarks.leaderboard import Entry
 from invreg.benchmarks.plan import LABEL, PROBLEM, SEED, LeftOut
 from invreg.benchmarks.suite import differences
 from invreg.benchmarks.violation import stop_at_violation
-from invreg.errors import StoreError
+from invreg.errors import StoreError, nothing_computed
 from invreg.storage.run_folder import STUDY_SPEC, RunFolder, holds_study
 from invreg.storage.study_cell import StudyCell
 from invreg.storage.study_folder import StudyFolder
@@ -35,10 +35,12 @@ def merged(path: Path, plan: BenchmarkPlan) -> tuple[list[Entry], list[LeftOut]]
         BoundViolation: if an attack there found more than a proven bound allows.
     """
     if not holds_study(path):
-        raise StoreError(
-            "holds no benchmark" if path.is_dir() else "no such folder",
-            where=str(path),
-            expected="the folder that `invreg benchmark` names when it ends",
+        raise nothing_computed(
+            StoreError(
+                "holds no benchmark" if path.is_dir() else "no such folder",
+                where=str(path),
+                expected="the folder that `invreg benchmark` names when it ends",
+            )
         )
     folder = StudyFolder(path)
     content = folder.content

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from invreg.errors import StoreError, did_you_mean
+from invreg.errors import StoreError, did_you_mean, nothing_computed
 from invreg.specs.starting import BUNDLED
 
 
@@ -20,7 +20,9 @@ def bundled_model(name: str) -> Path:
         StoreError: if there is none of this name.
     """
     if name not in (names := bundled_models()):
-        raise StoreError(
-            f"there is no model {name!r}", expected=f"one of {', '.join(names)}", hint=did_you_mean(name, names)
+        raise nothing_computed(
+            StoreError(
+                f"there is no model {name!r}", expected=f"one of {', '.join(names)}", hint=did_you_mean(name, names)
+            )
         )
     return BUNDLED / name

@@ -9,7 +9,7 @@ import torch
 from invreg.components.problem import Problem
 from invreg.computing.device import choose_device
 from invreg.computing.waiting import said
-from invreg.errors import SpecError, StoreError, did_you_mean, near_name
+from invreg.errors import SpecError, StoreError, did_you_mean, near_name, nothing_computed
 from invreg.files import usable_path
 from invreg.models.bundled import bundled_model, bundled_models
 from invreg.models.model import Model
@@ -50,8 +50,10 @@ def load_model(
     # Who could change a model that comes with invreg, could change invreg; a test has verified its certificate.
     model = ModelFolder(path).load(choose_device(device), registry, is_proven=is_bundled, progress=progress)
     if method not in (None, model.name):
-        raise StoreError(
-            f"no method {method!r} in this model", where=str(source), expected=f"{model.name}, or no method at all"
+        raise nothing_computed(
+            StoreError(
+                f"no method {method!r} in this model", where=str(source), expected=f"{model.name}, or no method at all"
+            )
         )
     return model
 
@@ -86,11 +88,13 @@ def model_of_run(
         label = trained[0]
     if label not in plan.methods:
         labels = list(plan.methods)
-        raise StoreError(
-            f"no method {label!r} in this run",
-            where=str(run.path),
-            expected=f"one of {', '.join(labels)}",
-            hint=did_you_mean(label, labels),
+        raise nothing_computed(
+            StoreError(
+                f"no method {label!r} in this run",
+                where=str(run.path),
+                expected=f"one of {', '.join(labels)}",
+                hint=did_you_mean(label, labels),
+            )
         )
     folder = run.method(label)
     if not (run.is_begun and folder.is_trained):

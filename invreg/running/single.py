@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from invreg.components.events import Events
 from invreg.components.problem import Problem
 from invreg.computing.processes import processes
-from invreg.errors import InvregError, SpecError
+from invreg.errors import InvregError, nothing_computed
 from invreg.plugins.tracking import open_trackers
 from invreg.running.inputs import RunInputs, load_inputs, set_up_methods
 from invreg.running.listeners import TrainingLogFiles
@@ -69,7 +69,7 @@ def check_plan(plan: Plan, device: torch.device, shared: SharedWork) -> RunInput
         inputs = load_inputs(problem, images, plan.metrics, plan.spec.seed, batch_size, device)
         return replace(inputs, builders=set_up_methods(plan, inputs, device))
     except InvregError as error:
-        error.exit_status = SpecError.exit_status
+        nothing_computed(error)
         raise
 
 

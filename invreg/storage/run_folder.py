@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from invreg.components.problem import Problem
 from invreg.computing.device import choose_device
-from invreg.errors import InvregError, SpecError, StoreError, did_you_mean
+from invreg.errors import InvregError, SpecError, StoreError, did_you_mean, nothing_computed
 from invreg.files import cannot_write, make_folder, remove_unfinished
 from invreg.specs.methods import ReconstructorBuilder
 from invreg.specs.plan import Plan, make_plan
@@ -231,7 +231,7 @@ class RunFolder(ResultFolder):
         """
         path = Path(path).expanduser()
         if not (path / _SPEC).is_file():
-            raise _no_run(path)
+            raise nothing_computed(_no_run(path))
         return cls(path)
 
     @property
@@ -289,11 +289,13 @@ class RunFolder(ResultFolder):
         path = self.path / METHODS / label
         folder = MethodFolder(path, within=self.within, is_sealed=self.seals_stages)
         if not folder.path.is_dir() and self.has(_SPEC) and label not in (labels := list(self.spec.methods)):
-            raise StoreError(
-                f"no method {label!r} in this run",
-                where=str(self.path),
-                expected=f"one of {', '.join(labels)}",
-                hint=did_you_mean(label, labels),
+            raise nothing_computed(
+                StoreError(
+                    f"no method {label!r} in this run",
+                    where=str(self.path),
+                    expected=f"one of {', '.join(labels)}",
+                    hint=did_you_mean(label, labels),
+                )
             )
         return folder
 

@@ -14,7 +14,7 @@ from rich.console import Console
 
 from invreg.components.executor import Job
 from invreg.components.foreign import blamed
-from invreg.errors import ExecutorError, InvregError, SpecError
+from invreg.errors import ExecutorError, InvregError, SpecError, nothing_computed
 from invreg.files import usable_path
 from invreg.plugins.registry import Registry
 from invreg.running.progress import TerminalProgress
@@ -238,7 +238,7 @@ def check_executor(plan: StudyPlan, executor: Executor) -> None:
         with blamed(executor, "executor", ExecutorError):
             executor.check()
     except InvregError as error:
-        error.exit_status = SpecError.exit_status  # nothing has been computed
+        nothing_computed(error)
         raise
 
 

@@ -15,7 +15,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from invreg.components.hookspecs import hookimpl
-from invreg.errors import InvregError, SpecError, StoreError
+from invreg.errors import InvregError, SpecError, StoreError, nothing_computed
 from invreg.files import write_whole
 from invreg.specs.matrix import expand
 from invreg.specs.reading import parse_file
@@ -171,11 +171,13 @@ def read_status(path: Path) -> StudyStatus:
     if not holds_study(path):
         is_run = (path / "spec.yaml").is_file()
         inside = sorted(str(file.parent) for file in path.glob(f"*/{STUDY_SPEC}"))
-        raise StoreError(
-            "holds a single run" if is_run else "holds no study" if path.is_dir() else "no such folder",
-            where=str(path),
-            expected="the folder of a study, which `invreg run` names when it starts and when it ends",
-            hint=f"one of those in it: {', '.join(inside[:5])}" if inside else None,
+        raise nothing_computed(
+            StoreError(
+                "holds a single run" if is_run else "holds no study" if path.is_dir() else "no such folder",
+                where=str(path),
+                expected="the folder of a study, which `invreg run` names when it starts and when it ends",
+                hint=f"one of those in it: {', '.join(inside[:5])}" if inside else None,
+            )
         )
     study = StudyFolder(path)
     content = study.read(STUDY_SPEC, lambda text: parse_file(text, path / STUDY_SPEC))

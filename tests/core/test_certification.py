@@ -178,7 +178,7 @@ def test_command_says_where_nothing_can_be_certified(
     monkeypatch.setattr(api, "certify", lambda folder: real(folder, registry))
     assert command(monkeypatch, "certify", str(folder)) == 1
     assert "no method of this run can certify" in capsys.readouterr().err
-    assert command(monkeypatch, "certify", str(tmp_path / "nowhere")) == 1
+    assert command(monkeypatch, "certify", str(tmp_path / "nowhere")) == 2
 
 
 @pytest.mark.parametrize(("bound", "text"), [(10.7, "10.70"), (1000.4999, "1001"), (1.23456e5, "123500"), (2.0, "2")])

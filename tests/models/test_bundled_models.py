@@ -95,6 +95,7 @@ def test_a_name_that_is_misspelt_is_answered_with_a_near_one() -> None:
     with pytest.raises(StoreError) as error:
         invreg.load_model("gausian-deblur")
     assert "did you mean 'gaussian-deblur'?" in str(error.value)
+    assert error.value.exit_status == 2  # the command line is wrong, as with other names
     with pytest.raises(StoreError, match="one of denoise, "):
         invreg.load_model("colours")
     with pytest.raises(StoreError, match="gaussian-deblur"):
