@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
+from invreg.errors import InvregError, SpecError, readable
 from invreg.schema.component import Component
 from invreg.schema.sources import place_of_error
+from invreg.text import with_article
 
 C = TypeVar("C", bound=Component)
 
@@ -31,6 +34,21 @@ class Failure:
 
     def __str__(self) -> str:
         return f"{self.check}: {self.found}\n    expected: {self.expected}\n    to fix:   {self.fix}"
+
+
+def failure_of(check: str, error: InvregError, expected: str, fix: str) -> Failure:
+    """What a check has found where something is refused: the parts of the error have places of their own.
+
+    Args:
+        check: its name.
+        error: the refusal.
+        expected: what should have been, where the error does not say it.
+        fix: what to change, beside what the error says.
+    """
+    if isinstance(error, SpecError) and error.problems:
+        return Failure(check, "; ".join(f"{one.where}: {one.what}" for one in error.problems), expected, fix)
+    found = f"{error.where}: {error.what}" if error.where else error.what
+    return Failure(check, readable(found), error.expected or expected, f"{error.hint}, or {fix}" if error.hint else fix)
 
 
 class CheckFailure(AssertionError):
@@ -94,28 +112,31 @@ def run_checks(component: str, checks: Iterable[Check]) -> None:
     """
     from invreg.testing.side_effects import restored
 
-    failures = []
+    failures: list[Failure] = []
     remaining = iter(checks)
-    while True:
-        with restored():  # which checks there are can depend on what the component answers
-            entry = next(remaining, None)
-        if entry is None:
-            break
-        name, check = entry
-        try:
-            with restored():
-                check()
-        except Refused as refused:
-            failures.append(Failure(name, refused.found, refused.expected, refused.fix))
-        except Exception as error:  # noqa: BLE001 (any exception of a component is a finding)
-            failures.append(
-                Failure(
-                    name,
-                    f"{type(error).__name__}: {error}",
-                    "no exception",
-                    f"look at {place_of_error(error, _elsewhere) or 'the component'}",
+    with warnings.catch_warnings():
+        # torch itself calls what it has deprecated, where it first differentiates forwards: no component can mend that.
+        warnings.filterwarnings("ignore", r".torch\.jit\.script", DeprecationWarning)
+        while True:
+            with restored():  # which checks there are can depend on what the component answers
+                entry = next(remaining, None)
+            if entry is None:
+                break
+            name, check = entry
+            try:
+                with restored():
+                    check()
+            except Refused as refused:
+                failures.append(Failure(name, refused.found, refused.expected, refused.fix))
+            except Exception as error:  # noqa: BLE001 (any exception of a component is a finding)
+                failures.append(
+                    Failure(
+                        name,
+                        f"{type(error).__name__}: {error}",
+                        "no exception",
+                        f"look at {place_of_error(error, _elsewhere) or 'the component'}",
+                    )
                 )
-            )
     if failures:
         raise CheckFailure(component, failures)
 
@@ -141,7 +162,10 @@ def instance_of(component: Any, base: type[C]) -> C:
             raise CheckFailure(component.__qualname__, [failure]) from None
     if not isinstance(built, base):
         failure = Failure(
-            "kind", f"{component!r} is no {base.__name__}", f"a {base.__name__}", f"derive from invreg.{base.__name__}"
+            "kind",
+            f"{component!r} is no {base.__name__}",
+            with_article(base.__name__),
+            f"derive from invreg.{base.__name__}",
         )
         raise CheckFailure(type(built).__qualname__, [failure])
     return built

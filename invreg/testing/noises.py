@@ -33,7 +33,12 @@ def check_noise(noise: Noise | type[Noise], measurement_shape: tuple[int, ...] =
 
 def _checks(noise: Noise, shape: tuple[int, ...]) -> Iterator[Check]:
     z = images(1, 3, *shape, dtype=torch.float32)
-    yield "no_global_state", lambda: check_no_global_state(lambda: noise.draw(z.clone(), generator(7)))
+    yield (
+        "no_global_state",
+        lambda: check_no_global_state(
+            lambda: noise.draw(z.clone(), generator(7)), random_from="the generator that draw() is given"
+        ),
+    )
     yield (
         "determinism",
         lambda: demand_same(

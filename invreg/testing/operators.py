@@ -15,7 +15,7 @@ from invreg.components.operator import LinearOperator, Operator, Shape, UnknownO
 from invreg.computing.streams import generator
 from invreg.errors import ShapeError
 from invreg.schema.component import Component
-from invreg.testing.checks import Check, CheckFailure, Failure, Refused, instance_of, run_checks, title_of
+from invreg.testing.checks import Check, CheckFailure, Refused, failure_of, instance_of, run_checks, title_of
 from invreg.testing.constructors import constructor_checks, rebuilt
 from invreg.testing.derivatives import derivative_checks
 from invreg.testing.linear import linear_checks
@@ -136,11 +136,11 @@ def demand_accepted(operator: Operator, shape: Shape, title: str) -> None:
     try:
         operator.range_shape(shape)
     except ShapeError as error:
-        failure = Failure(
+        failure = failure_of(
             "image_shape",
-            str(error),
+            error,
             f"an operator that takes images of shape {shape}",
-            "give a shape that it takes: image_shape=(C, H, W)",
+            "give the check a shape that it takes: image_shape=(C, H, W)",
         )
         raise CheckFailure(title, [failure]) from None
     except Exception:  # noqa: BLE001 (the checks will find it)
@@ -310,7 +310,8 @@ def _no_hidden_state(operator: Operator, shape: Shape) -> None:
 def _realisation(operator: Operator, shape: Shape) -> None:
     x = images(1, 1, *shape)
     drawn: list[object] = []
-    check_no_global_state(lambda: drawn.append(operator.realisation(generator(7))))
+    given = "the generator that realisation() is given"
+    check_no_global_state(lambda: drawn.append(operator.realisation(generator(7))), random_from=given)
     fix = "return an operator, and draw all random numbers from the generator that realisation() is given"
     again = operator.realisation(generator(7))
     if not isinstance(drawn[0], Operator) or not isinstance(again, Operator):

@@ -13,7 +13,7 @@ from invreg.plugins.discovery import Plugin
 from invreg.plugins.registry import Registry
 from invreg.schema.component import Component
 from invreg.testing.analyzers import check_analyzer
-from invreg.testing.checks import CheckFailure, Failure, run_checks
+from invreg.testing.checks import CheckFailure, Failure, failure_of, run_checks, title_of
 from invreg.testing.constructors import constructor_checks
 from invreg.testing.datasets import check_dataset
 from invreg.testing.executors import check_executor
@@ -143,9 +143,9 @@ def check_component(
     try:
         component: Component = registry.build(kind, {"name": name, **parameters})
     except InvregError as error:
+        given = f"parameters for it: {_in_words('examples', name)}"
         raise CheckFailure(
-            f"{kind}:{name}",
-            [Failure("build", str(error), "parameters that it accepts", f'examples={{"{name}": {{...}}}}')],
+            f"{kind}:{name}", [failure_of("build", error, "parameters that it accepts", given)]
         ) from None
     check = CHECKS.get(kind) or (TRIED.get(kind) if parameters or settings else None)
     if isinstance(component, Reconstructor) and "operator" not in settings:
@@ -156,8 +156,14 @@ def check_component(
         check(component, **settings)
 
 
+def _in_words(what: str, name: str, inside: str = "...") -> str:
+    """How `examples` or `settings` are given."""
+    of_pytest = "invreg_examples in the settings of pytest" if what == "examples" else "pytest_invreg_settings"
+    return f'{what}={{"{name}": {{{inside}}}}} of check_plugin; {of_pytest} for --invreg-plugin'
+
+
 def _operator_for(reconstructor: Reconstructor) -> dict[str, Any]:
-    """An installed operator that a method is for, with its default parameters, and a shape of images for it."""
+    """An installed operator that a method is for, with its default parameters."""
     registry = Registry.installed()
     for name in sorted(registry.names("operator"), key=lambda name: name != "gaussian_blur"):
         try:
@@ -166,7 +172,9 @@ def _operator_for(reconstructor: Reconstructor) -> dict[str, Any]:
         except Exception:  # noqa: BLE001, S112 (then another one)
             continue
         return {"operator": operator}
-    failure = Failure("setup", "no installed operator is accepted", "one", "settings={name: {'operator': ...}}")
+    name = title_of(reconstructor)
+    fix = "give one: " + _in_words("settings", name, '"operator": ...')
+    failure = Failure("setup", "no installed operator is accepted", "one that the method is for", fix)
     raise CheckFailure(type(reconstructor).__qualname__, [failure])
 
 

@@ -12,7 +12,7 @@ from invreg.components.problem import Problem
 from invreg.components.pull_back import PullBack
 from invreg.components.reconstructor import HasLocalForwardMap, LearnsForwardMap, Reconstructor
 from invreg.errors import InvregError, SpecError
-from invreg.testing.checks import Check, CheckFailure, Failure, Refused, instance_of, run_checks, title_of
+from invreg.testing.checks import Check, CheckFailure, Failure, Refused, failure_of, instance_of, run_checks, title_of
 from invreg.testing.constructors import constructor_checks, rebuilt
 from invreg.testing.numbers import demand_close, demand_equal, demand_finite, demand_same, images, transposed_in_memory
 from invreg.testing.operators import demand_accepted, image_shape_for
@@ -48,7 +48,7 @@ def check_reconstructor(
         tested.check_operator(operator)
         made = _set_up(tested, operator, shape)
     except SpecError as error:
-        failure = Failure("setup", str(error), "a method for this operator", "give an operator that it is for")
+        failure = failure_of("setup", error, "a method for this operator", "give the check an operator that it is for")
         raise CheckFailure(title, [failure]) from None
     except Exception as error:  # noqa: BLE001 (any exception is the finding)
         found = f"{type(error).__name__}: {error}"

@@ -40,8 +40,20 @@ def restored() -> Iterator[None]:
         random.setstate(python_state)
 
 
-def check_no_global_state(work: Callable[[], object], but: Collection[str] = ()) -> None:
-    """Refuses work that changes what it shares with everything else in the process, but for what is named."""
+#: Where random numbers come from in work that is given no generator.
+_OF_ITS_OWN = "a torch.Generator of your own (invreg.generator)"
+
+
+def check_no_global_state(
+    work: Callable[[], object], but: Collection[str] = (), random_from: str = _OF_ITS_OWN
+) -> None:
+    """Refuses work that changes what it shares with everything else in the process.
+
+    Args:
+        work: what is done.
+        but: what it may change, by name.
+        random_from: what it should draw random numbers from, for the message.
+    """
     # Work that seeds a generator would find it as it left it the last time.
     torch.rand(1), np.random.random(), random.random()  # noqa: NPY002, S311 (no secrets here)
     before = _states()
@@ -52,5 +64,5 @@ def check_no_global_state(work: Callable[[], object], but: Collection[str] = ())
         raise Refused(
             f"a call changed {', '.join(changed)}",
             "everything outside the component as it was",
-            "draw random numbers from a torch.Generator of your own (invreg.generator), and set nothing global",
+            f"draw random numbers from {random_from}, and set nothing global",
         )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import warnings
 from collections.abc import Callable
 from typing import Annotated, Any
 
@@ -369,6 +371,25 @@ def test_the_check_that_names_it_finds_a_bug(check: str, operator: Operator) -> 
     assert failure.expected, check
     assert failure.fix, check
     assert type(operator).__name__ in str(caught.value)
+
+
+def test_random_numbers_of_a_realisation_come_from_what_it_is_given() -> None:
+    with pytest.raises(CheckFailure) as caught:
+        check_operator(DrawsFromElsewhere(), image_shape=SHAPE)
+    fixes = {failure.check: failure.fix for failure in caught.value.failures}
+    assert fixes["realisation"].startswith("draw random numbers from the generator that realisation() is given")
+
+
+def test_deprecations_inside_torch_are_not_shown(recwarn: pytest.WarningsRecorder) -> None:
+    class Deprecated(Correct):
+        def forward(self, x: Tensor) -> Tensor:
+            for text in ("`torch.jit.script` is deprecated.", "the component's own"):
+                warnings.warn(text, DeprecationWarning, stacklevel=1)
+            return super().forward(x)
+
+    with contextlib.suppress(CheckFailure):
+        check_operator(Deprecated(), image_shape=SHAPE)
+    assert {str(warning.message) for warning in recwarn} == {"the component's own"}
 
 
 def test_what_all_checks_find_alike_is_said_once() -> None:

@@ -71,6 +71,12 @@ def test_a_component_without_defaults_needs_an_example() -> None:
     with pytest.raises(CheckFailure) as caught:
         check_plugin(NeedsAnExample)
     assert caught.value.checks == ("operator:power.build",)
+    (failure,) = caught.value.failures
+    assert "\n" not in failure.found
+    assert failure.expected == "a value"
+    assert "examples={" in failure.fix
+    assert "invreg_examples" in failure.fix
+    assert str(caught.value).count("expected:") == 1
     check_plugin(NeedsAnExample, {"power": {"exponent": 2}})
 
 
