@@ -17,6 +17,11 @@ def metric_title(name: str) -> str:
     return name.upper() if len(name) <= 4 and name.isalpha() else name.replace("_", " ")
 
 
+def with_article(name: str) -> str:
+    """The name behind "a" or "an", by its first letter."""
+    return f"{'an' if name[:1] in 'aeioAEIO' else 'a'} {name}"
+
+
 def with_unit(text: str, unit: str) -> str:
     """The text with its unit behind it, if it has one."""
     return f"{text} {unit}" if unit and text != MISSING else text

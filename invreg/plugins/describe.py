@@ -16,6 +16,7 @@ from invreg.plugins.examples import example_spec
 from invreg.plugins.registry import Entry, Registry
 from invreg.plugins.tracking import Offer
 from invreg.schema.parameters import NESTED_KEY, json_schema_of, parameters_model
+from invreg.text import with_article
 
 _INDENT = 6 * " "
 
@@ -216,7 +217,7 @@ def type_in_words(described: Mapping[str, Any]) -> str:
 def _type(described: Mapping[str, Any]) -> str:
     if NESTED_KEY in described:
         kind, _, base = str(described[NESTED_KEY]).partition(".")
-        return f"{'an' if kind[0] in 'aeiou' else 'a'} {kind}" + (f" that is a {base}" if base else "")
+        return with_article(kind) + (f" that is {with_article(base)}" if base else "")
     if "enum" in described:
         return "one of " + ", ".join(map(repr, described["enum"]))
     if "const" in described:

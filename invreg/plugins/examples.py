@@ -55,8 +55,7 @@ def _value(described: Mapping[str, Any], registry: Registry) -> Any:
     if described.get("examples"):
         return described["examples"][0]
     if NESTED_KEY in described:
-        kind = str(described[NESTED_KEY]).partition(".")[0]
-        return next((name for name in registry.names(kind) if _needs_nothing(registry.entry(kind, name))), "...")
+        return _nested(*str(described[NESTED_KEY]).partition(".")[::2], registry)
     if isinstance(described.get("items"), dict):
         return [_value(described["items"], registry)]
     options = described.get("anyOf")
@@ -65,6 +64,17 @@ def _value(described: Mapping[str, Any], registry: Registry) -> Any:
     low = described.get("minimum", described.get("exclusiveMinimum"))
     value = _BY_TYPE.get(str(described.get("type")), "...")
     return max(value, low + 1) if low is not None and isinstance(value, int | float) else value
+
+
+def _nested(kind: str, base: str, registry: Registry) -> str:
+    """The simplest component that a parameter takes: of those that need nothing, the one with the fewest parameters."""
+
+    def is_taken(entry: Entry) -> bool:
+        return (not base or any(cls.__name__ == base for cls in entry.cls.__mro__)) and _needs_nothing(entry)
+
+    known = [entry for name in registry.names(kind) if is_taken(entry := registry.entry(kind, name))]
+    simplest = min(known, key=lambda entry: (len(parameters_model(entry.cls).model_fields), entry.name), default=None)
+    return simplest.name if simplest else "..."
 
 
 def _needs_nothing(entry: Entry) -> bool:

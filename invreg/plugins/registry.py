@@ -29,7 +29,7 @@ from invreg.schema.parameters import Nested, Parameters, left_out, parameters_mo
 from invreg.schema.signature import built_with
 from invreg.schema.sources import place_of_error
 from invreg.summaries import Summarized, Summary
-from invreg.text import plural
+from invreg.text import plural, with_article
 
 #: What constructors raise for a combination of parameters.
 _WRONG = (ValueError, TypeError)
@@ -220,7 +220,10 @@ class Registry(Summarized):
         given = self._component_spec(mark.kind, spec, "")
         if not issubclass(self.entry(mark.kind, given.name).cls, mark.base):
             name = mark.base.__name__
-            raise SpecError(f"{given.name!r} is not a {name}", expected=f"a {mark.kind} that is a {name}")
+            raise SpecError(
+                f"{given.name!r} is not {with_article(name)}",
+                expected=f"{with_article(mark.kind)} that is {with_article(name)}",
+            )
         built: Component = self.build(mark.kind, given)
         return built
 

@@ -88,7 +88,10 @@ def test_nested_components_are_built_and_written_back(registry: Registry) -> Non
         ({"name": "scale", "factor": "big"}, ["operator.factor", "'big'"]),
         ({"name": "scale", "factor": 13}, ["operator", "bad luck"]),
         ({"name": "chain"}, ["operator.first", "missing"]),
-        ({"name": "chain", "first": "square"}, ["operator.first", "is not a LinearOperator"]),
+        (
+            {"name": "chain", "first": "square"},
+            ["operator.first", "is not a LinearOperator", "expected: an operator that is a LinearOperator"],
+        ),
         ({"name": "chain", "first": {"name": "scale", "factor": 0}}, ["operator.first.factor"]),
         ({"name": "chain", "first": "scale", "others": [{"name": "nope"}]}, ["operator.others.0", "'nope'"]),
         ({"factor": 1.0}, ["operator.name", "missing"]),
