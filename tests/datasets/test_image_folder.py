@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tifffile
 import torch
 from PIL import Image
 
@@ -176,6 +177,18 @@ def test_no_images(tmp_path: Path) -> None:
     fill(tmp_path, [".hidden/a.png"])
     with pytest.raises(DataError, match=r"holds no images(.|\n)*\.bmp, \.gif, \.jpeg, \.jpg, \.pbm(.|\n)*\.webp"):
         ImageFolder(tmp_path).splits()
+
+
+def test_volumes_are_sent_to_the_data_set_for_them(tmp_path: Path) -> None:
+    (tmp_path / "arrays").mkdir()
+    np.save(tmp_path / "arrays" / "a.npy", np.zeros((3, 4, 5)))
+    with pytest.raises(DataError, match=r"holds no images(.|\n)*try: arrays, such as a\.npy, are for volume_folder"):
+        ImageFolder(tmp_path / "arrays").splits()
+    (tmp_path / "stacks").mkdir()
+    for name in "abc":
+        tifffile.imwrite(tmp_path / "stacks" / f"{name}.tif", np.zeros((3, 8, 8), np.uint8), photometric="minisblack")
+    with pytest.raises(DataError, match=r"has 3 pages(.|\n)*try: the data set volume_folder"):
+        ImageFolder(tmp_path / "stacks", image_size=8).splits()
 
 
 @pytest.mark.skipif(os.name != "posix" or os.geteuid() == 0, reason="every folder can be read here")

@@ -21,6 +21,7 @@ from invreg import (
     find_images,
     gather_images,
     read_image,
+    read_volume,
 )
 from invreg_datasets.files import deal
 from invreg_datasets.parameters import (
@@ -113,7 +114,7 @@ class ImageFolder(ImageDataset):
             DataError: if the folder or an image is missing, unreadable or too small, or there are too few images.
         """
         folder = self._folder()
-        dealt = deal(find_images(folder), self.val, self.test, self.seed, str(folder.absolute()))
+        dealt = deal(self._names(folder), self.val, self.test, self.seed, str(folder.absolute()))
         train = load_each(
             lambda name: self._read(folder / name, self.train_size, "training crop", whole=True), dealt.train
         )
@@ -137,6 +138,13 @@ class ImageFolder(ImageDataset):
         except RuntimeError as error:  # ~name of a user that does not exist
             raise DataError(str(error), where=str(self.path), expected="a folder of images") from error
 
+    def _names(self, folder: Path) -> list[str]:
+        try:
+            return find_images(folder)
+        except DataError as error:
+            error.hint = error.hint or _for_arrays(folder)
+            raise
+
     def _crops(self, folder: Path, names: Sequence[str], kind: str) -> ImageStack:
         def crop(name: str) -> Pixels:
             image = self._read(folder / name, self.image_size, f"{kind} image", whole=False)
@@ -147,7 +155,12 @@ class ImageFolder(ImageDataset):
 
     def _read(self, path: Path, smallest: AnySize, purpose: str, *, whole: bool) -> Pixels:
         height, width = height_and_width(smallest)
-        image = read_image(path).pixels
+        try:
+            image = read_image(path).pixels
+        except DataError as error:
+            if _is_volume(path):
+                error.hint = "the data set volume_folder, whose volumes are TIFF files of several pages"
+            raise
         size = f"{_size(image.shape)} pixels"
         if self.short_side is not None:
             if min(image.shape[1:]) < self.short_side:
@@ -199,6 +212,23 @@ class ImageFolder(ImageDataset):
                 where="short_side",
                 expected=f"at least {largest}",
             )
+
+
+def _for_arrays(folder: Path) -> str | None:
+    """A hint where a folder holds no images, and arrays."""
+    try:
+        names = find_images(folder, arrays=True)
+    except DataError:
+        return None
+    return f"arrays, such as {names[0]}, are for volume_folder if they are volumes; save images as PNG or TIFF"
+
+
+def _is_volume(path: Path) -> bool:
+    """Whether a file that is no image is a volume."""
+    try:
+        return read_volume(path).pixels.shape[1] > 1
+    except DataError:
+        return False
 
 
 def _size(shape: tuple[int, ...]) -> str:
