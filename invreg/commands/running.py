@@ -8,13 +8,17 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from invreg.commands.layout import complain
+from invreg.commands.layout import complain, laid_out, width
 from invreg.computing.interruption import is_one_of_several
 from invreg.computing.threads import sharing_cores
 from invreg.files import usable_path
+from invreg.text import plural
 
 if TYPE_CHECKING:
     from invreg.storage.result import Result, StudyResult
+
+#: So many different notes of files are printed.
+_NOTES = 5
 
 SpecFile = Annotated[
     Path | None, typer.Argument(metavar="SPEC", help="YAML or JSON file; without one, the bundled quickstart.")
@@ -191,7 +195,11 @@ def reconstruct(
             from invreg.commands.tables import print_table
 
             print_table(result.summary)
-            print(result.units)
+            print(laid_out(result.units, width()))
+        for note in result.notes[:_NOTES]:
+            print(laid_out(f"note: {note}", width()))
+        if len(result.notes) > _NOTES:
+            print(f"{plural(len(result.notes) - _NOTES, 'more note')}: see the page")
         if result.kept:
             print(f"kept: {result.kept} of {len(sources)} files, as they were reconstructed before")
         print(f"table: {result.folder / 'reconstructions.csv'}")

@@ -27,7 +27,11 @@ def read(file: BinaryIO, white: float | None) -> tuple[Pixels, Depth, Layout]:
         white: the value that is white; without it, whole numbers must be of 8 or 16 bits.
     """
     values = _values(
-        file, white, (2, 3), "values [H, W], [C, H, W] or [H, W, C]", "save each image as a file of its own"
+        file,
+        white,
+        (2, 3),
+        "values [H, W], [C, H, W] or [H, W, C]",
+        ("one row: values[None]", "save each image as a file of its own; a volume is for methods of volumes"),
     )
     layout: Layout = "HW" if values.ndim == 2 else "CHW"
     if layout == "CHW" and values.shape[-1] in (1, 3) and values.shape[0] not in (1, 3):
@@ -43,7 +47,13 @@ def read_volume(file: BinaryIO, white: float | None) -> tuple[Pixels, Depth, Lay
         file: where it lies.
         white: the value that is white; without it, whole numbers must be of 8 or 16 bits.
     """
-    values = _values(file, white, (3, 4), "values [D, H, W] or [C, D, H, W]", "save each volume as a file of its own")
+    values = _values(
+        file,
+        white,
+        (3, 4),
+        "values [D, H, W] or [C, D, H, W]",
+        ("np.save(path, np.stack(slices)) makes a volume of images", "save each volume as a file of its own"),
+    )
     layout: Layout = "DHW" if values.ndim == 3 else "CDHW"
     return *_pixels(values[..., None] if layout == "DHW" else np.moveaxis(values, 0, -1)), layout
 
@@ -55,12 +65,15 @@ def arranged(pixels: NDArray[Any], layout: Layout) -> NDArray[Any]:
     return pixels[0] if layout in ("HW", "DHW") and len(pixels) == 1 else pixels
 
 
-def _values(file: BinaryIO, white: float | None, axes: tuple[int, int], expected: str, hint: str) -> NDArray[Any]:
-    """The array, of so many axes and of numbers that have a plain meaning."""
+def _values(
+    file: BinaryIO, white: float | None, axes: tuple[int, int], expected: str, hints: tuple[str, str]
+) -> NDArray[Any]:
+    """The array, of so many axes and of numbers that have a plain meaning; hints for fewer axes, and for more."""
     values = _array(file)
     values = values.astype(values.dtype.newbyteorder("="), copy=False)
     if values.ndim not in axes or not values.size:
-        raise Refused(f"is an array of shape {list(values.shape)}", expected, hint)
+        hint = hints[0] if values.ndim < axes[0] else hints[1]
+        raise Refused(f"is an array of shape {list(values.shape)}", expected, hint if values.size else "another file")
     of_files = values.dtype in (np.uint8, np.uint16)
     if values.dtype.kind not in "uif" or (values.dtype.kind in "ui" and not of_files and white is None):
         raise Refused(

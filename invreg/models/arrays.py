@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 #: What is divided by, so that the largest value of a type of image files is 1.
 _WHITE = {torch.uint8: 255.0, torch.uint16: 65535.0}
 
+#: More slices than that in front of rows and columns are taken for those of a volume, in hints.
+_MOST_CHANNELS = 4
+
 _COLOURS = {1: "grey", 3: "colour"}
 _ARRAY = "a NumPy array or a torch tensor of numbers on the scale of images in [0, 1], or of 8 or 16 bits"
 
@@ -57,6 +60,24 @@ class Batch:
         return values.reshape(-1, self._split).sum(1) if self._split > 1 else values
 
 
+class NoMeasurement(ShapeError):
+    """An array that has not the shape of a measurement, or of a batch of them.
+
+    Args:
+        what: what is wrong, with the shape that was given.
+        where: the method.
+        one: shapes of one measurement that would be accepted.
+        batch: shapes of a batch of them.
+        of: what the shapes come from.
+        hint: what to try next.
+    """
+
+    def __init__(self, what: str, *, where: str, one: str, batch: str, of: str, hint: str | None = None) -> None:
+        super().__init__(what, where=where, expected=f"{one} or {batch}: {of}", hint=hint)
+        #: For files, which hold one measurement each.
+        self.expected_of_one = f"{one}: {of}"
+
+
 def as_batch(measurement: Any, problem: Problem, image_shape: Shape, where: str) -> Batch:
     """The measurements as a batch.
 
@@ -82,11 +103,12 @@ def as_batch(measurement: Any, problem: Problem, image_shape: Shape, where: str)
         if z.ndim == len(shape) or (z.ndim == len(shape) - 1 and shape[0] == 1):
             z = z.reshape(1, *shape[: len(shape) - z.ndim], *z.shape)
         if tuple(z.shape[1:]) != shape:
-            raise ShapeError(
+            raise NoMeasurement(
                 f"a measurement of shape {list(measurement.shape)}",
                 where=where,
-                expected=f"{list(shape)}, or a batch [N, {', '.join(map(str, shape))}]: what "
-                f"{type(problem.operator).__name__} makes of images {list(image_shape)}",
+                one=str(list(shape)),
+                batch=f"a batch [N, {', '.join(map(str, shape))}]",
+                of=f"what {type(problem.operator).__name__} makes of images {list(image_shape)}",
                 hint="a model is for one size of images where measurements are not images",
             )
     if not z.numel():
@@ -153,9 +175,10 @@ def _image_batch(z: Tensor, channels: int, axes: int, notes: list[str], where: s
     shape, sides, what = list(z.shape), "H, W", "images"
     if axes == 3:
         sides, what = "D, H, W", "volumes"
-    expected = f"[{sides}], [{channels}, {sides}] or [N, {channels}, {sides}]"
+    one, batch = f"[{sides}] or [{channels}, {sides}]", f"[N, {channels}, {sides}]"
+    of = f"the method is for {_COLOURS.get(channels, f'{channels}-channel')} {what}"
     if z.ndim - axes not in (0, 1, 2):
-        raise ShapeError(f"a measurement of shape {shape}", where=where, expected=expected)
+        raise NoMeasurement(f"a measurement of shape {shape}", where=where, one=one, batch=batch, of=of)
     may_be_colours = channels == 1 and axes == 2
     known = {channels} | ({3} if may_be_colours else set())
     last = False
@@ -175,12 +198,10 @@ def _image_batch(z: Tensor, channels: int, axes: int, notes: list[str], where: s
         notes.append("the method is for grey images: each of the 3 colours was reconstructed alone")
         return z.reshape(-1, 1, *z.shape[2:]), last, 3
     alpha = axes == 2 and (shape[-1] in (2, 4) or (len(shape) > 2 and shape[-3] in (2, 4)))
-    raise ShapeError(
-        f"a measurement of shape {shape}",
-        where=where,
-        expected=f"{expected}: the method is for {_COLOURS.get(channels, f'{channels}-channel')} {what}",
-        hint="leave out the alpha channel" if alpha else None,
-    )
+    hint = "leave out the alpha channel" if alpha else None
+    if axes == 2 and found > _MOST_CHANNELS:
+        hint = "this looks like a volume, or a stack of images, and the method is for single images"
+    raise NoMeasurement(f"a measurement of shape {shape}", where=where, one=one, batch=batch, of=of, hint=hint)
 
 
 def _check_values(z: Tensor, problem: Problem, image_shape: Shape, notes: list[str], where: str) -> None:

@@ -22,6 +22,7 @@ from invreg.files import cannot_write, write_whole
 from invreg.imaging.reading import WHITE, ImageFile, read_image, read_volume
 from invreg.imaging.samples import Depth, check_white, to_unit
 from invreg.imaging.writing import DEPTHS, ENDINGS, Format, write_image
+from invreg.models.arrays import NoMeasurement
 from invreg.models.file_record import FileReconstruction, Record, key_of
 from invreg.models.file_sources import Source
 from invreg.reporting.reconstructions import SHOWN, Entry, before_and_after, render_reconstructions
@@ -119,6 +120,17 @@ class ReconstructedFiles:
             f"White is 1; {residuals}{euclidean} Euclidean, over all values of an image: e in each of n values is e "
             "times the square root of n."
         )
+
+    @property
+    def notes(self) -> Sequence[str]:
+        """What was noted of the files: one line for each note, with the file, or how many files have it."""
+        files: dict[str, list[str]] = {}
+        for one in self.files:
+            for note in one.notes:
+                files.setdefault(note, []).append(one.file)
+        return [
+            f"{names[0] if len(names) == 1 else plural(len(names), 'file')}: {note}" for note, names in files.items()
+        ]
 
     @property
     def table(self) -> pd.DataFrame:
@@ -242,7 +254,11 @@ def _compute(model: Model, source: Source, options: Options, progress: bool) -> 
     if options.prove:
         model.certify(progress=progress)  # once, and not in the time of this file
     start = time.perf_counter()
-    found = model.reconstruct(to_unit(measured.pixels), options.data_error, prove=options.prove)
+    try:
+        found = model.reconstruct(to_unit(measured.pixels), options.data_error, prove=options.prove)
+    except NoMeasurement as error:  # a file holds no batch
+        error.expected = error.expected_of_one
+        raise
     return _Computed(measured, found, time.perf_counter() - start)
 
 
