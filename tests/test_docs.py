@@ -340,6 +340,33 @@ def _example(title: str) -> ModuleType:
     return module
 
 
+def test_the_operators_of_the_plugin_page_pass_their_checks() -> None:
+    gain, bins = _example("gain.py").Gain, _example("bins.py").SaturatingBins
+    invreg.testing.check_operator(gain, (1, 6, 5))
+    invreg.testing.check_operator(bins, (1, 6, 4))
+
+
+def test_the_nonlinear_operator_of_the_plugin_page_works_in_a_spec(tmp_path: Path) -> None:
+    class Own:
+        @staticmethod
+        @invreg.hookimpl
+        def invreg_components() -> dict[str, type]:
+            return {"saturating_bins": _example("bins.py").SaturatingBins}
+
+    tv = {"name": "tv", "weight": 0.003, "tolerance": 0.1}
+    unet = {"reconstructor": {"name": "unet", "channels": [2, 2], "start": tv}}
+    spec = {
+        "data": {"name": "phantoms", "image_size": 12, "train": 2, "val": 1, "test": 2},
+        "operator": "saturating_bins",
+        "noise": {"name": "gaussian", "std": 0.01},
+        "methods": {"tv": tv, "unet": unet | {"trainer": {"name": "reconstruction", "steps": 1, "batch_size": 2}}},
+    }
+    registry = Registry.installed({"own": Own})
+    result = invreg.run(spec, tmp_path, "cpu", progress=False, registry=registry)
+    assert isinstance(result, invreg.Result)
+    assert all(method.reconstructions.shape == (2, 1, 12, 12) for method in result.methods.values())
+
+
 def test_the_examples_of_analyses_run(tmp_path: Path) -> None:
     from invreg_baselines import plugin as baselines
     from invreg_datasets import plugin as datasets
