@@ -103,6 +103,9 @@ except invreg.CertificateError as error:
 # holds with a probability. [What is guaranteed and what is not](../theory/guarantees.md) draws the line,
 # [proven bounds](../theory/certificates.md) has the proofs.
 #
+# On the command line, `certify` proves what the analysis `certificate` proves, and keeps it in the same file of the run. One
+# of them suffices: a run that had the analysis, as ours, is certified already, and `certify` then verifies its proofs.
+#
 # ```bash
 # invreg certify runs/certified-deblurring-1a2b3c4d
 # invreg verify runs/certified-deblurring-1a2b3c4d
