@@ -53,7 +53,12 @@ def test_wrong_parameters_are_refused(parameters: dict[str, object]) -> None:
 
 @pytest.mark.parametrize(
     ("name", "instead", "not_"),
-    [("identity", "adjoint", "tv"), ("fourier_sampling", "adjoint", "tv"), ("perona_malik", "tv", "adjoint")],
+    [
+        ("identity", "adjoint", "tv"),
+        ("fourier_sampling", "adjoint", "tv"),
+        ("perona_malik", "tv", "adjoint"),
+        ("measured", "a network", "adjoint"),
+    ],
 )
 def test_other_operators_are_refused(name: str, instead: str, not_: str) -> None:
     with pytest.raises(SpecError, match="no filtered back-projection") as caught:

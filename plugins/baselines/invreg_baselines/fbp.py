@@ -14,6 +14,7 @@ from invreg import (
     Operator,
     PullBack,
     SpecError,
+    UnknownOperator,
     search_choices,
     search_range,
 )
@@ -80,8 +81,14 @@ class FilteredBackProjection(PullBack):
                 f"{type(operator).__name__} has no filtered back-projection",
                 where=type(self).__name__,
                 expected="an operator with the method filtered_back_projection, such as radon",
-                hint="adjoint, which every linear operator has"
-                if isinstance(operator, LinearOperator)
-                else "tv, which takes operators that are not linear",
+                hint=_instead(operator),
             )
         return operator
+
+
+def _instead(operator: Operator) -> str:
+    if isinstance(operator, LinearOperator):
+        return "adjoint, which every linear operator has"
+    if isinstance(operator, UnknownOperator):
+        return "a network that is trained on the measured pairs"
+    return "tv, which takes operators that are not linear"
