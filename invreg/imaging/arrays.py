@@ -31,7 +31,10 @@ def read(file: BinaryIO, white: float | None) -> tuple[Pixels, Depth, Layout]:
         white,
         (2, 3),
         "values [H, W], [C, H, W] or [H, W, C]",
-        ("one row: values[None]", "save each image as a file of its own; a volume is for methods of volumes"),
+        (
+            "np.save(path, values[None]) makes an image of one row",
+            "save each image as a file of its own; a volume is for methods of volumes",
+        ),
     )
     layout: Layout = "HW" if values.ndim == 2 else "CHW"
     if layout == "CHW" and values.shape[-1] in (1, 3) and values.shape[0] not in (1, 3):
@@ -73,7 +76,9 @@ def _values(
     values = values.astype(values.dtype.newbyteorder("="), copy=False)
     if values.ndim not in axes or not values.size:
         hint = hints[0] if values.ndim < axes[0] else hints[1]
-        raise Refused(f"is an array of shape {list(values.shape)}", expected, hint if values.size else "another file")
+        raise Refused(
+            f"is an array of shape {list(values.shape)}", expected, hint if values.size else "a file with values"
+        )
     of_files = values.dtype in (np.uint8, np.uint16)
     if values.dtype.kind not in "uif" or (values.dtype.kind in "ui" and not of_files and white is None):
         raise Refused(

@@ -175,11 +175,13 @@ def _image_batch(z: Tensor, channels: int, axes: int, notes: list[str], where: s
     shape, sides, what = list(z.shape), "H, W", "images"
     if axes == 3:
         sides, what = "D, H, W", "volumes"
+    may_be_colours = channels == 1 and axes == 2
     one, batch = f"[{sides}] or [{channels}, {sides}]", f"[N, {channels}, {sides}]"
     of = f"the method is for {_COLOURS.get(channels, f'{channels}-channel')} {what}"
+    if may_be_colours:
+        of += ", and takes those of three colours one by one"
     if z.ndim - axes not in (0, 1, 2):
         raise NoMeasurement(f"a measurement of shape {shape}", where=where, one=one, batch=batch, of=of)
-    may_be_colours = channels == 1 and axes == 2
     known = {channels} | ({3} if may_be_colours else set())
     last = False
     if z.ndim == axes:
@@ -199,7 +201,7 @@ def _image_batch(z: Tensor, channels: int, axes: int, notes: list[str], where: s
         return z.reshape(-1, 1, *z.shape[2:]), last, 3
     alpha = axes == 2 and (shape[-1] in (2, 4) or (len(shape) > 2 and shape[-3] in (2, 4)))
     hint = "leave out the alpha channel" if alpha else None
-    if axes == 2 and found > _MOST_CHANNELS:
+    if axes == 2 and found > _MOST_CHANNELS and not alpha:
         hint = "this looks like a volume, or a stack of images, and the method is for single images"
     raise NoMeasurement(f"a measurement of shape {shape}", where=where, one=one, batch=batch, of=of, hint=hint)
 

@@ -315,10 +315,12 @@ def test_bad_files_do_not_stop_the_others(call: Call, tmp_path: Path) -> None:
 def test_what_a_file_cannot_hold_is_not_asked_for(call: Call, tmp_path: Path) -> None:
     np.save(tmp_path / "volume.npy", np.zeros((12, 20, 22), np.float32))
     np.save(tmp_path / "volumes.npy", np.zeros((2, 1, 20, 22), np.float32))
-    status, _, err = call("volume.npy", "volumes.npy", "--quiet")
+    np.save(tmp_path / "alpha.npy", np.zeros((20, 22, 4), np.float32))
+    status, _, err = call("volume.npy", "volumes.npy", "alpha.npy", "--quiet")
     assert status == 1
-    volume, volumes = err.split("failed: ")[1:]
-    assert "expected: [H, W] or [1, H, W]: the method is for grey images\n" in volume
+    volume, volumes, alpha = err.split("failed: ")[1:]
+    assert "expected: [H, W] or [1, H, W]: the method is for grey images, and takes" in volume
+    assert "try: leave out the alpha channel" in alpha
     assert "try: this looks like a volume" in volume
     assert "a volume is for methods of volumes" in volumes
     assert "[N," not in err
