@@ -173,9 +173,24 @@ def draw_against_constants(
                 },
             )
         axes.set_ylim(low, high)
+        _label_decades(axes)
         if not higher_is_better:
             axes.invert_yaxis()
     return figure
+
+
+def _label_decades(axes: Any) -> None:
+    """Plain numbers on a logarithmic axis of constants, so few that they do not overlap."""
+    from matplotlib.ticker import AutoLocator, FuncFormatter, LogLocator, NullFormatter
+
+    low, high = axes.get_xlim()
+    decades = math.log10(high / low)
+    if decades < 0.5:
+        axes.xaxis.set_major_locator(AutoLocator())
+    elif decades < 3:
+        axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axes.xaxis.set_minor_formatter(NullFormatter())
 
 
 def _apart(heights: list[float]) -> list[float]:

@@ -27,6 +27,7 @@ from invreg.benchmarks.suite import bundled_suites, differences, read_suite
 from invreg.components.analyzer import Analyzer, CompletedRun, Findings
 from invreg.components.certificate import certificate_content
 from invreg.errors import BoundViolation
+from invreg.plots import draw_against_constants
 from invreg.plugins.registry import Registry
 from invreg.storage.run_folder import RunFolder
 from invreg_analyses import plugin as analyses_plugin
@@ -223,6 +224,19 @@ def test_the_terms_show_the_images_as_they_are_and_the_note_of_a_size_stands_fir
     assert not re.search(r"\d", read_suite("reconstruction", "micro").description)
     assert read_suite("reconstruction", "micro").note
     assert not read_suite("reconstruction", "small").note
+
+
+@pytest.mark.parametrize(("low", "high"), [(0.125, 1.0), (1.2, 1.5), (0.01, 1e4)])
+def test_constants_are_plain_numbers_on_their_axis(low: float, high: float) -> None:
+    points = [("one", float("nan"), high, 26.6), ("other", high, low, 25.6)]
+    figure = draw_against_constants(points, "PSNR (dB)", higher_is_better=True)
+    (axes,) = figure.axes
+    left, right = axes.get_xlim()
+    figure.canvas.draw()
+    labels = [text.get_text() for text in axes.get_xticklabels() if left <= text.get_position()[0] <= right]
+    assert 3 <= len(labels) <= 8
+    assert all(low / 2 < float(label) < 2 * high for label in labels)
+    assert not any(text.get_text() for text in axes.get_xticklabels(minor=True))
 
 
 def test_seals_of_a_benchmark_are_verified(finished: Benchmark, registry: Registry, tmp_path: Path) -> None:
