@@ -11,6 +11,7 @@ import typer
 from invreg.commands.layout import complain, laid_out, width
 from invreg.computing.interruption import is_one_of_several
 from invreg.computing.threads import sharing_cores
+from invreg.errors import InvregError, nothing_computed
 from invreg.files import usable_path
 from invreg.text import plural
 
@@ -177,7 +178,11 @@ def reconstruct(
 
     folder = usable_path(output, "output")
     options = Options.checked(white, data_error, not no_proof, form)
-    sources = find_sources(files, folder, options.format)
+    try:
+        sources = find_sources(files, folder, options.format)
+    except InvregError as error:
+        nothing_computed(error)
+        raise
     with sharing_cores():
         found = load_model(model, method, device, progress=not quiet)
         result = reconstruct_files(found, sources, folder, options, progress=not quiet)

@@ -257,7 +257,7 @@ def test_measurements_are_not_overwritten(call: Call, tmp_path: Path) -> None:
     (tmp_path / "link").symlink_to(tmp_path / "in")
     for output in ("in", "link"):
         status, _, err = call("in", "--output", output)
-        assert status == 1
+        assert status == 2
         assert "holds no images but those in the output folder" in err
         status, _, err = call("in/a.png", "--output", output)
         assert status == 2
