@@ -289,7 +289,7 @@ def test_the_command_line_draws_a_study_again(
     assert call("report", str(folder)) == (0, f"{folder / 'report.html'}\n", "")
     assert (folder / "report.html").is_file()
     status, _, err = call("report", str(folder.parent))
-    assert status == 1
+    assert status == 2
     assert f"one of those in it: {folder}" in err
 
 
