@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from invreg.commands.layout import complain, laid_out, width
-from invreg.commands.running import Device, Quiet
+from invreg.commands.running import Device, DryRun, Jobs, Quiet, Retries
 
 if TYPE_CHECKING:
     from invreg.benchmarks.benchmark import Benchmark
@@ -42,11 +42,9 @@ def benchmark(
     executor: Annotated[
         str | None, typer.Option(metavar="NAME", help="Where the runs are computed: local, slurm or dask.")
     ] = None,
-    jobs: Annotated[int | None, typer.Option(metavar="N", help="How many jobs the executor runs at a time.")] = None,
-    retries: Annotated[
-        int, typer.Option(min=0, metavar="N", help="How often a failed or killed job is started again.")
-    ] = 2,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print what would be done, and compute nothing.")] = False,
+    jobs: Jobs = None,
+    retries: Retries = 2,
+    dry_run: DryRun = False,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print the leaderboard as JSON, instead of a table and the folder.")
     ] = False,

@@ -28,6 +28,9 @@ Overrides = Annotated[list[str] | None, typer.Option("--set", metavar="PATH=VALU
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Quiet = Annotated[bool, typer.Option("--quiet", help="Show no progress.")]
 Device = Annotated[str, typer.Option(metavar="DEVICE", help="auto, cpu, cuda, cuda:1, ...")]
+Jobs = Annotated[int | None, typer.Option(metavar="N", help="How many jobs the executor runs at a time.")]
+Retries = Annotated[int, typer.Option(min=0, metavar="N", help="How often a failed or killed job is started again.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Print what would be done, and compute nothing.")]
 
 
 def run(
@@ -44,11 +47,9 @@ def run(
         str | None,
         typer.Option(metavar="NAME", help="Where the cells of a study are computed: local, slurm or dask."),
     ] = None,
-    jobs: Annotated[int | None, typer.Option(metavar="N", help="How many jobs the executor runs at a time.")] = None,
-    retries: Annotated[
-        int, typer.Option(min=0, metavar="N", help="How often a failed or killed job is started again.")
-    ] = 2,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print what would be done, and compute nothing.")] = False,
+    jobs: Jobs = None,
+    retries: Retries = 2,
+    dry_run: DryRun = False,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print the results as JSON, instead of a table and the run folder.")
     ] = False,

@@ -7,8 +7,9 @@ from typing import Annotated
 from pydantic import Field
 from torch import Tensor
 
-from invreg import Odd, StabilityCertificate, search_range
+from invreg import StabilityCertificate, search_range
 from invreg_stable.forward_backward import ForwardBackwardMethod
+from invreg_stable.parameters import KernelSize, LayerFilters, Layers, MaxIterations, StepTolerance
 
 
 class AveragedPlugAndPlay(ForwardBackwardMethod):
@@ -46,15 +47,11 @@ class AveragedPlugAndPlay(ForwardBackwardMethod):
                 json_schema_extra=search_range(0.005, 0.2, log=True),
             ),
         ] = 0.05,
-        layers: Annotated[int, Field(ge=1, le=100, description="layers of the denoiser")] = 4,
-        filters: Annotated[int, Field(ge=1, le=1024, description="filters of each layer")] = 24,
-        kernel_size: Annotated[int, Odd(), Field(ge=3, le=31, description="side of the filters")] = 5,
-        tolerance: Annotated[
-            float, Field(gt=0, lt=1, description="length of a step, relative to A*z, up to which is iterated")
-        ] = 1e-4,
-        max_iterations: Annotated[
-            int, Field(ge=1, description="iterations after which an image is given up, with a ConvergenceWarning")
-        ] = 2000,
+        layers: Layers = 4,
+        filters: LayerFilters = 24,
+        kernel_size: KernelSize = 5,
+        tolerance: StepTolerance = 1e-4,
+        max_iterations: MaxIterations = 2000,
     ) -> None:
         super().__init__()
         self.denoiser_std, self.threshold = denoiser_std, denoiser_std

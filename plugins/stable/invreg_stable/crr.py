@@ -6,8 +6,9 @@ from typing import Annotated
 
 from pydantic import Field
 
-from invreg import Odd, StabilityCertificate, search_range
+from invreg import StabilityCertificate
 from invreg_stable.linear import largest_gain, smallest_singular_value
+from invreg_stable.parameters import GradientTolerance, KernelSize, Knots, MaxIterations, Ridges, RidgeWeight, Scale
 from invreg_stable.ridge import Ridge, RidgeWeights
 from invreg_stable.variational import RidgeMethod
 
@@ -40,36 +41,16 @@ class ConvexRidgeRegularizer(RidgeMethod):
 
     def __init__(
         self,
-        weight: Annotated[
-            float,
-            Field(
-                gt=0,
-                description="λ, weight of R against ½||A x - z||²; from there on, training changes the slopes of ψ'",
-                json_schema_extra=search_range(1e-4, 0.3, log=True),
-            ),
-        ] = 0.045,
-        scale: Annotated[
-            float,
-            Field(
-                gt=0,
-                description="μ at the start of a training: ψ sees finer differences if it is larger",
-                json_schema_extra=search_range(0.5, 16.0, log=True),
-            ),
-        ] = 3.0,
+        weight: RidgeWeight = 0.045,
+        scale: Scale = 3.0,
         strong_convexity: Annotated[
             float, Field(ge=0, description="ρ of ½ρ||x - ½||²: if positive, every reconstruction has a stability bound")
         ] = 0.0,
-        filters: Annotated[int, Field(ge=1, le=1024, description="number of ridges")] = 24,
-        kernel_size: Annotated[int, Odd(), Field(ge=3, le=31, description="side of the filters")] = 5,
-        knots: Annotated[
-            int, Field(ge=1, le=1000, description="knots of ψ' at each side of zero, 0.01 from one to the next")
-        ] = 20,
-        tolerance: Annotated[
-            float, Field(gt=0, lt=1, description="gradient, relative to A*z, up to which each image is computed")
-        ] = 1e-4,
-        max_iterations: Annotated[
-            int, Field(ge=1, description="iterations after which an image is given up, with a ConvergenceWarning")
-        ] = 1000,
+        filters: Ridges = 24,
+        kernel_size: KernelSize = 5,
+        knots: Knots = 20,
+        tolerance: GradientTolerance = 1e-4,
+        max_iterations: MaxIterations = 1000,
     ) -> None:
         super().__init__()
         self.weight, self.scale, self.strong_convexity = weight, scale, strong_convexity

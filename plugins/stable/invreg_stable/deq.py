@@ -12,9 +12,10 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from invreg import ConvergenceWarning, Odd, Shape, StabilityCertificate, search_range
+from invreg import ConvergenceWarning, Shape, StabilityCertificate, search_range
 from invreg_stable.fixed_point import iterate
 from invreg_stable.forward_backward import ForwardBackwardMethod
+from invreg_stable.parameters import KernelSize, LayerFilters, Layers, MaxIterations, StepTolerance
 
 
 @dataclass(frozen=True)
@@ -68,15 +69,11 @@ class DeepEquilibrium(ForwardBackwardMethod):
         threshold: Annotated[
             float, Field(gt=0, description="thresholds of D at the start of a training, about the noise to remove")
         ] = 0.02,
-        layers: Annotated[int, Field(ge=1, le=100, description="layers of the denoiser")] = 2,
-        filters: Annotated[int, Field(ge=1, le=1024, description="filters of each layer")] = 24,
-        kernel_size: Annotated[int, Odd(), Field(ge=3, le=31, description="side of the filters")] = 5,
-        tolerance: Annotated[
-            float, Field(gt=0, lt=1, description="length of a step, relative to A*z, up to which is iterated")
-        ] = 1e-4,
-        max_iterations: Annotated[
-            int, Field(ge=1, description="iterations after which an image is given up, with a ConvergenceWarning")
-        ] = 1000,
+        layers: Layers = 2,
+        filters: LayerFilters = 24,
+        kernel_size: KernelSize = 5,
+        tolerance: StepTolerance = 1e-4,
+        max_iterations: MaxIterations = 1000,
     ) -> None:
         super().__init__()
         self.anchor, self.threshold = anchor, threshold
