@@ -80,9 +80,3 @@ def test_the_page_of_the_paper_is_that_of_its_numbers() -> None:
     command = [sys.executable, ROOT / "benchmarks" / "paper.py", "--check"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-
-
-def test_pictures_of_the_repository_are_small() -> None:
-    pictures = [path for end in ("png", "svg", "webp", "jpg") for path in (ROOT / "docs").rglob(f"*.{end}")]
-    assert pictures
-    assert [str(path) for path in pictures if path.stat().st_size >= 300_000] == []
