@@ -5,8 +5,8 @@
     python benchmarks/paper.py                         makes the page and its charts from the numbers that are stored
     python benchmarks/paper.py --check                 ends with 1 if the page is another one
 
-The numbers of the study, means over its test images, are stored in `paper.csv` beside this script, and `docs/paper.md` is
-made from them. Each claim of the paper about quality has a rule here that decides whether the study shows the same. What
+The numbers of the study, means over its test images, are stored in `paper.csv` beside this script, those of the paper in
+`specs/paper/references.yaml`, and `docs/paper.md` is made from them. Each claim of the paper about quality has a rule here that decides whether the study shows the same. What
 the page says of the study's scale, of figure 8 and of certificates is written by hand, from the report of the study;
 figures 9 to 17 are those of `benchmarks/findings.py`.
 """
@@ -19,9 +19,11 @@ import argparse
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
+from invreg.specs.reading import read_content
 from invreg_analyses.shared.style import INK, LEARNED, MARKERS, REFERENCE, drawing, dress, new_figure
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -31,25 +33,8 @@ PAGE, IMAGES = ROOT / "docs" / "paper.md", ROOT / "docs" / "images" / "paper"
 OPERATORS = {"perona_malik": "nonlinear diffusion", "gaussian_blur": "blur"}
 NETWORKS = ("iresnet", "conv_resnet", "unet", "diffnet")
 
-#: What the paper prints below its examples (figures 6 and 7): PSNR of one image, in dB.
-EXAMPLES = pd.DataFrame(
-    [
-        ("perona_malik", 0.01, 30.99, 33.22, 34.05, 34.22, 34.06, 33.99),
-        ("perona_malik", 0.05, 24.96, 27.88, 28.91, 28.99, 28.88, 28.84),
-        ("gaussian_blur", 0.01, 20.21, 24.63, 25.96, 26.21, 25.75, 25.69),
-        ("gaussian_blur", 0.05, 19.26, 21.90, 22.66, 22.69, 22.48, 22.52),
-    ],
-    columns=["operator", "noise", "observation", "tv", *NETWORKS],
-)
-
-#: Table 1 of the paper: parameters, and the times of its trainings.
-SIZES = {
-    "iresnet": (4_263_700, "6 to 7 days"),
-    "small iresnet": (640_140, "1 to 2 days"),
-    "conv_resnet": (4_263_873, "15 hours"),
-    "unet": (5_468_705, "2 hours"),
-    "diffnet": (101_310, "1 hour"),
-}
+#: What the paper gives as numbers; studies of `specs/paper` show the same in their reports.
+REFERENCES = ROOT / "specs" / "paper" / "references.yaml"
 SMALL = {"name": "iresnet", "subnetworks": 12, "channels": 32, "hidden": 64}
 
 
@@ -76,6 +61,11 @@ def numbers_of(study: Path) -> pd.DataFrame:
 
 def _operator(spec: str) -> str:
     return next(name for name in OPERATORS if name in spec)
+
+
+def values_of_the_paper(analysis: str) -> list[dict[str, Any]]:
+    """The rows that the paper gives for the figures or the table of a study analysis."""
+    return [row for one in read_content(REFERENCES)[analysis] for row in one["values"]]
 
 
 class Study:
@@ -191,12 +181,28 @@ def _sizes() -> Iterator[str]:
     registry = Registry.installed()
     problem = Problem(registry.build("operator", "gaussian_blur"), registry.build("noise", "none"))
     rows = []
-    for name, (count, time) in SIZES.items():
+    for row in values_of_the_paper("settings_table"):
+        name, count = row["method"], row["parameters"]
         net = registry.build("reconstructor", SMALL if name.startswith("small") else name)
         net.setup(problem, (1, 96, 96))
         ours = sum(parameter.numel() for parameter in net.parameters())
-        rows.append((f"`{name}`", f"{count:,}", f"{ours:,}", "equal" if ours == count else "**not equal**", time))
+        rows.append(
+            (
+                f"`{name}`",
+                f"{count:,}",
+                f"{ours:,}",
+                "equal" if ours == count else "**not equal**",
+                _in_words(row["training_seconds"]),
+            )
+        )
     yield from _table(["network", "parameters in the paper", "here", "", "training in the paper"], iter(rows))
+
+
+def _in_words(seconds: float | list[float]) -> str:
+    """A time, or the shortest and the longest, in days where these are whole, else in hours."""
+    ends = sorted(set(seconds if isinstance(seconds, list) else [seconds]))
+    unit, length = ("day", 86_400) if all(end % 86_400 == 0 for end in ends) else ("hour", 3_600)
+    return " to ".join(f"{end / length:g}" for end in ends) + f" {unit}{'s' if ends[-1] != length else ''}"
 
 
 def _all_numbers(study: Study) -> Iterator[str]:
@@ -214,15 +220,15 @@ def _all_numbers(study: Study) -> Iterator[str]:
 
 
 def _margins(study: Study) -> Iterator[str]:
+    examples: dict[tuple[str, float], dict[str, float]] = {}
+    for row in values_of_the_paper("example_grid"):
+        examples.setdefault((row["operator"], row["noise.std"]), {})[row["method"]] = row["psnr"]
     rows = []
-    for example in EXAMPLES.itertuples():
-        ours = [
-            study.psnr(example.operator, example.noise, name) - study.psnr(example.operator, example.noise, "tv")
-            for name in NETWORKS
-        ]
-        theirs = [getattr(example, name) - example.tv for name in NETWORKS]
+    for (operator, noise), example in examples.items():
+        ours = [study.psnr(operator, noise, name) - study.psnr(operator, noise, "tv") for name in NETWORKS]
+        theirs = [example[name] - example["tv"] for name in NETWORKS]
         cells = (f"{theirs[i]:+.2f} / {ours[i]:+.2f}" for i in range(len(NETWORKS)))
-        rows.append((f"{OPERATORS[example.operator]}, {example.noise:g}", *(cell.replace("-", "−") for cell in cells)))
+        rows.append((f"{OPERATORS[operator]}, {noise:g}", *(cell.replace("-", "−") for cell in cells)))
     yield from _table(["operator, noise", *(f"`{name}`" for name in NETWORKS)], iter(rows))
 
 

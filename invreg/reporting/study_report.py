@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 from invreg.reporting.content import AnalysisContent
+from invreg.reporting.reference_tables import shown_reference
 from invreg.reporting.report import report_environment, tables_of, with_sources
 from invreg.reporting.study_tables import all_results, headline, in_short, result_table, short_names, varied
 from invreg.reporting.tables import Table
+from invreg.specs.references import reference_tables
 from invreg.storage.run_folder import RunFolder
 from invreg.text import metric_title
 
@@ -62,6 +64,12 @@ def write_study_report(
             all_results=all_results(table, names, metrics) if len(table) else None,
             analyses=analyses,
             headings=folder.headings,
+            references={
+                key: [shown_reference(one, table, names, metrics) for one in listed]
+                for key, listed in reference_tables(
+                    folder.references, record.analysis_keys, list(record.axes), metrics
+                ).items()
+            },
             figures=figures,
             tables=tables,
             spec_yaml=folder.spec_yaml,

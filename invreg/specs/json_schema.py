@@ -12,6 +12,7 @@ from invreg.plugins.describe import first_sentence
 from invreg.plugins.registry import Entry, Registry
 from invreg.schema.kinds import KINDS
 from invreg.schema.parameters import NESTED_KEY, Nested, json_schema_of, nested, parameters_model
+from invreg.specs.references import Reference
 from invreg.specs.spec import _LABEL, EvaluationSpec, Spec
 from invreg.specs.starting import StartFrom
 
@@ -60,6 +61,12 @@ def spec_schema(registry: Registry) -> dict[str, Any]:
         "type": ["object", "null"],
         "additionalProperties": {"type": "string"},
     }
+    definitions["reference"] = Reference.model_json_schema()
+    properties["references"] = {
+        "description": "study analysis: values from the literature that the report shows beside it; or a file of them",
+        "type": ["object", "string", "null"],
+        "additionalProperties": {"type": "array", "minItems": 1, "items": {"$ref": _reference("reference")}},
+    }
     properties["executor"] = {
         "description": "where the cells of a study are computed, as in local or {name: local, jobs: 4}",
         "$ref": _reference("executor"),
@@ -73,7 +80,7 @@ def spec_schema(registry: Registry) -> dict[str, Any]:
         "additionalProperties": False,
         # What a matrix varies need not stand in the spec itself.
         "anyOf": [{"required": ["data", "operator", "methods"]}, {"required": ["matrix"]}],
-        "dependentRequired": {key: ["matrix"] for key in ("study_analyses", "headings", "executor")},
+        "dependentRequired": {key: ["matrix"] for key in ("study_analyses", "headings", "references", "executor")},
         "$defs": definitions,
     }
 

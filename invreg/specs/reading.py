@@ -38,7 +38,8 @@ def read_content(source: Spec | Mapping[str, Any] | str | Path, overrides: Itera
     if isinstance(source, Mapping):
         content = dict(source)
     elif isinstance(source, str | Path):
-        content = _read_file(usable_path(source, "spec"))
+        path = usable_path(source, "spec")
+        content = _with_references(_read_file(path), path.parent)
     else:
         from invreg.specs.spec import Spec  # it knows components, and so torch: a file is read without them
 
@@ -47,8 +48,26 @@ def read_content(source: Spec | Mapping[str, Any] | str | Path, overrides: Itera
         raise SpecError(repr(overrides), where="overrides", expected="a list of texts, as in ['noise.std=0.02']")
     for override in overrides:
         content = apply_override(content, override)
+    content = _with_references(content, Path())
     check_values(content)
     return dict(content)
+
+
+def _with_references(content: Any, folder: Path) -> Any:
+    """The content with the values from the literature, where it names a file of them: a study keeps them with its spec.
+
+    Args:
+        content: of a spec.
+        folder: where a relative path starts: beside the spec, or the current directory for what is no file.
+    """
+    if not isinstance(content, Mapping) or not isinstance(named := content.get(REFERENCES), str):
+        return content
+    path = folder / usable_path(named, REFERENCES)
+    try:
+        found = _read_file(path, "study analyses and lists of references, each with source and values")
+    except SpecError as error:
+        raise error.at(REFERENCES) from None
+    return {**content, REFERENCES: found}
 
 
 #: No text in a spec is longer: a title, a path.
@@ -107,30 +126,35 @@ def _dotted(path: tuple[Any, ...]) -> str:
     return ".".join(map(str, path))
 
 
+#: Where a study has values from the literature, or names a file of them.
+REFERENCES = "references"
+_OF_A_SPEC = "data, operator and methods"
+
 #: What a file can hold instead of a mapping.
 _KINDS = {list: "list", str: "text", int: "number", float: "number", bool: "truth value"}
 
 
-def _read_file(path: Path) -> Any:
+def _read_file(path: Path, holds: str = _OF_A_SPEC) -> Any:
     try:
         with path.open("rb") as file:
             raw = file.read(4 * MOST_CHARACTERS + 1)  # at most: /dev/zero never ends
     except FileNotFoundError:
         near = did_you_mean(path.name, [p.name for p in path.parent.glob("*.y*ml")]) if path.parent.is_dir() else None
         raise SpecError(
-            "no such file", where=str(path), expected="a YAML or JSON file with a spec", hint=near
+            "no such file", where=str(path), expected=f"a YAML or JSON file with {holds}", hint=near
         ) from None
     except (OSError, ValueError) as error:  # ValueError: a path that no file can have
         raise _unreadable(error, path) from None
-    return parse_file(raw, path)
+    return parse_file(raw, path, holds)
 
 
-def parse_file(raw: bytes, path: Path) -> dict[str, Any]:
+def parse_file(raw: bytes, path: Path, holds: str = _OF_A_SPEC) -> dict[str, Any]:
     """The mapping that the content of a spec file holds.
 
     Args:
         raw: the content.
         path: the file, for messages.
+        holds: what it should hold, for messages.
 
     Raises:
         SpecError: if it is not a mapping in YAML or JSON.
@@ -144,7 +168,7 @@ def parse_file(raw: bytes, path: Path) -> dict[str, Any]:
         raise SpecError(
             "is empty" if content is None else f"holds a {_KINDS.get(type(content), 'value')}",
             where=str(path),
-            expected="a mapping with data, operator and methods",
+            expected=f"a mapping with {holds}",
         )
     return content
 

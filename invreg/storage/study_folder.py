@@ -13,7 +13,7 @@ from invreg.computing.device import choose_device
 from invreg.errors import StoreError
 from invreg.plugins.registry import Registry
 from invreg.schema.component_spec import ComponentSpec
-from invreg.specs.reading import parse_file
+from invreg.specs.reading import REFERENCES, parse_file
 from invreg.specs.yaml import dump_yaml
 from invreg.storage.folder import Stage
 from invreg.storage.result import StudyResult
@@ -144,6 +144,11 @@ class StudyFolder(ResultFolder):
     def headings(self) -> dict[str, str]:
         """What the spec writes beside the headings of study analyses, by their names."""
         return {str(key): str(text) for key, text in (self.content.get("headings") or {}).items()}
+
+    @property
+    def references(self) -> Any:
+        """The values from the literature that the spec gives, as it gives them; None if there are none."""
+        return self.content.get(REFERENCES)
 
     @property
     def command(self) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,12 +17,13 @@ from invreg.plugins.registry import Registry, plain_form, spec_of
 from invreg.schema.component_spec import ComponentSpec
 from invreg.specs.matrix import expand, in_words, value_label
 from invreg.specs.plan import Plan, make_plan, needs_the_operator
-from invreg.specs.reading import read_content
+from invreg.specs.reading import REFERENCES, read_content
+from invreg.specs.references import check_coverage, reference_tables
 from invreg.specs.spec import Spec, parse_spec
 from invreg.text import unique_names
 
 #: What the spec of a study has and that of a single run has not.
-_OF_STUDIES = ("matrix", "study_analyses", "headings", "executor")
+_OF_STUDIES = ("matrix", "study_analyses", "headings", REFERENCES, "executor")
 
 
 @dataclass(frozen=True)
@@ -39,7 +40,7 @@ class StudyPlan:
 
     Attributes:
         title: the study's title.
-        content: the spec with its `matrix`, `study_analyses` and `headings`, as a file would give it.
+        content: the spec with its `matrix`, `study_analyses`, `headings` and `references`, as a file would give it.
         axes: varied path to its values, as tables show them.
         cells: all cells, in order.
         analyses: the study analyses by the names under which their findings lie.
@@ -95,6 +96,7 @@ def plan_study(content: Mapping[str, Any], registry: Registry, *, to_look_at: bo
             problems.setdefault(str(error), SpecError(str(error), where=f"cell {in_words(values)}"))
     analyses, specs = _study_analyses(content.get("study_analyses") or [], registry, problems)
     _check_headings(content.get("headings"), analyses, problems)
+    _check_references(content.get(REFERENCES), analyses, paths, cells, problems)
     if any(isinstance(cell.plan.operator, UnknownOperator) for cell in cells):
         for index, (given, analyzer) in enumerate(zip(specs, analyses.values(), strict=True)):
             if analyzer.needs_operator:
@@ -164,6 +166,25 @@ def _check_headings(given: Any, analyses: Mapping[str, Any], problems: dict[str,
             error = SpecError(f"{text!r}", where=f"headings.{key}", expected="a text, as in Figures 4 and 5")
         if error is not None:
             problems[str(error)] = error
+
+
+def _check_references(
+    given: Any,
+    analyses: Mapping[str, Any],
+    paths: Collection[str],
+    cells: Sequence[PlannedCell],
+    problems: dict[str, SpecError],
+) -> None:
+    """References change nothing but the report; what is said there of cells that do not exist would be lost."""
+    metrics = dict.fromkeys(spec.name for cell in cells for spec in cell.plan.spec.metrics)
+    if not cells:  # and so no metrics
+        return
+    try:
+        tables = reference_tables(given, analyses, paths, metrics)
+        if not problems:
+            check_coverage(tables, [(cell.values, cell.plan.spec.methods) for cell in cells])
+    except SpecError as error:
+        problems.update((str(one), one) for one in error.problems or [error])
 
 
 def _mapping(matrix: Any) -> Mapping[str, Any]:

@@ -75,7 +75,14 @@ def report(folder: Path, **changes: Any) -> Path:
 
 def study(folder: Path, cells: list[Any], table: pd.DataFrame, title: str, monkeypatch: pytest.MonkeyPatch) -> Path:
     written: list[str] = []
-    values = {"path": folder, "headings": {}, "spec_yaml": "title: x\n", "command": "", "write_report": written.append}
+    values = {
+        "path": folder,
+        "headings": {},
+        "references": None,
+        "spec_yaml": "title: x\n",
+        "command": "",
+        "write_report": written.append,
+    }
     monkeypatch.setattr(study_report, "metrics_of", lambda *_: METRICS)
     monkeypatch.setattr(study_report, "_version", lambda *_: "0.1.0")
     axes: dict[str, list[Any]] = {path: [] for path in cells[0].values}

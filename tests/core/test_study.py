@@ -34,7 +34,10 @@ def numbers(result: StudyResult) -> pd.DataFrame:
 
 @pytest.mark.slow
 def test_one_tidy_table_and_equal_work_once(registry: Registry, tmp_path: Path) -> None:
-    result = run_study(study(headings={"best_by_noise": "Figure 4 <of it>"}), tmp_path, registry)
+    source = {"source": "Doe <2024>", "url": "https://example.org/a?b&c", "note": "n<b>"}
+    literature = {"best_by_noise": [{**source, "values": [{"method": "raw", "noise.std": 0.1, "psnr": 12.34}]}]}
+    changes = {"headings": {"best_by_noise": "Figure 4 <of it>"}, "references": literature}
+    result = run_study(study(**changes), tmp_path, registry)
     assert list(result.table.columns[:4]) == ["cell", "noise.std", "methods.gain.trainer.samples", "method"]
     assert len(result.table) == 8
     raw = result.table[result.table["method"] == "raw"]
@@ -49,6 +52,8 @@ def test_one_tidy_table_and_equal_work_once(registry: Registry, tmp_path: Path) 
     report = result.report.read_text()
     assert "Noise &lt;hurts&gt;." in report
     assert "Figure 4 &lt;of it&gt;" in report
+    assert '<a href="https://example.org/a?b&amp;c">Doe &lt;2024&gt;</a>: n&lt;b&gt;' in report
+    assert "12.34" in report
     assert all(f"cells/{cell.folder.name}/report.html" in report for cell in result.cells)
 
 
