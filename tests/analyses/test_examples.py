@@ -13,7 +13,7 @@ from torch import Tensor
 
 from invreg.components.operator import LinearOperator, Shape
 from invreg_analyses.examples.examples import Examples
-from invreg_analyses.shared.pictures import busiest_region, signed_limit
+from invreg_analyses.shared.pictures import busiest_region, detail, signed_limit, with_content
 from invreg_analyses.shared.statistics import spread_choice
 
 METHODS = {"tv": 0.1, "net": 0.05}
@@ -65,6 +65,38 @@ def test_the_region_of_a_single_method_is_where_it_errs() -> None:
     run.reconstructions["net"][0, 0, 3:7, 9:13] -= 0.5
     image = Examples(zoom=0.2).analyze(run).tables["images"].iloc[0]
     assert (image["top"], image["left"]) == (3, 9)
+
+
+def test_the_region_has_detail_although_the_methods_differ_most_where_nothing_is() -> None:
+    run = make_run({"tv": 0.0, "net": 0.0}, count=1, size=(20, 20))
+    truth = run.images.test.images
+    truth[:] = 0.5
+    truth[0, 0, 2:8, 2:8] = torch.eye(6)
+    run.reconstructions["net"][0, 0, 12:16, 12:16] += 0.5
+    image = Examples(zoom=0.2).analyze(run).tables["images"].iloc[0]
+    assert image["top"] < 8
+    assert image["left"] < 8
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_images_on_which_nothing_is_to_be_seen_are_left_out(channels: int) -> None:
+    images = np.zeros((5, channels, 8, 8), dtype=np.float32)
+    images[1:4] = np.indices((8, 8)).sum(0) % 2
+    images[4] = np.linspace(0, 1, 8)
+    assert with_content(images, 2) == [1, 2, 3]
+    assert with_content(images, 4) == [0, 1, 2, 3, 4]
+    assert with_content(np.zeros_like(images), 2) == [0, 1, 2, 3, 4]
+    assert detail(images)[0] == 0 < detail(images)[4] < detail(images)[1]
+
+
+def test_an_empty_image_is_no_example_while_there_are_others() -> None:
+    run = make_run(METHODS, count=4)
+    run.images.test.images[2] = 0.3
+    set_values(run, "psnr", {"tv": [1.0, 2.0, 9.0, 3.0], "net": [4.0, 2.0, 60.0, 3.0]})
+    findings = Examples(count=2).analyze(run)
+    assert list(findings.tables["images"]["image"]) == ["image-1", "image-0"]
+    assert findings.text.endswith("Left out: 1 with next to no detail.")
+    assert "image-2" in list(Examples(count=4).analyze(run).tables["images"]["image"])
 
 
 @pytest.mark.slow

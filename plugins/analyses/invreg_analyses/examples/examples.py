@@ -12,7 +12,7 @@ from pydantic import Field
 from invreg import Analyzer, CompletedRun, Findings, LinearOperator, as_pictures
 from invreg.text import metric_title, plural
 from invreg_analyses.examples.figures import draw_example
-from invreg_analyses.shared.pictures import MIDDLE_SLICES, busiest_region
+from invreg_analyses.shared.pictures import MIDDLE_SLICES, busiest_region, roughness, with_content
 from invreg_analyses.shared.statistics import spread_choice
 from invreg_analyses.shared.tables import methods_table, metrics_table, values_by_image
 
@@ -27,9 +27,10 @@ class Examples(Analyzer):
     """Test images with data and reconstructions, the same region enlarged for all, and the errors on one scale.
 
     The images are spread evenly from the worst to the best of one method (the best on average by the first metric):
-    with a count of 4, the worst, two between, and the best. A single image is the one in the middle. The
-    enlarged region of each image is where the reconstructions differ most among each other; where a single method is
-    shown, where its error is largest.
+    with a count of 4, the worst, two between, and the best. A single image is the one in the middle. Images on which
+    next to nothing is to be seen, with less than a quarter of the median detail, are left out while there are others.
+    The enlarged region of each image is where the reconstructions differ most among each other, among those with
+    detail; where a single method is shown, where its error is largest.
 
     Truth, data and reconstructions are shown on the fixed range [0, 1]. Data of another shape than the images (a
     sinogram) are shown as they are, on their own range, with the adjoint A* z, scaled to its own range, below them;
@@ -57,7 +58,8 @@ class Examples(Analyzer):
 
         metric = next(iter(run.metric_components))
         best, goodness = _best_method(run, metric)
-        chosen = spread_choice(goodness, self.count)
+        kept = with_content(_middle(run.images.test.images).numpy(), self.count)
+        chosen = [kept[i] for i in spread_choice(goodness[kept], self.count)]
         truth = run.images.test.images[chosen]
         found = [x_hat[chosen] for x_hat in run.reconstructions.values()]
         data, kind = _data(run, chosen)
@@ -80,7 +82,7 @@ class Examples(Analyzer):
                 "metrics": metrics_table(run),
             },
             arrays=arrays,
-            text=_sentence(best, metric, len(chosen), len(goodness), is_volume=truth.ndim == 5),
+            text=_sentence(best, metric, len(chosen), len(kept), len(goodness), is_volume=truth.ndim == 5),
         )
 
     def draw(self, findings: Findings) -> Mapping[str, Figure]:
@@ -90,7 +92,8 @@ class Examples(Analyzer):
         size = [max(round(self.zoom * side), 1) for side in truth.shape[-2:]]
         # The variance over the methods; of a single one, the squared error.
         center = reconstructions.mean(0) if len(reconstructions) > 1 else truth
-        return busiest_region(((reconstructions - center) ** 2).sum((0, 1)).astype(float), size[0], size[1])
+        interest = ((reconstructions - center) ** 2).sum((0, 1)).astype(float)
+        return busiest_region(interest, size[0], size[1], roughness(truth.astype(float)).sum(0))
 
 
 def _best_method(run: CompletedRun, metric: str) -> tuple[str, NDArray[Any]]:
@@ -161,7 +164,9 @@ def _scores(run: CompletedRun, chosen: list[int], data: Tensor | None) -> pd.Dat
     return pd.concat([pd.DataFrame({"method": "", "image": names, **own}), table], ignore_index=True)
 
 
-def _sentence(best: str, metric: str, count: int, total: int, *, is_volume: bool) -> str:
-    how = "the median" if count == 1 < total else "from the worst to the best"
+def _sentence(best: str, metric: str, count: int, kept: int, total: int, *, is_volume: bool) -> str:
+    how = "the median" if count == 1 < kept else "from the worst to the best"
     text = f"{count} of {plural(total, 'test image')}, {how} by the {metric_title(metric)} of {best}."
+    if kept < total:
+        text += f" Left out: {total - kept} with next to no detail."
     return f"{text} {MIDDLE_SLICES}" if is_volume else text

@@ -21,7 +21,7 @@ from invreg import (
 )
 from invreg.text import metric_title
 from invreg_analyses.examples.figures import draw_grid
-from invreg_analyses.shared.pictures import busiest_region
+from invreg_analyses.shared.pictures import busiest_region, detail, roughness
 from invreg_analyses.shared.study_choice import At, Choice, Choices, choose, image_metrics, methods_in, metrics_in
 from invreg_analyses.shared.style import file_names
 
@@ -54,7 +54,7 @@ class ExampleGrid(StudyAnalyzer):
         image: Annotated[
             str | None,
             Field(
-                description="name of the test image; null: the one of highest contrast among the "
+                description="name of the test image; null: the one with most detail among the "
                 "middle third of all, ordered by the mean of the first metric over all "
                 "methods and cells that are shown"
             ),
@@ -100,7 +100,7 @@ class ExampleGrid(StudyAnalyzer):
             "methods": methods_in(study),
             "metrics": metrics,
         }
-        third = f", of highest contrast in the middle third by the mean {metric_title(first)} of the methods"
+        third = f", with most detail in the middle third by the mean {metric_title(first)} of the methods"
         text = f"The test image {name}{third if self.image is None else ''}. {choices.in_words}".strip()
         return Findings({"image": name, "noise": choices.noise_title}, tables, arrays, text)
 
@@ -125,17 +125,19 @@ class ExampleGrid(StudyAnalyzer):
         outside = (len(ranked) - 1) // 3
         middle = [str(name) for name in ranked.index[outside : len(ranked) - outside]]
         stack = entries[0].cell.images()
-        contrast = {name: float(image.std()) for name, image in zip(stack.names, stack.images, strict=True)}
-        return max(middle, key=lambda name: contrast[name])
+        images = stack.images[:, :, stack.images.shape[2] // 2] if stack.images.ndim == 5 else stack.images
+        seen = dict(zip(stack.names, detail(images.numpy()), strict=True))
+        return max(middle, key=lambda name: seen[name])
 
     def _region(self, reconstructions: _Picture, truth: _Picture) -> tuple[int, int, int, int]:
-        """Where the reconstructions differ most among each other; a single one, from the truth."""
+        """Where, among what has detail, the reconstructions differ most; a single one, from the truth."""
         height, width = (max(round(self.zoom * side), 1) for side in truth.shape[-2:])
         if truth.ndim == 4:  # of volumes, the slice in the middle of the depth
             middle = truth.shape[1] // 2
             reconstructions, truth = reconstructions[:, :, middle], truth[:, middle]
         center = reconstructions.mean(0) if len(reconstructions) > 1 else truth
-        return busiest_region(((reconstructions - center) ** 2).sum((0, 1)).astype(float), height, width)
+        interest = ((reconstructions - center) ** 2).sum((0, 1)).astype(float)
+        return busiest_region(interest, height, width, roughness(truth.astype(float)).sum(0))
 
 
 def _measured(cell: StudyCell, name: str) -> tuple[_Picture, _Picture | None, dict[str, float]]:

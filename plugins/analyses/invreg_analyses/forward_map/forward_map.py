@@ -23,7 +23,7 @@ from invreg import (
 )
 from invreg.text import percent
 from invreg_analyses.forward_map.figures import draw_accuracy, draw_forward_maps
-from invreg_analyses.shared.pictures import busiest_region, roughness
+from invreg_analyses.shared.pictures import busiest_region, roughness, with_content
 from invreg_analyses.shared.progress import Progress
 from invreg_analyses.shared.statistics import spread_choice
 from invreg_analyses.shared.tables import methods_table
@@ -61,7 +61,7 @@ class ForwardMap(Analyzer):
                 ge=1,
                 le=24,
                 description="number of images whose pictures are shown, at most, spread evenly from "
-                "the largest to the smallest relative distance",
+                "the largest to the smallest relative distance, without those that have next to no detail",
             ),
         ] = 3,
     ) -> None:
@@ -87,7 +87,8 @@ class ForwardMap(Analyzer):
             tables.append(own)
         joined = pd.concat(tables, ignore_index=True)
         distances = joined.loc[joined["method"] == next(iter(nets)), "relative"].to_numpy(dtype=float)
-        chosen = spread_choice(-distances, self.count)
+        kept = with_content(x.numpy(), self.count)
+        chosen = [kept[i] for i in spread_choice(-distances[kept], self.count)]
         shown = {
             "truth": run.images.test.images[chosen],
             "learned": torch.stack([phi[chosen] for phi in learned]),

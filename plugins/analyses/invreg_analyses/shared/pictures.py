@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -22,6 +22,9 @@ MIDDLE_SLICES = (
     "Volumes are shown by three slices: through the middle of the depth, below it of the height, and beside it of the "
     "width."
 )
+
+#: The detail where next to nothing is to be seen, as a share of that of other images, or of other parts of an image.
+_NEARLY_EMPTY = 0.25
 
 Region = tuple[int, int, int, int]  # top, left, height, width
 
@@ -93,15 +96,50 @@ def roughness(values: NDArray[np.float64]) -> NDArray[np.float64]:
     return rough
 
 
-def busiest_region(interest: NDArray[np.float64], height: int, width: int) -> Region:
-    """The window of the given size over which the sum of `interest` `[H, W]` is largest; if flat, the center."""
-    total = np.zeros((interest.shape[0] + 1, interest.shape[1] + 1))
-    total[1:, 1:] = interest.cumsum(0).cumsum(1)
-    sums = total[height:, width:] - total[:-height, width:] - total[height:, :-width] + total[:-height, :-width]
+def detail(images: NDArray[Any]) -> NDArray[np.float64]:
+    """The mean squared difference between neighbours in each of the images `[N, C, H, W]`; zero if one is flat."""
+    # One by one: there may be thousands.
+    return np.array([float(roughness(image.astype(np.float64)).mean()) for image in images])
+
+
+def with_content(images: NDArray[Any], count: int) -> list[int]:
+    """Positions of the images `[N, C, H, W]` on which something is to be seen; all, if fewer than `count` are.
+
+    An image is nearly empty if its detail is less than a quarter of the median of all.
+    """
+    values = detail(images)
+    kept = [int(i) for i in np.flatnonzero(values >= _NEARLY_EMPTY * np.median(values))]
+    return kept if len(kept) >= count else list(range(len(values)))
+
+
+def busiest_region(
+    interest: NDArray[np.float64], height: int, width: int, shown: NDArray[np.float64] | None = None
+) -> Region:
+    """The window of the given size over which the sum of `interest` is largest; if flat, the center.
+
+    Args:
+        interest: `[H, W]`.
+        height: of the window.
+        width: of the window.
+        shown: `[H, W]`, what makes a window worth looking at: one with less than a quarter of the most is not taken.
+    """
+    sums = _window_sums(interest, height, width)
     if np.ptp(sums) <= 1e-9 * abs(sums).max():
         return (interest.shape[0] - height) // 2, (interest.shape[1] - width) // 2, height, width
+    if shown is not None:
+        seen = _window_sums(shown, height, width)
+        sums = np.where(seen >= _NEARLY_EMPTY * seen.max() * (1 - 1e-9), sums, -np.inf)
     top, left = np.unravel_index(int(sums.argmax()), sums.shape)
     return int(top), int(left), height, width
+
+
+def _window_sums(values: NDArray[np.float64], height: int, width: int) -> NDArray[np.float64]:
+    total = np.zeros((values.shape[0] + 1, values.shape[1] + 1))
+    total[1:, 1:] = values.cumsum(0).cumsum(1)
+    sums: NDArray[np.float64] = (
+        total[height:, width:] - total[:-height, width:] - total[height:, :-width] + total[:-height, :-width]
+    )
+    return sums
 
 
 def _cut(image: NDArray[np.float32], region: Region | None) -> NDArray[np.float32]:
