@@ -1,7 +1,7 @@
 """Remakes the figures and pictures of the documentation, all or some.
 
     python benchmarks/pictures.py                     lists them: who makes them, from which numbers, in what time
-    python benchmarks/pictures.py operators speed     makes those of these makers
+    python benchmarks/pictures.py operators charts    makes those of these makers
     python benchmarks/pictures.py operators/radon     makes those with these words in their path below docs/
     python benchmarks/pictures.py all
     python benchmarks/pictures.py findings --study runs/findings-...     takes them from this finished run or study
@@ -124,7 +124,12 @@ MAKERS: dict[str, Maker] = {
         2,
         lambda pictures: ["--only", *(Path(picture).stem for picture in pictures)],
     ),
-    "speed": Script("benchmarks/charts.py", ("images/speed/*.svg",), "the tables of docs/speed.md", 0.2),
+    "charts": Script(
+        "benchmarks/charts.py",
+        ("images/speed/*.svg", "images/studies/*.svg", "images/findings/*.svg"),
+        "the tables of docs/speed.md, studies.md and findings.md",
+        0.3,
+    ),
     "paper": Script(
         "benchmarks/paper.py",
         ("images/paper/*.svg",),
