@@ -171,7 +171,7 @@ class Stages:
         with recorded_warnings(messages, keep):
             trained = self._fit(planned, make_method(self.plan, self.inputs.builders[planned.label]))
             if complaint := Times.now().since(before).complaint:
-                warnings.warn(f"{planned.label!r}: {complaint}", InvregWarning, stacklevel=2)
+                warnings.warn(complaint, InvregWarning, stacklevel=2)  # kept with its method, which it need not name
         seconds = trained.log.summary.get("seconds", time.perf_counter() - start if planned.trainer else 0.0)
         heard = [message for told in together.gather(lambda: messages) for message in told]
         together.from_main(lambda: self._save_method(planned.label, trained, seconds, list(dict.fromkeys(heard))))

@@ -27,7 +27,7 @@ def fit(trainer: Trainer, method: Method, context: TrainingContext, where: str) 
     """
     if len(context.images.val) == 1:
         message = InvregError(
-            f"{method.label!r}: a single validation image chooses its weights, or its parameters",
+            "a single validation image chooses the weights, or the parameters",
             expected="several validation images: with another one, the choice may be another",
             hint="more images, or a larger `val`",
         )

@@ -22,6 +22,7 @@ from invreg.api import load, redraw, run
 from invreg.components.hookspecs import hookimpl
 from invreg.components.operator import LinearOperator
 from invreg.components.reconstructor import Reconstructor
+from invreg.computing import threads
 from invreg.errors import DataError, InvregError, SpecError, StoreError, TrainingError
 from invreg.plugins.registry import Registry
 from invreg.schema import component
@@ -311,6 +312,19 @@ def test_finite_divergence_is_said(tmp_path: Path, learned: bool, said: str) -> 
     assert re.search(said, "".join(result.methods["shout"].warnings), re.DOTALL)
     assert not result.methods["raw"].warnings
     assert "root mean square error" in (result.folder / "report.html").read_text()
+
+
+def test_warnings_of_a_training_name_their_method_once(
+    registry: Registry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(threads, "_LONG", 0.0)
+    monkeypatch.setattr(threads, "_MUCH", 0.0)
+    methods = {"gain": toy.SPEC["methods"]["gain"]}
+    spec = changed(data={"name": "toy_images", "count": 1}, methods=methods, analyses=[])
+    result = run(spec, tmp_path, "cpu", progress=False, registry=registry)
+    said = [text for text in result.warnings if "the machine was busy" in text or "single validation image" in text]
+    assert len(said) == 2
+    assert all(text.startswith("gain: ") and text.count("gain") == 1 for text in said)
 
 
 def test_unknown_device(registry: Registry, tmp_path: Path) -> None:
