@@ -164,8 +164,9 @@ class ReportContent:
 
 
 def _pictures(folder: RunFolder, plan: Plan) -> list[ShownImage]:
-    """The test images that the run keeps for its report, with the reconstructions of all methods."""
+    """The test images that the run keeps for its report, with the reconstructions of all methods, and slices."""
     from invreg.reporting.pictures import as_bytes, side_by_side
+    from invreg.reporting.slices import with_slices
 
     kept = folder.test_images
     columns: dict[str, NDArray[Any]] = {}
@@ -190,4 +191,4 @@ def _pictures(folder: RunFolder, plan: Plan) -> list[ShownImage]:
     }
     means = folder.summary.set_index("method")[name].dropna()
     best = titles[means.idxmax() if metric.higher_is_better else means.idxmin()] if len(means) else ""
-    return side_by_side(folder.identity.test, columns, notes, best)
+    return with_slices(side_by_side(folder.identity.test, columns, notes, best), columns)

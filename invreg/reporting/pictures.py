@@ -6,13 +6,16 @@ import base64
 import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
 from invreg.slices import as_pictures
+
+if TYPE_CHECKING:
+    from invreg.reporting.slices import Slices
 
 #: The longer side of an image on a page, in pixels; larger ones are shown smaller.
 LONGEST_SIDE = 880
@@ -22,10 +25,13 @@ _PHOTOGRAPH = 128 * 128
 _NARROWEST = 240
 # The height of a signal, in pixels.
 _STRIP = 24
-_JPEG: dict[str, Any] = {"quality": 90, "subsampling": 0}
+#: The quality of a JPEG.
+QUALITY = 90
 
-#: With more pixels than these, all test images together are JPEG; and no more are shown than have this many bytes.
-_MOST_EXACT, _MOST_BYTES = 3_000_000, 6_000_000
+#: With more pixels than these, all test images together are JPEG.
+MOST_EXACT = 3_000_000
+# No more test images are shown than have this many bytes.
+_MOST_BYTES = 6_000_000
 
 
 @dataclass(frozen=True)
@@ -51,10 +57,11 @@ class Picture:
 
 @dataclass(frozen=True)
 class ShownImage:
-    """A test image with what was measured and what was reconstructed, side by side."""
+    """A test image with what was measured and what was reconstructed, side by side; of volumes also their slices."""
 
     name: str
     pictures: Sequence[Picture]
+    slices: Slices | None = None
 
 
 def picture(title: str, image: NDArray[Any], note: str = "", *, exact: bool | None = None) -> Picture:
@@ -67,16 +74,11 @@ def picture(title: str, image: NDArray[Any], note: str = "", *, exact: bool | No
         note: how good it is.
         exact: whether each pixel is kept as it is (PNG) or not (JPEG); chosen by size if None.
     """
-    image = plane(image)
-    whole = as_bytes(image if len(image) in (1, 3) else image.mean(axis=0, keepdims=True) / _white(image))
-    shown = Image.fromarray(whole[0] if len(whole) == 1 else np.ascontiguousarray(whole.transpose(1, 2, 0)))
+    shown = raster(as_channels(plane(image)))
     shown.thumbnail((LONGEST_SIDE, LONGEST_SIDE), Image.Resampling.LANCZOS)
     if exact is None:
         exact = shown.width * shown.height < _PHOTOGRAPH
-    kind, options = ("PNG", {}) if exact else ("JPEG", _JPEG)
-    buffer = io.BytesIO()
-    shown.save(buffer, kind, **options)
-    uri = f"data:image/{kind.lower()};base64,{base64.b64encode(buffer.getvalue()).decode()}"
+    uri = data_uri(shown, None if exact else QUALITY)
     factor = max(1, -(-_NARROWEST // shown.width)) if max(shown.size) < _NARROWEST else 1
     return Picture(title, uri, factor * shown.width, factor > 1, note)
 
@@ -94,6 +96,24 @@ def plane(image: NDArray[Any]) -> NDArray[Any]:
     if image.ndim == 3:
         return image
     return as_pictures(image[None])[0]
+
+
+def as_channels(image: NDArray[Any]) -> NDArray[np.uint8]:
+    """Bytes with one or three channels: of `[C, ...]` with another number of them, the mean."""
+    return as_bytes(image if len(image) in (1, 3) else image.mean(axis=0, keepdims=True) / _white(image))
+
+
+def raster(image: NDArray[np.uint8]) -> Image.Image:
+    """`[C, H, W]` with one or three channels as an image of Pillow."""
+    return Image.fromarray(image[0] if len(image) == 1 else np.ascontiguousarray(image.transpose(1, 2, 0)))
+
+
+def data_uri(shown: Image.Image, quality: int | None) -> str:
+    """An image as a data URI: a JPEG of this quality, or a PNG if None."""
+    kind, options = ("PNG", {}) if quality is None else ("JPEG", {"quality": quality, "subsampling": 0})
+    buffer = io.BytesIO()
+    shown.save(buffer, kind, **options)
+    return f"data:image/{kind.lower()};base64,{base64.b64encode(buffer.getvalue()).decode()}"
 
 
 def _white(image: NDArray[Any]) -> int:
@@ -133,7 +153,7 @@ def side_by_side(
     for position, name in enumerate(names[:amount]):
         row = [
             replace(
-                picture(title, column[position], notes.get((title, name), ""), exact=pixels <= _MOST_EXACT),
+                picture(title, column[position], notes.get((title, name), ""), exact=pixels <= MOST_EXACT),
                 is_best=title == best,
             )
             for title, column in columns.items()

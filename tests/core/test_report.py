@@ -71,7 +71,7 @@ def spec(**changes: Any) -> Spec:
     )
 
 
-def images(test: int = 12, shape: tuple[int, int, int] = (1, 96, 80)) -> RunIdentity:
+def images(test: int = 12, shape: tuple[int, ...] = (1, 96, 80)) -> RunIdentity:
     train, val, names = (list(map(str, range(count))) for count in (1200, 30, test))
     return RunIdentity(list(shape), {"images": train, "crop": [8, 8], "crops_per_epoch": 1}, val, names, "", "")
 

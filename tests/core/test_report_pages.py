@@ -19,10 +19,11 @@ from test_study_tables import METRICS, cell
 
 from invreg.components.analyzer import Findings
 from invreg.plugins.registry import Registry
-from invreg.reporting import study_report
+from invreg.reporting import slices as slices_module, study_report
 from invreg.reporting.content import AnalysisContent
 from invreg.reporting.pictures import side_by_side
 from invreg.reporting.report import render_report
+from invreg.reporting.slices import AXES, with_slices
 from invreg.storage.analysis_folder import AnalysisFolder
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(bool(pages.missing()), reason=pages.missing())]
@@ -63,9 +64,10 @@ def report(folder: Path, **changes: Any) -> Path:
         AnalysisContent("wide", "What it is.", found, [drawn(folder, 9.5), drawn(folder, 3.0)]),
         AnalysisContent("broken", failure="it broke\n" + "x" * 300),
     ]
+    rows = side_by_side(names, columns, {("net", "image 0"): "31.00 dB"}, "net")
     values = {
         "analyses": analyses,
-        "pictures": side_by_side(names, columns, {("net", "image 0"): "31.00 dB"}, "net"),
+        "pictures": with_slices(rows, columns),
         "images": images(count, shape),
     }
     path = folder / "report.html"
@@ -99,8 +101,10 @@ def study(folder: Path, cells: list[Any], table: pd.DataFrame, title: str, monke
         {"count": 1, "shape": (3, 40, 17)},
         {"count": 30, "shape": (2, 5, 5)},
         {"pictures": []},
+        {"shape": (1, 9, 24, 32)},
+        {"count": 1, "shape": (3, 40, 5, 3)},
     ],
-    ids=["usual", "one colour image", "many tiny images", "no images"],
+    ids=["usual", "one colour image", "many tiny images", "no images", "volumes", "a narrow colour volume"],
 )
 def test_reports_are_whole_at_any_width(running: Any, tmp_path: Path, changes: dict[str, Any]) -> None:
     path = report(tmp_path, **changes)
@@ -186,6 +190,122 @@ def test_an_image_is_chosen_and_two_pictures_are_compared(running: Any, tmp_path
     page.close()
 
 
+def pixels(page: Any, selector: str, number: int = 0) -> np.ndarray:
+    """The grey values of a canvas."""
+    read = """(canvas) => [canvas.height, canvas.width,
+        [...canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height).data]]"""
+    height, width, values = page.locator(selector).nth(number).evaluate(read)
+    return np.array(values, np.uint8).reshape(height, width, 4)[..., 0]
+
+
+def drawn_volume(shape: tuple[int, ...]) -> np.ndarray:
+    """The truth of image 0, 1, ... of `report`, in bytes: [N, D, H, W]."""
+    stack = np.random.default_rng(0).random((4, 1, *shape), dtype=np.float32)
+    return np.rint(255 * stack[:, 0]).astype(np.uint8)
+
+
+def along(volume: np.ndarray, axis: str, position: int) -> np.ndarray:
+    """A slice as it is shown: [H, W], [D, W] or [H, D]."""
+    found = np.moveaxis(volume, AXES.index(axis), 0)[position]
+    return found.T if axis == "width" else found
+
+
+def test_one_moves_through_the_slices_of_a_volume(running: Any, tmp_path: Path) -> None:
+    shape = (9, 24, 32)
+    truth = drawn_volume(shape)
+    page = open_page(running, report(tmp_path, shape=(1, *shape)))
+    page.locator(".stage.sliced").wait_for()
+    slider, axis = page.locator(".slices input"), page.locator(".slices select")
+    row = ".strip:not([hidden]) canvas"
+    assert page.locator(row).count() == 5
+    assert page.locator(".strip img:visible").count() == 0
+    assert page.locator(".place").inner_text() == "5 of 9"
+    assert np.array_equal(pixels(page, row), truth[0, 4])
+    for name, length, key, position in (
+        ("depth", 9, "Home", 0),
+        ("height", 24, "ArrowRight", 13),
+        ("width", 32, "End", 31),
+    ):
+        axis.select_option(name)
+        slider.focus()
+        slider.press(key)
+        assert page.locator(".place").inner_text() == f"{position + 1} of {length}"
+        assert slider.get_attribute("aria-valuetext") == f"{position + 1} of {length}"
+        assert np.array_equal(pixels(page, row), along(truth[0], name, position))
+        assert np.array_equal(pixels(page, row, 3), 255 - along(truth[0], name, position))
+        # The comparison shows the same slice: of "net" behind, and of the measurement before it.
+        assert np.array_equal(pixels(page, ".stage canvas"), pixels(page, row, 3))
+        assert np.array_equal(pixels(page, ".stage canvas.front"), pixels(page, row, 1))
+    page.get_by_label("Previous slice").click()
+    assert page.locator(".place").inner_text() == "31 of 32"
+    page.get_by_label("Next image").click()
+    page.locator(".strip[data-name='image 1'] canvas").first.wait_for()
+    assert page.locator(".place").inner_text() == "31 of 32"
+    assert np.array_equal(pixels(page, row), along(truth[1], "width", 30))
+    page.locator(".comparison select").first.select_option(label="truth")
+    assert np.array_equal(pixels(page, ".stage canvas.front"), along(truth[1], "width", 30))
+    page.locator(row).first.press("Enter")
+    assert page.locator("dialog[open] img").get_attribute("alt") == "truth, slice 31 of 32 along the width"
+    page.keyboard.press("Escape")
+    page.emulate_media(media="print")
+    assert page.locator("canvas:visible").count() == page.locator(".slices:visible").count() == 0
+    assert page.locator(".strip img:visible").count() == 5
+    page.close()
+
+
+def test_a_finger_moves_through_the_slices_on_a_phone(running: Any, tmp_path: Path) -> None:
+    context = running.new_context(viewport={"width": 390, "height": 844}, has_touch=True, is_mobile=True)
+    page = context.new_page()
+    page.goto(report(tmp_path, shape=(1, 9, 24, 32)).as_uri())
+    page.locator(".stage.sliced").wait_for()
+    slider = page.locator(".slices input")
+    slider.scroll_into_view_if_needed()
+    box = slider.bounding_box()
+    page.touchscreen.tap(box["x"] + box["width"] - 3, box["y"] + box["height"] / 2)
+    assert page.locator(".place").inner_text() == "9 of 9"
+    assert box["height"] >= 30
+    context.close()
+
+
+def test_of_large_volumes_the_page_has_some_slices_and_says_which(
+    running: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shape = (9, 24, 32)
+    (whole,) = [row.slices for row in with_slices(*volumes_of(shape, 1))]
+    assert whole is not None
+    monkeypatch.setattr(slices_module, "MOST_BYTES_EACH", whole.size // 3)
+    monkeypatch.setattr(slices_module, "MOST_BYTES", whole.size // 2)
+    path = report(tmp_path, shape=(1, *shape))
+    page = open_page(running, path)
+    page.locator(".stage.sliced").wait_for()
+    page.locator(".slices select").select_option("width")
+    note = page.locator(".slices .aside")
+    kept = [int(text) for text in (page.locator(".strip").first.get_attribute("data-width") or "").split()]
+    assert note.inner_text() == f"{len(kept)} of the 32 slices are in the page, evenly spaced."
+    slider = page.locator(".slices input")
+    slider.press("End")
+    assert page.locator(".place").inner_text() == f"{kept[-1] + 1} of 32"
+    seen = pixels(page, ".strip:not([hidden]) canvas").astype(int)
+    errors = [np.abs(seen - along(drawn_volume(shape)[0], "width", n)).mean() for n in range(32)]
+    assert int(np.argmin(errors)) == kept[-1]
+    page.get_by_label("Previous image").click()  # the last one
+    page.get_by_text("Of this volume, the page has its three middle slices.").wait_for()
+    assert page.locator(".slices input").is_hidden()
+    assert page.locator(".strip:not([hidden]) img:visible").count() == 5
+    page.locator(".stage:not(.sliced)").wait_for()
+    page.get_by_label("Next image").click()
+    page.locator(".stage.sliced").wait_for()
+    assert slider.is_visible()
+    page.close()
+    assert pages.faults(running, path) == []
+
+
+def volumes_of(shape: tuple[int, ...], count: int) -> tuple[Any, Any]:
+    stack = drawn_volume(shape)[:count, None]
+    columns = {"truth": stack, "measurement": stack, "tv": stack, "net": stack, "worst": stack}
+    return side_by_side(["a"] * count, columns, {}), columns
+
+
 def test_figures_are_enlarged_and_saved(running: Any, tmp_path: Path) -> None:
     page = open_page(running, report(tmp_path))
     page.locator("figure.wide img").first.click()
@@ -206,11 +326,13 @@ def test_figures_are_enlarged_and_saved(running: Any, tmp_path: Path) -> None:
     page.close()
 
 
-def test_without_scripts_the_page_is_whole(running: Any, tmp_path: Path) -> None:
+@pytest.mark.parametrize("shape", [(1, 24, 32), (1, 9, 24, 32)])
+def test_without_scripts_the_page_is_whole(running: Any, tmp_path: Path, shape: tuple[int, ...]) -> None:
     context = running.new_context(java_script_enabled=False)
     page = context.new_page()
-    page.goto(report(tmp_path).as_uri())
+    page.goto(report(tmp_path, shape=shape).as_uri())
     assert page.locator(".strip").count() == 4
+    assert page.locator(".slices").count() == 0
     assert page.locator(".strip:visible").count() == 1
     page.locator("summary", has_text="The other 3").click()
     assert page.locator(".strip:visible").count() == 4

@@ -20,6 +20,7 @@
     dialog.showModal();
   };
 
+  document.addEventListener("enlarge", ({ detail }) => open(detail)); // a slice of a volume
   document.querySelectorAll("figure img").forEach((image) => {
     image.tabIndex = 0;
     image.setAttribute("role", "button");

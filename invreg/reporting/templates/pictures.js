@@ -33,6 +33,7 @@
       stage.setAttribute("aria-label", `${a.title} on the left, ${b.title} on the right`);
       stage.classList.toggle("magnified", a.image.classList.contains("magnified"));
       stage.style.setProperty("--wide", `${Math.max(a.image.width || 0, Number(a.image.getAttribute("width")))}px`);
+      stage.dispatchEvent(new CustomEvent("compared", { bubbles: true, detail: [a.image, b.image] }));
     };
     [left, right].forEach((select) => select.addEventListener("change", draw));
     return {
