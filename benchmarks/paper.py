@@ -281,6 +281,8 @@ _HEAD = """
 
 C. Arndt and J. Nickel, *Invertible ResNets for Inverse Imaging Problems: Competitive Performance with Provable Regularization Properties* (2024, [arXiv:2409.13482](https://arxiv.org/abs/2409.13482)), compare invertible networks with others on two problems, and look into what they have learned. This page goes through all figures and tables: what the paper says, what is seen here, and with which command.
 
+L is the [Lipschitz parameter](glossary.md#invertible-residual-network) of an invertible network: a larger L allows its inverse to amplify more. φ is the network, and φ⁻¹ its inverse, the reconstruction. `tv` is [total variation](methods/tv.md); the other networks are [baselines](methods/baselines.md).
+
 **The scale differs by far.** The paper trains networks with four million weights on 16,284 images for days each. The study behind this page is `specs/paper/tiny.yaml`, run once from seed 0 (with a tenth more steps than it has now): networks with eight subnetworks and 27 thousand weights (the U-Net has three scales), crops of 48 × 48 pixels from eight photographs, 450 to 1200 steps, 61 test patches of three photographs. It took 78 minutes on two cores that also had other work to do. Levels of PSNR belong to the images and cannot be compared; orders and differences can, with care.
 
 ```bash

@@ -52,7 +52,8 @@ show(truth=truth, measurement=measured)
 # %% [markdown]
 # ## The reconstruction
 #
-# The model `gaussian-deblur` was trained for this blur and this noise.
+# The model `gaussian-deblur` was trained for this blur and this noise. Quality is measured as
+# [PSNR](../glossary.md#psnr-and-ssim), in decibels: more is better.
 
 # %% alt="The photograph, the measurement and its reconstruction" thumbnail=true
 model = invreg.load_model("gaussian-deblur")
@@ -106,8 +107,9 @@ print(
 # %% [markdown]
 # ## Where it goes wrong
 #
-# A model is for one operator. Given a sharp photograph, it sharpens what was sharp already, and edges ring. The residual
-# shows it: no image that this blur could have made looks like that.
+# A model is for one operator. Given a sharp photograph, it sharpens what was sharp already, and lines appear along its
+# edges (ringing). The residual shows it: no image that this blur could have made looks like that. In the note, z is the
+# measurement and R(z) its exact reconstruction.
 
 # %% alt="A sharp photograph, and what the model makes of it: edges ring"
 wrong = model.reconstruct(truth)

@@ -387,9 +387,9 @@ def gallery() -> str:
     return "\n\n".join(
         [
             "# Learn",
-            "Tutorials that run: every page is a Python file that was executed, and what stands below the code is what it "
-            "printed and drew. Each takes about a minute or less on one core, and can be downloaded as a notebook. They "
-            "train small networks for seconds; each page says what a real training takes.",
+            "Every page is a Python file that was executed, with what it printed and drew. Each takes about a minute or less "
+            "on one core, and can be downloaded as a notebook. They train small networks for seconds; each page says what "
+            "a real training takes. The [glossary](../glossary.md) explains the words.",
             '<div class="gallery" markdown>',
             *cards,
             "</div>",
