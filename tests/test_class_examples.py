@@ -16,8 +16,8 @@ pytestmark = pytest.mark.slow
 ROOT = Path(__file__).resolve().parents[1]
 
 
-def _hook() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("components_of_pages", ROOT / "docs" / "hooks" / "components.py")
+def _components() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("components_of_pages", ROOT / "website" / "components.py")
     assert spec
     assert spec.loader
     module = importlib.util.module_from_spec(spec)
@@ -25,7 +25,7 @@ def _hook() -> ModuleType:
     return module
 
 
-hook = _hook()
+components = _components()
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -33,15 +33,15 @@ def test_examples_run(
     kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    entries = hook.built_in(kind)
+    entries = components.built_in(kind)
     assert entries
     for entry in entries:
         if entry.name == "deepinv":
             request.getfixturevalue("dinv")
         torch.manual_seed(0)
         names: dict[str, object] = {}
-        exec(hook.BEGINNING, names)
-        exec(hook.example(kind, entry.name), names)
+        exec(components.BEGINNING, names)
+        exec(components.example(kind, entry.name), names)
         assert isinstance(names[entry.name], entry.cls)
         result = names.get("values", names.get("x_hat", names["z"]))
         assert isinstance(result, torch.Tensor)
@@ -55,7 +55,7 @@ def test_each_class_has_an_entry_on_a_page() -> None:
 
 
 def test_an_entry_has_what_its_class_says_in_full() -> None:
-    page = hook.on_page_markdown("<!-- classes: reconstructor -->")
+    page = components.described("<!-- classes: reconstructor -->")
     start = page.index("#class-reconstructor-explicit_iresnet")
     entry = page[start : page.index("### ", start)]
     assert "**Raises**" in entry

@@ -80,13 +80,20 @@ def _words(page: Path) -> list[str]:
     return _text(re.sub(r"<script.*?</script>", "", page.read_text(encoding="utf-8"), flags=re.DOTALL)).split()
 
 
+def _article(page: Path) -> list[str]:
+    """The words of a built page itself: what stands around it is the theme's."""
+    text = page.read_text(encoding="utf-8")
+    return _text(text[text.index("<article") : text.index("</article>")]).split()
+
+
 # -- the site
 
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("site")
-    command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", str(folder)]
+    prepare = str(ROOT / "website" / "prepare.py")
+    command = [sys.executable, prepare, "mkdocs", "build", "--strict", "--site-dir", str(folder)]
     done = subprocess.run(command, cwd=ROOT, env={**os.environ, **OFFLINE}, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     return folder
@@ -97,7 +104,6 @@ def test_every_page_is_built(site: Path) -> None:
         built = site / page.with_suffix(".html")
         assert built.is_file(), page
         assert "<h1" in built.read_text(encoding="utf-8"), f"{page} has no heading"
-    assert not list(site.rglob("*.py"))
 
 
 def test_the_search_works_from_a_disk(site: Path) -> None:
@@ -203,6 +209,25 @@ def test_properdocs_builds_the_same_pages(site: Path, tmp_path: Path) -> None:
     # With an address, links of the page for what is not found hold below it, and the sitemap has all pages.
     assert 'href="/1.0/assets/' in (tmp_path / "404.html").read_text(encoding="utf-8")
     assert "https://example.org/1.0/quickstart.html" in (tmp_path / "sitemap.xml").read_text(encoding="utf-8")
+
+
+def test_zensical_builds_the_same_pages(site: Path, tmp_path: Path) -> None:
+    pytest.importorskip("zensical", reason="Zensical is not installed")
+    # It writes beside its configuration, nowhere else.
+    for name in ("mkdocs.yml", "build/pages"):
+        copy = shutil.copytree if (ROOT / name).is_dir() else shutil.copyfile
+        copy(ROOT / name, tmp_path / name)
+    for name in ("invreg", "plugins"):
+        (tmp_path / name).symlink_to(ROOT / name)
+    command = [sys.executable, "-m", "zensical", "build", "--strict"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    for page in PAGES:
+        built, other = (folder / page.with_suffix(".html") for folder in (site, tmp_path / "site"))
+        assert _article(other) == _article(built), page
+    assert (tmp_path / "site" / "llms.txt").is_file()
+    # From a disk, its search reads this script.
+    assert (tmp_path / "site" / "search.js").read_text(encoding="utf-8").startswith("var __index = ")
 
 
 # -- what pages say

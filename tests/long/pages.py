@@ -1,6 +1,6 @@
 """Every page of built sites, and reports, looked at in a browser: on a desk, on a phone, in the dark and on paper.
 
-    python -m mkdocs build
+    python website/prepare.py mkdocs build
     python tests/long/pages.py site runs/gaussian-deblurring-quickstart-1a2b3c4d/report.html
 
 Says which boxes are wider than the page, which text has a contrast below 4.5 (3 if it is large), what the console says,

@@ -1,4 +1,4 @@
-"""Tables of the built-in components, made from the registry while the site is built.
+"""Tables of the built-in components, made from the registry.
 
 `<!-- components: operator -->` in a page is replaced by all components of that kind with their parameters,
 `<!-- parameters: operator radon -->` by the parameters of one of them, and `<!-- classes: operator -->` by what the
@@ -96,7 +96,12 @@ def built_in(kind: str) -> list[Any]:
     return [entry for entry in entries if entry.plugin.distribution == "invreg"]
 
 
-def on_page_markdown(markdown: str, **_: Any) -> str:
+def described(markdown: str) -> str:
+    """A page with its tables and entries of components.
+
+    Raises:
+        SpecError: if it asks for a kind or a component that there is not.
+    """
     markdown = markdown.replace("<!-- beginning -->", f"```python\n{BEGINNING}\n```")
     markdown = _CLASSES.sub(lambda match: "\n".join(_classes(match["kind"])), markdown)
     markdown = _KIND.sub(lambda match: "\n".join(_kind(match["kind"])), markdown)

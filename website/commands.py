@@ -1,4 +1,4 @@
-"""The reference of the command line, made from the commands themselves while the site is built.
+"""The reference of the command line, made from the commands themselves.
 
 `<!-- commands -->` in a page is replaced by every command with its arguments and options.
 """
@@ -11,7 +11,8 @@ from typing import Any
 _MARKER = "<!-- commands -->"
 
 
-def on_page_markdown(markdown: str, **_: Any) -> str:
+def described(markdown: str) -> str:
+    """A page with the reference of all commands."""
     return markdown.replace(_MARKER, "\n".join(_commands())) if _MARKER in markdown else markdown
 
 

@@ -1,4 +1,4 @@
-"""Formulas in pages: TeX, typeset by matplotlib into SVG while the site is built.
+"""Formulas in pages: TeX, typeset by matplotlib into SVG.
 
 So pages need neither a network nor JavaScript to show them. In a page, a code block of language `math` is a displayed
 formula (each line one of its own), and dollar signs around a code span make an inline one: $`x^2`$.
@@ -20,7 +20,12 @@ _INLINE = re.compile(r"\$`(?P<tex>[^`\n]+)`\$")
 _MARKDOWN = re.compile(r"[\\_*{}\[\]|`~^&<>\"'#]")
 
 
-def on_page_markdown(markdown: str, **_: Any) -> str:
+def typeset(markdown: str) -> str:
+    """A page with its formulas as SVG.
+
+    Raises:
+        ValueError: if a formula is not TeX that matplotlib knows; it has the formula.
+    """
     return _INLINE.sub(lambda match: _svg(match["tex"]), _BLOCK.sub(_display, markdown))
 
 
@@ -38,7 +43,10 @@ def _svg(tex: str) -> str:
     from matplotlib.textpath import TextPath
 
     with rc_context({"mathtext.fontset": "stix"}):
-        path = TextPath((0, 0), f"${tex}$", size=_UNITS)
+        try:
+            path = TextPath((0, 0), f"${tex}$", size=_UNITS)
+        except ValueError as error:
+            raise ValueError(f"the formula {tex} cannot be typeset: {error}") from error
     box = path.get_extents()
     left, bottom, right, top = box.x0 - 4, box.y0 - 4, box.x1 + 4, box.y1 + 4
     width, height, depth = ((size * _SCALE) / _UNITS for size in (right - left, top - bottom, bottom))
