@@ -283,7 +283,7 @@ C. Arndt and J. Nickel, *Invertible ResNets for Inverse Imaging Problems: Compet
 
 L is the [Lipschitz parameter](glossary.md#invertible-residual-network) of an invertible network: a larger L allows its inverse to amplify more. φ is the network, and φ⁻¹ its inverse, the reconstruction. `tv` is [total variation](methods/tv.md); the other networks are [baselines](methods/baselines.md).
 
-**The scale differs by far.** The paper trains networks with four million weights on 16,284 images for days each. The study behind this page is `specs/paper/tiny.yaml`, run once from seed 0 (with a tenth more steps than it has now): networks with eight subnetworks and 27 thousand weights (the U-Net has three scales), crops of 48 × 48 pixels from eight photographs, 450 to 1200 steps, 61 test patches of three photographs. It took 78 minutes on two cores that also had other work to do. Levels of PSNR belong to the images and cannot be compared; orders and differences can, with care.
+**The scale differs by far.** The paper trains networks with four million weights on 16,284 images for days each. The study behind this page is `specs/paper/tiny.yaml`: networks with eight subnetworks and 27 thousand weights (the U-Net has three scales), crops of 48 × 48 pixels from eight photographs, 450 to 1200 steps, 61 test patches of three photographs. It was run once, from seed 0, on 23 November 2026, with the code of that day and a tenth more steps than the spec has now, and has not been repeated with today's code. It took 78 minutes on two cores that also had other work to do. Levels of PSNR belong to the images and cannot be compared; orders and differences can, with care.
 
 ```bash
 invreg run specs/paper/tiny.yaml

@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from invreg.components.metric import Metric
     from invreg.storage.study_cell import StudyCell
 
-#: Cells beside each other in the table at the top; with more, each has a row.
-_BESIDE = 6
+#: Cells beside each other in the table at the top, and letters of their names; with more, each has a row.
+_BESIDE, _LETTERS_BESIDE = 6, 80
 #: Rows of the table at the top, and of the one of all results.
 _AT_THE_TOP, MOST_ROWS = 24, 2_000
 #: In place of the value of an axis on which a method does not depend.
@@ -97,7 +97,10 @@ def result_table(
     rows = {(str(row["cell"]), str(row["method"])): row for row in table.to_dict("records")}
     write = aligned(table[name], metric.unit)
     order = max if metric.higher_is_better else min
-    shown = cells[:_AT_THE_TOP] if len(cells) > _BESIDE else cells
+    differing = _axes(cells, names)
+    short = [in_short(_in(cell, differing), names) for cell in cells]
+    is_beside = len(cells) <= _BESIDE and sum(map(len, short)) <= _LETTERS_BESIDE
+    shown = cells if is_beside else cells[:_AT_THE_TOP]
     grid: list[list[TableCell]] = []
     for cell in shown:
         own = [rows.get((cell.folder.name, label)) for label in labels]
@@ -116,10 +119,8 @@ def result_table(
     keys = [[_fingerprint(rows.get((cell.folder.name, label)), results) for label in labels] for cell in shown]
     for row, key in zip(grid, keys, strict=True):  # what is the best of one cell only is not joined with others
         key[:] = [f"{one}{cell.is_best}" if one else "" for one, cell in zip(key, row, strict=True)]
-    axes = [path for path in names if any(cell.values.get(path) != shown[0].values.get(path) for cell in shown)]
-    if len(cells) <= _BESIDE:
-        own_values = [{path: cell.values[path] for path in axes if path in cell.values} for cell in shown]
-        heads = [(in_short(values, names) or metric_title(name), True) for values in own_values]
+    if is_beside:
+        heads = [(text or metric_title(name), True) for text in short]
         body = []
         for position, label in enumerate(labels):
             lengths = _runs([key[position] for key in keys])
@@ -128,6 +129,7 @@ def result_table(
                 [TableCell(label), *(replace(one, columns=n) for one, n in zip(beside, lengths, strict=True) if n)]
             )
         return Table([("Method", False), *heads], body)
+    axes = _axes(shown, names)
     written = [[_value(cell.values.get(path)) for path in axes] for cell in shown]
     columns = []
     for depth in range(len(axes)):
@@ -139,6 +141,15 @@ def result_table(
     body = [[column[row] for column in columns if column[row].rows] for row in range(len(shown))]
     heads = [*((names[path], False) for path in axes), *((label, True) for label in labels)]
     return Table(heads, body, len(cells) - len(shown))
+
+
+def _axes(cells: Sequence[StudyCell], names: Mapping[str, str]) -> list[str]:
+    """What these cells differ in."""
+    return [path for path in names if any(cell.values.get(path) != cells[0].values.get(path) for cell in cells)]
+
+
+def _in(cell: StudyCell, paths: Sequence[str]) -> dict[str, Any]:
+    return {path: cell.values[path] for path in paths if path in cell.values}
 
 
 def _listed(

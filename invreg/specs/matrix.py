@@ -88,7 +88,17 @@ def value_label(value: Any, among: Sequence[Any]) -> Any:
     if name and not alike:
         return name
     differing = {k: v for k, v in value.items() if k != "name" and any(other.get(k) != v for other in alike)}
-    return f"{name or ''}({', '.join(f'{k}={v}' for k, v in differing.items()) or 'defaults'})"
+    shown = [f"{k}={_in_brief(v, [other.get(k) for other in alike])}" for k, v in differing.items()]
+    return f"{name or ''}({', '.join(shown) or 'defaults'})"
+
+
+def _in_brief(value: Any, others: Sequence[Any]) -> str:
+    """A number with six digits, unless it takes more to tell it from others."""
+    if not isinstance(value, float):
+        return str(value)
+    brief = f"{value:.6g}"
+    alike = any(isinstance(other, float) and other != value and f"{other:.6g}" == brief for other in others)
+    return str(value) if alike or len(brief) >= len(str(value)) else brief
 
 
 def in_words(values: Mapping[str, Any]) -> str:

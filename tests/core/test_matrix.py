@@ -79,5 +79,8 @@ def test_values_are_shown_as_short_as_they_are_clear() -> None:
     assert value_label(other, [blur, other]) == "diffusion"
     assert value_label(wide, [narrow, wide, other]) == "blur(std=2)"
     assert value_label([1, 2], [[1, 2]]) == "[1, 2]"
+    third, close = {"name": "blur", "std": 5 / 3}, {"name": "blur", "std": 1.66666666}
+    assert value_label(third, [third, wide]) == "blur(std=1.66667)"
+    assert value_label(third, [third, close]) == "blur(std=1.6666666666666667)"
     assert value_label("blur", ["blur", wide]) == "blur(defaults)"
     assert value_label("blur", ["blur", other]) == "blur"

@@ -344,6 +344,17 @@ def test_long_tables_are_cut_and_say_so() -> None:
     assert table.columns == [("image", False), ("value", True), ("good", False)]
 
 
+def test_an_analysis_without_figures_shows_its_first_table() -> None:
+    tables = {"first": pd.DataFrame({"a": [1]}), "second": pd.DataFrame({"b": [2]})}
+    page = render_report(content(analyses=[AnalysisContent("x", findings=Findings(tables=tables))]))
+    first, folded, second = (page.index(part) for part in (">First<", "Numbers behind it", ">Second<"))
+    assert first < folded < second
+    alone = AnalysisContent("x", findings=Findings(tables={"first": tables["first"]}))
+    page = render_report(content(analyses=[alone]))
+    assert ">First<" in page
+    assert "Numbers behind it" not in page
+
+
 def test_tables_without_rows_or_columns_are_left_out() -> None:
     tables = {"empty": pd.DataFrame(columns=["a", "b"]), "nothing": pd.DataFrame()}
     page = Outline(render_report(content(analyses=[AnalysisContent("a", findings=Findings(tables=tables))])))

@@ -76,6 +76,13 @@ def test_few_cells_stand_beside_each_other_and_the_best_of_each_is_marked() -> N
     assert [[cell.is_best for cell in row[1:]] for row in result.rows] == [[True, False], [False, True]]
 
 
+def test_few_cells_with_long_names_are_rows() -> None:
+    cells, table = study([0.01, 0.1], [0.5])
+    result = result_table(cells, table, {NOISE: "level of the noise in the measurements"}, METRICS)
+    assert [name for name, _ in result.columns] == ["level of the noise in the measurements", "tv", "net"]
+    assert texts(result) == [["0.01", "29.00", "28.00"], ["0.1", "20.00", "23.50"]]
+
+
 def test_a_method_that_does_not_depend_on_what_is_varied_stands_once() -> None:
     cells, table = study([0.01], [0.5, 0.9])
     names = short_names([NOISE, BOUND])
