@@ -29,7 +29,7 @@ _SIZE = 96  # of the measurements
 FIGURES = {
     "architecture": "*.png",
     "firm_nonexpansiveness": "*.png",
-    "new_measurements": "residuals.png",
+    "new_measurements": "measurement_1.png",
 }
 
 

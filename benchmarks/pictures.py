@@ -164,6 +164,12 @@ MAKERS: dict[str, Maker] = {
         },
         30,
     ),
+    "analyses_of_a_model": Script(
+        "benchmarks/analysis_pictures.py",
+        tuple(f"images/analyses/{name}.webp" for name in ("architecture", "firm_nonexpansiveness", "new_measurements")),
+        "a run with the model gaussian-deblur",
+        2,
+    ),
     "analyses": Study(
         "specs/paper/robustness.yaml",
         {

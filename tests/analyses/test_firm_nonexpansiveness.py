@@ -78,6 +78,20 @@ def test_a_violation_is_said_and_drawn(tmp_path: Path) -> None:
     assert {"operator F", "two images", "image and worst direction"} <= set(texts(drawn["ratios"]))
 
 
+@pytest.mark.parametrize(("factor", "scale"), [(1.2, "linear"), (30.0, "log")])
+def test_ratios_of_many_sizes_are_drawn_on_a_logarithmic_axis(factor: float, scale: str) -> None:
+    findings = FirmNonexpansiveness().analyze(make_run({"a": 0.1}, operator=Scaled(0.5, factor)))
+    axes = FirmNonexpansiveness().draw(findings)["ratios"].axes[0]
+    assert axes.get_xscale() == scale
+    low, high = axes.get_xlim()
+    assert low <= 0.5
+    assert high >= findings.tables["ratios"]["ratio"].max()
+    bars = [(bar.get_x(), bar.get_height()) for group in axes.containers for bar in group]
+    assert sum(height for _, height in bars) == len(findings.tables["ratios"])
+    # No bar reaches over the line.
+    assert sum(height for left, height in bars if left > 1) == findings.tables["maps"]["violations"].sum()
+
+
 def test_the_identity_is_no_violation_by_rounding() -> None:
     run = make_run({"net": 0.1}, operator=Scaled())
     run = with_learners(run, net=Learner(Scaled(), lambda x: x.float() * 1.0))

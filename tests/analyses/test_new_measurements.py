@@ -140,6 +140,19 @@ def test_distances_are_proven(tmp_path: Path, known: bool) -> None:
     assert table["residual"].notna().all() == known
 
 
+def test_the_certificate_of_the_run_is_used_for_all_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    save(tmp_path, 2)
+    run = given_run(net=Given(lambda z: z))
+    net = IResNet(subnetworks=1, channels=1, hidden=1, kernel_size=3, lipschitz=0.9)
+    net.setup(run.problem, (1, 16, 20))
+    run = replace(with_learners(run, net=net), certificates={"net": net.certificate()})
+    made: list[IResNet] = []
+    monkeypatch.setattr(IResNet, "certificate", made.append)
+    table = NewMeasurements(tmp_path).analyze(run).tables["measurements"]
+    assert table["distance"].notna().all()
+    assert made == []
+
+
 def test_files_of_all_kinds(tmp_path: Path) -> None:
     grey = np.random.default_rng(0).integers(0, 256, (20, 30), dtype=np.uint8)
     Image.fromarray(grey).save(tmp_path / "a.png")

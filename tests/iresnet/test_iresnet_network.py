@@ -19,6 +19,7 @@ from invreg.components.problem import Problem
 from invreg.components.reconstructor import FollowsTraining, LearnsForwardMap, Reconstructor
 from invreg.errors import InvregError, ShapeError, SpecError
 from invreg_iresnet import plugin
+from invreg_iresnet.architecture import _up
 from invreg_iresnet.certificate.network_certificate import bounds_of
 from invreg_iresnet.iresnet import IResNet
 from toy import EverySecondRow, SquaredRows
@@ -31,6 +32,14 @@ def count(net: IResNet) -> int:
 
 
 # -- the architecture
+
+
+@pytest.mark.parametrize(
+    ("bound", "text"),
+    [(1 / 3, "0.3334"), (1000.0, "1000"), (123_456_789.0, "123500000"), (1.7551e22, "1.756e+22")],
+)
+def test_bounds_are_rounded_up_and_no_row_of_zeros(bound: float, text: str) -> None:
+    assert _up(bound) == text
 
 
 @pytest.mark.parametrize(

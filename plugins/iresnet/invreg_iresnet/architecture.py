@@ -153,6 +153,11 @@ def _at_most(stacks: Sequence[ResidualStack]) -> str:
     return "≤" if all(stack.is_final for stack in stacks) else "≲"
 
 
+#: Digits before the point of a number that is written without an exponent.
+_LONGEST = 9
+
+
 def _up(bound: float) -> str:
     """Four digits, and never less than the bound, up to the rounding of the formula that it comes from."""
-    return f"{Context(prec=4, rounding=ROUND_CEILING).create_decimal(Decimal(f'{bound:.10g}')).normalize():f}"
+    digits = Context(prec=4, rounding=ROUND_CEILING).create_decimal(Decimal(f"{bound:.10g}")).normalize()
+    return f"{digits:{'f' if digits.adjusted() < _LONGEST else 'e'}}"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from typing import TYPE_CHECKING, Annotated, Any
@@ -32,12 +32,15 @@ from invreg_analyses.shared.tables import methods_table
 if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.figure import Figure
+    from numpy.typing import NDArray
 
 #: Label of the operator itself among the maps; no method can have it.
 OPERATOR = ""
 
 #: Rounding may push a ratio this far above one, by the precision in which a map computes.
 _ROUNDING = {torch.float64: 1e-8, torch.float32: 1e-3}
+#: With larger ratios, their axis is logarithmic.
+_WIDE = 10
 #: The kinds of pairs in the legend; no method's colour: from light to dark, as the pairs get harder.
 _KINDS = {"images": "two images", "noise": "image and noise", "worst": "image and worst direction"}
 _SHADES = ["#c3cad1", "#7f8c99", INK]
@@ -236,13 +239,24 @@ def _sentence(summaries: Sequence[Mapping[str, Any]]) -> str:
     return f"Largest ratio, which is at most 1 for a firmly nonexpansive map: {found}. This is a test, not a proof."
 
 
+def _bins(low: float, high: float, spaced: Callable[[float, float, int], NDArray[np.float64]]) -> list[float]:
+    """About forty bins, none of which reaches from what firm nonexpansiveness allows to what contradicts it."""
+    one = 1 + max(_ROUNDING.values())
+    whole = spaced(low, high, 41)
+    below = max(int((whole < one).sum()), 1)
+    return [*spaced(low, one, below + 1).tolist(), *spaced(one, high, max(41 - below, 2)).tolist()[1:]]
+
+
 def _draw(findings: Findings) -> Figure:
     """One panel per map: the histogram of the ratios by the kind of pair; the bound is the line at one."""
     ratios = findings.tables["ratios"]
     ratios = ratios[np.isfinite(ratios["ratio"])]
     labels = list(findings.tables["maps"]["method"])
     names = ["operator F", *(f"φ of {label}" for label in labels[1:])]
-    bins = np.linspace(min(ratios["ratio"].min(), 0.5), max(ratios["ratio"].max(), 1.02), 41).tolist()
+    # A ratio is at least 1/2, by the convexity of the square.
+    low, high = min(ratios["ratio"].min(), 0.5), max(ratios["ratio"].max(), 1.02)
+    is_wide = high > _WIDE and low > 0
+    bins = _bins(low, high, np.geomspace if is_wide else np.linspace)
     description = (
         f"Ratio (‖F(u) − F(v)‖² + ‖(Id − F)(u) − (Id − F)(v)‖²) / ‖u − v‖² for {', '.join(names)}: pairs right "
         f"of the line at one contradict firm nonexpansiveness"
@@ -253,6 +267,9 @@ def _draw(findings: Findings) -> Figure:
             values = [own.loc[own["kind"] == kind, "ratio"].to_numpy(dtype=float) for kind in _KINDS]
             axes.hist(values, bins=bins, stacked=True, color=_SHADES, label=list(_KINDS.values()))
             axes.axvline(1, color=WARNING, linewidth=1.2)
+            if is_wide:
+                axes.set_xscale("log")
+                axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
             axes.set_title(shortened(name), fontsize=10, color=INK)
             axes.set_xlabel("ratio (at most 1 if firmly nonexpansive)")
         grid[0].set_ylabel("pairs")

@@ -40,10 +40,12 @@ def draw_residuals(findings: Findings) -> Figure:
             for row, label in enumerate(labels):
                 draw_points(axes, row, values[label].to_numpy(dtype=float), styles[label])
             name_rows(axes, labels, [int((~np.isfinite(values[label])).sum()) for label in labels])
+            axes.margins(x=0.05)
             axes.set_xlim(left=0)
             axes.set_xlabel(title)
         if is_relative:
             grid[0].axvline(1, color=MUTED, linewidth=1, zorder=0)
+            grid[0].set_xlim(right=max(grid[0].get_xlim()[1], 1.05))
         if has_p:
             grid[1].set_xlim(0, 1.03)
     return figure

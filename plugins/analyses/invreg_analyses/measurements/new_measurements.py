@@ -141,12 +141,11 @@ class NewMeasurements(Analyzer):
         shape = run.images.test.image_shape
         size = None if noise is None else _noise_norm(noise, torch.from_numpy(np.ascontiguousarray(z))[None], key)
         can_prove = isinstance(net, ReconstructsWithBound)
-        if can_prove:
-            run.certificates.get(label)  # of these weights: made once
+        certificate = run.certificates.get(label) if can_prove else None  # made once, not for each file
         # A distance among measurements says nothing of one in X, where they lie elsewhere.
         is_in_x = tuple(run.problem.operator.range_shape(shape)) == tuple(shape)
         with as_evaluated(net):
-            found = Model(label, net, run.problem, shape).reconstruct(
+            found = Model(label, net, run.problem, shape, certificate).reconstruct(
                 z, size or None if can_prove and is_in_x else None
             )
         row = {
