@@ -60,7 +60,7 @@ def _with_references(content: Any, folder: Path) -> Any:
         content: of a spec.
         folder: where a relative path starts: beside the spec, or the current directory for what is no file.
     """
-    if not isinstance(content, Mapping) or not isinstance(named := content.get(REFERENCES), str):
+    if not isinstance(content, Mapping) or not isinstance(named := content.get(REFERENCES), str | Path):
         return content
     path = folder / usable_path(named, REFERENCES)
     try:

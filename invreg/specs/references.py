@@ -36,7 +36,9 @@ class Reference(BaseModel):
     ] = None
     values: Annotated[
         list[dict[str, Any]],
-        Field(min_length=1, description="a list of rows, as in {method: tv, noise.std: 0.01, psnr: 31.2}"),
+        Field(
+            min_length=1, max_length=1000, description="a list of rows, as in {method: tv, noise.std: 0.01, psnr: 31.2}"
+        ),
     ]
 
 

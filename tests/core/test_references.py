@@ -92,6 +92,7 @@ def test_what_several_cells_have_is_a_span_and_what_none_has_is_missing() -> Non
         (reference(url="javascript:alert(1)"), ["references.best.0.url", "https://doi.org"]),
         (reference(valeus=[]), ["references.best.0.valeus", "mean 'values'"]),
         (reference(values=[]), ["references.best.0.values", "a list of rows"]),
+        (reference(values=[{"method": f"m{i}", "psnr": 1} for i in range(1001)]), ["references.best.0.values", "1000"]),
         (reference(values=[3]), ["references.best.0.values.0", "mapping"]),
         (reference(values=[{"psnr": 3}]), ["values.0", "no method"]),
         (reference(values=[{"method": "tv"}]), ["values.0", "no value"]),
@@ -132,6 +133,7 @@ def test_a_file_of_references_lies_beside_the_spec_and_is_kept_with_the_study(tm
     expected = {"best": [{"source": "Doe", "values": [{"method": "tv", "psnr": 30}]}]}
     assert read_content(tmp_path / "spec.yaml")["references"] == expected
     assert read_content({"references": str(tmp_path / "values.yaml")})["references"] == expected
+    assert read_content({"references": tmp_path / "values.yaml"})["references"] == expected
     assert read_content(tmp_path / "spec.yaml", ["references=null"])["references"] is None
 
 

@@ -12,7 +12,7 @@ from pydantic import Field
 from invreg import Analyzer, CompletedRun, Findings, LinearOperator, as_pictures
 from invreg.text import metric_title, plural
 from invreg_analyses.examples.figures import draw_example
-from invreg_analyses.shared.pictures import MIDDLE_SLICES, busiest_region, roughness, with_content
+from invreg_analyses.shared.pictures import MIDDLE_SLICES, busiest_region, gradient, with_content
 from invreg_analyses.shared.statistics import spread_choice
 from invreg_analyses.shared.tables import methods_table, metrics_table, values_by_image
 
@@ -28,7 +28,7 @@ class Examples(Analyzer):
 
     The images are spread evenly from the worst to the best of one method (the best on average by the first metric):
     with a count of 4, the worst, two between, and the best. A single image is the one in the middle. Images on which
-    next to nothing is to be seen, with less than a quarter of the median detail, are left out while there are others.
+    next to nothing is to be seen, with less than half of the median detail, are left out while there are others.
     The enlarged region of each image is where the reconstructions differ most among each other, among those with
     detail; where a single method is shown, where its error is largest.
 
@@ -93,7 +93,7 @@ class Examples(Analyzer):
         # The variance over the methods; of a single one, the squared error.
         center = reconstructions.mean(0) if len(reconstructions) > 1 else truth
         interest = ((reconstructions - center) ** 2).sum((0, 1)).astype(float)
-        return busiest_region(interest, size[0], size[1], roughness(truth.astype(float)).sum(0))
+        return busiest_region(interest, size[0], size[1], gradient(truth).sum(0))
 
 
 def _best_method(run: CompletedRun, metric: str) -> tuple[str, NDArray[Any]]:

@@ -21,7 +21,7 @@ from invreg import (
 )
 from invreg.text import metric_title
 from invreg_analyses.examples.figures import draw_grid
-from invreg_analyses.shared.pictures import busiest_region, detail, roughness
+from invreg_analyses.shared.pictures import busiest_region, detail, gradient
 from invreg_analyses.shared.study_choice import At, Choice, Choices, choose, image_metrics, methods_in, metrics_in
 from invreg_analyses.shared.style import file_names
 
@@ -137,7 +137,7 @@ class ExampleGrid(StudyAnalyzer):
             reconstructions, truth = reconstructions[:, :, middle], truth[:, middle]
         center = reconstructions.mean(0) if len(reconstructions) > 1 else truth
         interest = ((reconstructions - center) ** 2).sum((0, 1)).astype(float)
-        return busiest_region(interest, height, width, roughness(truth.astype(float)).sum(0))
+        return busiest_region(interest, height, width, gradient(truth).sum(0))
 
 
 def _measured(cell: StudyCell, name: str) -> tuple[_Picture, _Picture | None, dict[str, float]]:

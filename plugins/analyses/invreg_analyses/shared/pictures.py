@@ -24,7 +24,7 @@ MIDDLE_SLICES = (
 )
 
 #: The detail where next to nothing is to be seen, as a share of that of other images, or of other parts of an image.
-_NEARLY_EMPTY = 0.25
+_NEARLY_EMPTY = 0.5
 
 Region = tuple[int, int, int, int]  # top, left, height, width
 
@@ -96,16 +96,24 @@ def roughness(values: NDArray[np.float64]) -> NDArray[np.float64]:
     return rough
 
 
+def gradient(image: NDArray[Any]) -> NDArray[np.float64]:
+    """The length of the differences to the next neighbours of `[..., H, W]`, of the same shape; not squared, so that
+    one strong edge does not outweigh all else.
+    """
+    lengths: NDArray[np.float64] = np.sqrt(roughness(image.astype(np.float64)))
+    return lengths
+
+
 def detail(images: NDArray[Any]) -> NDArray[np.float64]:
-    """The mean squared difference between neighbours in each of the images `[N, C, H, W]`; zero if one is flat."""
+    """The mean gradient of each of the images `[N, C, H, W]`; zero if one is flat."""
     # One by one: there may be thousands.
-    return np.array([float(roughness(image.astype(np.float64)).mean()) for image in images])
+    return np.array([float(gradient(image).mean()) for image in images])
 
 
 def with_content(images: NDArray[Any], count: int) -> list[int]:
     """Positions of the images `[N, C, H, W]` on which something is to be seen; all, if fewer than `count` are.
 
-    An image is nearly empty if its detail is less than a quarter of the median of all.
+    An image is nearly empty if its detail is less than half of the median of all.
     """
     values = detail(images)
     kept = [int(i) for i in np.flatnonzero(values >= _NEARLY_EMPTY * np.median(values))]
@@ -121,7 +129,7 @@ def busiest_region(
         interest: `[H, W]`.
         height: of the window.
         width: of the window.
-        shown: `[H, W]`, what makes a window worth looking at: one with less than a quarter of the most is not taken.
+        shown: `[H, W]`, what makes a window worth looking at: one with less than half of the most is not taken.
     """
     sums = _window_sums(interest, height, width)
     if np.ptp(sums) <= 1e-9 * abs(sums).max():
