@@ -140,7 +140,7 @@ MAKERS: dict[str, Maker] = {
         "specs/quickstart.yaml",
         {
             "images/quickstart/quality.png": Taken("analyses/quality/figures/by_image.png"),
-            "images/quickstart/examples.png": Taken("analyses/examples/figures/example_*.png", "chelsea[0,0]"),
+            "images/quickstart/examples.png": Taken("analyses/examples/figures/example_*.png", "camera[0,0]"),
             "images/quickstart/training_curves.png": Taken("analyses/training_curves/figures/curves.png"),
         },
         3,
