@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import json
+import math
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -8,13 +10,16 @@ import torch
 from training_helpers import BoxBlur, Gain, Listener, ThreeConvs, make_context, make_method, same_weights
 
 from invreg.components.trainer import Method, TrainingContext
-from invreg.errors import SpecError, TrainingError
+from invreg.errors import InvregWarning, SpecError, TrainingError
 from invreg.plugins.registry import Registry, spec_of
 from invreg.schema.parameters import parameters_model
 from invreg.testing.toys import ToyNoise
 from invreg_training import plugin
 from invreg_training.gradient.trainer import ReconstructionTraining
+from invreg_training.search.ends import End, ends_of
 from invreg_training.search.search import ParameterSearch
+from invreg_training.search.space import Dimension, search_space
+from invreg_training.search.trials import Trial
 from invreg_training.search.values import Choices, Range
 
 
@@ -54,15 +59,81 @@ def test_the_spec_wins_where_it_is_best(tmp_path: Path) -> None:
     )
     assert trained.log.summary["best_trial"] == 0
     assert trained.reconstructor.weight == 2.0
-    assert "note" not in trained.log.summary
 
 
-@pytest.mark.slow
-def test_the_end_of_a_range_is_pointed_out(tmp_path: Path) -> None:
+def test_a_best_value_at_an_end_of_its_range_is_warned_of(tmp_path: Path) -> None:
     context = halved(tmp_path)
-    search = ParameterSearch(trials=80, parameters={"weight": {"low": 5.0, "high": 50.0}})
-    trained = search.fit(make_method(Gain, context, weight=60.0), context)
-    assert "weight" in trained.log.summary["note"]
+    search = ParameterSearch(trials=2, parameters={"weight": {"low": 5.0, "high": 50.0}})
+    said = r"5, is at the lower end of its range from 5 to 50\n.*\n.*a wider range, {low: \S+, high: 50}, or a"
+    with pytest.warns(InvregWarning, match=said):
+        trained = search.fit(make_method(Gain, context, weight=5.0), context)
+    assert trained.log.summary["note"].startswith(
+        "the best weight, 5, is at the lower end of its range from 5 to 50: a"
+    )
+    with pytest.warns(InvregWarning, match="the best weight, 2, is below its range from 5 to 50"):
+        search.fit(make_method(Gain, halved(tmp_path / "own"), weight=2.0), halved(tmp_path / "own"))
+
+
+def searched(values: Range | Choices, tried: list[object], best: int = 0, **changes: object) -> list[End]:
+    """The ends of a search that has tried these values, of which one is best."""
+    dimension = Dimension("weight", "reconstructor", "weight", values, False, tried[0], (1e-5, 9.0))
+    trials = [Trial(number, {"weight": value}, -float(number != best)) for number, value in enumerate(tried)]
+    trials += [Trial(len(trials), {"weight": value}, None, cause="it broke") for value in (1e-4, 0.1)]
+    return ends_of(trials, trials[best], [replace(dimension, **changes)])
+
+
+LOG = Range(low=1e-4, high=0.1, log=True)
+
+
+@pytest.mark.parametrize(
+    ("values", "tried", "said"),
+    [
+        (LOG, [1.1e-4, 1e-3, 0.01],
+         "lower end of its range from 0.0001 to 0.1: a wider range, {low: 1e-05, high: 0.1, log: true}"),
+        (LOG, [0.09, 1e-3, 0.01],
+         "upper end of its range from 0.0001 to 0.1: a wider range, {low: 0.0001, high: 9, log: true}"),
+        (LOG, [2.0, 1e-3, 0.01], "the best weight, 2, is above its range from 0.0001 to 0.1: a range around it"),
+        (LOG, [0.0, 1e-3, 0.01], "the best weight, 0, is below its range"),
+        (LOG, [1e-3, 0.01], "the smallest one that was tried of its range from 0.0001 to 0.1: more trials"),
+        (LOG, [1e-3, 1e-4], "the largest one that was tried"),
+        (Choices(choices=[3, 1, 2]), [3, 1, 2], "weight, 3, is the largest of the choices: larger ones as well"),
+        (LOG, [1.1e-4, 1e-3, 1e-4], ""),  # a worse one lies closer to the end
+        (LOG, [3e-3, 2.4e-4, 0.054], ""),  # enclosed
+        (LOG, [3e-4, 1e-3, 0.1], ""),  # most of the range has been looked at
+        (LOG, [1e-4], ""),  # nothing to compare with
+        (LOG, [None, 1e-4], ""),
+        (Choices(choices=[1, 2]), [2, 1], ""),  # one of two is always an end
+        (Choices(choices=[1, 2, 3]), [2, 1, 3], ""),
+        (Choices(choices=["a", "b", "c"]), ["c", "a"], ""),
+        (Choices(choices=[True, False, 3]), [3, True], ""),
+    ],
+)  # fmt: skip
+def test_ends_are_named_where_no_worse_value_lies_beyond(
+    values: Range | Choices, tried: list[object], said: str
+) -> None:
+    found = searched(values, tried)
+    assert len(found) == bool(said)
+    assert said in "".join(map(str, found))
+    assert all(end.is_of_range == ("range" in end.remedy) for end in found)
+
+
+def test_a_limit_of_the_parameter_is_no_end(tmp_path: Path) -> None:
+    assert searched(LOG, [1e-4, 0.01], beyond=(None, 9.0)) == []
+    method = make_method(Gain, halved(tmp_path), "gain")
+    whole = search_space({"repeats": Range(low=1, high=3)}, method, None).dimensions[0]
+    assert whole.beyond == (None, 5)
+    weight = search_space({"weight": Range(low=0.1, high=10.0, log=True)}, method, None).dimensions[0]
+    assert weight.beyond == pytest.approx((0.01, 100.0))
+
+
+@pytest.mark.parametrize("low", [-1e308, 1, 2, -3, 0.5])
+def test_wider_ranges_are_wider_and_finite(low: float) -> None:
+    for log in (False, True) if low > 0 else (False,):
+        values = Range(low=low, high=type(low)(7), log=log)
+        below, above = values.wider(isinstance(low, int))
+        assert all(one < low for one in below)
+        assert all(7 < one < math.inf for one in above)
+        assert above
 
 
 def test_ranges_of_whole_numbers_and_choices(tmp_path: Path) -> None:

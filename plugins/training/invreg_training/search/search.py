@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Annotated, Any
@@ -11,6 +12,7 @@ from pydantic import Field
 from invreg import (
     Events,
     InvregError,
+    InvregWarning,
     Method,
     Reconstructor,
     SpecError,
@@ -25,6 +27,7 @@ from invreg import (
 )
 from invreg_training.checkpoint import identity
 from invreg_training.randomness import reproducible
+from invreg_training.search.ends import ends_of
 from invreg_training.search.pruning import MedianRule, TrialStopRule
 from invreg_training.search.space import SearchSpace, search_space
 from invreg_training.search.trials import Trial, TrialFile, best_of, shown, summary_of
@@ -37,7 +40,8 @@ class ParameterSearch(Trainer):
 
     Trial 0 has the parameters of the spec itself. The parameters of each trial depend on the seed and the trial's
     number alone, so an interrupted search goes on where it was and ends as if it had not been interrupted. A trial
-    that fails is listed with its cause, and the search goes on.
+    that fails is listed with its cause, and the search goes on. A best value at an end of its range, with no worse one
+    beyond it, is warned of.
 
     A trial that is trained, and whose best value on the validation images so far is worse than the median of the whole
     trials at the same step, is stopped there; it is listed, and never chosen. Only trainers that validate on the way
@@ -151,10 +155,13 @@ class SearchSession:
             )
         if best_reconstructor is None:  # found in an earlier session
             best_reconstructor = self._build(best.number, best.parameters, never_stop)
-        log = TrainingLog(
-            [trial.row(self.metric_name) for trial in self.trials],
-            summary_of(self.trials, best, self.space.dimensions, self.metric_name),
-        )
+        summary = summary_of(self.trials, best, self.metric_name)
+        if ends := ends_of(self.trials, best, self.space.dimensions):
+            summary["note"] = "; ".join(map(str, ends))
+        for end in ends:
+            if end.is_of_range:
+                warnings.warn(end.warning, InvregWarning, stacklevel=2)
+        log = TrainingLog([trial.row(self.metric_name) for trial in self.trials], summary)
         return TrainedMethod(best_reconstructor.eval(), log)
 
     def _try(self, number: int) -> tuple[Trial, Reconstructor | None]:

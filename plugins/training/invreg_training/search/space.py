@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -28,6 +28,7 @@ class Dimension:
         values: the values to try.
         integer: whether a range means whole numbers.
         own: the value that the spec itself gives it.
+        beyond: ends of a wider range, below and above; None where the parameter allows no value there.
     """
 
     name: str
@@ -36,6 +37,7 @@ class Dimension:
     values: Range | Choices
     integer: bool
     own: Any
+    beyond: tuple[Any, Any] = (None, None)
 
 
 @dataclass(frozen=True)
@@ -174,6 +176,15 @@ class _Parameter:
             error.where = (error.where or "").removeprefix(self.name).removeprefix(".") or None
             raise error.at(where) from None
 
+    def first_allowed(self, values: Iterable[Any]) -> Any:
+        """The first of these values that the parameter takes; None if there is none."""
+        for value in values:
+            try:
+                return self.allowed(value, self.name)
+            except InvregError:
+                continue
+        return None
+
     def is_number(self) -> bool:
         """Whether it takes numbers, and not only some of them."""
         described = TypeAdapter(self.schema.model_fields[self.name].rebuild_annotation()).json_schema()
@@ -228,4 +239,6 @@ def _dimension(name: str, component: str, parameter: _Parameter, values: Range |
             hint="{choices: [null, ...]}" if own is None else f"{{choices: [{own!s:.40}, ...]}}",
         )
     ends = [parameter.allowed(value, f"{where}.{end}") for end, value in (("low", values.low), ("high", values.high))]
-    return Dimension(column, component, parameter.name, values, all(isinstance(end, int) for end in ends), own)
+    integer = all(isinstance(end, int) for end in ends)
+    below, above = (parameter.first_allowed(wider) for wider in values.wider(integer))
+    return Dimension(column, component, parameter.name, values, integer, own, (below, above))

@@ -9,7 +9,6 @@ from typing import Any
 
 from invreg import Metric
 from invreg_training.checkpoint import broken, check_identity, read_hashed_json, write_hashed_json
-from invreg_training.search.space import Dimension
 
 
 @dataclass(frozen=True)
@@ -107,11 +106,9 @@ def best_of(trials: Iterable[Trial], metric: Metric) -> Trial | None:
     return max(finished, key=lambda pair: pair[0], default=(0.0, None))[1]
 
 
-def summary_of(
-    trials: Sequence[Trial], best: Trial, dimensions: Iterable[Dimension], metric_name: str
-) -> dict[str, Any]:
+def summary_of(trials: Sequence[Trial], best: Trial, metric_name: str) -> dict[str, Any]:
     """Single values for the report."""
-    summary: dict[str, Any] = {
+    return {
         "trials": len(trials),
         "failed": sum(trial.state == "failed" for trial in trials),
         "stopped": sum(trial.stopped is not None for trial in trials),
@@ -120,10 +117,6 @@ def summary_of(
         **{f"best {name}": shown(value) for name, value in best.parameters.items()},
         "seconds": round(sum(trial.seconds for trial in trials), 3),
     }
-    edges = [d.name for d in dimensions if best.number > 0 and d.values.is_near_end(best.parameters[d.name])]
-    if edges:
-        summary["note"] = f"best {' and '.join(edges)} at an end of the range: a wider range may hold a better value"
-    return summary
 
 
 def shown(value: Any) -> Any:

@@ -60,11 +60,24 @@ class Range(_Values):
             return trial.suggest_int(name, int(self.low), int(self.high), log=self.log)
         return trial.suggest_float(name, self.low, self.high, log=self.log)
 
-    def is_near_end(self, value: Any) -> bool:
-        """Whether a value lies in the outermost twentieths of the range."""
-        scale = math.log if self.log else float
-        position = (scale(value) - scale(self.low)) / (scale(self.high) - scale(self.low))
-        return not 0.05 <= position <= 0.95
+    def position(self, value: float) -> float:
+        """Where a value lies, from 0 at the low end to 1 at the high one, in orders of magnitude if `log`."""
+        if not self.log:
+            return (value - self.low) / (self.high - self.low)
+        return math.log(value / self.low) / math.log(self.high / self.low) if value > 0 else -math.inf
+
+    def wider(self, integer: bool) -> tuple[list[Number], list[Number]]:
+        """Ends of wider ranges, those below `low` and those above `high`, the farthest first."""
+        if self.log:
+            ends = [(self.low / factor, self.high * factor) for factor in (10, 3, 1.5)]
+        else:
+            width = self.high - self.low
+            ends = [(self.low - share * width, self.high + share * width) for share in (1, 0.3, 0.1)]
+        if integer:
+            ends = [(min(round(low), int(self.low) - 1), max(round(high), int(self.high) + 1)) for low, high in ends]
+            ends.append((int(self.low) - 1, int(self.high) + 1))
+        below = [low for low, _ in ends if math.isfinite(low) and (low > 0 or not self.log)]
+        return below, [high for _, high in ends if math.isfinite(high)]
 
 
 class Choices(_Values):
@@ -84,10 +97,6 @@ class Choices(_Values):
     def suggested(self, trial: optuna.Trial, name: str, integer: bool) -> Any:
         """The value whose position Optuna draws."""
         return self.choices[trial.suggest_int(name, 0, len(self.choices) - 1)]
-
-    def is_near_end(self, value: Any) -> bool:
-        """Choices have no ends."""
-        return False
 
 
 def _finite(value: Any) -> Any:
