@@ -45,6 +45,9 @@ class StudyAnalyzer(Component, ABC):
     #: Whether it evaluates the operator; it is then refused where nothing but measurements is known of that.
     needs_operator: ClassVar[bool] = False
 
+    #: Whether it also takes studies of volumes `[C, D, H, W]`; where it does not, they are refused.
+    takes_volumes: ClassVar[bool] = False
+
     @abstractmethod
     def analyze(self, study: CompletedStudy) -> Findings:
         """Computes the findings.

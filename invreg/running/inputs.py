@@ -17,6 +17,7 @@ from invreg.components.problem import Problem
 from invreg.components.training_images import TrainingPairs
 from invreg.computing.streams import generator
 from invreg.errors import DataError, InvregError, SpecError, recorded_warnings
+from invreg.plugins.registry import Registry
 from invreg.running.evaluation import measured
 from invreg.specs.methods import ReconstructorBuilder, make_method
 from invreg.specs.plan import Plan, has_weights, nothing_to_analyse, nothing_trains
@@ -139,7 +140,7 @@ def set_up_methods(plan: Plan, inputs: RunInputs, device: torch.device) -> dict[
             raise nothing_to_analyse(index, key, plan.analyses[key])
     for index, (key, analyzer) in enumerate(plan.analyses.items()):
         if len(inputs.image_shape) != 3 and not analyzer.takes_volumes:
-            raise _not_for_volumes(plan, index, key, inputs.image_shape)
+            raise not_for_volumes(plan.registry, "analyzer", key, inputs.image_shape, f"analyses.{index}")
         try:
             with blamed(analyzer, ""):
                 analyzer.check(inputs.problem, inputs.images, list(plan.metrics))
@@ -148,13 +149,20 @@ def set_up_methods(plan: Plan, inputs: RunInputs, device: torch.device) -> dict[
     return builders
 
 
-def _not_for_volumes(plan: Plan, index: int, name: str, image_shape: Shape) -> SpecError:
-    """An analysis that understands images only."""
-    entries = plan.registry.entries("analyzer")
-    others = [other for other, entry in entries.items() if getattr(entry.cls, "takes_volumes", False)]
+def not_for_volumes(registry: Registry, kind: str, name: str, image_shape: Sequence[int], where: str) -> SpecError:
+    """An analysis of a run or a study that understands images only.
+
+    Args:
+        registry: knows those that take volumes.
+        kind: `analyzer` or `study_analyzer`.
+        name: of the analysis.
+        image_shape: of the volumes.
+        where: the path of the analysis in the spec.
+    """
+    others = [other for other, entry in registry.entries(kind).items() if getattr(entry.cls, "takes_volumes", False)]
     return SpecError(
         f"{name!r} is for images, and these are volumes of shape {tuple(image_shape)}",
-        where=f"analyses.{index}",
+        where=where,
         expected="an analysis that takes volumes",
         hint=f"one of {', '.join(sorted(others))}, or leave this analysis out",
     )

@@ -7,7 +7,7 @@ by cell. A cell that fails is reported with its cause and does not stop the othe
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack, closing, nullcontext
 from dataclasses import replace
 from functools import partial
@@ -21,7 +21,7 @@ from invreg.computing.processes import processes
 from invreg.errors import InvregError, SpecError
 from invreg.plugins.tracking import open_trackers
 from invreg.reporting.study_report import write_study_report
-from invreg.running.inputs import RunInputs
+from invreg.running.inputs import RunInputs, not_for_volumes
 from invreg.running.shared_work import SharedWork
 from invreg.running.single import RunOptions, check_plan, run_plan
 from invreg.specs.matrix import in_words
@@ -118,6 +118,8 @@ def _check_cells(plan: StudyPlan, device: torch.device, shared: SharedWork) -> l
             inputs = check_plan(cell.plan, device, shared)
         except InvregError as error:
             raise error.at(f"cell {in_words(cell.values)}") from None
+        for refusal in _refusals(plan, [inputs.image_shape]).values():
+            raise refusal
         images = id(inputs.images.test)
         size = inputs.own_bytes + (0 if images in kept else inputs.image_bytes)
         if size > room:
@@ -127,6 +129,18 @@ def _check_cells(plan: StudyPlan, device: torch.device, shared: SharedWork) -> l
         kept.add(images)
         all_inputs.append(inputs)
     return all_inputs
+
+
+def _refusals(plan: StudyPlan, image_shapes: Iterable[Sequence[int]]) -> dict[str, SpecError]:
+    """The study analyses that do not take images of these shapes, by their keys."""
+    volumes = next((shape for shape in image_shapes if len(shape) != 3), None)
+    if volumes is None:
+        return {}
+    return {
+        key: not_for_volumes(plan.registry, "study_analyzer", spec.name, volumes, f"study_analyses.{index}")
+        for index, (spec, (key, analyzer)) in enumerate(zip(plan.specs, plan.analyses.items(), strict=True))
+        if not analyzer.takes_volumes
+    }
 
 
 def _have_cells_run(
@@ -215,8 +229,12 @@ def _analyse(
     """The study analyses; they are made anew each time, because cells may have joined since."""
     finished = [cell for cell in cells if cell.failure is None]
     completed = CompletedStudy(plan.title, plan.axes, table, finished, events)
+    refusals = _refusals(plan, [cell.identity.image_shape for cell in finished])
+    for key, refusal in refusals.items():  # cells that an executor ran were not looked at before
+        folder.analysis(key).write_failure(refusal)
     made = {
         key: folder.analysis(key).make(analyzer, completed, plan.registry, anew=True)
         for key, analyzer in plan.analyses.items()
+        if key not in refusals
     }
     return {key: findings for key, findings in made.items() if findings is not None}

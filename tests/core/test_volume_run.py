@@ -1,6 +1,7 @@
 """A run on volumes, from the spec to the report."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,8 +12,9 @@ from invreg import ImageStack, InvregError, SpecError, TrainingImages
 from invreg.components.dataset import Splits
 from invreg.components.operator import Shape
 from invreg.errors import DataError
+from invreg.studies import study
 
-SPEC = {
+SPEC: dict[str, Any] = {
     "title": "Volumes",
     "seed": 0,
     "data": {"name": "phantoms", "image_size": [11, 12, 13], "train": 1, "val": 1, "test": 2},
@@ -21,7 +23,7 @@ SPEC = {
     "methods": {"observation": "observation", "tv": {"reconstructor": {"name": "tv", "weight": 0.003}}},
     "metrics": ["psnr", "ssim", "mse"],
 }
-NET = {
+NET: dict[str, Any] = {
     "reconstructor": {"name": "explicit_iresnet", "subnetworks": 2, "channels": 2, "hidden": 2, "lipschitz": 0.5},
     "trainer": {"name": "reconstruction", "steps": 2, "batch_size": 1},
 }
@@ -43,6 +45,45 @@ def test_a_run_on_volumes(tmp_path: Path) -> None:
     with torch.no_grad():
         found = again.methods["tv"].reconstructor(z)
     assert torch.allclose(found, again.methods["tv"].reconstructions, atol=1e-6)
+
+
+@pytest.mark.slow
+def test_a_study_of_volumes(tmp_path: Path) -> None:
+    matrix = {"noise.std": [0.05, 0.02], "methods.net.reconstructor.lipschitz": [0.5, 0.7]}
+    names = [
+        name
+        for name, entry in invreg.Registry.installed().entries("study_analyzer").items()
+        # Two have nothing to compare here, and certificates take a while.
+        if entry.cls.takes_volumes and name not in ("convergence", "training_size", "quality_against_bound")  # type: ignore[attr-defined]
+    ]
+    convergence = {"name": "convergence", "choice": [[0.05, 0.5], [0.02, 0.7]]}
+    small = {"data": {**SPEC["data"], "image_size": [6, 7, 8]}, "metrics": ["psnr"]}
+    net = NET | {"reconstructor": NET["reconstructor"] | {"padding": 0}}
+    changes = {"methods": {"observation": "observation", "net": net}, "matrix": matrix}
+    spec = SPEC | small | changes | {"study_analyses": [*names, convergence]}
+    result = invreg.run(spec, output=tmp_path, device="cpu", progress=False)
+    assert isinstance(result, invreg.StudyResult)
+    assert not result.failures
+    assert not result.failed_analyses
+    assert result.findings["example_grid"].arrays["grid_0_truth"].shape == (1, 7 + 1 + 6, 8 + 1 + 6)
+    errors = result.findings["convergence"].tables["errors"]
+    assert (errors["inversion"] < errors["error"]).all()
+
+
+@pytest.mark.slow
+def test_a_study_whose_cells_were_not_looked_at_before(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # As with an executor: the sizes of the images are known when the cells have been run.
+    monkeypatch.setattr(study, "_check_cells", lambda plan, *_: [None] * len(plan.cells))
+    small = {"data": {**SPEC["data"], "image_size": [6, 7, 8]}, "metrics": ["psnr"]}
+    changes = {"methods": {"observation": "observation"}, "matrix": {"noise.std": [0.02, 0.05]}}
+    spec = SPEC | small | changes | {"study_analyses": ["saliency_by_noise", "settings_table"]}
+    result = invreg.run(spec, output=tmp_path, device="cpu", progress=False)
+    assert isinstance(result, invreg.StudyResult)
+    assert list(result.findings) == ["settings_table"]
+    assert "'saliency_by_noise' is for images" in result.failed_analyses["saliency_by_noise"]
+    assert "'saliency_by_noise' is for images" in (result.folder / "report.html").read_text("utf-8").replace(
+        "&#39;", "'"
+    )
 
 
 def test_stacks_of_volumes() -> None:
@@ -112,6 +153,11 @@ def test_what_is_for_images_refuses_volumes_by_name(tmp_path: Path) -> None:
             output=tmp_path,
             device="cpu",
         )
+    of_study = {"matrix": {"noise.std": [0.02, 0.05]}, "study_analyses": ["settings_table", "ill_posedness_by_noise"]}
+    said = r"(?s)study_analyses.1: 'ill_posedness_by_noise' is for images.*one of convergence, example_grid.*table"
+    with pytest.raises(SpecError, match=said):
+        invreg.run(SPEC | of_study, output=tmp_path, device="cpu", progress=False)
+    assert not list(tmp_path.iterdir())
     for name in ("wiener", "crr"):
         method = {"reconstructor": name} | (
             {"trainer": {"name": "reconstruction", "steps": 1}} if name == "crr" else {}

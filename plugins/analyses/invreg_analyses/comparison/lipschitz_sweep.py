@@ -56,6 +56,8 @@ class LipschitzSweep(StudyAnalyzer):
     Source: Arndt & Nickel 2024, figures 2 and 3.
     """
 
+    takes_volumes = True
+
     def __init__(
         self,
         axis: Annotated[

@@ -52,6 +52,8 @@ class MethodComparison(StudyAnalyzer):
     Source: Arndt & Nickel 2024, figures 4 and 5.
     """
 
+    takes_volumes = True
+
     def __init__(self, at: At = None, confidence: Confidence = 0.95, resamples: Resamples = 10_000) -> None:
         self.at = at
         self.confidence = confidence

@@ -31,6 +31,8 @@ class SettingsTable(StudyAnalyzer):
     Source: Arndt & Nickel 2024, table 1.
     """
 
+    takes_volumes = True
+
     def __init__(
         self,
         main: Annotated[

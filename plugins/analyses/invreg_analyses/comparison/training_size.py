@@ -57,6 +57,8 @@ class TrainingSize(StudyAnalyzer):
     Source: small training sets, Arndt & Nickel 2024 (arXiv 2409.13482v3).
     """
 
+    takes_volumes = True
+
     def __init__(
         self,
         path: Annotated[

@@ -71,6 +71,7 @@ class Convergence(StudyAnalyzer):
     """
 
     needs_operator = True
+    takes_volumes = True
 
     def __init__(
         self,

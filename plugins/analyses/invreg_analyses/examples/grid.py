@@ -49,6 +49,8 @@ class ExampleGrid(StudyAnalyzer):
     Source: Arndt & Nickel 2024, figures 6 and 7.
     """
 
+    takes_volumes = True
+
     def __init__(
         self,
         image: Annotated[

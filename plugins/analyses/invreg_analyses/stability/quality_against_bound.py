@@ -43,6 +43,8 @@ class QualityAgainstBound(StudyAnalyzer):
     counterpart with constants that are proven for the stored weights.
     """
 
+    takes_volumes = True
+
     def __init__(self, at: At = None) -> None:
         self.at = at
 
