@@ -66,7 +66,8 @@ def _with_references(content: Any, folder: Path) -> Any:
     try:
         found = _read_file(path, "study analyses and lists of references, each with source and values")
     except SpecError as error:
-        raise error.at(REFERENCES) from None
+        error.where = f"{REFERENCES}: {error.where}"
+        raise
     return {**content, REFERENCES: found}
 
 

@@ -115,6 +115,8 @@ def with_content(images: NDArray[Any], count: int) -> list[int]:
 
     An image is nearly empty if its detail is less than half of the median of all.
     """
+    if len(images) <= count:
+        return list(range(len(images)))
     values = detail(images)
     kept = [int(i) for i in np.flatnonzero(values >= _NEARLY_EMPTY * np.median(values))]
     return kept if len(kept) >= count else list(range(len(values)))
