@@ -40,11 +40,13 @@ def programs(model: Model, *, as_torch: bool, as_onnx: bool) -> dict[str, bytes]
 
     Raises:
         InvregError: if the method iterates until its values say that it is done, which no program can, or has sparse
-            matrices; if a package is missing; or if the program does not give the same images.
+            matrices; if a package is missing or torch too old; or if the program does not give the same images.
     """
     if not (as_torch or as_onnx):
         return {}
     where = f"model {model.name!r}"
+    if not hasattr(torch.export.Dim, "DYNAMIC"):
+        raise InvregError(f"torch {torch.__version__} makes no programs", where=where, expected="torch 2.6 or newer")
     missing = [name for name in ("onnx", "onnxscript") if as_onnx and find_spec(name) is None]
     if missing:
         raise InvregError(f"ONNX needs {' and '.join(missing)}", where=where, hint="pip install 'invreg[onnx]'")

@@ -59,6 +59,13 @@ def test_methods_with_sparse_matrices_are_refused() -> None:
         programs(Model("fbp", fbp, problem, (1, 16, 16)), as_torch=True, as_onnx=False)
 
 
+def test_a_torch_that_is_too_old_is_named(run_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = invreg.load_model(run_folder, "net", "cpu", _installed())
+    monkeypatch.delattr(torch.export.Dim, "DYNAMIC")
+    with pytest.raises(InvregError, match=r"makes no programs\n.*expected: torch 2.6 or newer"):
+        programs(model, as_torch=True, as_onnx=False)
+
+
 def test_a_missing_package_is_named(run_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     model = invreg.load_model(run_folder, "net", "cpu", _installed())
     monkeypatch.setattr("invreg.models.program.find_spec", lambda name: None)
