@@ -2,6 +2,7 @@
 
     invreg run && python benchmarks/certificates.py runs/NAME
     OMP_NUM_THREADS=2 python benchmarks/certificates.py --large 20  # the paper's large network, before training
+    OMP_NUM_THREADS=2 python benchmarks/certificates.py --large 20 --weights runs/NAME/methods/LABEL/weights.safetensors
 
 Measures making and verifying a certificate, its bounds, the proven distance of reconstructions against the true one (an
 inversion in float64 to 1e-12), and the share of a training step that the norms take.
@@ -18,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors.torch import load_file
 
 import invreg
 from invreg_iresnet.certificate.symbol_grid import grid_symbols
@@ -32,6 +34,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("run", type=Path, nargs="?")
     parser.add_argument("--large", type=int, metavar="N", help="a network of N subnetworks of the paper's large size")
+    parser.add_argument("--weights", type=Path, help="of a network of the large size that was trained in a run")
     parser.add_argument("--images", type=int, default=100)
     parser.add_argument("--size", type=int, default=48)
     parser.add_argument("--tolerances", type=float, nargs="+", default=[1e-1, 1e-2, 1e-3])
@@ -47,7 +50,9 @@ def main() -> None:
         }
         found["normalisation, 12/32/64, batch 8, 96x96"] = share_of_norms()
     if options.large:
-        found[f"{options.large} subnetworks of 64 channels, 128 hidden"] = of_large_network(options.large)
+        found[f"{options.large} subnetworks of 64 channels, 128 hidden"] = of_large_network(
+            options.large, options.weights
+        )
     for label, values in found.items():
         print(f"\n{label}\n\n| | |\n|---|---|")
         for name, value in values.items():
@@ -128,12 +133,14 @@ def reached_by_slopes(net: Any, starts: int = 4, steps: int = 120, points: int =
     return best
 
 
-def of_large_network(subnetworks: int) -> dict[str, float | str]:
-    """Times on the clock and of the processor, and bounds, with the weights that training starts from."""
+def of_large_network(subnetworks: int, weights: Path | None) -> dict[str, float | str]:
+    """Times on the clock and of the processor, and bounds, with those that training starts from or with given weights."""
     torch.manual_seed(0)
     # L of each subnetwork is that of 20 in a row.
     net = IResNet(subnetworks=subnetworks, channels=64, hidden=128, lipschitz=1 - 0.001 ** (subnetworks / 20))
     net.setup(invreg.Problem(invreg.Registry.installed().build("operator", {"name": "identity"})), (1, 96, 96))
+    if weights is not None:
+        net.load_state_dict(load_file(weights))
     net.eval().requires_grad_(False)
     values: dict[str, float | str] = {}
 
@@ -150,6 +157,10 @@ def of_large_network(subnetworks: int) -> dict[str, float | str]:
     for side in ("inverse", "forward"):
         bounds = getattr(certificate, f"{side}_lipschitz")
         values |= {f"{side}, {proof}": bound for proof, bound in bounds.items() if bound is not None}
+    values["image_lipschitz"] = certificate.content["image_lipschitz"]
+    values["pieces of the chain"] = str(
+        [one["length"] for one in (certificate.content["chain"] or {}).get("states", [])]
+    )
     return values
 
 

@@ -49,7 +49,7 @@ def bounds_of(kernels: list[Tensor], mixings: list[Tensor], implicit: bool, imag
     sign = 1 if implicit else -1
     single = [certify_subnetwork(kernel, sign * mixing) for kernel, mixing in zip(kernels, mixings, strict=True)]
     found = certify_chain_gains(kernels, mixings, implicit, len(mixings[0]) // image_channels, single)
-    assert found is not None
+    assert isinstance(found, ChainBounds)
     return found
 
 
@@ -348,7 +348,7 @@ def test_gains_of_other_groups_do_not_count(monkeypatch: pytest.MonkeyPatch) -> 
     single = [certify_subnetwork(*pair) for pair in zip(kernels, mixings, strict=True)]
     monkeypatch.setattr(chain_bounds, "stages_of", lambda shapes: [range(i, i + 1) for i in range(len(shapes))])
     bounds = certify_chain_gains(kernels, mixings, True, len(mixings[0]), single)
-    assert bounds is not None
+    assert isinstance(bounds, ChainBounds)
     check_chain_gains(kernels, mixings, True, len(mixings[0]), bounds)
     assert bounds.images[2] == bounds.states[2] != bounds.images[1]
     forged = replace(bounds, images=[bounds.images[0], bounds.states[2], bounds.images[2], bounds.images[3]])
@@ -360,7 +360,67 @@ def test_large_subnetworks_are_left_to_their_own_bounds(monkeypatch: pytest.Monk
     monkeypatch.setattr(chain_bounds, "_MOST_OPERATIONS", 35)  # 2 steps take 2 * 3^2 * 2 = 36
     kernels, mixings = weights(4, steps=2, channels=2, hidden=3)
     single = [certify_subnetwork(*pair) for pair in zip(kernels, mixings, strict=True)]
-    assert certify_chain_gains(kernels, mixings, True, len(mixings[0]), single) is None
+    assert certify_chain_gains(kernels, mixings, True, len(mixings[0]), single) == (
+        "the sum of H^2 M is 36, above 35: a bound of the whole chain would take minutes"
+    )
+
+
+@pytest.mark.slow
+def test_where_nothing_is_proven_of_all_together_pieces_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Their gains multiply, no slopes exceed the product, and claims about other pieces are refused."""
+    gain = chain_bounds._gain
+    monkeypatch.setattr(
+        chain_bounds,
+        "_gain",
+        lambda steps, *rest: gain(steps, *rest) if len(steps.kernels) <= 2 else math.inf,
+    )
+    kernels, mixings = weights(4, steps=3, channels=2, hidden=2)
+    bounds = bounds_of(kernels, mixings, True)
+    assert [one.length for one in bounds.states] == [1, 2]
+    check_chain_gains(kernels, mixings, True, 2, bounds)
+    states, images = float(state_gain(bounds)), float(image_gain(bounds, 2))
+    assert images <= states < product_of_single_bounds(kernels, mixings, True) * 1.02
+    generator = torch.Generator().manual_seed(0)
+    for share in (0.3, 0.6, 0.8, 1.0):
+        slopes = [(torch.rand(2, 3, 4, generator=generator, dtype=torch.float64) < share).double() for _ in kernels]
+        norms = reached(chain_matrix(kernels, mixings, True, slopes), 2, 12)
+        assert norms[0] <= states
+        assert norms[1] <= images
+    first, second = bounds.states
+    for wrong in (
+        replace(bounds, states=[first, replace(second, squared_gain=0.9 * second.squared_gain)]),
+        replace(bounds, states=[replace(second, squared_gain=first.squared_gain), first]),
+        replace(bounds, states=[first]),
+        replace(bounds, images=[bounds.images[0], replace(bounds.images[1], squared_gain=first.squared_gain)]),
+    ):
+        with pytest.raises(CertificateError):
+            check_chain_gains(kernels, mixings, True, 2, wrong)
+
+
+@pytest.mark.slow
+def test_a_piece_of_which_nothing_is_proven_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    kernels, mixings = weights(4, steps=3, channels=2, hidden=2)
+    single = [certify_subnetwork(*pair) for pair in zip(kernels, mixings, strict=True)]
+    mixings[1] = 40 * mixings[1]
+    single[1] = certify_subnetwork(kernels[1], mixings[1])
+    assert single[1].contraction is None
+    assert certify_chain_gains(kernels, mixings, True, 2, single) == "no gain is proven of subnetwork 2"
+
+
+def test_the_largest_networks_are_searched_by_one_factor_for_each_step(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gain_search, "_MOST_OPERATIONS", 0)
+    kernels, mixings = weights(7, steps=3, channels=2, hidden=4, size=0.8)
+    steps, ends = Steps(kernels, mixings, True), Ends(torch.eye(2).double(), torch.eye(2).double())
+    single = [certify_subnetwork(*pair) for pair in zip(kernels, mixings, strict=True)]
+    start = chain_bounds._start(single, [torch.ones(4, dtype=torch.bool)] * 3, True)
+    assert start is not None
+    found = smallest_gain(steps, ends, start)
+    assert found is not None
+    factors = [one / before for one, before in zip(found.scalings, start, strict=True)]
+    assert all(torch.allclose(one, one[0].expand(4)) for one in factors)
+    assert not torch.allclose(factors[0][0], factors[2][0])
+    assert math.sqrt(found.squared_gain) < math.prod(1 / one.contraction for one in single)  # type: ignore[operator]
+    assert not gain_search.is_searched_more_finely(steps)
 
 
 @pytest.mark.slow

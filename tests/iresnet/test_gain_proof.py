@@ -85,6 +85,20 @@ def test_small_cells_have_the_gain_of_their_centres(implicit: bool) -> None:
     assert not proof.within(cells, 12, float(expected.min()) * (1 - 1e-9)).any()
 
 
+def test_a_gain_is_proven_for_every_tau() -> None:
+    """tau_j may be any number; it is chosen by how much a step lets R grow."""
+    steps, ends, scalings = steps_of(2, True), whole(2), [torch.full((3,), 9.0, dtype=torch.float64)] * 3
+    proof = GainProof(steps, ends, scalings)
+    growths = proof._growths
+    assert all(gain_proof._LEAST_GROWTH <= one <= gain_proof._MOST_GROWTH for one in growths)
+    cells = torch.randint(0, 8 * 16, (20, 2), generator=torch.Generator().manual_seed(0)) * 2 + 1
+    expected = gains_at(steps, ends, scalings, centres(proof, cells, 5))
+    for proof._growths in (growths, [0.03] * 3, [2.0] * 3, [0.03, 2.0, 0.5]):
+        bounds = proof.bounds(cells, 5)
+        assert torch.isfinite(bounds).all()
+        assert (bounds > expected).all()
+
+
 def exact_gain(steps: Steps, scalings: list[Tensor]) -> Any:
     """gamma of steps with 1x1 kernels, from states to states, in 50 digits."""
     import mpmath

@@ -204,6 +204,7 @@ def test_a_network_that_exceeds_its_bound_gets_no_number() -> None:
     certificate = net.certificate()
     assert certificate.inverse_lipschitz == dict.fromkeys(["product", "lipsdp", "mu", "chain", "certified"])
     assert certificate.content["chain"] is None
+    assert certificate.content["chain_missing"] == "no gain is proven of subnetwork 1"
     assert certificate.reconstruction_lipschitz is None
     assert certificate.forward_lipschitz["certified"] is not None
     assert certificate.sentence == "No bound could be proven for this network."

@@ -4,16 +4,19 @@ A chain is cut into groups of consecutive subnetworks of one shape, for each of 
 `certificate.chain_condition` is proven, and the gains of groups multiply. The reconstruction begins with q equal copies
 of an image and ends with their mean, so for it the first group is entered by a stack of copies only, and of the last
 group only the sum over the copies counts (divided by q at the end, so that the matrices have integer entries).
+
+A group is as long as it can be: all subnetworks of one resolution, unless nothing is proven of them together. Then it
+is cut in two, and so are these pieces where nothing is proven of them.
 """
 
 from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -29,14 +32,14 @@ from invreg_iresnet.certificate.composition import (
     checked_numbers,
 )
 from invreg_iresnet.certificate.gain_proof import GainProof, gain_is_at_most, proven_gain
-from invreg_iresnet.certificate.gain_search import smallest_gain
+from invreg_iresnet.certificate.gain_search import is_searched_more_finely, smallest_gain
 from invreg_iresnet.network.precision import single_thread
 from invreg_iresnet.norms.rounding import root_up, up
 
 # The largest order of a condition for the pieces in which a network is trained to a target.
 _LARGEST = 160
 # Chains with a larger sum of H^2 M, of hidden channels and channels, would take minutes to prove.
-_MOST_OPERATIONS = 10_000_000
+_MOST_OPERATIONS = 30_000_000
 # By how much a gain may exceed what the search found: fewer cells prove it then.
 _TOLERANCE = 0.01
 
@@ -78,7 +81,7 @@ def certify_chain_gains(
     implicit: bool,
     copies: int,
     bounds: Sequence[SubnetworkBounds],
-) -> ChainBounds | None:
+) -> ChainBounds | str:
     """Finds and proves gains. Deterministic; computes on the CPU.
 
     Args:
@@ -90,37 +93,34 @@ def certify_chain_gains(
         bounds: of the subnetworks: the search starts from their scalings.
 
     Returns:
-        None if the chain is so large that this would take minutes, or nothing is proven.
+        Where nothing is proven: why.
     """
-    if sum(kernel.shape[0] ** 2 * kernel.shape[1] for kernel in kernels) > _MOST_OPERATIONS:
-        return None
-    groups = stages_of([kernel.shape for kernel in kernels])
-    states, images = [], []
-    for group in groups:
-        active = [alive(kernels[index], mixings[index]) for index in group]
-        steps = _steps([kernels[index] for index in group], [mixings[index] for index in group], active, implicit)
-        start = _start([bounds[index] for index in group], active, implicit)
-        if start is None:
-            return None
-        identity = _identity(len(mixings[group.start]))
-        found = _proven(steps, Ends(identity, identity), start, active)
-        if found is None:
-            return None
-        states.append(found)
-        ends = image_ends(group, groups, identity, copies)
+    operations = sum(kernel.shape[0] ** 2 * kernel.shape[1] for kernel in kernels)
+    if operations > _MOST_OPERATIONS:
+        return (
+            f"the sum of H^2 M is {operations:,}, above {_MOST_OPERATIONS:,}: a bound of the whole chain would take "
+            "minutes"
+        )
+    chain = _Chain(kernels, mixings, implicit, bounds)
+    found: list[_Piece] = []
+    for stage in stages_of([kernel.shape for kernel in kernels]):
+        pieces = chain.pieces(stage)
+        if isinstance(pieces, str):
+            return pieces
+        found += pieces
+    groups, images = [piece.group for piece in found], []
+    for piece in found:
+        identity = _identity(len(mixings[piece.group.start]))
+        ends = image_ends(piece.group, groups, identity, copies)
         if ends.entry is identity and ends.exit is identity:
-            images.append(found)
+            images.append(piece.gain)
             continue
-        larger = 1 if ends.exit is identity else copies
-        start = [
-            larger * torch.tensor(one, dtype=torch.float64, device="cpu")[use]
-            for one, use in zip(found.scalings, active, strict=True)
-        ]
-        found = _proven(steps, ends, start, active)
-        if found is None:
-            return None
-        images.append(found)
-    return ChainBounds(states, images)
+        # As s s' <= q Id, T_j times q prove q gamma where C = s'.
+        gain = chain.proven(piece.group, ends, 1 if ends.exit is identity else copies, piece.gain)
+        if gain is None:
+            return f"no gain from images to images is proven of {_named(piece.group)}"
+        images.append(gain)
+    return ChainBounds([piece.gain for piece in found], images)
 
 
 def check_chain_gains(
@@ -266,24 +266,95 @@ def _start(bounds: Sequence[SubnetworkBounds], active: Sequence[Tensor], implici
     return found[::-1]
 
 
-def _proven(steps: Steps, ends: Ends, start: Sequence[Tensor], active: Sequence[Tensor]) -> GroupGain | None:
-    try:
-        found = smallest_gain(steps, ends, start)
-    except torch.linalg.LinAlgError:  # type: ignore[attr-defined]
+class _Piece(NamedTuple):
+    """Consecutive subnetworks, and their gain from states to states."""
+
+    group: range
+    gain: GroupGain
+
+
+class _Chain:
+    """Proves gains of the subnetworks of a chain; arguments as for `certify_chain_gains`."""
+
+    def __init__(
+        self,
+        kernels: Sequence[Tensor],
+        mixings: Sequence[Tensor],
+        implicit: bool,
+        bounds: Sequence[SubnetworkBounds],
+    ) -> None:
+        self._kernels, self._mixings, self._implicit, self._bounds = kernels, mixings, implicit, bounds
+        self._active = [alive(kernel, mixing) for kernel, mixing in zip(kernels, mixings, strict=True)]
+
+    def pieces(self, group: range) -> list[_Piece] | str:
+        """Gains of all of them together, or of halves, or of parts of these; if nothing is proven of one alone, why."""
+        identity = _identity(len(self._mixings[group.start]))
+        gain = self.proven(group, Ends(identity, identity))
+        if gain is not None:
+            return [_Piece(group, gain)]
+        if len(group) == 1:
+            return f"no gain is proven of {_named(group)}"
+        middle, found = (group.start + group.stop) // 2, []
+        for half in (range(group.start, middle), range(middle, group.stop)):
+            pieces = self.pieces(half)
+            if isinstance(pieces, str):
+                return pieces
+            found += pieces
+        return found
+
+    def proven(self, group: range, ends: Ends, larger: int = 1, known: GroupGain | None = None) -> GroupGain | None:
+        """A proven gain of a group.
+
+        Args:
+            group: which subnetworks.
+            ends: where they begin and end.
+            larger: what the scalings of `known` are multiplied by to start from.
+            known: a gain for other ends; if there is none, the bounds of the single subnetworks are where it starts.
+        """
+        active = self._active[group.start : group.stop]
+        steps = Steps(
+            [self._kernels[index][use] for index, use in zip(group, active, strict=True)],
+            [self._mixings[index][:, use] for index, use in zip(group, active, strict=True)],
+            self._implicit,
+        )
+        if known is None:
+            start = _start([self._bounds[index] for index in group], active, self._implicit)
+        else:
+            numbers = [torch.tensor(one, dtype=torch.float64, device="cpu") for one in known.scalings]
+            start = [larger * one[use] for one, use in zip(numbers, active, strict=True)]
+        for squared_gain, scalings in [] if start is None else _attempts(steps, ends, start):
+            if math.isfinite(squared_gain):
+                full = [
+                    torch.zeros(len(use), dtype=torch.float64, device="cpu").masked_scatter(use, one).tolist()
+                    for use, one in zip(active, scalings, strict=True)
+                ]
+                return GroupGain(len(group), squared_gain, None, full)
         return None
-    if found is None:
-        return None
+
+
+def _attempts(steps: Steps, ends: Ends, start: Sequence[Tensor]) -> Iterator[tuple[float, Sequence[Tensor]]]:
+    """Proven gains, some of which may be infinite, with their T_j: of a search, of a finer one, and of its start."""
+    for finely in (False, True):
+        if finely and not is_searched_more_finely(steps):
+            continue
+        try:
+            found = smallest_gain(steps, ends, start, finely=finely)
+        except torch.linalg.LinAlgError:  # type: ignore[attr-defined]
+            continue
+        if found is not None:
+            yield _gain(steps, ends, found.scalings, found.squared_gain * (1 + _TOLERANCE) ** 2), found.scalings
+    yield _gain(steps, ends, start, 0.0), start
+
+
+def _gain(steps: Steps, ends: Ends, scalings: Sequence[Tensor], aim: float) -> float:
     try:
-        squared_gain = proven_gain(GainProof(steps, ends, found.scalings), found.squared_gain * (1 + _TOLERANCE) ** 2)
+        return proven_gain(GainProof(steps, ends, scalings), aim)
     except CertificateError:  # scalings beyond what numbers can hold
-        return None
-    if not math.isfinite(squared_gain):
-        return None
-    scalings = [
-        torch.zeros(len(use), dtype=torch.float64, device="cpu").masked_scatter(use, one).tolist()
-        for use, one in zip(active, found.scalings, strict=True)
-    ]
-    return GroupGain(len(scalings), squared_gain, None, scalings)
+        return math.inf
+
+
+def _named(group: range) -> str:
+    return f"subnetwork {group.stop}" if len(group) == 1 else f"subnetworks {group.start + 1} to {group.stop}"
 
 
 def _check(kernels: Sequence[Tensor], mixings: Sequence[Tensor], implicit: bool, ends: Ends, claim: GroupGain) -> None:

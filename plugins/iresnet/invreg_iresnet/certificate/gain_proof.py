@@ -50,11 +50,19 @@ _CELLS = 8
 _DEEPEST = 12
 # What the proofs of one group may take, in multiplications: some ten seconds. But so many cells are always looked at.
 _OPERATIONS = 3e10
-_FEWEST_CELLS, _MOST_CELLS = 640, 20000
+_FEWEST_CELLS, _MOST_CELLS = 256, 20000
 # Cells are cut no more when a bound has fallen by less than this part, with four times less to spare.
 _LITTLE = 1e-3
 # Numbers that the matrices of one step hold for the cells that are looked at in one go: few enough for the caches.
-_CHUNK = 1 << 16
+_CHUNK = 1 << 17
+# Cells that tell by how much each step lets R grow, and of that the least and most that tau_j is chosen for.
+_SAMPLES, _LEAST_GROWTH, _MOST_GROWTH = 4, 0.03, 2.0
+# Where Q is nearly singular, what tau_j takes from it costs more than that; so it counts as larger.
+_CAUTION = 3.0
+# The largest part of 2 T_j that tau_j may take away.
+_LARGEST_PART = 0.25
+# So many cells without a gamma are looked at for one without a gamma at its centre.
+_HOPELESS = 16
 # What computed margins exceed exact ones by, relatively; also more than what norms of matrices lose when computed.
 _MORE = 1 + 1e-9
 
@@ -85,6 +93,8 @@ class GainProof:
         self.chunk = max(1, _CHUNK // (2 * hidden**2))
         taps = torch.arange(-self._half, self._half + 1, device="cpu")
         self._taps = torch.cartesian_prod(*self._axes * (taps,))
+        self._growths = [_MOST_GROWTH] * len(self._steps)
+        self._growths = self._measured_growths()
 
     @property
     def children(self) -> int:
@@ -129,8 +139,20 @@ class GainProof:
         _, failed = torch.linalg.cholesky_ex(_with_diagonal(-reduced, bounds - slack))
         return failed == 0
 
-    def _reduced(self, cells: Tensor, level: int, at_centres: bool) -> tuple[Tensor, Tensor, Tensor]:
-        """B' R_0 B for each cell, a bound of its error, and where there is none."""
+    def _measured_growths(self) -> list[float]:
+        """tr(R_{j-1} - R_j) / tr R_j at the centres of a few cells: the mean, within limits."""
+        cells = self.half_torus()
+        traces = [torch.full((1,), float(self._ends.exit.square().sum()), dtype=torch.float64, device="cpu")]
+        *_, failed = self._reduced(cells[:: math.ceil(len(cells) / _SAMPLES)], 0, True, traces)
+        if failed.any():
+            return self._growths
+        means = [float((after / before - 1).mean()) for before, after in itertools.pairwise(traces)]
+        return [min(max(_CAUTION * mean, _LEAST_GROWTH), _MOST_GROWTH) for mean in reversed(means)]
+
+    def _reduced(
+        self, cells: Tensor, level: int, at_centres: bool, traces: list[Tensor] | None = None
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """B' R_0 B for each cell, a bound of its error, and where there is none; adds the traces of all R_j."""
         turn = 2 * self._cells * 2**level
         # Integers, so whole turns are taken off without rounding.
         angles = (cells @ self._taps.T % turn).double() * (2 * math.pi / turn)
@@ -139,8 +161,10 @@ class GainProof:
         exit_, entry = self._ends.exit, self._ends.entry
         r = (exit_.mT @ exit_).to(torch.complex128).expand(len(cells), -1, -1)
         failed = torch.zeros(len(cells), dtype=torch.bool, device="cpu")
-        for step in reversed(self._steps):
-            r = step.eliminated(r, cosines, sines, width, self._implicit, failed)
+        for step, growth in zip(reversed(self._steps), reversed(self._growths), strict=True):
+            r = step.eliminated(r, cosines, sines, width, self._implicit, growth, failed)
+            if traces is not None:
+                traces.append(_trace(r))
         size = float(torch.linalg.matrix_norm(entry)) ** 2
         error = 4 * gamma(2 * len(entry) + 4) * size * _norm(r)
         reduced = entry.mT.to(r) @ r @ entry.to(r)
@@ -193,47 +217,59 @@ class _Step(NamedTuple):
         return cls(scaling, mixing, scaled.flatten(0, 1).mT, coupling, bend, of_scaled, of_coupling)
 
     def eliminated(
-        self, r: Tensor, cosines: Tensor, sines: Tensor, width: float, implicit: bool, failed: Tensor
+        self, r: Tensor, cosines: Tensor, sines: Tensor, width: float, implicit: bool, growth: float, failed: Tensor
     ) -> Tensor:
-        """R_{j-1} from R_j, complex `[cells, M, M]`; marks where there is none."""
+        """R_{j-1} from R_j, complex `[cells, M, M]`; marks where there is none.
+
+        What the cell costs is about kappa tau / 2 of R_{j-1} - R_j, which is about `growth` times R_j, and kappa / tau:
+        tau makes the two equal.
+        """
         hidden, channels = len(self.scaling), r.shape[-1]
         kappa = 0.5 * width**2 * self.curvature * _MORE
-        size = r.diagonal(dim1=-2, dim2=-1).real.sum(-1) / channels
-        tau = size.clamp_min(1e-100).rsqrt()
+        tau = (0.5 * growth * _trace(r) / channels).clamp_min(1e-100).rsqrt()
+        if kappa > 0:
+            tau = tau.clamp_max(2 * _LARGEST_PART / kappa)
         # Also for the rounding of this sum.
         raised = _with_diagonal(r, kappa / tau * _MORE + 8 * UNIT * _norm(r))
         seen = raised if implicit else r
         of_mixing, of_seen = float(torch.linalg.matrix_norm(self.mixing)), _norm(seen)
         product = 2 * gamma(channels + 2)
 
-        pulled = torch.complex(self.mixing.mT @ seen.real, self.mixing.mT @ seen.imag)
+        # Real and imaginary parts on their own: the mixing is real.
+        pulled = self.mixing.mT @ seen.real, self.mixing.mT @ seen.imag
         of_pulled = product * of_mixing * of_seen
         shape = (hidden, channels)
-        m = torch.complex((cosines @ self.scaled).unflatten(1, shape), (sines @ self.scaled).unflatten(1, shape))
-        m += pulled
+        m = torch.complex(
+            (cosines @ self.scaled).unflatten(1, shape) + pulled[0],
+            (sines @ self.scaled).unflatten(1, shape) + pulled[1],
+        )
         of_m = self.of_scaled + of_pulled + 4 * UNIT * _norm(m)
 
-        q = -torch.complex(pulled.real @ self.mixing, pulled.imag @ self.mixing)
-        terms = _norm(q)
-        of_q = of_pulled * of_mixing + product * _norm(pulled) * of_mixing
+        size_of_pulled = _norm(pulled[0]) + _norm(pulled[1])
+        q = [part @ -self.mixing for part in pulled]
+        terms = size_of_pulled * of_mixing
+        of_q = of_pulled * of_mixing + product * size_of_pulled * of_mixing
         if self.coupling is not None:
             middle = cosines.shape[1] // 2
-            even, odd = (cosines[:, middle:] @ self.coupling[0], sines[:, middle:] @ self.coupling[1])
-            coupling = torch.complex(even, odd).unflatten(1, (hidden, hidden))
-            q -= coupling
-            terms = terms + _norm(coupling)
+            waves = (cosines[:, middle:] @ self.coupling[0], sines[:, middle:] @ self.coupling[1])
+            for part, wave in zip(q, waves, strict=True):
+                part -= wave.unflatten(1, (hidden, hidden))
+                terms = terms + torch.linalg.vector_norm(wave, dim=-1) * _MORE
             of_q = of_q + self.of_coupling
         diagonal = (2 - kappa * tau[:, None] * _MORE) * self.scaling
-        terms = terms + torch.linalg.vector_norm(diagonal, dim=-1)
+        terms = terms + torch.linalg.vector_norm(diagonal, dim=-1) * _MORE
         # Only the lower triangle is used, so errors count twice.
         of_q = 2 * (of_q + 8 * UNIT * terms)
         spare = 2 * (of_q + _of_cholesky(hidden, terms * math.sqrt(hidden)))
-        lower, info = torch.linalg.cholesky_ex(_with_diagonal(q, diagonal - spare[:, None]))
+        q[0].diagonal(dim1=-2, dim2=-1).add_(diagonal - spare[:, None])
+        lower, info = torch.linalg.cholesky_ex(torch.complex(*q))
         failed |= info != 0
+        # The square of the norm of L is the trace of Q, up to rounding.
+        of_lower = (terms * math.sqrt(hidden)).sqrt() * _MORE
         half = torch.linalg.solve_triangular(lower, m, upper=False)
         half[failed] = 0
         of_half = _norm(half)
-        residual = of_m + 2 * gamma(2 * hidden + 2) * _norm(lower) * of_half
+        residual = of_m + 2 * gamma(2 * hidden + 2) * of_lower * of_half
         of_r = 2 * gamma(hidden + 6) * of_half**2 + 8 * UNIT * (_norm(raised) + of_half**2)
         found = raised + half.mH @ half
         more = 2 * (of_r + residual**2 / (spare / 2))
@@ -252,7 +288,7 @@ def proven_gain(proof: GainProof, aim: float) -> float:
         left -= len(cells)
         largest = float(bounds.max())
         if not math.isfinite(largest):
-            hopeless = proof.bounds(cells[bounds.argmax()][None], level, at_centres=True)
+            hopeless = proof.bounds(cells[bounds.isinf()][:_HOPELESS], level, at_centres=True)
             if not torch.isfinite(hopeless).all():
                 return math.inf
         gained = largest < before / (1 + _LITTLE) or not math.isfinite(largest)
@@ -295,6 +331,10 @@ def _affordable(proof: GainProof) -> int:
 def _of_cholesky(size: int, trace: Tensor) -> Tensor:
     """By how much a factorisation that ends may be wrong, see the lemma in section 3 of the theory."""
     return 8 * (size + 4) * UNIT * trace
+
+
+def _trace(matrices: Tensor) -> Tensor:
+    return matrices.diagonal(dim1=-2, dim2=-1).real.sum(-1)
 
 
 def _norm(matrices: Tensor) -> Tensor:

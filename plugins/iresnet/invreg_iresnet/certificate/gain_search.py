@@ -36,18 +36,23 @@ class _Search(NamedTuple):
         stages: exponents p of the smoothed maximum, with the largest numbers of iterations. What is smoothed away is a
             few per cent at first, and less than one at last.
         dtype: of the matrices.
+        each_channel: whether every number of T_j is searched, or one factor for each step.
     """
 
     coarse_density: Mapping[int, int]
     fine_density: Mapping[int, int]
     stages: Sequence[tuple[int, int]]
     dtype: torch.dtype
+    each_channel: bool = True
 
 
 _SMALL = _Search({2: 6, 3: 4}, {2: 24, 3: 10}, ((8, 40), (40, 40), (200, 40)), torch.complex128)
 # Where one frequency takes more than so many operations, up to a factor.
 _LARGE = _Search({2: 3, 3: 3}, {2: 8, 3: 5}, ((8, 25), (40, 25)), torch.complex64)
 _MANY_OPERATIONS = 100_000
+# Where an iteration takes seconds. The T_j of single subnetworks have the right shape already, but not the right size.
+_LARGEST = _Search({2: 2, 3: 2}, {2: 4, 3: 3}, ((40, 8),), torch.complex64, each_channel=False)
+_MOST_OPERATIONS = 2_500_000
 _JOINING = 24
 # How often a stage is done again, from a point in between, if it has led to where some frequency has no gamma.
 _RETRIES = 4
@@ -94,18 +99,19 @@ class Worst(NamedTuple):
     inputs: Tensor
 
 
-def smallest_gain(steps: Steps, ends: Ends, start: Sequence[Tensor]) -> Candidate | None:
+def smallest_gain(steps: Steps, ends: Ends, start: Sequence[Tensor], finely: bool = False) -> Candidate | None:
     """T_j for which gamma is small, as far as a grid of frequencies shows. Deterministic.
 
     Args:
         steps: the steps.
         ends: where they begin and end.
         start: the diagonals of T_j to start from, positive.
+        finely: looks at a finer grid than a network of this size gets otherwise, unless it is very large.
 
     Returns:
         None if `start` has no finite gamma.
     """
-    search = _LARGE if _operations(steps) > _MANY_OPERATIONS else _SMALL
+    search = _search_for(steps, finely)
     half, axes = max(1, steps.kernels[0].shape[-1] // 2), steps.kernels[0].ndim - 2
     fine = _Grid(steps, ends, search.fine_density[axes] * half, search.dtype)
     gains = _Grid(steps, ends, search.coarse_density[axes] * half, search.dtype).gains()
@@ -113,9 +119,15 @@ def smallest_gain(steps: Steps, ends: Ends, start: Sequence[Tensor]) -> Candidat
     best, smallest = x, float(fine.values(x).max())
     if not math.isfinite(smallest):
         return None
+    sizes = torch.tensor([len(one) for one in start], device="cpu")
     for exponent, iterations in search.stages:
         for _ in range(_RETRIES):
-            found = minimised(partial(gains.smoothed, exponent=exponent), x, iterations)
+            function = partial(gains.smoothed, exponent=exponent)
+            found = (
+                minimised(function, x, iterations)
+                if search.each_channel
+                else x + minimised(_of_factors(function, x, sizes), x.new_zeros(len(start)), iterations)[_steps(sizes)]
+            )
             values = fine.values(found)
             worst = values.argsort(descending=True, stable=True)[:_JOINING]
             more = fine.gains(worst[values[worst] >= min(0.9 * float(values.max()), _HUGE)])
@@ -129,6 +141,38 @@ def smallest_gain(steps: Steps, ends: Ends, start: Sequence[Tensor]) -> Candidat
             if feasible:
                 break
     return Candidate(list(best.exp().split([len(one) for one in start])), smallest)
+
+
+def _search_for(steps: Steps, finely: bool) -> _Search:
+    operations = _operations(steps)
+    if operations > _MOST_OPERATIONS:
+        return _LARGEST
+    large = _LARGE._replace(fine_density=_SMALL.fine_density) if finely else _LARGE
+    return large if operations > _MANY_OPERATIONS else _SMALL
+
+
+def is_searched_more_finely(steps: Steps) -> bool:
+    """Whether `finely` makes a difference for these steps."""
+    return _search_for(steps, finely=True) != _search_for(steps, finely=False)
+
+
+_Function = Callable[[Tensor], tuple[float, Tensor]]
+
+
+def _of_factors(function: _Function, x: Tensor, sizes: Tensor) -> _Function:
+    """The function of T_j as one of a factor for each of them, of which there are logarithms as well."""
+    which = _steps(sizes)
+
+    def value(logarithms: Tensor) -> tuple[float, Tensor]:
+        found, gradient = function(x + logarithms[which])
+        return found, torch.zeros_like(logarithms).index_add(0, which, gradient)
+
+    return value
+
+
+def _steps(sizes: Tensor) -> Tensor:
+    """For each number of all T_j, the number of its step."""
+    return torch.repeat_interleave(torch.arange(len(sizes), device="cpu"), sizes)
 
 
 def _operations(steps: Steps) -> int:
@@ -283,7 +327,7 @@ def _retracted(grid: _Grid, feasible: Tensor, x: Tensor) -> Tensor:
     return feasible
 
 
-def minimised(function: Callable[[Tensor], tuple[float, Tensor]], x: Tensor, iterations: int) -> Tensor:
+def minimised(function: _Function, x: Tensor, iterations: int) -> Tensor:
     """L-BFGS with Armijo's condition. The value at x must be finite; steps to infinite values are shortened."""
     value, gradient = function(x)
     memory: list[tuple[Tensor, Tensor]] = []

@@ -67,8 +67,10 @@ NORM_DIFFERS = 1e-6
 
 
 class _Proven(NamedTuple):
+    """The bounds of subnetworks, and of the chain or why there are none."""
+
     subnetworks: Sequence[SubnetworkBounds]
-    chain: ChainBounds | None
+    chain: ChainBounds | str
 
 
 class PulledBackBy(NamedTuple):
@@ -143,7 +145,7 @@ def verify_chain(
     )
     assert isinstance(claimed, Sequence)  # noqa: S101 (for mypy: refused above if not)
     subnetworks = each_in_one_thread(_checked_bounds, list(enumerate(zip(pairs, claimed, strict=True), 1)))
-    chain = None
+    chain: ChainBounds | str = ""
     try:
         if content.get("chain") is not None:
             chain = chain_from_content(content["chain"])
@@ -202,7 +204,7 @@ def weights_digest(stages: Sequence[StageWeights]) -> str:
 
 
 def _content(proven: _Proven, role: Role, embedding: Embedding, weights: str) -> dict[str, Any]:
-    subnetworks, chain = proven
+    subnetworks, chain = proven.subnetworks, None if isinstance(proven.chain, str) else proven.chain
     # With Lip(f) <= s: Lip(Id +- f) <= 1 + s, and Lip((Id +- f)^-1) <= 1 / (1 - s).
     grows = _bounds(subnetworks, "schur", lambda s: 1 + s, lambda one: Fraction(one.expansion))
     shrinks = _bounds(
@@ -231,6 +233,7 @@ def _content(proven: _Proven, role: Role, embedding: Embedding, weights: str) ->
             "padding_norm": embedding.padding,
             **({} if pull_back is None else {"pull_back": pull_back._asdict()}),
             "chain": None if chain is None else asdict(chain),
+            **({"chain_missing": proven.chain} if isinstance(proven.chain, str) else {}),
             "subnetworks": [_subnetwork_content(one, role) for one in subnetworks],
             "method": _METHOD,
             "versions": {"invreg": __version__, "torch": torch.__version__, "python": platform.python_version()},
