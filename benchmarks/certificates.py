@@ -134,7 +134,7 @@ def reached_by_slopes(net: Any, starts: int = 4, steps: int = 120, points: int =
 
 
 def of_large_network(subnetworks: int, weights: Path | None) -> dict[str, float | str]:
-    """Times on the clock and of the processor, and bounds, with those that training starts from or with given weights."""
+    """Times on the clock and of the processor, and bounds, with the weights before training or with those of a file."""
     torch.manual_seed(0)
     # L of each subnetwork is that of 20 in a row.
     net = IResNet(subnetworks=subnetworks, channels=64, hidden=128, lipschitz=1 - 0.001 ** (subnetworks / 20))
