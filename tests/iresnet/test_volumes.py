@@ -15,6 +15,7 @@ from torch import Tensor
 
 from invreg.components.problem import Problem
 from invreg.errors import CertificateError, ShapeError
+from invreg_iresnet.axes import convolved, is_slow
 from invreg_iresnet.certificate.chain_condition import Ends, Steps
 from invreg_iresnet.certificate.composition import certify_subnetwork, check_subnetwork
 from invreg_iresnet.certificate.curvature import curvature
@@ -24,6 +25,7 @@ from invreg_iresnet.certificate.symbol_grid import grid_phases
 from invreg_iresnet.explicit_iresnet import ExplicitIResNet, MultiscaleExplicitIResNet
 from invreg_iresnet.inversion.starts import sample
 from invreg_iresnet.iresnet import IResNet
+from invreg_iresnet.network.adjoint import convolution_adjoint
 from invreg_iresnet.network.compiled import compiled
 from invreg_iresnet.network.initialisation import high_pass_start
 from invreg_iresnet.network.lifting import Lifting
@@ -271,6 +273,32 @@ def test_all_weights_of_a_network_of_volumes_learn(kind: str) -> None:
         optimiser.step()
         losses.append(float(loss.detach()))
     assert losses[-1] < 0.8 * losses[0]
+
+
+@pytest.mark.parametrize("sides", [(6, 5, 4), (7, 4, 6), (5, 3, 3)])
+@pytest.mark.parametrize("padding", [0, 1])
+def test_a_small_volume_alone_is_convolved_in_halves(sides: tuple[int, ...], padding: int) -> None:
+    generator = torch.Generator().manual_seed(0)
+    x, kernel = torch.randn(1, 3, *sides, generator=generator), torch.randn(4, 3, 3, 3, 3, generator=generator)
+    bias = torch.randn(4, generator=generator)
+    assert is_slow(x, kernel) == (sides[0] > 5)
+    assert not is_slow(x.expand(2, -1, -1, -1, -1), kernel)
+    assert not is_slow(x.double(), kernel)
+    assert not is_slow(torch.empty(1, 8, 64, 64, 1), kernel)
+    given = [one.requires_grad_() for one in (x, kernel, bias)]
+    found = convolved(*given, padding=padding)
+    expected = F.conv3d(*(one.double() for one in given), padding=padding)
+    assert torch.allclose(found.double(), expected, atol=1e-5)
+    weights = torch.randn(expected.shape, generator=generator)
+    for one, other in zip(
+        torch.autograd.grad((found * weights).sum(), given),
+        torch.autograd.grad((expected * weights).sum(), given),
+        strict=True,
+    ):
+        assert torch.allclose(one, other, atol=1e-4)
+    u = torch.randn(1, 4, *sides, generator=generator)
+    with torch.no_grad():
+        assert torch.allclose(convolution_adjoint(u, kernel), F.conv_transpose3d(u, kernel, padding=1), atol=1e-5)
 
 
 def test_gradients_of_weights_are_those_of_autograd() -> None:

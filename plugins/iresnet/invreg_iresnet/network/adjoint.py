@@ -6,6 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from invreg_iresnet.axes import convolved, is_slow
+
 # Convolutions to fewer channels than a vector register holds floats (16 with AVX-512) leave most of it idle.
 _NARROW = 8
 
@@ -21,6 +23,8 @@ def convolution_adjoint(u: Tensor, kernel: Tensor) -> Tensor:
         `[B, in, *spatial]`.
     """
     if kernel.ndim == 5:
+        if is_slow(u, kernel):
+            return convolved(u, kernel.flip(2, 3, 4).transpose(0, 1), padding=kernel.shape[-1] // 2)
         return F.conv_transpose3d(u, kernel, padding=kernel.shape[-1] // 2)
     if u.device.type == "cpu" and kernel.shape[1] <= _NARROW and u.shape[-1] % 2 == 0:
         return _in_pairs(u, kernel)
