@@ -198,8 +198,9 @@ class MultiscaleExplicitIResNet(ExplicitChain):
     permutations are isometries with an exact inverse, so all that is proven of `explicit_iresnet` holds: the bounds of
     a subnetwork are those of a zero-padded convolution at its own resolution, and they multiply.
 
-    Where the largest scale does not divide the sides of a padded image, the padding is wider at the bottom and on the
-    right. By default it is tapered, so that it costs the bound nothing.
+    By default, images are not padded: the convolutions see the centre beyond the border, and at equal training time the
+    pixels that are saved are worth more than a better border. Where the largest scale does not divide the sides of an
+    image, it is padded at the bottom and on the right, tapered by default, so that this costs the bound nothing.
 
     Raises:
         SpecError: if L is too close to 1 for the number of subnetworks of all stages.
@@ -218,7 +219,7 @@ class MultiscaleExplicitIResNet(ExplicitChain):
                 lt=1,
             ),
         ] = 0.99,
-        padding: Padding = 6,
+        padding: Padding = 0,
         center: Center = 0.45,
         tolerance: _Tolerance = 1e-5,
         max_iterations: MaxIterations = 500,
