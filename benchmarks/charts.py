@@ -85,7 +85,7 @@ _OVER = "PSNR above that of conv_resnet (line), dB"
 _KINDS: dict[str, Dots | Numbers] = {
     "equal_time": Dots(("PSNR in dB",), "PSNR, dB", proof="bound of Lip(φ⁻¹)"),
     "equal_time_problems": Dots(_OTHERS, _OVER, labels=3, against="conv_resnet"),
-    "half_resolution": Dots(("multiscale", "unet"), _OVER, labels=3, against="conv_resnet"),
+    "two_resolutions": Dots(("multiscale", "unet"), _OVER, labels=3, against="conv_resnet"),
     "fourier_sampling": Dots(("adjoint", "tv", "explicit_iresnet", "multiscale", "conv_resnet", "unet"), "PSNR, dB"),
     "two_cores": Dots(_OTHERS, _OVER, labels=2, against="conv_resnet"),
     "places": Dots(("smooth areas", "edges", "difference"), "departure from the operator"),

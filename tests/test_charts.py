@@ -46,7 +46,7 @@ def test_values_against_a_column_are_differences_in_panels() -> None:
     table = (
         "| photographs | operator | noise | multiscale | conv_resnet | unet |\n|---|---|---|---|---|---|\n"
         "| a | blur | 0.1 | 30.5 | 30 | none |\n| b | blur | 0.1 | 29 | 30 | 31 |\n"
-        "![x](images/studies/half_resolution.svg)"
+        "![x](images/studies/two_resolutions.svg)"
     )
     (chart,) = charts.charts(table, "studies")
     assert chart.ranges == {"multiscale": ((0.5,) * 3, (-1.0,) * 3), "unet": (None, (1.0,) * 3)}

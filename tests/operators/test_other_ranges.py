@@ -227,7 +227,15 @@ def test_a_search_without_a_trainer_is_refused_for_a_network_when_the_spec_is_ch
 
 def test_the_ready_spec_is_valid() -> None:
     plan = make_plan(read_spec(Path(__file__).parents[2] / "specs" / "radon.yaml"), REGISTRY)
-    assert list(plan.methods) == ["fbp", "tv", "unet", "iresnet", "iresnet_tikhonov", "explicit_tikhonov"]
+    assert list(plan.methods) == [
+        "fbp",
+        "tv",
+        "unet",
+        "iresnet",
+        "iresnet_tikhonov",
+        "explicit_tikhonov",
+        "multiscale_tikhonov",
+    ]
 
 
 @pytest.mark.parametrize(
