@@ -2,27 +2,15 @@
 
 from __future__ import annotations
 
-import importlib.util
-import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
+from scripts import script
 
 ROOT = Path(__file__).resolve().parents[1]
 
 
-def _module() -> Any:
-    spec = importlib.util.spec_from_file_location("charts_of_pages", ROOT / "benchmarks" / "charts.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    return module
-
-
-charts = _module()
+charts = script("benchmarks/charts.py")
 
 TABLE = """
 | method | PSNR in dB | bound of Lip(φ⁻¹) |

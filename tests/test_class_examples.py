@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import importlib.util
 from pathlib import Path
-from types import ModuleType
 
 import pytest
 import torch
+from scripts import script
 
 from invreg.schema.kinds import KINDS
 
@@ -16,16 +15,7 @@ pytestmark = pytest.mark.slow
 ROOT = Path(__file__).resolve().parents[1]
 
 
-def _components() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("components_of_pages", ROOT / "website" / "components.py")
-    assert spec
-    assert spec.loader
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-components = _components()
+components = script("website/components.py")
 
 
 @pytest.mark.parametrize("kind", KINDS)

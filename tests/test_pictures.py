@@ -2,29 +2,17 @@
 
 from __future__ import annotations
 
-import importlib.util
 import sys
 from pathlib import Path
-from types import ModuleType
 
 import pytest
 from PIL import Image, PngImagePlugin
+from scripts import script
 
 ROOT = Path(__file__).resolve().parents[1]
 
 
-def _module() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("pictures_of_pages", ROOT / "benchmarks" / "pictures.py")
-    assert spec
-    assert spec.loader
-    module = importlib.util.module_from_spec(spec)
-    # Dataclasses look their module up.
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    return module
-
-
-pictures = _module()
+pictures = script("benchmarks/pictures.py")
 
 
 @pytest.fixture

@@ -87,15 +87,7 @@ def model_of_run(
             )
         label = trained[0]
     if label not in plan.methods:
-        labels = list(plan.methods)
-        raise nothing_computed(
-            StoreError(
-                f"no method {label!r} in this run",
-                where=str(run.path),
-                expected=f"one of {', '.join(labels)}",
-                hint=did_you_mean(label, labels),
-            )
-        )
+        raise run.no_method(label, plan.methods)
     folder = run.method(label)
     if not (run.is_begun and folder.is_trained):
         raise StoreError(

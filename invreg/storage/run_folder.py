@@ -288,16 +288,21 @@ class RunFolder(ResultFolder):
         """
         path = self.path / METHODS / label
         folder = MethodFolder(path, within=self.within, is_sealed=self.seals_stages)
-        if not folder.path.is_dir() and self.has(_SPEC) and label not in (labels := list(self.spec.methods)):
-            raise nothing_computed(
-                StoreError(
-                    f"no method {label!r} in this run",
-                    where=str(self.path),
-                    expected=f"one of {', '.join(labels)}",
-                    hint=did_you_mean(label, labels),
-                )
-            )
+        if not folder.path.is_dir() and self.has(_SPEC) and label not in (labels := self.spec.methods):
+            raise self.no_method(label, labels)
         return folder
+
+    def no_method(self, label: str, labels: Iterable[str]) -> StoreError:
+        """What to raise where there is no method `label`, but those of `labels`."""
+        labels = list(labels)
+        return nothing_computed(
+            StoreError(
+                f"no method {label!r} in this run",
+                where=str(self.path),
+                expected=f"one of {', '.join(labels)}",
+                hint=did_you_mean(label, labels),
+            )
+        )
 
     def load(self, device: str, registry: Registry, last: LastImages | None = None) -> Result:
         """The result of a finished run.

@@ -2,22 +2,13 @@
 
 from __future__ import annotations
 
-import importlib.util
-import sys
-from pathlib import Path
-
 import pytest
+from scripts import script
 
 
 @pytest.mark.slow
 def test_mutated_specs_end_in_one_message() -> None:
-    source = Path(__file__).parents[1] / "long" / "specs.py"
-    module_spec = importlib.util.spec_from_file_location("mutated_specs", source)
-    assert module_spec is not None
-    assert module_spec.loader is not None
-    module = importlib.util.module_from_spec(module_spec)
-    sys.modules["mutated_specs"] = module
-    module_spec.loader.exec_module(module)
+    module = script("tests/long/specs.py")
     record = module.check(count=150, runs=2, seed=1)
     assert record.faults == []
     assert sum(record.outcomes.values()) == 152

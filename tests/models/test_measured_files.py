@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import html
-import importlib.util
 import json
 import os
 import re
@@ -23,6 +22,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from scripts import script
 
 import invreg
 from invreg import CertificateError, DataError, Model, cli, read_image, write_image
@@ -577,13 +577,7 @@ def test_the_commands_of_the_readme(
 @pytest.mark.slow
 def test_no_distance_is_above_its_bound() -> None:
     """A short form of tests/long/reconstructed_files.py."""
-    path = Path(__file__).resolve().parents[1] / "long" / "reconstructed_files.py"
-    spec = importlib.util.spec_from_file_location("long_reconstructed_files", path)
-    assert spec is not None
-    assert spec.loader is not None
-    long_form = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = long_form  # data classes look for their module
-    spec.loader.exec_module(long_form)
+    long_form = script("tests/long/reconstructed_files.py")
     found = long_form.campaign(12, seed=2)
     assert len(found) == 12
     assert {one.kind for one in found} == set(long_form.NETWORKS)
